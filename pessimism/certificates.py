@@ -1,0 +1,71 @@
+r"""KKT residuals of a target: does the returned policy satisfy the conditions that define it?
+
+For softmax policies the expected gradient of an objective on the logits is :math:`q_a g_a - \lambda \pi_a`, with
+:math:`\lambda = \sum_b q_b g_b`. At a fixed point it vanishes; where the support shrinks it drifts equally on the support
+and no faster outside (arXiv 2605.28150; docs/theory.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pessimism.conservatism import to_numpy_float
+
+Array = Any
+
+
+def certificate(target: Any) -> pd.DataFrame:
+    """KKT residuals of an :class:`~pessimism.result.InducedTarget`, one row per problem, in C order of the batch.
+
+    Columns
+    -------
+    normalization : abs(sum(pi) + leak - 1).
+    support : mass on actions that the behavior cannot produce.
+    stationarity : largest entry of the expected logit gradient q g - lam pi, relative to the sum of its parts' sizes
+        at the target or at the behavior, whichever is larger.
+    nonnegativity : most negative probability, as a positive number.
+    worst : the largest of the four.
+    """
+    width = target.reward.shape[-1]
+    q, pi, u, advantage = (
+        to_numpy_float(a).reshape(-1, width)
+        for a in (target.behavior, target.policy, target.log_ratio, target.advantage)
+    )
+    leak = np.atleast_1d(to_numpy_float(target.leak)).ravel()
+    columns = {
+        "normalization": np.abs(pi.sum(axis=-1) + leak - 1.0),
+        "support": np.sum(np.where(q > 0, 0.0, pi), axis=-1),
+        "stationarity": _stationarity(target, q, pi, u, advantage),
+        "nonnegativity": np.maximum(0.0, -pi.min(axis=-1)),
+    }
+    frame = pd.DataFrame(columns)
+    frame["worst"] = frame.max(axis=1, skipna=False)
+    return frame
+
+
+def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) -> Array:
+    seen = q > 0
+    weights = None if target.sampled else q
+    # An action without mass has no ratio: -700 stands for log 0 in weights that carry the ratio.
+    finite = np.where(seen & np.isfinite(u), u, np.where(seen, -700.0, 0.0))
+
+    def pull(at: Array) -> Array:
+        g = target.objective.score_weight(at, advantage, weights)
+        if getattr(target.objective, "on_policy", False):
+            return np.where(seen, pi * g, 0.0)
+        return np.where(seen, q * g, 0.0)
+
+    at_target = pull(finite)
+    scale = np.maximum(np.abs(at_target).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
+    drift = at_target - pi * at_target.sum(axis=-1, keepdims=True)
+    kept = seen & (pi > 0)
+    common = np.min(np.where(kept, drift, np.inf), axis=-1, keepdims=True)
+    # Full support: the drift must vanish. Otherwise it may be common to the support, and no larger outside.
+    shrinks = np.any(seen & ~kept, axis=-1, keepdims=True)
+    excess = np.where(kept, np.abs(drift - np.where(shrinks, common, 0.0)), np.where(seen, np.maximum(drift - common, 0.0), 0.0))
+    worst = excess.max(axis=-1)
+    with np.errstate(invalid="ignore"):
+        return np.where(scale > 0, worst / np.where(scale > 0, scale, 1.0), worst)

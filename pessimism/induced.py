@@ -1,0 +1,225 @@
+"""One verb: from a behavior, a reward and an objective to the policy that the objective induces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import device, is_torch_array
+
+from pessimism import targets
+from pessimism.bandit import Bandit, make_bandit, to_numpy
+from pessimism.fixed_point import fixed_point, is_coupled
+from pessimism.objectives import Objective, ObjectiveLike, make_objective
+from pessimism.result import InducedTarget, temperature_of
+from pessimism.targets import STATUS, Solution
+
+Array = Any
+
+_REGIMES = np.array(["negative", "boundary", "positive"])
+
+
+def induced_target(
+    behavior: Any,
+    reward: Any,
+    objective: str | ObjectiveLike,
+    *,
+    reference: Any = None,
+    unseen: bool = False,
+    method: str | None = None,
+    on_error: str = "raise",
+    **hyper: Any,
+) -> InducedTarget:
+    r"""Policy to which minimising an objective's population loss leads, the data staying those of the behavior.
+
+    Solves :math:`q_a\, g(u_a, A_a) = \lambda \pi_a`, :math:`\sum_a \pi_a = 1`, with q the behavior, u = log(pi/nu) the
+    log-ratio to the reference, A the objective's advantage and g its score weight.
+
+    Parameters
+    ----------
+    behavior : probabilities ``(..., K)`` of the policy that generated the data, or None: the actions are a group of K
+        sampled completions, equally likely, and the advantage uses the group's statistics.
+    reward : rewards ``(..., K)``, broadcast against ``behavior``. Lists, numpy arrays, torch tensors (the device is kept)
+        or any array library of the Python array API standard. float32 in gives float32 out; work is done in float64.
+    objective : a registered name (see :func:`pessimism.objectives`) with its hyper-parameters as keywords, or any object
+        with the methods ``advantage``, ``score_weight`` and ``loss``.
+    reference : probabilities ``(..., K)`` of the policy in the log-ratio, where it is not the behavior.
+    unseen : the actions are only those seen in a larger space: in the negative regime mass may leave them.
+    method : None takes the closed form where there is one; "closed_form" or "fixed_point" insist.
+    on_error : "raise", or "status" to mark invalid rows and solve the others.
+
+    Returns
+    -------
+    InducedTarget
+
+    Raises
+    ------
+    ValueError
+        Names the argument, the place and the rule that it breaks.
+    TypeError
+        ``objective`` lacks one of the three methods.
+
+    Notes
+    -----
+    ============================  ==========================================================
+    regression on the mean        ``induced_target(mu, r, "kimi", beta=0.1)``
+    safe side, one temperature    ``induced_target(mu, r, "shifted_mean", beta=0.1)``
+    mass may leave the samples    ``induced_target(None, rewards, "oapl", unseen=True)``
+    an objective of your own      ``induced_target(mu, r, mine)``
+    ============================  ==========================================================
+
+    On torch tensors the policy carries first-order gradients with respect to the reward.
+
+    References
+    ----------
+    arXiv 2605.28150; each objective names its own paper.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> target = ps.induced_target([0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8], "shifted_mean", beta=0.25)
+    >>> target.policy.round(4)
+    array([0.2573, 0.2839, 0.2685, 0.1904])
+    >>> round(float(target.kappa), 4), str(target.regime)
+    (1.1123, 'positive')
+    """
+    objective = make_objective(objective, **hyper)
+    if method not in (None, "closed_form", "fixed_point"):
+        raise ValueError(f'method must be None, "closed_form" or "fixed_point", got {method!r}')
+    if reference is not None and not getattr(objective, "takes_reference", True):
+        raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
+    bandit = make_bandit(behavior, reward, reference, on_error=on_error)
+    advantage, baseline = _advantage(bandit, objective)
+    solution = _solve(_detached(bandit), objective, _detach(advantage), unseen, method)
+    if is_torch_array(advantage) and advantage.requires_grad:
+        solution = _with_gradient(solution, bandit, objective, advantage, unseen)
+    return _result(bandit, objective, advantage, baseline, solution)
+
+
+def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = None) -> Array:
+    r"""Nominal target :math:`\nu \exp(r/\beta) / Z`, the maximiser of E_pi[r] - beta KL(pi || nu), ``(..., K)``.
+
+    Parameters
+    ----------
+    behavior, reward, reference : as in :func:`induced_target`; nu is the reference, by default the behavior. Actions
+        that the behavior cannot produce stay at zero.
+    beta : temperature > 0, in reward units.
+
+    Raises
+    ------
+    ValueError
+        As :func:`induced_target`; also for beta <= 0.
+
+    Examples
+    --------
+    >>> nominal_target([0.5, 0.5], [0.0, 1.0], beta=1.0).round(4)
+    array([0.2689, 0.7311])
+    """
+    if not (isinstance(beta, int | float) and 0 < beta < float("inf")):
+        raise ValueError(f"beta must be a finite number > 0, got {beta!r}")
+    bandit = make_bandit(behavior, reward, reference)
+    return _shaped(bandit, bandit.xp.exp(_log_policy(bandit, targets.nominal(bandit, bandit.reward, beta).log_ratio)))
+
+
+def _advantage(bandit: Bandit, objective: ObjectiveLike) -> tuple[Array, Array]:
+    """Advantage (N, K) and baseline (N,) under the weights that the objective's paper takes its baseline from."""
+    under_reference = getattr(objective, "baseline_under_reference", False)
+    weights = bandit.reference_weights if under_reference else bandit.weights
+    advantage = objective.advantage(bandit.reward, weights)
+    if not bool(bandit.xp.all(bandit.xp.isfinite(bandit.xp.sum(advantage, axis=-1)))):
+        raise ValueError(f"objective {objective}: its advantage is not finite for these rewards")
+    if isinstance(objective, Objective):
+        return advantage, objective.baseline(bandit.reward, weights)
+    # A user's own objective: what it subtracted, if that is one number per problem.
+    subtracted = bandit.reward - advantage
+    spread = bandit.xp.max(subtracted, axis=-1) - bandit.xp.min(subtracted, axis=-1)
+    level = subtracted[:, 0]
+    constant = spread <= 1e-9 * (1.0 + bandit.xp.abs(level))
+    return advantage, bandit.xp.where(constant, level, bandit.xp.full_like(level, bandit.xp.nan))
+
+
+def _solve(bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool, method: str | None) -> Solution:
+    solution = None
+    if method != "fixed_point" and isinstance(objective, Objective):
+        solution = objective.closed_form(bandit, advantage, unseen=unseen)
+    if solution is not None:
+        return solution
+    if method == "closed_form":
+        raise ValueError(f"method: objective {objective} has no closed form")
+    return fixed_point(bandit, objective, advantage, unseen=unseen)
+
+
+def _with_gradient(
+    solution: Solution, bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool
+) -> Solution:
+    from pessimism.implicit import attach_gradient
+
+    if solution.differentiable and isinstance(objective, Objective):
+        again = objective.closed_form(bandit, advantage, unseen=unseen)
+        assert again is not None
+        return again
+    if is_coupled(objective):
+        raise ValueError(f"objective {objective}: no gradient through a coupled fixed point; use method=None or detach")
+    return solution._replace(log_ratio=attach_gradient(solution, bandit, objective, advantage))
+
+
+def _detach(x: Any) -> Any:
+    return x.detach() if hasattr(x, "detach") else x
+
+
+def _detached(bandit: Bandit) -> Bandit:
+    if not is_torch_array(bandit.reward):
+        return bandit
+    arrays = ("behavior", "log_behavior", "reward", "log_reference")
+    return replace(bandit, **{name: _detach(getattr(bandit, name)) for name in arrays})
+
+
+def _log_policy(bandit: Bandit, log_ratio: Array) -> Array:
+    base = bandit.log_behavior if bandit.log_reference is None else bandit.log_reference
+    return bandit.xp.where(bandit.support, base + log_ratio, bandit.xp.asarray(-bandit.xp.inf, dtype=base.dtype))
+
+
+def _shaped(bandit: Bandit, rows: Array) -> Array:
+    """Rows back in the caller's shape and type."""
+    shaped = bandit.xp.reshape(rows, bandit.shape + tuple(rows.shape[1:]))
+    return bandit.xp.astype(shaped, bandit.dtype, copy=False)
+
+
+def _result(
+    bandit: Bandit, objective: ObjectiveLike, advantage: Array, baseline: Array, solution: Solution
+) -> InducedTarget:
+    xp = bandit.xp
+    log_ratio = solution.log_ratio
+    if not bool(xp.all(bandit.support)):
+        log_ratio = xp.where(bandit.support, log_ratio, xp.zeros_like(log_ratio))
+    rows = {
+        "log_ratio": log_ratio,
+        "log_policy": _log_policy(bandit, log_ratio),
+        "kappa": solution.kappa,
+        "baseline": baseline,
+        "advantage": advantage,
+        "leak": solution.leak,
+    }
+    regime, status = _REGIMES[to_numpy(solution.regime) + 1], np.array(STATUS)[to_numpy(solution.status)]
+    regime = np.where(status == "no_target", np.where(regime == "positive", "undefined", regime), regime)
+    for row in bandit.invalid:
+        regime[row], status[row] = "undefined", "invalid_input"
+        for name, values in rows.items():
+            rows[name] = _with_nan(xp, values, row)
+    return InducedTarget(
+        objective=objective,
+        behavior=_shaped(bandit, bandit.behavior),
+        reward=_shaped(bandit, bandit.reward),
+        log_reference=_shaped(bandit, bandit.log_behavior if bandit.log_reference is None else bandit.log_reference),
+        regime=regime.reshape(bandit.shape)[()],
+        status=status.reshape(bandit.shape)[()],
+        sampled=bandit.sampled,
+        message={tuple(map(int, np.unravel_index(row, bandit.shape))): why for row, why in bandit.invalid.items()},
+        **{name: _shaped(bandit, values) for name, values in rows.items()},
+    )
+
+
+def _with_nan(xp: Any, values: Array, row: int) -> Array:
+    bad = xp.arange(values.shape[0], device=device(values)) == row
+    return xp.where(bad if values.ndim == 1 else bad[:, None], xp.asarray(xp.nan, dtype=values.dtype), values)

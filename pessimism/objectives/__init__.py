@@ -1,0 +1,124 @@
+"""The registry: published objectives by name."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from pessimism.objectives.base import Objective, ObjectiveLike
+from pessimism.objectives.centred import REBEL, TBA
+from pessimism.objectives.likelihood import AWR, AsymRE
+from pessimism.objectives.squared import (
+    OAPL,
+    AStarPO,
+    ConstantBaseline,
+    Kimi,
+    OptimalValue,
+    ShiftedMean,
+    StdNormalized,
+)
+from pessimism.objectives.weighted import MixedChi2KL, Nominal, TruncatedIS
+
+_REGISTRY: dict[str, type[Objective]] = {
+    cls.name: cls
+    for cls in (
+        Nominal,
+        AStarPO,
+        OAPL,
+        Kimi,
+        ShiftedMean,
+        OptimalValue,
+        ConstantBaseline,
+        StdNormalized,
+        TBA,
+        REBEL,
+        AWR,
+        AsymRE,
+        TruncatedIS,
+        MixedChi2KL,
+    )
+}
+
+
+def objectives() -> dict[str, type[Objective]]:
+    """Registered objectives, name -> class.
+
+    Examples
+    --------
+    >>> objectives()["kimi"](beta=0.1)
+    Kimi(beta=0.1)
+    """
+    return dict(_REGISTRY)
+
+
+def register(cls: type[Objective]) -> type[Objective]:
+    """Class decorator: make an objective of your own available by its ``name``, in scripts as in ``induced_target``.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken by another class.
+    """
+    taken = _REGISTRY.get(cls.name)
+    if taken is not None and taken is not cls:
+        raise ValueError(f"objective name {cls.name!r} is taken by {taken.__name__}")
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+def make_objective(objective: str | ObjectiveLike, **hyper: Any) -> ObjectiveLike:
+    """An objective from its name and hyper-parameters; an object with the three methods is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        Unknown name or hyper-parameter, a hyper-parameter out of range, or hyper-parameters beside an object.
+    TypeError
+        An object without ``advantage``, ``score_weight`` and ``loss``.
+
+    Examples
+    --------
+    >>> make_objective("oapl", beta1=0.5)
+    OAPL(beta1=0.5, beta2=0.001)
+    >>> make_objective("oapl", beta=0.5)
+    Traceback (most recent call last):
+    ...
+    ValueError: objective 'oapl' has no hyper-parameter 'beta'; it has beta1, beta2
+    """
+    if not isinstance(objective, str):
+        if hyper:
+            raise ValueError(f"hyper-parameters {sorted(hyper)} go with a name; set them on the objective itself")
+        if not isinstance(objective, ObjectiveLike):
+            raise TypeError("objective must be a name or have the methods advantage, score_weight and loss")
+        return objective
+    if objective not in _REGISTRY:
+        raise ValueError(f"unknown objective {objective!r}; known: {', '.join(sorted(_REGISTRY))}")
+    cls = _REGISTRY[objective]
+    known = [f.name for f in fields(cls)]
+    for name in hyper:
+        if name not in known:
+            raise ValueError(f"objective {objective!r} has no hyper-parameter {name!r}; it has {', '.join(known)}")
+    return cls(**hyper)
+
+
+__all__ = [
+    "AWR",
+    "OAPL",
+    "REBEL",
+    "TBA",
+    "AStarPO",
+    "AsymRE",
+    "ConstantBaseline",
+    "Kimi",
+    "MixedChi2KL",
+    "Nominal",
+    "Objective",
+    "ObjectiveLike",
+    "OptimalValue",
+    "ShiftedMean",
+    "StdNormalized",
+    "TruncatedIS",
+    "make_objective",
+    "objectives",
+    "register",
+]

@@ -1,0 +1,119 @@
+"""What an objective is: an advantage and a score weight, with the loss that papers publish and its facts.
+
+Gradient ascent with a published loss moves along E_q[g(u, A) grad log pi]: u the sequence log-ratio, A the advantage,
+g the score weight. The induced target is the fixed point q g(u, A) = lam pi (arXiv 2605.28150; docs/theory.md).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from array_api_compat import array_namespace
+
+if TYPE_CHECKING:
+    from pessimism.bandit import Bandit
+    from pessimism.targets import Solution
+
+Array = Any
+
+
+@runtime_checkable
+class ObjectiveLike(Protocol):
+    """The three methods that any object needs to have an induced target.
+
+    All act on a group, the last axis; ``weights`` are the probabilities of its members, None for a sampled group.
+    """
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """Advantages ``(..., K)`` of the rewards ``(..., K)``."""
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """The weight g ``(..., K)`` in front of grad log pi, by which gradient ascent moves."""
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Per-sample loss ``(..., K)``, to be averaged under the group's weights; its autograd in u is -g."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Base of the published objectives: a frozen dataclass of hyper-parameters with the three methods.
+
+    Subclasses set the facts below and override ``baseline`` (or ``advantage``), ``score_weight``, ``loss`` and, where
+    there is one, ``closed_form``.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]  # arXiv id
+    formula: ClassVar[str]  # the loss, minimised; u is the sequence log-ratio
+    induces: ClassVar[str]  # the induced target, in one line
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "behavior"
+    level: ClassVar[Literal["sequence", "token"]] = "sequence"
+    temperature_field: ClassVar[str | None] = "beta"
+    coupled: ClassVar[bool] = False  # the weight of one action depends on the log-ratios of the others
+    takes_reference: ClassVar[bool] = False  # a reference policy other than the behavior is defined
+
+    @property
+    def temperature(self) -> float | None:
+        """Temperature of the nominal problem that the objective claims to solve; None where it has none."""
+        return None if self.temperature_field is None else float(getattr(self, self.temperature_field))
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the data follow the current policy (no gradient through the sampling)."""
+        return False
+
+    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+        """Baseline V ``(...)`` in reward units."""
+        raise NotImplementedError
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """Advantages ``(..., K)``: reward minus baseline."""
+        return reward - self.baseline(reward, weights)[..., None]
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Score weight g ``(..., K)``, what autograd of ``loss`` leaves in front of -grad log pi."""
+        raise NotImplementedError
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Published per-sample loss ``(..., K)``, elementwise: the mean is the caller's."""
+        raise NotImplementedError
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Induced target in closed form, or None where only the generic fixed-point route exists."""
+        return None
+
+    def require_positive(self, *names: str, allow_infinite: bool = False) -> None:
+        """Raise ``ValueError`` unless each named field is a number > 0 (and finite)."""
+        for name in names:
+            value = getattr(self, name)
+            self.require_number(name, allow_infinite=allow_infinite)
+            if not value > 0:
+                raise ValueError(f"{self.name}: {name} must be > 0, got {value!r}")
+
+    def require_number(self, *names: str, allow_infinite: bool = False) -> None:
+        """Raise ``ValueError`` unless each named field is a finite real number."""
+        for name in names:
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or math.isnan(value) or (math.isinf(value) and not allow_infinite):
+                raise ValueError(f"{self.name}: {name} must be a finite number, got {value!r}")
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
+        return f"{self.name}({settings})"
+
+
+def stop_gradient(x: Array) -> Array:
+    """The value of x, cut from the autograd graph where the array library has one."""
+    return x.detach() if hasattr(x, "detach") else x
+
+
+def centred(x: Array, weights: Array | None) -> Array:
+    """X minus its mean over the group, under the group's weights."""
+    xp = array_namespace(x)
+    if weights is None:
+        return x - xp.mean(x, axis=-1, keepdims=True)
+    return x - xp.sum(weights * x, axis=-1, keepdims=True) / xp.sum(weights, axis=-1, keepdims=True)

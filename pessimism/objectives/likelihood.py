@@ -1,0 +1,114 @@
+r"""Weighted log-likelihoods: the score weight depends on the reward alone, the log-ratio never enters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from array_api_compat import array_namespace
+
+from pessimism import baselines, targets
+from pessimism.objectives.base import Objective
+
+if TYPE_CHECKING:
+    from pessimism.bandit import Bandit
+    from pessimism.targets import Solution
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class AWR(Objective):
+    r"""Advantage-weighted regression: likelihood weighted by min(exp(A/beta), w_max) (arXiv 1910.00177).
+
+    A = r - E[r], the value of the behavior as baseline; the code's standardisation over the replay buffer is not part of
+    it. Nominal where no weight is capped (then the baseline only rescales), flatter where some are.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.5, 0.5], [0.0, 1.0], AWR(beta=1.0)).policy.round(4)
+    array([0.2689, 0.7311])
+    """
+
+    name: ClassVar[str] = "awr"
+    title: ClassVar[str] = "Advantage-weighted regression"
+    paper: ClassVar[str] = "1910.00177"
+    formula: ClassVar[str] = "-min(exp((r - mean r)/beta), w_max) u"
+    induces: ClassVar[str] = "mu min(exp(A/beta), w_max)/Z: nominal unless capped"
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+
+    beta: float = 1.0
+    w_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta")
+        self.require_positive("w_max", allow_infinite=True)
+
+    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+        """Mean reward."""
+        return baselines.mean_reward(reward, weights)
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = min(exp(A/beta), w_max)."""
+        xp = array_namespace(advantage)
+        capped = advantage / self.beta
+        if math.isfinite(self.w_max):
+            capped = xp.clip(capped, None, math.log(self.w_max))
+        return xp.exp(capped) + xp.zeros_like(log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """-min(exp(A/beta), w_max) log pi, up to a constant of the policy."""
+        return -self.score_weight(log_ratio, advantage, weights) * log_ratio
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Behavior weighted by the capped exponential."""
+        return targets.capped_exponential(bandit, advantage, self.beta, self.w_max)
+
+
+@dataclass(frozen=True)
+class AsymRE(Objective):
+    """Off-policy REINFORCE without ratios, baseline mean + shift (AsymRE, arXiv 2506.20520; shift = -0.1 published).
+
+    There is no temperature: ``nominal`` and the pessimism factor are undefined. With shift < 0 a target exists; actions
+    with a negative advantage lose all their mass where theorem 4.2 says so; with shift >= 0 there is none.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.5, 0.5], [0.0, 1.0], AsymRE(shift=-0.5)).policy
+    array([0., 1.])
+    >>> str(ps.induced_target([0.5, 0.5], [0.0, 1.0], AsymRE(shift=0.1)).status)
+    'no_target'
+    """
+
+    name: ClassVar[str] = "asym_re"
+    title: ClassVar[str] = "Asymmetric REINFORCE"
+    paper: ClassVar[str] = "2506.20520"
+    formula: ClassVar[str] = "-(r - mean r - shift) u"
+    induces: ClassVar[str] = "(mu A - c)_+ / E_mu[A], c normalising; exists iff shift < 0"
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+    temperature_field: ClassVar[str | None] = None
+
+    shift: float = -0.1
+
+    def __post_init__(self) -> None:
+        self.require_number("shift")
+
+    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+        """Mean reward plus shift."""
+        return baselines.mean_reward(reward, weights) + self.shift
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = A."""
+        xp = array_namespace(advantage)
+        return advantage + xp.zeros_like(log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """-A log pi, up to a constant of the policy."""
+        return -advantage * log_ratio
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Water-filling limit of the gradient flow."""
+        return targets.water_filling(bandit, advantage)

@@ -1,0 +1,220 @@
+"""Closed forms: the policy that a family of objectives induces, as a log-ratio to the reference.
+
+Each function takes a validated :class:`~pessimism.bandit.Bandit` and the advantage ``(N, K)`` and returns a
+:class:`Solution`. docs/theory.md derives them; arXiv 2605.28150 is the source of the Lambert-tempered target.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import device
+
+from pessimism.bandit import Bandit, to_numpy
+from pessimism.regimes import classify, log_partition, negative_minima, principal_minima
+from pessimism.solve import kappa_bounds, solve_kappa, solve_shift
+
+Array = Any
+
+STATUS = (
+    "converged",
+    "multiple_minima",  # negative regime: the policy is one of several local minimisers, see stationary_points
+    "vanishing_support",  # the limit of the policy gives up some actions that the behavior has
+    "no_target",  # the objective has no fixed point here: its loss is unbounded or the support shrinks for ever
+    "not_converged",
+    "invalid_input",
+)
+
+
+class Solution(NamedTuple):
+    """What a route returns, one row per problem.
+
+    ``log_ratio`` ``(N, K)`` is log(pi / reference); ``kappa`` ``(N,)`` the Lambert curvature (nan where the target is
+    not of that family); ``regime`` +1, 0, -1; ``leak`` the mass that leaves the seen actions; ``status`` an index
+    into STATUS. ``differentiable``: the formula itself can be differentiated by autograd.
+    """
+
+    log_ratio: Array
+    kappa: Array
+    regime: Array
+    leak: Array
+    status: Array
+    differentiable: bool = False
+
+
+def rounding_of(bandit: Bandit, beta: float) -> Array:
+    """Error that float64 leaves in z = A/beta, row by row: eps max|r| / beta, and that of the log-ratio of references."""
+    xp = bandit.xp
+    error = xp.max(xp.abs(bandit.reward), axis=-1) / beta
+    ratio = bandit.log_reference_ratio
+    if ratio is not None:
+        error = error + xp.max(xp.abs(ratio), axis=-1)
+    return xp.finfo(xp.float64).eps * error
+
+
+def nominal(bandit: Bandit, advantage: Array, beta: float) -> Solution:
+    r"""Nominal target :math:`\pi^* = \nu \exp(A/\beta) / Z`, the maximiser of E_pi[A] - beta KL(pi || nu)."""
+    return _normalised(bandit, advantage / beta, curvature=0.0)
+
+
+def _normalised(bandit: Bandit, log_weight: Array, curvature: float) -> Solution:
+    """pi proportional to nu exp(log_weight) on the behavior's support."""
+    xp = bandit.xp
+    log_base = bandit.log_behavior if bandit.log_reference is None else bandit.log_reference
+    minus_inf = xp.asarray(-xp.inf, dtype=log_weight.dtype)
+    terms = xp.where(bandit.support, log_base + log_weight, minus_inf)
+    top = xp.max(terms, axis=-1)
+    log_z = top + xp.log(xp.sum(xp.exp(terms - top[:, None]), axis=-1))
+    zeros = xp.zeros_like(log_z)
+    return Solution(
+        log_ratio=log_weight - log_z[:, None],
+        kappa=zeros + curvature,
+        regime=xp.zeros_like(zeros, dtype=xp.int8),
+        leak=zeros,
+        status=xp.zeros_like(zeros, dtype=xp.int8),
+        differentiable=True,
+    )
+
+
+def _seen_only(bandit: Bandit, z: Array) -> Array:
+    """Z at actions without probability replaced by a value within the range of the others, which no sum counts."""
+    xp = bandit.xp
+    if bool(xp.all(bandit.support)):
+        return z
+    filler = xp.vecdot(bandit.behavior, xp.where(bandit.support, z, xp.zeros_like(z)))
+    return xp.where(bandit.support, z, filler[:, None])
+
+
+def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = False, floor: float = 0.0) -> Solution:
+    r"""Lambert-tempered target: :math:`\log w + \kappa w = A/\beta` with E_mu[w] = 1 (arXiv 2605.28150).
+
+    The minimiser of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it is the
+    same problem around q with advantage A + beta log(nu/q). ``floor=c`` is the target of importance weights
+    truncated at c, :math:`\log w + \kappa \max(w, c) = A/\beta`. In the negative regime the mass 1 - Z leaks
+    (``unseen=True``), or the W_0 minimiser is returned where it exists and else the one of lowest loss.
+    """
+    xp = bandit.xp
+    shift = bandit.log_reference_ratio
+    z = advantage / beta if shift is None else advantage / beta + shift
+    z = _seen_only(bandit, z)
+    q, log_q = bandit.behavior, bandit.log_behavior
+    # A positive lower bound of kappa proves the positive regime without evaluating Z.
+    regime = xp.ones_like(z[:, 0], dtype=xp.int8)
+    unsure = xp.nonzero(kappa_bounds(xp, q, log_q, z, floor)[0] <= 0)[0]
+    if unsure.shape[0]:
+        part = [xp.take(a, unsure, axis=0) for a in (q, log_q, z, rounding_of(bandit, beta))]
+        regime[unsure] = classify(xp, log_partition(xp, *part[:3]), part[3])
+    u, kappa = _seen_only(bandit, z), xp.zeros_like(z[:, 0])
+    leak, status = xp.zeros_like(kappa), xp.zeros_like(regime)
+    positive = regime > 0
+    if bool(xp.all(positive)):
+        u, kappa, done = solve_kappa(xp, q, log_q, z, floor)
+        status = xp.where(done, status, xp.full_like(status, STATUS.index("not_converged")))
+    else:
+        for rows, solver in ((positive, _positive_rows), (regime < 0, _leaking_rows if unseen else _negative_rows)):
+            index = xp.nonzero(rows)[0]
+            if index.shape[0]:
+                part = [xp.take(a, index, axis=0) for a in (q, log_q, z)]
+                u[index, :], kappa[index], leak[index], status[index] = solver(xp, *part, floor)
+    return Solution(u if shift is None else u - shift, kappa, regime, leak, status)
+
+
+def _positive_rows(xp: Any, q: Array, log_q: Array, z: Array, floor: float) -> tuple[Array, Array, Array, Array]:
+    u, kappa, done = solve_kappa(xp, q, log_q, z, floor)
+    status = xp.zeros_like(kappa, dtype=xp.int8)
+    return u, kappa, xp.zeros_like(kappa), xp.where(done, status, xp.full_like(status, STATUS.index("not_converged")))
+
+
+def _leaking_rows(xp: Any, q: Array, log_q: Array, z: Array, floor: float) -> tuple[Array, Array, Array, Array]:
+    """Unseen actions take the surplus: u = z, and the mass 1 - Z leaves the seen ones."""
+    zeros = xp.zeros_like(z[:, 0])
+    return z, zeros, -xp.expm1(log_partition(xp, q, log_q, z)), xp.zeros_like(zeros, dtype=xp.int8)
+
+
+def _negative_rows(xp: Any, q: Array, log_q: Array, z: Array, floor: float) -> tuple[Array, Array, Array, Array]:
+    host_q, host_z = to_numpy(q), to_numpy(z)
+    u, kappa, exists = principal_minima(host_q, host_z)
+    for row in np.flatnonzero(~exists):
+        best = negative_minima(host_q[row], host_z[row])[0]
+        u[row], kappa[row] = best.log_ratio, best.kappa
+    like = {"dtype": z.dtype, "device": device(z)}
+    status = xp.full_like(z[:, 0], STATUS.index("multiple_minima"), dtype=xp.int8)
+    return xp.asarray(u, **like), xp.asarray(kappa, **like), xp.zeros_like(z[:, 0]), status
+
+
+def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -> Solution:
+    r"""Target of a mixed penalty beta (KL + gamma/2 chi^2): :math:`\log w + \gamma w = (A - s)/\beta`, s normalising.
+
+    The Lambert target with kappa = gamma fixed. gamma = 1 is chi^2-PO's penalty (arXiv 2407.13399).
+    """
+    xp = bandit.xp
+    z = _seen_only(bandit, advantage / beta)
+    u, _, done = solve_shift(xp, bandit.behavior, bandit.log_behavior, z, gamma)
+    zeros = xp.zeros_like(z[:, 0])
+    status = xp.zeros_like(zeros, dtype=xp.int8)
+    return Solution(
+        log_ratio=u,
+        kappa=zeros + gamma,
+        regime=xp.ones_like(status),
+        leak=zeros,
+        status=xp.where(done, status, xp.full_like(status, STATUS.index("not_converged"))),
+    )
+
+
+def capped_exponential(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solution:
+    r"""Weighted maximum likelihood: :math:`\pi \propto q \min(\exp(A/\beta), c)`, nominal where nothing is capped."""
+    xp = bandit.xp
+    log_weight = advantage / beta
+    log_cap = xp.asarray(np.log(cap), dtype=log_weight.dtype)
+    solution = _normalised(bandit, xp.minimum(log_weight, log_cap), curvature=0.0)
+    capped = xp.any((log_weight > log_cap) & bandit.support, axis=-1)
+    nan = xp.full_like(solution.kappa, xp.nan)
+    return solution._replace(
+        kappa=xp.where(capped, nan, solution.kappa), regime=xp.astype(capped, xp.int8)
+    )
+
+
+def water_filling(bandit: Bandit, advantage: Array) -> Solution:
+    r"""Limit of the policy gradient E_q[A grad log pi] without ratios: :math:`\pi = (q A - c)_+ / E_q[A]`.
+
+    With A >= 0 the fixed point is pi = q A / E_q[A] (c = 0). A negative advantage drives its action's logit to minus
+    infinity; the limit is then the Euclidean projection of q A / E_q[A] on the simplex. It exists only if
+    E_q[A] > 0; otherwise the loss is unbounded below (AsymRE, arXiv 2506.20520, theorem 4.2).
+    """
+    xp = bandit.xp
+    weighted = bandit.behavior * advantage
+    total = xp.sum(weighted, axis=-1)
+    rounding = 8.0 * xp.finfo(xp.float64).eps * xp.max(xp.abs(bandit.reward), axis=-1)
+    regime = xp.astype(xp.sign(xp.where(xp.abs(total) <= rounding, xp.zeros_like(total), total)), xp.int8)
+    exists = regime > 0
+    point = weighted / xp.where(exists, total, xp.ones_like(total))[:, None]
+    policy = _project_on_simplex(xp, point)
+    positive = policy > 0
+    log_policy = xp.log(xp.where(positive, policy, xp.ones_like(policy)))
+    log_q = xp.where(bandit.support, bandit.log_behavior, xp.zeros_like(policy))
+    log_ratio = xp.where(positive, log_policy - log_q, xp.asarray(-xp.inf, dtype=policy.dtype))
+    nan = xp.full_like(total, xp.nan)
+    vanishing = xp.any(bandit.support & ~positive, axis=-1)
+    status = xp.astype(vanishing, xp.int8) * STATUS.index("vanishing_support")
+    return Solution(
+        log_ratio=xp.where(exists[:, None], log_ratio, nan[:, None]),
+        kappa=nan,
+        regime=regime,
+        leak=xp.where(exists, xp.zeros_like(total), nan),
+        status=xp.where(exists, status, xp.full_like(status, STATUS.index("no_target"))),
+        differentiable=True,
+    )
+
+
+def _project_on_simplex(xp: Any, point: Array) -> Array:
+    """Euclidean projection of each row, which sums to one already, on the probability simplex (Held et al., 1974)."""
+    if bool(xp.all(point >= 0)):
+        return point
+    ordered = xp.flip(xp.sort(point, axis=-1), axis=-1)
+    excess = xp.cumulative_sum(ordered, axis=-1) - 1.0
+    count = xp.arange(1, point.shape[-1] + 1, dtype=point.dtype, device=device(point))
+    kept = ordered * count > excess
+    last = xp.sum(xp.astype(kept, xp.int64), axis=-1) - 1
+    level = xp.take_along_axis(excess / count, last[:, None], axis=-1)
+    return xp.clip(point - level, 0.0, None)
