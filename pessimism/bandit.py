@@ -30,16 +30,18 @@ class Bandit:
     shape: tuple[int, ...]
     dtype: Any
     invalid: dict[int, str]
+    full_support: bool = False  # every action has positive probability, so that no mask is needed
 
     @property
     def weights(self) -> Array | None:
         """Weights for group statistics: the behavior, or None in a sampled group."""
         return None if self.sampled else self.behavior
 
-    @property
-    def reference_weights(self) -> Array | None:
-        """Weights for statistics under the reference policy (the behavior where none was given)."""
-        return self.weights if self.log_reference is None else self.xp.exp(self.log_reference)
+    def weights_of(self, objective: Any) -> Array | None:
+        """Weights of an objective's statistics: those of the reference where its paper takes the baseline from that."""
+        if self.log_reference is not None and getattr(objective, "baseline_under_reference", False):
+            return self.xp.exp(self.log_reference)
+        return self.weights
 
     @property
     def support(self) -> Array:
@@ -95,16 +97,18 @@ def make_bandit(behavior: Any, reward: Any, reference: Any = None, *, on_error: 
         rows["behavior"] = xp.full_like(rows["reward"], 1.0 / shape[-1])
     if "reference" in rows:
         _check_reference_support(xp, rows, shape[:-1], on_error, invalid)
+    log_behavior, full = _log(xp, rows["behavior"])
     return Bandit(
         xp=xp,
         behavior=rows["behavior"],
-        log_behavior=_log(xp, rows["behavior"]),
+        log_behavior=log_behavior,
         reward=rows["reward"],
-        log_reference=_log(xp, rows["reference"]) if "reference" in rows else None,
+        log_reference=_log(xp, rows["reference"])[0] if "reference" in rows else None,
         sampled=behavior is None,
         shape=shape[:-1],
         dtype=dtype,
         invalid=invalid,
+        full_support=full,
     )
 
 
@@ -186,10 +190,11 @@ def _check_policy(
     xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]
 ) -> Array:
     total = xp.sum(a, axis=-1)
-    lowest = xp.min(a, axis=-1)
-    bad = ~((lowest >= 0) & (xp.abs(total - 1) <= SUM_TOLERANCE))
+    bad = ~((xp.min(a, axis=-1) >= 0) & (xp.abs(total - 1) <= SUM_TOLERANCE))
     if not bool(xp.any(bad)):
-        return a / total[:, None]
+        # Sums that rounding alone keeps from one are left as they are: no solver needs more.
+        exact = bool(xp.all(xp.abs(total - 1) <= 4 * xp.finfo(a.dtype).eps))
+        return a if exact else a / total[:, None]
 
     def message(row: int) -> str:
         wrong = ~(a[row, :] >= 0)
@@ -228,9 +233,8 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     return np.from_dlpack(array).copy()
 
 
-def _log(xp: Any, p: Array) -> Array:
-    """Logarithm with log 0 = -inf, without a warning."""
-    positive = p > 0
-    if bool(xp.all(positive)):
-        return xp.log(p)
-    return xp.where(positive, xp.log(xp.where(positive, p, xp.ones_like(p))), xp.asarray(-xp.inf, dtype=p.dtype))
+def _log(xp: Any, p: Array) -> tuple[Array, bool]:
+    """Logarithm with log 0 = -inf, without a warning, and whether every entry was positive."""
+    with np.errstate(divide="ignore"):
+        log_p = xp.log(p)
+    return log_p, bool(xp.isfinite(xp.sum(log_p)))

@@ -1,8 +1,8 @@
 """Baselines V and spreads of a reward under a policy: what an objective subtracts to form its advantage.
 
 ``weights=None`` means a sampled group (every completion counts the same); otherwise ``weights`` are the probabilities
-of the actions. Both act on the last axis. Sums run over reward - max(reward), so equal rewards give a baseline that
-is exactly that reward, and an optimal value at a large temperature keeps all its digits.
+of the actions and sum to one. Both act on the last axis. Equal rewards give a baseline that is exactly that reward, and
+an optimal value at a large temperature keeps all its digits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Array = Any
 
 
 def expectation(values: Array, weights: Array | None = None) -> Array:
-    """Mean of ``values`` on the last axis, under ``weights`` (normalised here) or uniform.
+    """Mean of ``values`` on the last axis, under ``weights`` or uniform.
 
     Examples
     --------
@@ -26,8 +26,7 @@ def expectation(values: Array, weights: Array | None = None) -> Array:
     xp = array_namespace(values)
     if weights is None:
         return xp.mean(values, axis=-1)
-    values, weights = xp.broadcast_arrays(values, weights)
-    return xp.vecdot(weights, values) / xp.sum(weights, axis=-1)
+    return xp.vecdot(*xp.broadcast_arrays(weights, values))
 
 
 def _supported_max(reward: Array, weights: Array | None) -> Array:
@@ -46,8 +45,9 @@ def mean_reward(reward: Array, weights: Array | None = None) -> Array:
     >>> float(mean_reward(np.array([0.1, 0.1, 0.1])))
     0.1
     """
-    top = _supported_max(reward, weights)
-    return top + expectation(reward - top[..., None], weights)
+    mean = expectation(reward, weights)
+    # A second pass over the rest makes the mean of equal rewards exact.
+    return mean + expectation(reward - mean[..., None], weights)
 
 
 def optimal_value(reward: Array, beta: float, weights: Array | None = None) -> Array:

@@ -1,6 +1,6 @@
 """What an objective does to real rollouts: one row of numbers, and one line of plain English, per prompt group.
 
-A group is the sampled completions of one prompt at one step. They are read as the whole seen support with equal weights;
+A group is the sampled completions of one prompt at one step. They are read as the whole seen support, equally likely;
 the space of completions is far larger, so mass may leak to unseen ones (``unseen=True``).
 Source: arXiv 2605.28150; docs/theory.md.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from os import PathLike
 from typing import Any
 
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from scipy.optimize import elementwise
 from tqdm import tqdm
 
+from pessimism.induced import induced_target
 from pessimism.objectives import ObjectiveLike, make_objective
+from pessimism.result import temperature_of
 from pessimism.rollouts import read_rollouts
 
 Floats = NDArray[np.float64]
@@ -40,6 +43,12 @@ COLUMNS = (
 )
 _READING = ("regime", "status", "all_equal", "leak", "pessimism_factor", "effective_temperature", "critical_shift")
 _CHUNK = 2**20  # rewards solved at once: memory stays bounded whatever the size of the log
+_TROUBLE = {
+    "vanishing_support": "the target gives up some of the completions seen",
+    "no_target": "no target, the loss has no minimum on this group",
+    "not_converged": "the solver did not converge",
+}
+_SIGN = {"positive": 1.0, "boundary": 0.0, "negative": -1.0}
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -53,7 +62,7 @@ def diagnose(
     skip_bad: bool = False,
     **hyper: Any,
 ) -> pd.DataFrame:
-    """Which policy the objective pulls every prompt group of a rollout log towards, and how conservative that policy is.
+    """Which policy the objective pulls each prompt group of a rollout log towards, and how conservative that policy is.
 
     Parameters
     ----------
@@ -87,9 +96,11 @@ def diagnose(
     >>> import pandas as pd
     >>> log = pd.DataFrame({"prompt": ["1+1="] * 4, "reward": [1.0, 0.0, 0.0, 0.0]})
     >>> report = diagnose(log, "kimi", beta=0.5)
-    >>> report.loc[0, ["n", "reward_mean", "regime", "kappa", "pessimism_factor"]].to_list()
-    >>> report = diagnose("examples/trl_completions", "shifted_mean", beta=0.1)
+    >>> report[["n", "reward_mean", "Z", "regime", "kappa", "pessimism_factor"]].round(3)
+       n  reward_mean      Z    regime  kappa  pessimism_factor
+    0  4         0.25  1.575  positive  0.257             1.319
     >>> print(report["reading"][0])
+    positive: as close to the behavior as nominal at 1.32 times the temperature (0.659)
     """
     made = make_objective(objective, **hyper)
     log = read_rollouts(
@@ -122,7 +133,7 @@ def diagnose(
 
 
 def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, Floats, NDArray[np.intp]]:
-    """Groups (step, prompt, n), the rewards sorted by group, and where in them each group starts."""
+    """Return the groups (step, prompt, n), the rewards sorted by group, and where in them each group starts."""
     step, code = log["step"].to_numpy(), log["prompt"].cat.codes.to_numpy()
     order = np.lexsort((code, step))
     step, code = step[order], code[order]
@@ -133,7 +144,7 @@ def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, Floats, NDArray[np.intp]]:
 
 
 def _batches(n: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-    """Groups of one size, as many at a time as make a chunk."""
+    """Yield groups of one size, as many at a time as make a chunk."""
     by_size = np.argsort(n, kind="stable")
     for same in np.split(by_size, np.flatnonzero(np.diff(n[by_size])) + 1):
         most = max(1, _CHUNK // int(n[same[0]]))
@@ -148,10 +159,10 @@ def _measure(rewards: Floats, objective: ObjectiveLike) -> pd.DataFrame:
     log_z = facts["log_z"].to_numpy(dtype=float)
     with np.errstate(over="ignore"):
         z = np.exp(log_z)
-    # The baseline decides the regime of this target iff the regime is what log Z says.
-    sign = np.sign(log_z) * (np.abs(log_z) > 64 * _EPS * np.abs(rewards).max(axis=-1) / _temperature(objective))
-    said = {"positive": 1, "boundary": 0, "negative": -1}
-    decided = np.isfinite(target.kappa) & (sign == [said[str(regime)] for regime in target.regime])
+    # The baseline decides the regime of this target where the regime is what log Z says.
+    rounding = 64 * _EPS * np.abs(rewards).max(axis=-1) / (temperature_of(objective) or math.nan)
+    sign = np.where(np.abs(log_z) <= rounding, 0.0, np.sign(log_z))
+    decided = np.isfinite(target.kappa) & (sign == [_SIGN.get(regime, math.nan) for regime in target.regime])
     return pd.DataFrame(
         {
             "reward_mean": rewards.mean(axis=-1),
@@ -165,16 +176,11 @@ def _measure(rewards: Floats, objective: ObjectiveLike) -> pd.DataFrame:
             },
             "leak": target.leak,
             "all_equal": rewards.max(axis=-1) == rewards.min(axis=-1),
-            "critical_shift": np.where(decided, np.maximum(0.0, -log_z), np.nan),
+            "critical_shift": np.where(decided, np.where(sign < 0, -log_z, 0.0), np.nan),
             "critical_beta": np.where(decided, _critical_temperature(rewards, objective), np.nan),
             "status": target.status,
         }
     )
-
-
-def _temperature(objective: ObjectiveLike) -> float:
-    temperature = getattr(objective, "temperature", None)
-    return math.nan if temperature is None else float(temperature)
 
 
 def _critical_temperature(rewards: Floats, objective: ObjectiveLike) -> Floats:
@@ -194,7 +200,7 @@ def _rounding(rewards: Floats, advantage: Floats) -> Floats:
     """Error of an advantage (r - V) s, whose scale s shows in the spreads."""
     spread = np.ptp(rewards, axis=-1)
     scale = np.where(spread > 0, np.ptp(advantage, axis=-1) / np.where(spread > 0, spread, 1.0), 1.0)
-    return 8.0 * _EPS * np.abs(rewards).max(axis=-1) * scale
+    return np.asarray(8.0 * _EPS * np.abs(rewards).max(axis=-1) * scale)
 
 
 def critical_temperature(advantage: Floats, rounding: Floats) -> Floats:
@@ -221,18 +227,30 @@ def critical_temperature(advantage: Floats, rounding: Floats) -> Floats:
 def _reading(
     regime: str, status: str, all_equal: bool, leak: float, factor: float, effective: float, shift: float
 ) -> str:
-    if status not in ("converged", "multiple_minima"):
-        return f"{regime}: {status.replace('_', ' ')}"
+    if status in _TROUBLE:
+        return f"{regime}: {_TROUBLE[status]}"
     if regime == "negative":
-        cure = "" if math.isnan(shift) else f"; lowering the baseline by more than {shift:.3g} temperatures prevents it"
+        cure = (
+            ""
+            if math.isnan(shift)
+            else f"; lowering the baseline by more than {_digits(shift, ROUND_CEILING)} temperatures prevents it"
+        )
         return f"negative: {leak:.1%} of the mass leaks to unseen completions{cure}"
     if all_equal:
         return "no signal: all rewards are equal, the target is the behavior"
     if regime == "boundary":
         return "boundary: the nominal target, with no implicit pessimism"
+    if effective == 0:
+        return "positive: within rounding of the greedy policy"
     if math.isnan(factor):
         return "positive"
-    return f"positive: as close to the behavior as the nominal target at {factor:.3g} times the temperature ({effective:.3g})"
+    return f"positive: as close to the behavior as nominal at {factor:.3g} times the temperature ({effective:.3g})"
+
+
+def _digits(value: float, rounding: str) -> str:
+    """Three digits of a bound, rounded to the side on which it holds; the last digits of the value are noise."""
+    slack = value * (1.0 - 1e-12 if rounding == ROUND_CEILING else 1.0 + 1e-12)
+    return f"{float(Context(prec=3, rounding=rounding).create_decimal_from_float(slack)):g}"
 
 
 def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
@@ -246,10 +264,11 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     Returns
     -------
     dict
-        Ready for JSON (None stands for not a number and for infinity): groups, rows, skipped, share of the groups in each
-        regime, all_equal (a count), medians and extremes over the groups with a signal, and recommendation: share,
-        extra_shift (every shift of the baseline by more than so many temperatures is enough), largest_beta (every
-        temperature below it is enough; None where the temperature alone does not decide, or any will do), and text.
+        Ready for JSON (None stands for not a number and for infinity): groups, rows, skipped, share of the groups in
+        each regime, all_equal (a count), medians and extremes over the groups with a signal, and recommendation:
+        share, extra_shift (every shift of the baseline by more than so many temperatures is enough), largest_beta
+        (every temperature below it is enough; None where the temperature alone does not decide, or any will do), and
+        text.
 
     Raises
     ------
@@ -260,8 +279,11 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     --------
     >>> report = diagnose("examples/trl_completions", "oapl", beta1=0.1, beta2=0.2)
     >>> summary = summarize(report)
-    >>> summary["groups"], summary["share"], summary["recommendation"]["extra_shift"]
-    >>> print(summary["recommendation"]["text"])
+    >>> summary["groups"], summary["share"]["negative"], summary["recommendation"]["extra_shift"]
+    (192, 0.99, 0.808)
+    >>> print(summary["recommendation"]["text"])  # doctest: +NORMALIZE_WHITESPACE
+    Lower the baseline by more than 0.809 temperatures, or use a temperature below 0.1, to bring at least 90% of the
+    groups with a signal into the positive regime.
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share must be in (0, 1], got {share!r}")
@@ -274,7 +296,7 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
         "groups": len(frame),
         "rows": int(frame["n"].sum()),
         "skipped": int(frame.attrs.get("skipped", 0)),
-        "share": {name: _number((frame["regime"] == name).mean()) for name in ("positive", "boundary", "negative")},
+        "share": {name: _number((frame["regime"] == name).mean()) for name in _SIGN},
         "all_equal": int(frame["all_equal"].sum()),
     }
     for name in ("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl"):
@@ -286,7 +308,7 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    """A float that JSON has."""
+    """Return a float that JSON has, or None."""
     return float(value) if math.isfinite(value) else None
 
 
@@ -305,8 +327,8 @@ def _recommend(signal: pd.DataFrame, share: float) -> dict[str, Any]:
     elif math.isnan(shift):
         text = "The baseline does not decide the regime of this objective: no shift changes it."
     else:
-        amount = f"more than {shift:.3g} temperatures" if shift > 0 else "any amount"
-        cooler = f", or use a temperature below {beta:.3g}," if 0 < beta < math.inf else ""
+        amount = f"more than {_digits(shift, ROUND_CEILING)} temperatures" if shift > 0 else "any amount"
+        cooler = f", or use a temperature below {_digits(beta, ROUND_FLOOR)}," if 0 < beta < math.inf else ""
         text = (
             f"Lower the baseline by {amount}{cooler} to bring at least {share:.0%} of the groups with a signal "
             "into the positive regime."

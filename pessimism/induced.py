@@ -90,11 +90,11 @@ def induced_target(
     if reference is not None and not getattr(objective, "takes_reference", True):
         raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
     bandit = make_bandit(behavior, reward, reference, on_error=on_error)
-    advantage, baseline = _advantage(bandit, objective)
+    advantage = _advantage(bandit, objective)
     solution = _solve(_detached(bandit), objective, _detach(advantage), unseen, method)
     if is_torch_array(advantage) and advantage.requires_grad:
         solution = _with_gradient(solution, bandit, objective, advantage, unseen)
-    return _result(bandit, objective, advantage, baseline, solution)
+    return _result(bandit, objective, advantage, solution)
 
 
 def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = None) -> Array:
@@ -122,21 +122,12 @@ def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = 
     return _shaped(bandit, bandit.xp.exp(_log_policy(bandit, targets.nominal(bandit, bandit.reward, beta).log_ratio)))
 
 
-def _advantage(bandit: Bandit, objective: ObjectiveLike) -> tuple[Array, Array]:
-    """Advantage (N, K) and baseline (N,) under the weights that the objective's paper takes its baseline from."""
-    under_reference = getattr(objective, "baseline_under_reference", False)
-    weights = bandit.reference_weights if under_reference else bandit.weights
-    advantage = objective.advantage(bandit.reward, weights)
-    if not bool(bandit.xp.all(bandit.xp.isfinite(bandit.xp.sum(advantage, axis=-1)))):
+def _advantage(bandit: Bandit, objective: ObjectiveLike) -> Array:
+    """Advantage (N, K) under the weights that the objective's paper takes its baseline from."""
+    advantage = objective.advantage(bandit.reward, bandit.weights_of(objective))
+    if not bool(bandit.xp.isfinite(bandit.xp.sum(advantage))):
         raise ValueError(f"objective {objective}: its advantage is not finite for these rewards")
-    if isinstance(objective, Objective):
-        return advantage, objective.baseline(bandit.reward, weights)
-    # A user's own objective: what it subtracted, if that is one number per problem.
-    subtracted = bandit.reward - advantage
-    spread = bandit.xp.max(subtracted, axis=-1) - bandit.xp.min(subtracted, axis=-1)
-    level = subtracted[:, 0]
-    constant = spread <= 1e-9 * (1.0 + bandit.xp.abs(level))
-    return advantage, bandit.xp.where(constant, level, bandit.xp.full_like(level, bandit.xp.nan))
+    return advantage
 
 
 def _solve(bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool, method: str | None) -> Solution:
@@ -177,6 +168,8 @@ def _detached(bandit: Bandit) -> Bandit:
 
 def _log_policy(bandit: Bandit, log_ratio: Array) -> Array:
     base = bandit.log_behavior if bandit.log_reference is None else bandit.log_reference
+    if bandit.full_support:
+        return base + log_ratio
     return bandit.xp.where(bandit.support, base + log_ratio, bandit.xp.asarray(-bandit.xp.inf, dtype=base.dtype))
 
 
@@ -186,18 +179,15 @@ def _shaped(bandit: Bandit, rows: Array) -> Array:
     return bandit.xp.astype(shaped, bandit.dtype, copy=False)
 
 
-def _result(
-    bandit: Bandit, objective: ObjectiveLike, advantage: Array, baseline: Array, solution: Solution
-) -> InducedTarget:
+def _result(bandit: Bandit, objective: ObjectiveLike, advantage: Array, solution: Solution) -> InducedTarget:
     xp = bandit.xp
     log_ratio = solution.log_ratio
-    if not bool(xp.all(bandit.support)):
+    if not bandit.full_support:
         log_ratio = xp.where(bandit.support, log_ratio, xp.zeros_like(log_ratio))
     rows = {
         "log_ratio": log_ratio,
         "log_policy": _log_policy(bandit, log_ratio),
         "kappa": solution.kappa,
-        "baseline": baseline,
         "advantage": advantage,
         "leak": solution.leak,
     }

@@ -44,11 +44,6 @@ def log_partition(xp: Any, q: Array, log_q: Array, z: Array) -> Array:
     return xp.where(near, xp.log1p(excess), log_z)
 
 
-def classify(xp: Any, log_z: Array, rounding: Array) -> Array:
-    """+1, 0, -1 (positive, boundary, negative) from log Z; zero within 8 ``rounding``, the error that z carries."""
-    return xp.astype(xp.sign(xp.where(xp.abs(log_z) <= 8.0 * rounding, xp.zeros_like(log_z), log_z)), xp.int8)
-
-
 def principal_minima(q: Any, z: Any) -> tuple[Any, Any, Any]:
     """The minimiser with every action on W_0, where it exists, for rows in the negative regime (numpy).
 

@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from pessimism.bandit import to_numpy
+from pessimism.objectives.base import Objective
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,6 @@ class InducedTarget:
     log_ratio: Array
     log_policy: Array
     kappa: Array
-    baseline: Array
     advantage: Array
     regime: Any
     leak: Array
@@ -88,6 +88,21 @@ class InducedTarget:
         terms = xp.where(self.behavior > 0, exponent, xp.full_like(exponent, -xp.inf))
         weights = xp.exp(terms - xp.max(terms, axis=-1, keepdims=True))
         return xp.astype(weights / xp.sum(weights, axis=-1, keepdims=True), self.log_policy.dtype, copy=False)
+
+    @cached_property
+    def baseline(self) -> Array:
+        """V ``(...)``, what the objective subtracts from the reward."""
+        xp = array_namespace(self.advantage)
+        if isinstance(self.objective, Objective):
+            under_reference = getattr(self.objective, "baseline_under_reference", False)
+            weights = xp.exp(self.log_reference) if under_reference else self.behavior
+            value = self.objective.baseline(self.reward, None if self.sampled else weights)
+            return xp.where(xp.isnan(self.advantage[..., 0]), xp.full_like(value, xp.nan), value)
+        # A user's own objective: what it subtracted, if that is one number per problem.
+        subtracted = self.reward - self.advantage
+        level = xp.mean(subtracted, axis=-1)
+        spread = xp.max(xp.abs(subtracted - level[..., None]), axis=-1)
+        return xp.where(spread <= 1e-9 * (1.0 + xp.abs(level)), level, xp.full_like(level, xp.nan))
 
     @cached_property
     def residual(self) -> Array:

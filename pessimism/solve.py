@@ -2,9 +2,9 @@ r"""The scalar-dual solver: from an advantage to the Lambert-tempered ratio, for
 
 Two families share it. With z = A/beta and ratio w = exp(u), both ask for E_q[w] = 1 on each row:
 
-* ``solve_kappa``: :math:`u + \kappa \max(w, c) = z` for the unknown :math:`\kappa > 0` (c = 0: Lambert; c > 0: importance
+* ``KappaDual``: :math:`u + \kappa \max(w, c) = z` for the unknown :math:`\kappa > 0` (c = 0: Lambert; c > 0: importance
   weights truncated at c);
-* ``solve_shift``: :math:`u + \gamma w = z - s` for the unknown shift s (mixed chi-square-KL).
+* ``ShiftDual``: :math:`u + \gamma w = z - s` for the unknown shift s (mixed chi-square-KL).
 
 A joint Newton iteration on (u, dual) takes one exponential a step and four to six steps; it runs on chunks of rows that
 stay in the processor's cache. Rows it leaves are finished by a bracketed root finder around Wright's omega, which
@@ -13,10 +13,10 @@ cannot fail, and polished by the same iteration. Derivation: arXiv 2605.28150; d
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from array_api_compat import device
+from array_api_compat import array_namespace, device
 from scipy.optimize import elementwise
 
 from pessimism.bandit import to_numpy
@@ -24,196 +24,243 @@ from pessimism.special import log_wright_omega
 
 Array = Any
 
-_CHUNK = 1 << 14  # elements a chunk: eight working arrays fit a 1 MiB cache
+_CHUNK = 1 << 16  # elements a chunk: half a dozen working arrays stay in cache, calls into numpy stay few
 _TOLERANCE = 1e-8  # of a quadratically convergent step: the error left is its square
-_FIRST, _FULL = 8, 40
+_FIRST, _FULL = 9, 40
 
 
-def solve_kappa(xp: Any, q: Array, log_q: Array, z: Array, floor: float = 0.0) -> tuple[Array, Array, Array]:
-    """Rows of ``u + kappa max(exp(u), floor) = z`` with ``sum q exp(u) = sum q`` and kappa > 0.
+class Dual(Protocol):
+    """A family of problems with one scalar unknown a row."""
 
-    Only for rows in the positive regime, E_q[exp(z)] > 1. Shapes: q, log_q, z ``(N, K)``; zero-probability actions may
-    carry any finite z.
+    def start(self, xp: Any, q: Array, z: Array) -> Array:
+        """A lower bound of the dual, ``(N,)``."""
+
+    def guess(self, xp: Any, z: Array, dual: Array) -> Array:
+        """Log-ratios near the solution for that dual; a new array ``(N, K)``."""
+
+    def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
+        """What the condition adds to u - z, its slope in u, and its slope in the dual; the first two new arrays."""
+
+    def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
+        """Next value of the dual, from E[w] - 1 and its slope."""
+
+    def small(self, xp: Any, change: Array, dual: Array) -> Array:
+        """Whether a change of the dual is within the tolerance of a finished row."""
+
+    def bracketed(self, q: Array, z: Array) -> Array:
+        """The dual of each row by a bracketed root finder (numpy)."""
+
+
+def solve_dual(xp: Any, q: Array, z: Array, dual: Dual, rounding: Array | None = None) -> tuple[Array, Array, Array]:
+    """Solve every row; z is overwritten by the log-ratios u.
+
+    Parameters
+    ----------
+    q, z : ``(N, K)``. Zero-probability actions may carry any z within the range of the others.
+    rounding : ``(N,)``, the error that z carries. If given, a row is solved only in the positive regime,
+        E_q[exp(z)] > 1, and keeps u = z with a dual of zero elsewhere.
 
     Returns
     -------
-    (u, kappa, converged) of shapes ``(N, K)``, ``(N,)``, ``(N,)``.
+    (dual, regime, done), ``(N,)`` each: regime is +1, 0, -1 (+1 without ``rounding``), done is whether a row converged.
     """
-    return _solve(xp, q, log_q, z, _KappaDual(floor))
+    value = xp.zeros_like(z[:, 0])
+    regime = xp.ones_like(value, dtype=xp.int8)
+    done = xp.ones_like(value, dtype=xp.bool)
+    on_cpu = str(device(z)).lower().startswith("cpu")
+    size = max(1, _CHUNK // z.shape[1]) if on_cpu else z.shape[0]
+    left: list[tuple[Array, Array]] = []
+    for first in range(0, z.shape[0], size):
+        part = slice(first, min(first + size, z.shape[0]))
+        q_part, z_part, start = q[part, :], z[part, :], dual.start(xp, q[part, :], z[part, :])
+        index = None
+        if rounding is not None and bool(xp.any(start < 0.5)):
+            regime[part] = _regime(xp, q_part, z_part, rounding[part], start)
+            start = xp.where(start < 0.5, xp.maximum(start, _near_boundary(xp, q_part, z_part)), start)
+            if bool(xp.any(regime[part] <= 0)):
+                index = xp.nonzero(regime[part] > 0)[0]
+                q_part, z_part, start = (xp.take(a, index, axis=0) for a in (q_part, z_part, start))
+        u, found, finished = _newton(xp, q_part, z_part, dual.guess(xp, z_part, start), start, dual, _FIRST)
+        rows = part if index is None else index + first
+        if not bool(xp.all(finished)):
+            unfinished = xp.nonzero(~finished)[0]
+            places = unfinished + first if index is None else xp.take(rows, unfinished, axis=0)
+            left.append((places, xp.take(z_part, unfinished, axis=0)))
+        z[rows, :], value[rows], done[rows] = u, found, finished
+    if left:
+        rows, z_left = (xp.concat(list(a), axis=0) for a in zip(*left, strict=True))
+        q_left = xp.take(q, rows, axis=0)
+        exact = xp.asarray(dual.bracketed(to_numpy(q_left), to_numpy(z_left)), dtype=z.dtype, device=device(z))
+        guess = dual.guess(xp, z_left, exact)
+        z[rows, :], value[rows], done[rows] = _newton(xp, q_left, z_left, guess, exact, dual, _FULL)
+    return value, regime, done
 
 
-def solve_shift(xp: Any, q: Array, log_q: Array, z: Array, gamma: float) -> tuple[Array, Array, Array]:
-    """Rows of ``u + gamma exp(u) = z - shift`` with ``sum q exp(u) = sum q``: (u, shift, converged)."""
-    return _solve(xp, q, log_q, z, _ShiftDual(gamma))
+def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array:
+    """Sign of Z - 1, zero within the error that z carries; a lower bound of kappa beyond it proves it positive."""
+    noise = 8.0 * rounding
+    sure = lower > noise
+    if bool(xp.all(sure)):
+        return xp.ones_like(lower, dtype=xp.int8)
+    with np.errstate(over="ignore"):
+        excess = xp.where(sure, xp.ones_like(lower), xp.vecdot(q, xp.expm1(z)))
+    return xp.astype(xp.sign(xp.where(xp.abs(excess) <= noise, xp.zeros_like(excess), excess)), xp.int8)
 
 
-def kappa_bounds(xp: Any, q: Array, log_q: Array, z: Array, floor: float = 0.0) -> tuple[Array, Array]:
-    r"""Lower and upper bound of kappa: :math:`\max(0, \cdot) \le \kappa \le \max z / \max(1, c)`.
-
-    Averaging the stationarity condition over any set S of actions, and :math:`\sum_S q w \le 1`, give
-    :math:`\kappa \ge \sum_S q z + Q_S \log Q_S`; S runs over all actions, those with z > 0, and single ones.
-    """
-    above = xp.where(z > 0, q, xp.zeros_like(q))
-    mass = xp.sum(above, axis=-1)
-    of_above = xp.vecdot(above, z) + mass * xp.log(xp.where(mass > 0, mass, xp.ones_like(mass)))
-    # q log q -> 0 with q; its limit where q = 0.
-    single = xp.max(q * xp.where(q > 0, z + log_q, xp.zeros_like(z)), axis=-1)
-    lower = xp.maximum(xp.maximum(xp.vecdot(q, z), of_above), single)
-    top = xp.max(xp.where(q > 0, z, xp.asarray(-xp.inf, dtype=z.dtype)), axis=-1)
-    return xp.maximum(lower, xp.zeros_like(lower)) / (1.0 + floor), top / max(1.0, floor)
+def _near_boundary(xp: Any, q: Array, z: Array) -> Array:
+    """Estimate of kappa where the bound is poor: E[z] + var/2 for a small spread of z, E[z] + 0.4 std for a large one."""
+    mean = xp.vecdot(q, z)
+    variance = xp.maximum(xp.vecdot(q * z, z) - mean * mean, 0.0)
+    return xp.maximum(mean + variance / (2.0 + 2.5 * xp.sqrt(variance)), 0.0)
 
 
-class _KappaDual:
-    """u + kappa max(w, floor) = z."""
-
-    def __init__(self, floor: float) -> None:
-        self.floor = floor
-
-    def start(self, xp: Any, q: Array, log_q: Array, z: Array) -> tuple[Array, Array]:
-        kappa = kappa_bounds(xp, q, log_q, z, self.floor)[0]
-        return self.ratio_guess(xp, z, kappa), kappa
-
-    def ratio_guess(self, xp: Any, z: Array, kappa: Array) -> Array:
-        tiny = kappa < 1e-30
-        log_kappa = xp.where(tiny, xp.full_like(kappa, -70.0), xp.log(xp.where(tiny, xp.ones_like(kappa), kappa)))
-        u = _rough_log_ratio(xp, z, log_kappa[:, None])
-        if self.floor:
-            u = xp.minimum(u, z - (kappa * self.floor)[:, None])
-        return u
-
-    def linearise(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
-        """What is added to u in the condition, its slope in u, and its slope in the dual."""
-        if not self.floor:
-            pull = w * dual[:, None]
-            return pull, pull, w
-        held = xp.clip(w, self.floor, None)
-        return held * dual[:, None], xp.where(w > self.floor, w, xp.zeros_like(w)) * dual[:, None], held
-
-    def step(self, xp: Any, dual: Array, excess: Array, slope: Array, mass: Array) -> Array:
-        # Newton on 1 / E[w], which is concave and nearly linear in kappa.
-        stepped = dual + (1.0 + excess / mass) * excess / slope
-        return xp.where(stepped > 0, stepped, 0.1 * dual)
-
-    def small(self, xp: Any, change: Array, dual: Array) -> Array:
-        return xp.abs(change) <= _TOLERANCE * dual
-
-    def bracketed(self, q: Any, log_q: Any, z: Any) -> Any:
-        """The dual of each row by a bracketed root finder (numpy)."""
-        lower, upper = kappa_bounds(np, q, log_q, z, self.floor)
-        floor = self.floor
-
-        def excess(log_kappa: Any, row: Any) -> Any:
-            zr, kappa = z[row.astype(int)], np.exp(log_kappa)[:, None]
-            u = log_wright_omega(zr + log_kappa[:, None]) - log_kappa[:, None]
-            if floor:
-                u = np.where(zr - kappa * floor < np.log(floor), zr - kappa * floor, u)
-            return _log_mass(log_q[row.astype(int)], u)
-
-        # At kappa -> 0 the mass is Z > 1; 1e-290 stands for zero where no better lower bound is known.
-        low = np.log(np.maximum(lower, 1e-290)) - 1e-9
-        found = elementwise.find_root(excess, (low, np.log(upper) + 1e-9), args=(np.arange(len(z), dtype=float),))
-        return np.exp(found.x)
-
-
-class _ShiftDual:
-    """u + gamma w = z - shift."""
-
-    def __init__(self, gamma: float) -> None:
-        self.gamma = gamma
-
-    def start(self, xp: Any, q: Array, log_q: Array, z: Array) -> tuple[Array, Array]:
-        # Jensen over all actions, and q w <= 1 of each one, bound the shift from below.
-        seen = q > 0
-        inverse = self.gamma / xp.where(seen, q, xp.ones_like(q))
-        single = xp.where(seen, z + log_q - inverse, xp.asarray(-xp.inf, dtype=z.dtype))
-        shift = xp.maximum(xp.vecdot(q, z) - self.gamma, xp.max(single, axis=-1))
-        return self.ratio_guess(xp, z, shift), shift
-
-    def ratio_guess(self, xp: Any, z: Array, shift: Array) -> Array:
-        return _rough_log_ratio(xp, z - shift[:, None], np.log(self.gamma))
-
-    def linearise(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
-        pull = self.gamma * w
-        return pull + dual[:, None], pull, xp.ones_like(w)
-
-    def step(self, xp: Any, dual: Array, excess: Array, slope: Array, mass: Array) -> Array:
-        # Newton on log E[w], which is linear in the shift for small gamma.
-        ratio = xp.clip(1.0 + excess / mass, 1e-3, None)
-        return dual + ratio * xp.log(ratio) * mass / slope
-
-    def small(self, xp: Any, change: Array, dual: Array) -> Array:
-        return xp.abs(change) <= _TOLERANCE
-
-    def bracketed(self, q: Any, log_q: Any, z: Any) -> Any:
-        log_gamma = np.log(self.gamma)
-
-        def excess(shift: Any, row: Any) -> Any:
-            zr = z[row.astype(int)] - shift[:, None]
-            return _log_mass(log_q[row.astype(int)], log_wright_omega(zr + log_gamma) - log_gamma)
-
-        top = np.max(np.where(q > 0, z, -np.inf), axis=-1) - self.gamma
-        low = np.vecdot(q, z) - self.gamma
-        slack = 1e-9 * (1.0 + np.abs(top) + np.abs(low))
-        found = elementwise.find_root(excess, (low - slack, top + slack), args=(np.arange(len(z), dtype=float),))
-        return found.x
-
-
-def _log_mass(log_q: Any, u: Any) -> Any:
-    """log sum q exp(u) along the last axis (numpy)."""
-    return np.logaddexp.reduce(log_q + u, axis=-1)
-
-
-def _rough_log_ratio(xp: Any, z: Array, log_kappa: Array | float) -> Array:
-    """u with u + kappa exp(u) = z to within about one, from the two asymptotes of Wright's omega."""
-    s = z + log_kappa
-    return xp.where(s > 0, xp.log1p(xp.abs(s)) - 0.567 - log_kappa, z - xp.exp(xp.minimum(s, xp.zeros_like(s))))
-
-
-def _solve(xp: Any, q: Array, log_q: Array, z: Array, dual: Any) -> tuple[Array, Array, Array]:
-    u, value = xp.empty_like(z), xp.empty_like(z[:, 0])
-    done = xp.zeros(z.shape[0], dtype=xp.bool, device=device(z))
-    rows = max(1, _CHUNK // z.shape[1]) if str(device(z)) == "cpu" else z.shape[0]
-    for first in range(0, z.shape[0], rows):
-        part = slice(first, first + rows)
-        guess = dual.start(xp, q[part, :], log_q[part, :], z[part, :])
-        u[part, :], value[part], done[part] = _newton(xp, q[part, :], z[part, :], *guess, dual, _FIRST)
-    if bool(xp.all(done)):
-        return u, value, done
-    left = xp.nonzero(~done)[0]
-    q, z = xp.take(q, left, axis=0), xp.take(z, left, axis=0)
-    exact = dual.bracketed(to_numpy(q), to_numpy(xp.take(log_q, left, axis=0)), to_numpy(z))
-    exact = xp.asarray(exact, dtype=z.dtype, device=device(z))
-    u[left, :], value[left], done[left] = _newton(xp, q, z, dual.ratio_guess(xp, z, exact), exact, dual, _FULL)
-    return u, value, done
-
-
-def _newton(
-    xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Any, steps: int
-) -> tuple[Array, Array, Array]:
-    """Joint Newton iteration on (u, dual): eliminate u row by row, step in the dual, correct both."""
-    mass = xp.sum(q, axis=-1)
+def _newton(xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, steps: int) -> tuple[Array, Array, Array]:
+    """Joint Newton iteration on (u, dual), u in place: eliminate u row by row, step in the dual, correct both."""
     # What rounding of z leaves in a step must not keep a finished row from being accepted.
     tolerance = _TOLERANCE**2 + 64.0 * xp.finfo(z.dtype).eps ** 2 * xp.vecdot(z, z)
-    done = xp.zeros_like(mass, dtype=xp.bool)
+    done = xp.zeros_like(value, dtype=xp.bool)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for _ in range(steps):
             w = xp.expm1(u)
             excess = xp.vecdot(q, w)  # E[w] - 1 without cancellation
             w += 1.0
-            added, slope, tilt = dual.linearise(xp, w, value)
-            move = (u - z) + added
-            slope = slope + 1.0
+            move = u - z
+            added, slope, tilt = dual.pull(xp, w, value)
+            move += added
+            slope += 1.0
             move /= slope
             tilt = tilt / slope
             w *= q
             excess = excess - xp.vecdot(w, move)
-            stepped = dual.step(xp, value, excess, xp.vecdot(w, tilt), mass)
-            change = stepped - value
+            stepped = dual.step(xp, value, excess, xp.vecdot(w, tilt))
+            change, value = stepped - value, stepped
             tilt *= change[:, None]
             move += tilt
-            u = u - move
-            value = stepped
+            u -= move
             done = (xp.vecdot(move, move) <= tolerance) & dual.small(xp, change, value)
             if bool(xp.all(done)):
                 break
     return u, value, done
+
+
+def _rough_log_ratio(xp: Any, z: Array, kappa: Array) -> Array:
+    """u with u + kappa exp(u) = z to within about 0.4, from the two asymptotes of Wright's omega; kappa ``(N, 1)``."""
+    log_kappa = xp.log(xp.maximum(kappa, 1e-30))
+    s = z + log_kappa
+    high = xp.maximum(s, 0.0)
+    s -= high  # min(s, 0)
+    s += xp.log1p(high)
+    # The asymptotes overshoot by up to 0.57 between them; for small kappa u = z is nearly exact.
+    s -= log_kappa + 0.4 * kappa / (kappa + 0.1)
+    return s
+
+
+def kappa_lower_bound(xp: Any, q: Array, z: Array) -> Array:
+    r"""A lower bound of kappa: the larger of E_q[z] and :math:`E_q[z_+] - 1/e`; positive only in the positive regime.
+
+    Averaging u + kappa w = z over a set S of actions with sum_S q w <= 1 gives kappa >= E_q[z; S] + Q_S log Q_S, here
+    for all actions and for those with z > 0.
+    """
+    return xp.maximum(xp.vecdot(q, z), xp.vecdot(q, xp.maximum(z, 0.0)) - 0.36787944117144233)
+
+
+class KappaDual:
+    """u + kappa max(w, floor) = z, with the unknown kappa."""
+
+    def __init__(self, floor: float = 0.0) -> None:
+        self.floor = floor
+
+    def start(self, xp: Any, q: Array, z: Array) -> Array:
+        """E[max(w, c)] <= 1 + c turns the bound for c = 0 into one for c."""
+        return xp.maximum(kappa_lower_bound(xp, q, z), 0.0) / (1.0 + self.floor)
+
+    def guess(self, xp: Any, z: Array, dual: Array) -> Array:
+        """Rough omega, or the exponential part where max(w, c) = c."""
+        u = _rough_log_ratio(xp, z, dual[:, None])
+        return xp.minimum(u, z - (dual * self.floor)[:, None]) if self.floor else u
+
+    def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
+        """Kappa max(w, c)."""
+        if not self.floor:
+            added = w * dual[:, None]
+            return added, added, w
+        held = xp.maximum(w, self.floor)
+        return held * dual[:, None], xp.where(w > self.floor, w, xp.zeros_like(w)) * dual[:, None], held
+
+    def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
+        """Newton on 1 / E[w], which is concave and nearly linear in kappa."""
+        stepped = dual + (1.0 + excess) * excess / slope
+        return xp.where(stepped > 0, stepped, 0.1 * dual)
+
+    def small(self, xp: Any, change: Array, dual: Array) -> Array:
+        """Relative: kappa may be tiny."""
+        return xp.abs(change) <= _TOLERANCE * dual
+
+    def bracketed(self, q: Any, z: Any) -> Any:
+        """Root of log E[w] in log kappa between the bounds; kappa <= max z / max(1, c), as the largest w is >= 1."""
+        log_q, floor = _log(q), self.floor
+
+        def excess(log_kappa: Any, row: Any) -> Any:
+            index = row.astype(int)
+            u = log_wright_omega(z[index] + log_kappa[:, None]) - log_kappa[:, None]
+            if floor:
+                held = z[index] - np.exp(log_kappa)[:, None] * floor
+                u = np.where(held < np.log(floor), held, u)
+            return np.logaddexp.reduce(log_q[index] + u, axis=-1)
+
+        # At kappa -> 0 the mass is Z > 1; 1e-290 stands for zero where no better lower bound is known.
+        low = np.log(np.maximum(self.start(array_namespace(q), q, z), 1e-290)) - 1e-9
+        top = np.log(np.max(np.where(q > 0, z, -np.inf), axis=-1) / max(1.0, floor)) + 1e-9
+        return np.exp(elementwise.find_root(excess, (low, top), args=(np.arange(len(z), dtype=float),)).x)
+
+
+class ShiftDual:
+    """u + gamma w = z - shift, with the unknown shift."""
+
+    def __init__(self, gamma: float) -> None:
+        self.gamma = gamma
+
+    def start(self, xp: Any, q: Array, z: Array) -> Array:
+        """Jensen over all actions, and q w <= 1 of each one, bound the shift from below."""
+        seen = q > 0
+        safe = xp.where(seen, q, xp.ones_like(q))
+        single = xp.where(seen, z + xp.log(safe) - self.gamma / safe, xp.full_like(z, -xp.inf))
+        return xp.maximum(xp.vecdot(q, z) - self.gamma, xp.max(single, axis=-1))
+
+    def guess(self, xp: Any, z: Array, dual: Array) -> Array:
+        """Rough omega."""
+        return _rough_log_ratio(xp, z - dual[:, None], xp.full_like(z[:1, :1], self.gamma))
+
+    def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
+        """Gamma w + shift."""
+        slope = self.gamma * w
+        return slope + dual[:, None], slope, xp.ones_like(w)
+
+    def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
+        """Newton on log E[w], which is linear in the shift for small gamma."""
+        ratio = xp.maximum(1.0 + excess, 1e-3)
+        # log1p of the excess itself keeps the last steps exact.
+        return dual + ratio * xp.log1p(xp.maximum(excess, 1e-3 - 1.0)) / slope
+
+    def small(self, xp: Any, change: Array, dual: Array) -> Array:
+        """Absolute, to the rounding of a large shift."""
+        return xp.abs(change) <= _TOLERANCE + 16.0 * xp.finfo(dual.dtype).eps * xp.abs(dual)
+
+    def bracketed(self, q: Any, z: Any) -> Any:
+        """Root of log E[w] in the shift, between E[z] - gamma and max z - gamma."""
+        log_q, log_gamma = _log(q), np.log(self.gamma)
+
+        def excess(shift: Any, row: Any) -> Any:
+            index = row.astype(int)
+            u = log_wright_omega(z[index] - shift[:, None] + log_gamma) - log_gamma
+            return np.logaddexp.reduce(log_q[index] + u, axis=-1)
+
+        top = np.max(np.where(q > 0, z, -np.inf), axis=-1) - self.gamma
+        low = np.vecdot(q, z) - self.gamma
+        slack = 1e-9 * (1.0 + np.abs(top) + np.abs(low))
+        return elementwise.find_root(excess, (low - slack, top + slack), args=(np.arange(len(z), dtype=float),)).x
+
+
+def _log(q: Any) -> Any:
+    with np.errstate(divide="ignore"):
+        return np.log(q)

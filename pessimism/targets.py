@@ -12,8 +12,8 @@ import numpy as np
 from array_api_compat import device
 
 from pessimism.bandit import Bandit, to_numpy
-from pessimism.regimes import classify, log_partition, negative_minima, principal_minima
-from pessimism.solve import kappa_bounds, solve_kappa, solve_shift
+from pessimism.regimes import log_partition, negative_minima, principal_minima
+from pessimism.solve import KappaDual, ShiftDual, solve_dual
 
 Array = Any
 
@@ -80,7 +80,7 @@ def _normalised(bandit: Bandit, log_weight: Array, curvature: float) -> Solution
 def _seen_only(bandit: Bandit, z: Array) -> Array:
     """Z at actions without probability replaced by a value within the range of the others, which no sum counts."""
     xp = bandit.xp
-    if bool(xp.all(bandit.support)):
+    if bandit.full_support:
         return z
     filler = xp.vecdot(bandit.behavior, xp.where(bandit.support, z, xp.zeros_like(z)))
     return xp.where(bandit.support, z, filler[:, None])
@@ -97,50 +97,33 @@ def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = Fal
     xp = bandit.xp
     shift = bandit.log_reference_ratio
     z = advantage / beta if shift is None else advantage / beta + shift
-    z = _seen_only(bandit, z)
-    q, log_q = bandit.behavior, bandit.log_behavior
-    # A positive lower bound of kappa proves the positive regime without evaluating Z.
-    regime = xp.ones_like(z[:, 0], dtype=xp.int8)
-    unsure = xp.nonzero(kappa_bounds(xp, q, log_q, z, floor)[0] <= 0)[0]
-    if unsure.shape[0]:
-        part = [xp.take(a, unsure, axis=0) for a in (q, log_q, z, rounding_of(bandit, beta))]
-        regime[unsure] = classify(xp, log_partition(xp, *part[:3]), part[3])
-    u, kappa = _seen_only(bandit, z), xp.zeros_like(z[:, 0])
-    leak, status = xp.zeros_like(kappa), xp.zeros_like(regime)
-    positive = regime > 0
-    if bool(xp.all(positive)):
-        u, kappa, done = solve_kappa(xp, q, log_q, z, floor)
-        status = xp.where(done, status, xp.full_like(status, STATUS.index("not_converged")))
-    else:
-        for rows, solver in ((positive, _positive_rows), (regime < 0, _leaking_rows if unseen else _negative_rows)):
-            index = xp.nonzero(rows)[0]
-            if index.shape[0]:
-                part = [xp.take(a, index, axis=0) for a in (q, log_q, z)]
-                u[index, :], kappa[index], leak[index], status[index] = solver(xp, *part, floor)
+    # The solver overwrites its z by u; rows outside the positive regime keep u = z.
+    u = _seen_only(bandit, z)
+    kappa, regime, done = solve_dual(xp, bandit.behavior, u, KappaDual(floor), rounding_of(bandit, beta))
+    leak, status = xp.zeros_like(kappa), _status(xp, done)
+    negative = xp.nonzero(regime < 0)[0]
+    if negative.shape[0]:
+        rows = [xp.take(a, negative, axis=0) for a in (bandit.behavior, bandit.log_behavior, u)]
+        if unseen:
+            leak[negative] = -xp.expm1(log_partition(xp, *rows))
+        else:
+            u[negative, :], kappa[negative] = _negative_rows(xp, rows[0], rows[2])
+            status[negative] = STATUS.index("multiple_minima")
     return Solution(u if shift is None else u - shift, kappa, regime, leak, status)
 
 
-def _positive_rows(xp: Any, q: Array, log_q: Array, z: Array, floor: float) -> tuple[Array, Array, Array, Array]:
-    u, kappa, done = solve_kappa(xp, q, log_q, z, floor)
-    status = xp.zeros_like(kappa, dtype=xp.int8)
-    return u, kappa, xp.zeros_like(kappa), xp.where(done, status, xp.full_like(status, STATUS.index("not_converged")))
+def _status(xp: Any, done: Array) -> Array:
+    return xp.astype(~done, xp.int8) * STATUS.index("not_converged")
 
 
-def _leaking_rows(xp: Any, q: Array, log_q: Array, z: Array, floor: float) -> tuple[Array, Array, Array, Array]:
-    """Unseen actions take the surplus: u = z, and the mass 1 - Z leaves the seen ones."""
-    zeros = xp.zeros_like(z[:, 0])
-    return z, zeros, -xp.expm1(log_partition(xp, q, log_q, z)), xp.zeros_like(zeros, dtype=xp.int8)
-
-
-def _negative_rows(xp: Any, q: Array, log_q: Array, z: Array, floor: float) -> tuple[Array, Array, Array, Array]:
+def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
+    """The W_0 minimiser where it exists, else the one of lowest loss: (u, kappa)."""
     host_q, host_z = to_numpy(q), to_numpy(z)
     u, kappa, exists = principal_minima(host_q, host_z)
     for row in np.flatnonzero(~exists):
         best = negative_minima(host_q[row], host_z[row])[0]
         u[row], kappa[row] = best.log_ratio, best.kappa
-    like = {"dtype": z.dtype, "device": device(z)}
-    status = xp.full_like(z[:, 0], STATUS.index("multiple_minima"), dtype=xp.int8)
-    return xp.asarray(u, **like), xp.asarray(kappa, **like), xp.zeros_like(z[:, 0]), status
+    return tuple(xp.asarray(a, dtype=z.dtype, device=device(z)) for a in (u, kappa))
 
 
 def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -> Solution:
@@ -149,17 +132,10 @@ def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -
     The Lambert target with kappa = gamma fixed. gamma = 1 is chi^2-PO's penalty (arXiv 2407.13399).
     """
     xp = bandit.xp
-    z = _seen_only(bandit, advantage / beta)
-    u, _, done = solve_shift(xp, bandit.behavior, bandit.log_behavior, z, gamma)
-    zeros = xp.zeros_like(z[:, 0])
-    status = xp.zeros_like(zeros, dtype=xp.int8)
-    return Solution(
-        log_ratio=u,
-        kappa=zeros + gamma,
-        regime=xp.ones_like(status),
-        leak=zeros,
-        status=xp.where(done, status, xp.full_like(status, STATUS.index("not_converged"))),
-    )
+    u = _seen_only(bandit, advantage / beta)
+    _, regime, done = solve_dual(xp, bandit.behavior, u, ShiftDual(gamma))
+    zeros = xp.zeros_like(u[:, 0])
+    return Solution(log_ratio=u, kappa=zeros + gamma, regime=regime, leak=zeros, status=_status(xp, done))
 
 
 def capped_exponential(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solution:
