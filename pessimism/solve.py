@@ -26,7 +26,7 @@ Array = Any
 
 _CHUNK = 1 << 16  # elements a chunk: half a dozen working arrays stay in cache, calls into numpy stay few
 _TOLERANCE = 1e-8  # of a quadratically convergent step: the error left is its square
-_FIRST, _FULL = 9, 40
+_WARM, _FIRST, _FULL = 3, 6, 40
 
 
 class Dual(Protocol):
@@ -80,7 +80,8 @@ def solve_dual(xp: Any, q: Array, z: Array, dual: Dual, rounding: Array | None =
             if bool(xp.any(regime[part] <= 0)):
                 index = xp.nonzero(regime[part] > 0)[0]
                 q_part, z_part, start = (xp.take(a, index, axis=0) for a in (q_part, z_part, start))
-        u, found, finished = _newton(xp, q_part, z_part, dual.guess(xp, z_part, start), start, dual, _FIRST)
+        u, start = _warm_start(xp, q_part, z_part, start, dual)
+        u, found, finished = _newton(xp, q_part, z_part, u, start, dual, _FIRST)
         rows = part if index is None else index + first
         if not bool(xp.all(finished)):
             unfinished = xp.nonzero(~finished)[0]
@@ -94,6 +95,13 @@ def solve_dual(xp: Any, q: Array, z: Array, dual: Dual, rounding: Array | None =
         guess = dual.guess(xp, z_left, exact)
         z[rows, :], value[rows], done[rows] = _newton(xp, q_left, z_left, guess, exact, dual, _FULL)
     return value, regime, done
+
+
+def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual) -> tuple[Array, Array]:
+    """Steps in single precision, at less than half the cost: (u, dual) to about 1e-5, not finite where it overflows."""
+    q, z, start = (xp.astype(a, xp.float32) for a in (q, z, start))
+    u, value, _ = _newton(xp, q, z, dual.guess(xp, z, start), start, dual, _WARM)
+    return xp.astype(u, xp.float64), xp.astype(value, xp.float64)
 
 
 def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array:
