@@ -29,11 +29,39 @@ def expectation(values: Array, weights: Array | None = None) -> Array:
     return xp.vecdot(*xp.broadcast_arrays(weights, values))
 
 
-def _supported_max(reward: Array, weights: Array | None) -> Array:
+def mean_parts(reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+    """The mean as a rounded anchor plus what rounding took from it, so that (r - anchor) - rest keeps every digit.
+
+    A rare action far above the others moves the mean by less than its own rounding; its target depends on just that.
+    """
     xp = array_namespace(reward)
-    if weights is not None:
-        reward = xp.where(weights > 0, reward, xp.asarray(-xp.inf, dtype=reward.dtype))
-    return xp.max(reward, axis=-1)
+    anchor = expectation(reward, weights)
+    gap = reward - anchor[..., None]
+    rest = expectation(gap, weights)
+    # Equal rewards: the rest is their common gap exactly, not up to the rounding of a weighted sum.
+    equal = xp.abs(gap[..., 0] - rest) <= 16.0 * xp.finfo(reward.dtype).eps * xp.abs(rest)
+    if bool(xp.any(equal)):
+        inside = gap if weights is None else xp.where(weights > 0, gap, rest[..., None])
+        rest = xp.where(equal, xp.minimum(xp.maximum(rest, xp.min(inside, axis=-1)), xp.max(inside, axis=-1)), rest)
+    return anchor, rest
+
+
+def optimal_value_parts(reward: Array, beta: float, weights: Array | None = None) -> tuple[Array, Array]:
+    """The optimal value as anchor plus rest: around the mean where the rest is small, around the maximum otherwise."""
+    xp = array_namespace(reward)
+    seen = xp.ones_like(reward, dtype=xp.bool) if weights is None else xp.broadcast_arrays(weights, reward)[0] > 0
+    top = xp.max(xp.where(seen, reward, xp.full_like(reward, -xp.inf)), axis=-1)
+    mean = expectation(reward, weights)
+
+    def exponent(anchor: Array) -> Array:
+        # Actions without weight may have any reward: keep exp of it finite.
+        return xp.where(seen, (reward - anchor[..., None]) / beta, xp.zeros_like(reward))
+
+    excess = expectation(xp.expm1(xp.minimum(exponent(mean), 100.0)), weights)
+    near = xp.abs(excess) < 0.5
+    total = expectation(xp.exp(exponent(top)), weights)
+    rest = beta * xp.where(near, xp.log1p(xp.where(near, excess, xp.zeros_like(excess))), xp.log(total))
+    return xp.where(near, mean, top), rest
 
 
 def mean_reward(reward: Array, weights: Array | None = None) -> Array:
@@ -45,9 +73,8 @@ def mean_reward(reward: Array, weights: Array | None = None) -> Array:
     >>> float(mean_reward(np.array([0.1, 0.1, 0.1])))
     0.1
     """
-    mean = expectation(reward, weights)
-    # A second pass over the rest makes the mean of equal rewards exact.
-    return mean + expectation(reward - mean[..., None], weights)
+    anchor, rest = mean_parts(reward, weights)
+    return anchor + rest
 
 
 def optimal_value(reward: Array, beta: float, weights: Array | None = None) -> Array:
@@ -59,17 +86,10 @@ def optimal_value(reward: Array, beta: float, weights: Array | None = None) -> A
     --------
     >>> import numpy as np
     >>> round(float(optimal_value(np.array([0.0, 1.0]), 0.5)), 6)
-    0.71681
+    0.71689
     """
-    xp = array_namespace(reward)
-    top = _supported_max(reward, weights)
-    # Actions without weight may have any reward: keep exp of it finite.
-    below = xp.minimum(reward - top[..., None], xp.asarray(0.0, dtype=reward.dtype)) / beta
-    total = expectation(xp.exp(below), weights)
-    # log1p keeps the digits when the exponentials are all near one, log when nearly all of them vanish.
-    near_one = total > 0.5
-    excess = xp.where(near_one, expectation(xp.expm1(below), weights), xp.zeros_like(total))
-    return top + beta * xp.where(near_one, xp.log1p(excess), xp.log(total))
+    anchor, rest = optimal_value_parts(reward, beta, weights)
+    return anchor + rest
 
 
 def standard_deviation(reward: Array, weights: Array | None = None) -> Array:
@@ -84,7 +104,8 @@ def standard_deviation(reward: Array, weights: Array | None = None) -> Array:
     1.0
     """
     xp = array_namespace(reward)
-    gap = reward - mean_reward(reward, weights)[..., None]
+    anchor, rest = mean_parts(reward, weights)
+    gap = (reward - anchor[..., None]) - rest[..., None]
     variance = expectation(gap * gap, weights)
     if weights is None and reward.shape[-1] > 1:
         variance = variance * (reward.shape[-1] / (reward.shape[-1] - 1))

@@ -185,14 +185,15 @@ def _measure(rewards: Floats, objective: ObjectiveLike) -> pd.DataFrame:
 
 def _critical_temperature(rewards: Floats, objective: ObjectiveLike) -> Floats:
     """Largest temperature at which E[exp(A/beta)] >= 1; nan where the advantage depends on the temperature itself."""
-    nowhere = np.full(len(rewards), np.nan)
     field = getattr(objective, "temperature_field", None)
     if field is None or not dataclasses.is_dataclass(objective) or isinstance(objective, type):
-        return nowhere
+        return np.full(len(rewards), np.nan)
+    temperature = getattr(objective, field)
+    other = dataclasses.replace(objective, **{field: 2.0 * temperature})
+    probe = temperature * np.array([[0.0, 1.0, 3.0]])
+    if not np.array_equal(objective.advantage(probe), other.advantage(probe)):
+        return np.full(len(rewards), np.nan)
     advantage = np.asarray(objective.advantage(rewards), dtype=float)
-    other = dataclasses.replace(objective, **{field: 2.0 * getattr(objective, field)})
-    if not np.array_equal(advantage, other.advantage(rewards)):
-        return nowhere
     return critical_temperature(advantage, _rounding(rewards, advantage))
 
 

@@ -41,7 +41,19 @@ def kl_divergence(p: Array, q: Array) -> Array:
     0.6931471805599453
     """
     xp, ratio = _log_ratio(p, q)
-    return xp.sum(xp.where(p > 0, p * ratio, xp.zeros_like(p)), axis=-1)
+    zeros = xp.zeros_like(p)
+    finite = xp.where(xp.isinf(ratio), zeros, ratio)
+    return xp.sum(xp.where(p > 0, p * ratio, zeros) - difference(p, q, finite), axis=-1)
+
+
+def difference(p: Array, q: Array, ratio: Array) -> Array:
+    """The difference p - q, through expm1 of the log-ratio where they are close.
+
+    It sums to zero; taking it off p log(p/q) term by term leaves the digits of a divergence far below one.
+    """
+    xp = array_namespace(p)
+    close = (xp.abs(ratio) < 0.5) & (p > 0)
+    return xp.where(close, q * xp.expm1(xp.where(close, ratio, xp.zeros_like(p))), p - q)
 
 
 def chi_square(p: Array, q: Array) -> Array:

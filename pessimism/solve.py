@@ -13,6 +13,7 @@ cannot fail, and polished by the same iteration. Derivation: arXiv 2605.28150; d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ Array = Any
 _CHUNK = 1 << 16  # elements a chunk: half a dozen working arrays stay in cache, calls into numpy stay few
 _TOLERANCE = 1e-8  # of a quadratically convergent step: the error left is its square
 _WARM, _FIRST, _FULL = 3, 6, 40
+_PAST_EDGE = 1e-6  # just beyond w = c, where the steeper side of a truncated weight begins, in any precision
 
 
 class Dual(Protocol):
@@ -44,6 +46,9 @@ class Dual(Protocol):
     def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
         """Next value of the dual, from E[w] - 1 and its slope."""
 
+    def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
+        """Keep u, in place, from steps that leave where the linearisation holds; ``weighted`` is q w before the step."""
+
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
         """Whether a change of the dual is within the tolerance of a finished row."""
 
@@ -51,13 +56,15 @@ class Dual(Protocol):
         """The dual of each row by a bracketed root finder (numpy)."""
 
 
-def solve_dual(xp: Any, q: Array, z: Array, dual: Dual, rounding: Array | None = None) -> tuple[Array, Array, Array]:
+def solve_dual(
+    xp: Any, q: Array, z: Array, dual: Dual, rounding: Callable[[slice], Array] | None = None
+) -> tuple[Array, Array, Array]:
     """Solve every row; z is overwritten by the log-ratios u.
 
     Parameters
     ----------
     q, z : ``(N, K)``. Zero-probability actions may carry any z within the range of the others.
-    rounding : ``(N,)``, the error that z carries. If given, a row is solved only in the positive regime,
+    rounding : maps rows to the error ``(n,)`` of their z beyond the rounding of z itself. If given, a row is solved only in the positive regime,
         E_q[exp(z)] > 1, and keeps u = z with a dual of zero elsewhere.
 
     Returns
@@ -75,7 +82,7 @@ def solve_dual(xp: Any, q: Array, z: Array, dual: Dual, rounding: Array | None =
         q_part, z_part, start = q[part, :], z[part, :], dual.start(xp, q[part, :], z[part, :])
         index = None
         if rounding is not None and bool(xp.any(start < 0.5)):
-            regime[part] = _regime(xp, q_part, z_part, rounding[part], start)
+            regime[part] = _regime(xp, q_part, z_part, rounding(part), start)
             start = xp.where(start < 0.5, xp.maximum(start, _near_boundary(xp, q_part, z_part)), start)
             if bool(xp.any(regime[part] <= 0)):
                 index = xp.nonzero(regime[part] > 0)[0]
@@ -106,13 +113,17 @@ def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual) -> tuple[
 
 def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array:
     """Sign of Z - 1, zero within the error that z carries; a lower bound of kappa beyond it proves it positive."""
-    noise = 8.0 * rounding
-    sure = lower > noise
+    eps = xp.finfo(z.dtype).eps
+    sure = lower > 8.0 * (rounding + eps * xp.vecdot(q, xp.abs(z)))
     if bool(xp.all(sure)):
         return xp.ones_like(lower, dtype=xp.int8)
     with np.errstate(over="ignore"):
-        excess = xp.where(sure, xp.ones_like(lower), xp.vecdot(q, xp.expm1(z)))
-    return xp.astype(xp.sign(xp.where(xp.abs(excess) <= noise, xp.zeros_like(excess), excess)), xp.int8)
+        growth = xp.expm1(z)
+        excess = xp.vecdot(q, growth)
+        # Rounding of z, and of expm1 and its sum.
+        noise = eps * xp.vecdot(q, (growth + 2.0) * xp.abs(z) + xp.abs(growth)) + rounding
+        sign = xp.sign(xp.where(xp.abs(excess) <= 8.0 * noise, xp.zeros_like(excess), excess))
+    return xp.astype(xp.where(sure | (excess == xp.inf), xp.ones_like(sign), sign), xp.int8)
 
 
 def _near_boundary(xp: Any, q: Array, z: Array) -> Array:
@@ -126,7 +137,6 @@ def _newton(xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, ste
     """Joint Newton iteration on (u, dual), u in place: eliminate u row by row, step in the dual, correct both."""
     # What rounding of z leaves in a step must not keep a finished row from being accepted.
     tolerance = _TOLERANCE**2 + 64.0 * xp.finfo(z.dtype).eps ** 2 * xp.vecdot(z, z)
-    done = xp.zeros_like(value, dtype=xp.bool)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for _ in range(steps):
             w = xp.expm1(u)
@@ -140,20 +150,25 @@ def _newton(xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, ste
             tilt = tilt / slope
             w *= q
             excess = excess - xp.vecdot(w, move)
-            stepped = dual.step(xp, value, excess, xp.vecdot(w, tilt))
+            dual_slope = xp.vecdot(w, tilt)
+            stepped = dual.step(xp, value, excess, dual_slope)
             change, value = stepped - value, stepped
             tilt *= change[:, None]
             move += tilt
             u -= move
-            done = (xp.vecdot(move, move) <= tolerance) & dual.small(xp, change, value)
+            dual.limit(xp, u, w, q)
+            still = xp.vecdot(move, move) <= tolerance
+            done = still & dual.small(xp, change, value)
             if bool(xp.all(done)):
-                break
-    return u, value, done
+                return u, value, done
+        # A dual near zero may be known no better than rounding of z allows.
+        noise = 64.0 * xp.finfo(z.dtype).eps * xp.vecdot(w, xp.abs(z) / slope) / dual_slope
+    return u, value, done | (still & (xp.abs(change) <= noise))
 
 
 def _rough_log_ratio(xp: Any, z: Array, kappa: Array) -> Array:
     """u with u + kappa exp(u) = z to within about 0.4, from the two asymptotes of Wright's omega; kappa ``(N, 1)``."""
-    log_kappa = xp.log(xp.maximum(kappa, 1e-30))
+    log_kappa = xp.log(xp.maximum(kappa, float(xp.finfo(z.dtype).smallest_normal)))
     s = z + log_kappa
     high = xp.maximum(s, 0.0)
     s -= high  # min(s, 0)
@@ -185,7 +200,11 @@ class KappaDual:
     def guess(self, xp: Any, z: Array, dual: Array) -> Array:
         """Rough omega, or the exponential part where max(w, c) = c."""
         u = _rough_log_ratio(xp, z, dual[:, None])
-        return xp.minimum(u, z - (dual * self.floor)[:, None]) if self.floor else u
+        if not self.floor:
+            return u
+        held = z - (dual * self.floor)[:, None]
+        edge = float(np.log(self.floor))
+        return xp.where(held < edge, held, xp.maximum(u, edge + _PAST_EDGE))
 
     def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
         """Kappa max(w, c)."""
@@ -200,24 +219,30 @@ class KappaDual:
         stepped = dual + (1.0 + excess) * excess / slope
         return xp.where(stepped > 0, stepped, 0.1 * dual)
 
+    def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
+        """A step across w = c from below, where the pull is flat, stops at the edge."""
+        if self.floor:
+            edge = float(np.log(self.floor)) + _PAST_EDGE
+            u[...] = xp.where((weighted <= q * self.floor) & (u > edge), xp.full_like(u, edge), u)
+
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
         """Relative: kappa may be tiny."""
         return xp.abs(change) <= _TOLERANCE * dual
 
     def bracketed(self, q: Any, z: Any) -> Any:
         """Root of log E[w] in log kappa between the bounds; kappa <= max z / max(1, c), as the largest w is >= 1."""
-        log_q, floor = _log(q), self.floor
+        floor = self.floor
 
         def excess(log_kappa: Any, row: Any) -> Any:
-            index = row.astype(int)
-            u = log_wright_omega(z[index] + log_kappa[:, None]) - log_kappa[:, None]
+            index, log_kappa = row.astype(int), log_kappa[:, None]
+            u = _exact_log_ratio(z[index], log_kappa)
             if floor:
-                held = z[index] - np.exp(log_kappa)[:, None] * floor
+                held = z[index] - np.exp(log_kappa) * floor
                 u = np.where(held < np.log(floor), held, u)
-            return np.logaddexp.reduce(log_q[index] + u, axis=-1)
+            return _log_mass(q[index], u)
 
-        # At kappa -> 0 the mass is Z > 1; 1e-290 stands for zero where no better lower bound is known.
-        low = np.log(np.maximum(self.start(array_namespace(q), q, z), 1e-290)) - 1e-9
+        # At kappa -> 0 the mass is Z > 1; 1e-305 stands for zero where no better lower bound is known.
+        low = np.log(np.maximum(self.start(array_namespace(q), q, z), 1e-305)) - 1e-9
         top = np.log(np.max(np.where(q > 0, z, -np.inf), axis=-1) / max(1.0, floor)) + 1e-9
         return np.exp(elementwise.find_root(excess, (low, top), args=(np.arange(len(z), dtype=float),)).x)
 
@@ -250,18 +275,20 @@ class ShiftDual:
         # log1p of the excess itself keeps the last steps exact.
         return dual + ratio * xp.log1p(xp.maximum(excess, 1e-3 - 1.0)) / slope
 
+    def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
+        """No limit: the condition is smooth."""
+
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
         """Absolute, to the rounding of a large shift."""
         return xp.abs(change) <= _TOLERANCE + 16.0 * xp.finfo(dual.dtype).eps * xp.abs(dual)
 
     def bracketed(self, q: Any, z: Any) -> Any:
         """Root of log E[w] in the shift, between E[z] - gamma and max z - gamma."""
-        log_q, log_gamma = _log(q), np.log(self.gamma)
+        log_gamma = np.log(self.gamma)
 
         def excess(shift: Any, row: Any) -> Any:
             index = row.astype(int)
-            u = log_wright_omega(z[index] - shift[:, None] + log_gamma) - log_gamma
-            return np.logaddexp.reduce(log_q[index] + u, axis=-1)
+            return _log_mass(q[index], _exact_log_ratio(z[index] - shift[:, None], log_gamma))
 
         top = np.max(np.where(q > 0, z, -np.inf), axis=-1) - self.gamma
         low = np.vecdot(q, z) - self.gamma
@@ -269,6 +296,12 @@ class ShiftDual:
         return elementwise.find_root(excess, (low - slack, top + slack), args=(np.arange(len(z), dtype=float),)).x
 
 
-def _log(q: Any) -> Any:
-    with np.errstate(divide="ignore"):
-        return np.log(q)
+def _exact_log_ratio(z: Any, log_kappa: Any) -> Any:
+    """u with u + kappa exp(u) = z by Wright's omega; z - kappa w keeps the digits of small u (numpy)."""
+    log_pull = log_wright_omega(z + log_kappa)
+    return np.where(log_pull < 0.0, z - np.exp(np.minimum(log_pull, 0.0)), log_pull - log_kappa)
+
+
+def _log_mass(q: Any, u: Any) -> Any:
+    """log sum q exp(u) along the last axis, to the last digit around zero; u is cut where exp overflows (numpy)."""
+    return np.log1p(np.maximum(np.sum(q * np.expm1(np.minimum(u, 709.0)), axis=-1), -1.0 + 1e-16))

@@ -43,16 +43,6 @@ class Solution(NamedTuple):
     differentiable: bool = False
 
 
-def rounding_of(bandit: Bandit, beta: float) -> Array:
-    """Error that float64 leaves in z = A/beta, row by row: eps max|r| / beta, and that of the log-ratio of references."""
-    xp = bandit.xp
-    error = xp.max(xp.abs(bandit.reward), axis=-1) / beta
-    ratio = bandit.log_reference_ratio
-    if ratio is not None:
-        error = error + xp.max(xp.abs(ratio), axis=-1)
-    return xp.finfo(xp.float64).eps * error
-
-
 def nominal(bandit: Bandit, advantage: Array, beta: float) -> Solution:
     r"""Nominal target :math:`\pi^* = \nu \exp(A/\beta) / Z`, the maximiser of E_pi[A] - beta KL(pi || nu)."""
     return _normalised(bandit, advantage / beta, curvature=0.0)
@@ -99,7 +89,16 @@ def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = Fal
     z = advantage / beta if shift is None else advantage / beta + shift
     # The solver overwrites its z by u; rows outside the positive regime keep u = z.
     u = _seen_only(bandit, z)
-    kappa, regime, done = solve_dual(xp, bandit.behavior, u, KappaDual(floor), rounding_of(bandit, beta))
+
+    def rounding(part: slice) -> Array:
+        """Error of z beyond eps abs(z): the baseline is exact to eps^2 of the rewards, a log-ratio of references to eps."""
+        eps = xp.finfo(xp.float64).eps
+        error = 4.0 * eps**2 * xp.max(xp.abs(bandit.reward[part, :]), axis=-1) / beta
+        if shift is None:
+            return error
+        return error + eps * xp.max(xp.abs(shift[part, :]) + xp.abs(advantage[part, :] / beta), axis=-1)
+
+    kappa, regime, done = solve_dual(xp, bandit.behavior, u, KappaDual(floor), rounding)
     leak, status = xp.zeros_like(kappa), _status(xp, done)
     negative = xp.nonzero(regime < 0)[0]
     if negative.shape[0]:

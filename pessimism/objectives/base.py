@@ -40,7 +40,7 @@ class ObjectiveLike(Protocol):
 class Objective:
     """Base of the published objectives: a frozen dataclass of hyper-parameters with the three methods.
 
-    Subclasses set the facts below and override ``baseline`` (or ``advantage``), ``score_weight``, ``loss`` and, where
+    Subclasses set the facts below and override ``baseline_parts`` (or ``advantage``), ``score_weight``, ``loss`` and, where
     there is one, ``closed_form``.
     """
 
@@ -65,13 +65,19 @@ class Objective:
         """Whether the data follow the current policy (no gradient through the sampling)."""
         return False
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
-        """Baseline V ``(...)`` in reward units."""
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """Baseline V ``(...)`` as a sum of two, an anchor near the rewards and the rest."""
         raise NotImplementedError
 
+    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+        """Baseline V ``(...)`` in reward units."""
+        anchor, rest = self.baseline_parts(reward, weights)
+        return anchor + rest
+
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        """Advantages ``(..., K)``: reward minus baseline."""
-        return reward - self.baseline(reward, weights)[..., None]
+        """Advantages ``(..., K)``: reward minus baseline, in two steps that lose no digits."""
+        anchor, rest = self.baseline_parts(reward, weights)
+        return (reward - anchor[..., None]) - rest[..., None]
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g ``(..., K)``, what autograd of ``loss`` leaves in front of -grad log pi."""

@@ -43,9 +43,9 @@ class TBA(Objective):
     def __post_init__(self) -> None:
         self.require_positive("beta")
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward (any constant cancels)."""
-        return baselines.mean_reward(reward, weights)
+        return baselines.mean_parts(reward, weights)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = 2 (A/beta - u - mean(A/beta - u))."""
@@ -95,9 +95,9 @@ class REBEL(Objective):
         """1 / eta."""
         return 1.0 / self.eta
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward (any constant cancels)."""
-        return baselines.mean_reward(reward, weights)
+        return baselines.mean_parts(reward, weights)
 
     def _partners(self, width: int, weights: Array | None) -> float:
         """A sampled group averages over its width - 1 other members, a population over everybody."""

@@ -46,9 +46,9 @@ class AWR(Objective):
         self.require_positive("beta")
         self.require_positive("w_max", allow_infinite=True)
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward."""
-        return baselines.mean_reward(reward, weights)
+        return baselines.mean_parts(reward, weights)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = min(exp(A/beta), w_max)."""
@@ -96,9 +96,10 @@ class AsymRE(Objective):
     def __post_init__(self) -> None:
         self.require_number("shift")
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward plus shift."""
-        return baselines.mean_reward(reward, weights) + self.shift
+        anchor, rest = baselines.mean_parts(reward, weights)
+        return anchor, rest + self.shift
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = A."""

@@ -73,9 +73,9 @@ class Kimi(SquaredRegression):
     def __post_init__(self) -> None:
         self.require_positive("beta")
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward."""
-        return baselines.mean_reward(reward, weights)
+        return baselines.mean_parts(reward, weights)
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,10 @@ class ShiftedMean(SquaredRegression):
         self.require_positive("beta")
         self.require_number("shift")
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward minus shift * beta."""
-        return baselines.mean_reward(reward, weights) - self.shift * self.beta
+        anchor, rest = baselines.mean_parts(reward, weights)
+        return anchor, rest - self.shift * self.beta
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,13 @@ class OptimalValue(SquaredRegression):
     def __post_init__(self) -> None:
         self.require_positive("beta")
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Optimal value V*_beta."""
-        return baselines.optimal_value(reward, self.beta, weights)
+        return baselines.optimal_value_parts(reward, self.beta, weights)
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Nominal target: kappa = 0 by construction, not by rounding."""
+        return targets.nominal(bandit, advantage, self.beta)
 
 
 @dataclass(frozen=True)
@@ -165,9 +170,9 @@ class OAPL(SquaredRegression):
     def __post_init__(self) -> None:
         self.require_positive("beta1", "beta2")
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Optimal value V*_beta1 of the group trained on."""
-        return baselines.optimal_value(reward, self.beta1, weights)
+        return baselines.optimal_value_parts(reward, self.beta1, weights)
 
 
 @dataclass(frozen=True)
@@ -210,9 +215,9 @@ class AStarPO(SquaredRegression):
         """Whether the data follow the current policy."""
         return self.sampling == "on_policy"
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Optimal value V*_beta1, under the reference policy."""
-        return baselines.optimal_value(reward, self.beta1, weights)
+        return baselines.optimal_value_parts(reward, self.beta1, weights)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Nominal on-policy, Lambert off-policy."""
@@ -245,10 +250,11 @@ class ConstantBaseline(SquaredRegression):
         self.require_positive("beta")
         self.require_number("value")
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """The constant, for every group."""
         xp = array_namespace(reward)
-        return xp.zeros_like(reward[..., 0]) + self.value
+        zeros = xp.zeros_like(reward[..., 0])
+        return zeros + self.value, zeros
 
 
 @dataclass(frozen=True)
@@ -277,9 +283,9 @@ class StdNormalized(SquaredRegression):
     def __post_init__(self) -> None:
         self.require_positive("beta", "eps")
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward."""
-        return baselines.mean_reward(reward, weights)
+        return baselines.mean_parts(reward, weights)
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """(r - mean) / (std + eps)."""

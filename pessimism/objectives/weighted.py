@@ -22,9 +22,9 @@ Array = Any
 class _MeanBaseline(Objective):
     """Baseline the group mean."""
 
-    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward."""
-        return baselines.mean_reward(reward, weights)
+        return baselines.mean_parts(reward, weights)
 
 
 @dataclass(frozen=True)

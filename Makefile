@@ -1,0 +1,89 @@
+# Two commands do all the set-up on a machine with Python 3.11+ and make:
+#     make reproduce     install, write the report and the figures under results/
+#     make test          install what the tests need, run them
+# Both are quick when nothing changed: installation is redone only when pyproject.toml or constraints.txt changes.
+
+VENV    ?= .venv
+RESULTS ?= results
+JOBS    ?= 2
+PYTHON  ?= $(firstword $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p; done))
+
+BIN      := $(VENV)/bin
+PIP      := $(BIN)/python -m pip --disable-pip-version-check
+DEPS     := pyproject.toml constraints.txt
+SOURCES   = $(shell find pessimism analysis figures -name '*.py') Makefile
+LOGS      = $(shell find examples -type f)
+EXAMPLE  := examples/trl_completions
+
+# The three answers in use to one question, which baseline goes into the squared log-ratio loss:
+#   kimi          the group mean: always some pessimism, kappa = KL(behaviour || target), and most runs use it;
+#   oapl          V* at a second, higher temperature (published defaults): the nominal problem nobody solves;
+#   shifted_mean  the group mean minus one beta: pessimism by design, kappa >= 1, with one temperature.
+# kimi and shifted_mean share beta, so that their reports differ by the shift alone.
+OBJECTIVES        := kimi oapl shifted_mean
+OPTIONS_kimi         := --beta 0.1
+OPTIONS_shifted_mean := --beta 0.1
+
+REPORTS := $(OBJECTIVES:%=$(RESULTS)/diagnose_%.json)
+FIGURES := $(RESULTS)/.figures
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lint format clean
+
+help:
+	@echo 'make reproduce   install, then write the reports and the figures to $(RESULTS)/'
+	@echo 'make test        install the test extra, then run the suite ($(JOBS) processes)'
+	@echo 'make lint        ruff check, ruff format --check, mypy --strict'
+	@echo 'make format      let ruff rewrite what it can'
+	@echo 'make clean       remove $(RESULTS)/ and caches (the environment in $(VENV)/ stays)'
+	@echo 'Variables: VENV=$(VENV) PYTHON=$(PYTHON) JOBS=$(JOBS) RESULTS=$(RESULTS)'
+	@echo 'On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu keeps torch small.'
+
+reproduce: $(REPORTS) $(FIGURES)
+	@echo 'reports: $(OBJECTIVES:%=$(RESULTS)/diagnose_%.csv) (and .json)'
+	@echo 'figures: $(RESULTS)/targets.pdf $(RESULTS)/pass_rate.pdf (and .svg, .png, .csv, .json)'
+
+$(RESULTS)/diagnose_%.json: $(VENV)/.installed-figures $(SOURCES) $(LOGS)
+	@echo 'diagnose $(EXAMPLE) under $*'
+	@mkdir -p $(RESULTS)
+	@$(BIN)/pessimism diagnose $(EXAMPLE) --objective $* $(OPTIONS_$*) \
+	    --csv $(RESULTS)/diagnose_$*.csv --json $@ >$(RESULTS)/diagnose_$*.txt
+	@tail -n 12 $(RESULTS)/diagnose_$*.txt
+
+$(FIGURES): $(VENV)/.installed-figures $(SOURCES) $(LOGS)
+	@echo 'figures'
+	@$(BIN)/python -m figures --out $(RESULTS)
+	@touch $@
+
+test: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -q -n $(JOBS) $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test
+	@$(BIN)/ruff check --quiet --output-format concise .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed-test
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf $(RESULTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist
+
+# One stamp for each extra: `figures` is what `make reproduce` needs, `test` includes it and adds torch.
+$(VENV)/.installed-%: $(DEPS) | $(VENV)/.created
+	@echo 'install pessimism[$*] into $(VENV)'
+	@$(PIP) install --quiet -c constraints.txt -e '.[$*]'
+	@touch $@
+
+$(VENV)/.created:
+	@if [ -z '$(PYTHON)' ]; then \
+	    echo 'error: no Python 3.11 or later found; name one: make PYTHON=/path/to/python3.11' >&2; exit 2; fi
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else \
+	    f"error: pessimism needs Python 3.11 or later, $(PYTHON) is {v}; name another: make PYTHON=/path/to/python3.11")'
+	@echo 'create $(VENV) with $(PYTHON)'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@

@@ -1,0 +1,59 @@
+"""Every registered objective at one temperature, the other hyper-parameters as published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+
+import pessimism as ps
+
+
+def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str, ps.Objective]:
+    """Objectives that claim to solve the nominal problem at `beta`, by name.
+
+    A decoupled pair gets `beta` as its regression temperature and keeps its published `beta1`; REBEL gets eta = 1/beta;
+    an objective without a temperature keeps its defaults.
+
+    Parameters
+    ----------
+    beta : float
+        Temperature, in reward units.
+    names : iterable of str, optional
+        Registry names; all of them by default.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or `beta` is not positive.
+
+    Examples
+    --------
+    >>> at_temperature(0.25, ["kimi", "oapl", "rebel"])
+    {'kimi': Kimi(beta=0.25), 'oapl': OAPL(beta1=1.0, beta2=0.25), 'rebel': REBEL(eta=4.0)}
+    """
+    if not beta > 0:
+        raise ValueError(f"beta must be > 0, got {beta!r}")
+    known = ps.objectives()
+    settings = {}
+    for name in known if names is None else names:
+        if name not in known:
+            raise ValueError(f"unknown objective {name!r}; known: {', '.join(sorted(known))}")
+        own = {field.name for field in fields(known[name])}
+        temperature = known[name].temperature_field
+        hyper = {temperature: beta} if temperature in own else {"eta": 1 / beta} if "eta" in own else {}
+        settings[name] = known[name](**hyper)
+    return settings
+
+
+def besides_temperature(objective: ps.Objective) -> str:
+    """Hyper-parameters of an objective other than its temperature, as text.
+
+    Examples
+    --------
+    >>> besides_temperature(ps.OAPL(beta1=1.0, beta2=1e-3)), besides_temperature(ps.Kimi())
+    ('beta1=1', '')
+    """
+    values = {f.name: getattr(objective, f.name) for f in fields(objective)}
+    rest = {k: v for k, v in values.items() if k not in (objective.temperature_field, "eta")}
+    text = [v if isinstance(v, str) else f"{k}={v:g}" for k, v in rest.items()]
+    return ", ".join(text if objective.temperature is not None else [*text, "no temperature"])

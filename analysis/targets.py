@@ -1,0 +1,77 @@
+"""One bandit under every objective: which policy each of them pulls towards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+import pessimism as ps
+from analysis.settings import at_temperature, besides_temperature
+
+BEHAVIOR = (0.4, 0.3, 0.2, 0.1)
+REWARD = (0.2, 0.4, 0.6, 0.8)
+
+
+def targets(
+    behavior: Sequence[float] = BEHAVIOR,
+    reward: Sequence[float] = REWARD,
+    beta: float = 0.1,
+    objectives: Iterable[str] | None = None,
+) -> pd.DataFrame:
+    """Induced target of one bandit under every objective at temperature `beta`, greedy ones last.
+
+    Parameters
+    ----------
+    behavior, reward : sequence of float
+        Behaviour probabilities and rewards, one entry per action.
+    beta : float
+        Temperature that every objective is set to (`analysis.settings.at_temperature`).
+    objectives : iterable of str, optional
+        Registry names; all of them by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per objective and action: `objective`, `setting`, `beta`, `action`, `behavior`, `reward`, `policy`,
+        `log_ratio`, and, the same in all rows of an objective, `value`, `kl`, `effective_temperature`, `kappa`,
+        `regime`, `status`.
+        Sorted by effective temperature, the most conservative target first.
+
+    Examples
+    --------
+    >>> frame = targets(beta=0.1, objectives=["kimi", "nominal"])
+    >>> frame.groupby("objective", sort=False)["policy"].max().round(2).to_dict()
+    {'kimi': 0.38, 'nominal': 0.75}
+    """
+    q, r = np.asarray(behavior, dtype=float), np.asarray(reward, dtype=float)
+    blocks = []
+    for name, objective in at_temperature(beta, objectives).items():
+        target = ps.induced_target(q, r, objective)
+        metrics = target.conservatism().iloc[0]
+        blocks.append(
+            pd.DataFrame(
+                {
+                    "objective": name,
+                    "setting": besides_temperature(objective),
+                    "beta": beta,
+                    "action": np.arange(q.size),
+                    "behavior": q,
+                    "reward": r,
+                    "policy": target.policy,
+                    "log_ratio": target.log_ratio,
+                    "value": float(metrics["value"]),
+                    "kl": float(metrics["kl"]),
+                    "effective_temperature": float(metrics["effective_temperature"]),
+                    "kappa": float(target.kappa),
+                    "regime": str(target.regime),
+                    "status": str(target.status),
+                }
+            )
+        )
+    frame = pd.concat(blocks, ignore_index=True)
+    # Equal targets differ in the last bits: rank by 12 digits, then by name.
+    rank = frame["effective_temperature"].map(lambda x: float(f"{x:.12g}"))
+    by = frame.assign(rank=rank).sort_values(["rank", "objective", "action"], ascending=[False, True, True])
+    return by.drop(columns="rank").reset_index(drop=True)

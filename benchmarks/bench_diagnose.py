@@ -1,0 +1,104 @@
+"""Time and peak memory of reading and diagnosing 1,000,000 completions, for each log format.
+
+    python benchmarks/bench_diagnose.py [--rows 1000000] [--objective shifted_mean] [--beta 0.1]
+
+Every format is generated in a temporary folder and measured in a process of its own, whose peak resident memory is that
+of the whole interpreter. Groups of 16 completions, rewards 0 or 1, prompts of 120 and completions of 80 characters.
+Target: read and diagnosed in under 10 s and under 2 GB.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+FORMATS = ("parquet", "csv", "jsonl")
+GROUP = 16
+
+
+def write_log(path: Path, rows: int, seed: int = 0) -> None:
+    """Write a log of `rows` completions, 64 prompts a step."""
+    rng = np.random.default_rng(seed)
+    group = np.arange(rows) // GROUP
+    reward = (rng.random(rows) < rng.beta(0.7, 1.0, size=group[-1] + 1)[group]).astype(float)
+    log = pd.DataFrame(
+        {
+            "step": group // 64,
+            "prompt": [f"Question {g}: what is {g} times {g}? ".ljust(120, ".") for g in group],
+            "completion": [f"Step by step, the answer is {i}, ".ljust(80, "x") for i in range(rows)],
+            "reward": reward,
+            "advantage": reward - 0.5,
+        }
+    )
+    if path.suffix == ".parquet":
+        log.to_parquet(path)
+    elif path.suffix == ".csv":
+        log.to_csv(path, index=False)
+    else:
+        log = log.rename(columns={"prompt": "input", "completion": "output", "reward": "score"})
+        log.to_json(path, orient="records", lines=True)
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process (the kernel's high-water mark; getrusage would count the parent's)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+
+
+def measure(path: str, objective: str, beta: float) -> dict[str, float]:
+    """Read, then diagnose what was read: seconds of each and peak memory after each."""
+    from pessimism.diagnose import diagnose, summarize
+    from pessimism.rollouts import read_rollouts
+
+    start = time.perf_counter()
+    log = read_rollouts(path)
+    read, read_mb = time.perf_counter() - start, peak_mb()
+    report = diagnose(log, objective, beta=beta)
+    summarize(report)
+    total = time.perf_counter() - start
+    return {"rows": len(log), "groups": len(report), "read": read, "read_mb": read_mb, "total": total, "mb": peak_mb()}
+
+
+def main() -> None:
+    """Print one line per format."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--objective", default="shifted_mean")
+    parser.add_argument("--beta", type=float, default=0.1)
+    parser.add_argument("--write", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.write:
+        return write_log(Path(args.write), args.rows)
+    if args.measure:
+        return print(json.dumps(measure(args.measure, args.objective, args.beta)))
+    print("format    file MB      rows   groups  read s  read+diagnose s  peak MB read  peak MB")
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in FORMATS:
+            path = Path(folder) / f"log.{suffix}"
+            again = [sys.executable, __file__, "--rows", str(args.rows), "--objective", args.objective]
+            again += ["--beta", str(args.beta)]
+            subprocess.run([*again, "--write", str(path)], check=True)
+            out = subprocess.run([*again, "--measure", str(path)], check=True, stdout=subprocess.PIPE).stdout
+            r = json.loads(out)
+            print(
+                f"{suffix:8} {path.stat().st_size / 2**20:8.1f} {r['rows']:9,} {r['groups']:8,} {r['read']:7.2f} "
+                f"{r['total']:16.2f} {r['read_mb']:13.0f} {r['mb']:8.0f}"
+            )
+            path.unlink()
+    return None
+
+
+if __name__ == "__main__":
+    main()

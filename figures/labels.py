@@ -1,0 +1,88 @@
+"""Names written beside their curves instead of a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from figures.style import page
+
+_PLACES = 121  # positions tried along a curve
+_PAD = 3.5  # points between a curve and its label: half a marker
+_MARGIN = 6.0  # points between a label and the side of the axes
+_ROOM = 14.0  # points beyond which more room is no better
+_SHARE = 0.86  # of the figure that the axes take, about: the layout is not settled while drawing
+
+
+class _Box(NamedTuple):
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def distance(self, points: NDArray[np.float64]) -> float:
+        """Distance in points of the nearest of the points ``(n, 2)``; 0 inside."""
+        beside = np.maximum(np.maximum(self.left - points[:, 0], points[:, 0] - self.right), 0.0)
+        over = np.maximum(np.maximum(self.bottom - points[:, 1], points[:, 1] - self.top), 0.0)
+        return float(np.hypot(beside, over).min(initial=np.inf))
+
+    def outline(self) -> NDArray[np.float64]:
+        """Points on and in the box, for the distance of a later one."""
+        x, y = np.meshgrid(np.linspace(self.left, self.right, 25), np.linspace(self.bottom, self.top, 4))
+        return np.column_stack([x.ravel(), y.ravel()])
+
+
+def _boxes(
+    curve: NDArray[np.float64], width: float, height: float, area: tuple[float, float]
+) -> Iterator[tuple[_Box, float]]:
+    """Boxes just above and just below a curve, inside the axes, each with how far the curve runs away from it."""
+    for x in np.linspace(width / 2 + _MARGIN, area[0] - width / 2 - _MARGIN, _PLACES):
+        under = curve[np.abs(curve[:, 0] - x) <= width / 2, 1]
+        if under.size == 0 or not np.isfinite(under).all():
+            continue
+        for bottom in (under.max() + _PAD, under.min() - _PAD - height):
+            if bottom >= 0 and bottom + height <= area[1]:
+                yield _Box(x - width / 2, x + width / 2, bottom, bottom + height), float(np.ptp(under))
+
+
+def label_curves(ax: Axes, colors: Mapping[str, str]) -> None:
+    """Write the label of every line in `colors` beside it, where other lines and labels leave most room.
+
+    Call it last: limits, scales and lines must be final.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes whose lines carry labels (`line.get_label()`).
+    colors : mapping
+        Colour of the text by label; lines without an entry stay unnamed, but are kept clear of.
+    """
+    inches = page(ax).get_size_inches()
+    area = (72 * _SHARE * float(inches[0]), 72 * _SHARE * float(inches[1]))
+    size = float(mpl.rcParams["font.size"])
+    to_axes = ax.transScale + ax.transLimits
+    curves = {}
+    for line in ax.get_lines():
+        points = to_axes.transform(np.column_stack(line.get_data(orig=False))) * area
+        x = np.linspace(points[0, 0], points[-1, 0], 600)
+        curves[str(line.get_label())] = np.column_stack([x, np.interp(x, points[:, 0], points[:, 1])])
+    placed: list[NDArray[np.float64]] = []
+    for name, color in colors.items():
+        others = np.concatenate([*(c for key, c in curves.items() if key != name), *placed, np.empty((0, 2))])
+        width, height = 0.6 * size * len(name), 1.15 * size
+        best = max(
+            _boxes(curves[name], width, height, area),
+            key=lambda found: min(found[0].distance(others), _ROOM) - 0.5 * found[1],
+            default=None,
+        )
+        if best is None:
+            continue
+        box = best[0]
+        placed.append(box.outline())
+        centre = (box.left + box.right) / 2 / area[0], (box.bottom + box.top) / 2 / area[1]
+        ax.text(*centre, name, transform=ax.transAxes, ha="center", va="center_baseline", color=color)

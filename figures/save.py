@@ -1,0 +1,70 @@
+"""A figure on disk: pictures, its data and its parameters side by side, byte for byte the same on a rerun."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+import pessimism as ps
+
+FORMATS = ("pdf", "svg", "png")
+# What would differ between two runs of the same code on the same data.
+_UNDATED: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None, "ModDate": None},
+    "svg": {"Date": None},
+    "png": {},
+}
+_DISTRIBUTIONS = ("numpy", "scipy", "pandas", "matplotlib")
+
+
+def versions() -> dict[str, str]:
+    """This package, Python and the libraries a figure depends on.
+
+    Examples
+    --------
+    >>> sorted(versions())
+    ['matplotlib', 'numpy', 'pandas', 'pessimism', 'python', 'scipy']
+    """
+    ours = {"pessimism": ps.__version__, "python": platform.python_version()}
+    return ours | {name: version(name) for name in _DISTRIBUTIONS}
+
+
+def save(
+    figure: Figure,
+    frame: pd.DataFrame,
+    parameters: Mapping[str, Any],
+    stem: Path,
+    formats: Sequence[str] = FORMATS,
+) -> list[Path]:
+    """Write `stem`.pdf, .svg, .png (as `formats` asks), .csv (the frame) and .json (parameters, versions).
+
+    Call it inside `figures.style.context()`, which fixes fonts, resolution and the ids inside an svg.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    ValueError
+        If a format is not one of pdf, svg, png.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise ValueError(f"format {unknown[0]!r} is not one of {', '.join(FORMATS)}")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written = [stem.with_suffix(f".{name}") for name in (*formats, "csv", "json")]
+    for name, path in zip(formats, written, strict=False):
+        figure.savefig(path, format=name, metadata=_UNDATED[name])
+    frame.to_csv(written[-2], index=False, lineterminator="\n")
+    about = {"figure": stem.name, "parameters": dict(parameters), "versions": versions()}
+    written[-1].write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return written

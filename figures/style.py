@@ -1,0 +1,139 @@
+"""One style: sizes of a two-column paper, a colour-blind-safe palette, one fixed look for each objective.
+
+Nothing here touches matplotlib's global state: a figure is made and saved inside `context()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tueplots import figsizes
+
+INK = "#222222"
+QUIET = "#767676"
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "text.usetex": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.4,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "pessimism",
+}
+
+
+class Look(NamedTuple):
+    """How an objective is drawn: never by colour alone."""
+
+    color: str
+    linestyle: Any = "-"
+    marker: str = "o"
+
+
+# Okabe and Ito's palette; objectives of one family share a colour and differ in dash and marker.
+LOOKS: dict[str, Look] = {
+    "nominal": Look("#000000", "-", "o"),
+    "optimal_value": Look("#000000", (0, (1, 1)), "s"),
+    "awr": Look("#000000", (0, (4, 1, 1, 1)), "^"),
+    "tba": Look("#777777", "-", "v"),
+    "rebel": Look("#777777", (0, (4, 1.5)), "D"),
+    "kimi": Look("#0072B2", "-", "o"),
+    "std_normalized": Look("#0072B2", (0, (4, 1.5)), "D"),
+    "constant_baseline": Look("#56B4E9", "-", "v"),
+    "shifted_mean": Look("#D55E00", "-", "s"),
+    "asym_re": Look("#D55E00", (0, (4, 1.5)), "P"),
+    "oapl": Look("#009E73", "-", "^"),
+    "a_star_po": Look("#009E73", (0, (4, 1.5)), "X"),
+    "truncated_is": Look("#CC79A7", "-", "X"),
+    "mixed_chi2_kl": Look("#E69F00", "-", "D"),
+}
+UNKNOWN = Look(QUIET, (0, (1, 1.5)), "o")
+
+
+def look(objective: str) -> Look:
+    """Colour, dash and marker of an objective; quiet grey for one that has no entry.
+
+    Examples
+    --------
+    >>> look("kimi").color
+    '#0072B2'
+    """
+    return LOOKS.get(objective, UNKNOWN)
+
+
+def size(columns: int = 1, height: float = 0.62) -> tuple[float, float]:
+    """Width and height in inches of a figure over one or both columns; `height` is a share of the width.
+
+    Examples
+    --------
+    >>> size(1, 0.5)
+    (3.25, 1.625)
+    """
+    make = figsizes.icml2024_full if columns == 2 else figsizes.icml2024_half
+    width, tall = make(ncols=1, height_to_width_ratio=height)["figure.figsize"]
+    return float(width), float(tall)
+
+
+@contextmanager
+def context() -> Iterator[None]:
+    """The style on top of matplotlib's own defaults, whatever the user's settings; they are back on leaving."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)  # type: ignore[arg-type]
+        yield
+
+
+def new_axes(figsize: tuple[float, float] | None = None) -> Axes:
+    """Axes of a figure of their own, outside pyplot, so that nothing stays registered.
+
+    Examples
+    --------
+    >>> new_axes((3.0, 2.0)).figure.get_size_inches().tolist()
+    [3.0, 2.0]
+    """
+    axes: Axes = Figure(figsize=figsize, layout="constrained").subplots()
+    return axes
+
+
+def page(ax: Axes) -> Figure:
+    """The whole figure that axes belong to, also from inside a subfigure.
+
+    Examples
+    --------
+    >>> type(page(new_axes())).__name__
+    'Figure'
+    """
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("the axes belong to no figure")
+    return figure

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.__main__ import STUDIES, main
+
+
+def test_list_names_every_study_and_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in STUDIES)
+    assert "beta=0.1" in printed
+
+
+def test_run_writes_the_frame(tmp_path: Path) -> None:
+    out = tmp_path / "targets.csv"
+    assert main(["run", "targets", "--set", "beta=0.5", "--set", "objectives=('kimi',)", "--csv", str(out)]) == 0
+    expected = STUDIES["targets"](beta=0.5, objectives=["kimi"])
+    pd.testing.assert_frame_equal(pd.read_csv(out, keep_default_na=False), expected, check_dtype=False)
+
+
+def test_run_prints_the_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "pass_rate", "--set", "logs=None", "--set", "n=3"]) == 0
+    assert "shifted_mean" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("setting", ["beta", "gamma=1", "beta=-1"])
+def test_a_mistake_is_one_line_and_exit_code_2(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "targets", "--set", setting]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

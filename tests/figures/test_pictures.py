@@ -1,0 +1,91 @@
+"""What the two figures show, read back from their artists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from analysis.pass_rate import pass_rate
+from analysis.targets import targets
+from figures.labels import label_curves
+from figures.pass_rate import plot_pass_rate
+from figures.style import context, new_axes
+from figures.targets import plot_targets, title
+
+
+def test_bars_are_the_policies_under_the_behavior() -> None:
+    frame = targets(beta=0.1)
+    ax = plot_targets(frame)
+    widths = np.array([bar.get_width() for bar in ax.patches]).reshape(-1, 4)
+    np.testing.assert_allclose(widths[0], [0.4, 0.3, 0.2, 0.1])
+    np.testing.assert_allclose(widths[1:].ravel(), frame["policy"])
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["behavior μ", *frame["objective"].unique()]
+
+
+def test_bars_grow_darker_to_lighter_with_the_reward() -> None:
+    ax = plot_targets(targets(beta=0.1, reward=(0.9, 0.1, 0.5, 0.3)))
+    light = [float(np.dot(bar.get_facecolor()[:3], (0.299, 0.587, 0.114))) for bar in ax.patches[:4]]
+    assert np.argsort(light).tolist() == [1, 3, 2, 0]
+
+
+def test_title_counts_what_the_frame_says() -> None:
+    assert title(targets(beta=0.1, objectives=["nominal", "kimi"])).startswith("Same β = 0.1: 1 of 2 objectives miss")
+
+
+def curve(ax: Axes, name: str) -> tuple[np.ndarray, np.ndarray]:
+    line = next(line for line in ax.get_lines() if line.get_label() == name)
+    return line.get_xdata(), line.get_ydata()
+
+
+def test_curves_and_points_are_those_of_the_frame() -> None:
+    frame = pass_rate(n=19)
+    ax = plot_pass_rate(frame)
+    kimi = frame[(frame["kind"] == "curve") & (frame["objective"] == "kimi")]
+    np.testing.assert_array_equal(curve(ax, "kimi"), kimi[["pass_rate", "pessimism_factor"]].to_numpy().T)
+    drawn = np.concatenate([collection.get_offsets() for collection in ax.collections])
+    points = frame[(frame["kind"] == "group") & frame["pessimism_factor"].notna()]
+    np.testing.assert_array_equal(np.sort(drawn, axis=0), np.sort(points[["pass_rate", "pessimism_factor"]], axis=0))
+
+
+@pytest.mark.parametrize("logs", [None])
+def test_curves_alone_need_no_logs(logs: None) -> None:
+    ax = plot_pass_rate(pass_rate(logs=logs, n=9))
+    assert len(ax.collections) == 0
+    assert ax.get_title(loc="left") or ax.get_title()
+
+
+def test_every_curve_is_named_once_clear_of_the_others() -> None:
+    with context():
+        ax = new_axes((6.0, 3.0))
+        x = np.linspace(0, 1, 50)
+        heights = {"low": 0.1 + 0 * x, "middle": 0.5 + 0 * x, "rising": 0.2 + 0.7 * x}
+        for name, y in heights.items():
+            ax.plot(x, y, label=name)
+        ax.set(xlim=(0, 1), ylim=(0, 1))
+        label_curves(ax, dict.fromkeys(heights, "black"))
+        ax.figure.draw_without_rendering()
+        renderer = FigureCanvasAgg(ax.figure).get_renderer()
+        assert sorted(text.get_text() for text in ax.texts) == sorted(heights)
+        for text in ax.texts:
+            box = text.get_window_extent(renderer).transformed(ax.transData.inverted())
+            for name, y in heights.items():
+                inside = (x > box.x0) & (x < box.x1)
+                assert not ((y[inside] > box.y0) & (y[inside] < box.y1)).any(), (text.get_text(), name)
+
+
+def test_a_curve_without_room_stays_unnamed() -> None:
+    ax = new_axes((6.0, 3.0))
+    ax.plot([0, 1], [5, 5], label="outside")
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    label_curves(ax, {"outside": "black"})
+    assert list(ax.texts) == []
+
+
+def test_user_objectives_are_drawn_in_grey() -> None:
+    frame = pass_rate(logs=None, n=9).replace({"objective": {"kimi": "mine"}})
+    assert isinstance(frame, pd.DataFrame)
+    assert "mine" in [text.get_text() for text in plot_pass_rate(frame).texts]

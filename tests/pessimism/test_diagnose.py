@@ -1,0 +1,416 @@
+"""Diagnosis of rollout logs: the numbers of a group by hand, batches as loops, thresholds on both sides, summaries."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+
+from pessimism.diagnose import COLUMNS, critical_temperature, diagnose, summarize
+from pessimism.objectives import ConstantBaseline, Kimi, ShiftedMean, objectives
+from pessimism.rollouts import read_rollouts
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TRL = EXAMPLES / "trl_completions"
+MIXED = ("step", "prompt", "regime", "status", "reading")  # columns that are not numbers
+
+
+def log_of(*groups: list[float], step: int = 0) -> pd.DataFrame:
+    """One prompt p0, p1, ... per list of rewards."""
+    return pd.DataFrame(
+        [(step, f"p{i}", r) for i, g in enumerate(groups) for r in g], columns=["step", "prompt", "reward"]
+    )
+
+
+def random_log(seed: int = 0, groups: int = 40) -> pd.DataFrame:
+    """Groups of mixed sizes, rows of different groups interleaved."""
+    rng = np.random.default_rng(seed)
+    drawn = [np.round(rng.normal(size=rng.integers(1, 9)), int(rng.integers(0, 3))).tolist() for _ in range(groups)]
+    return log_of(*drawn).sample(frac=1.0, random_state=seed, ignore_index=True)
+
+
+def test_a_binary_group_by_hand() -> None:
+    """Theory for binary rewards: p w+ + (1-p) w- = 1, log w + kappa w = A/beta, kappa = E[A]/beta + KL(mu||pi)."""
+    beta, p = 0.5, 0.25
+    row = diagnose(log_of([1.0, 0.0, 0.0, 0.0]), "kimi", beta=beta).iloc[0]
+
+    def excess(log_up: float) -> float:
+        up = math.exp(log_up)
+        down = (1 - p * up) / (1 - p)
+        return log_up - math.log(down) + kappa_of(up, down) * (up - down) - 1 / beta
+
+    def kappa_of(up: float, down: float) -> float:
+        return -p * math.log(up) - (1 - p) * math.log(down)  # KL(mu||pi); the mean baseline has E[A] = 0
+
+    up = math.exp(brentq(excess, 0.0, math.log(1 / p) - 1e-12, xtol=1e-15))
+    down = (1 - p * up) / (1 - p)
+    assert row["n"] == 4
+    assert row["reward_mean"] == row["baseline"] == p
+    assert row["regime"] == "positive"
+    assert row["status"] == "converged"
+    assert row["kappa"] == pytest.approx(kappa_of(up, down), rel=1e-12)
+    assert row["Z"] == pytest.approx(p * math.exp(0.75 / beta) + (1 - p) * math.exp(-0.25 / beta), rel=1e-12)
+    assert row["max_ratio"] == pytest.approx(up, rel=1e-12)
+    assert row["kl"] == pytest.approx(p * up * math.log(up) + (1 - p) * down * math.log(down), rel=1e-11)
+    assert row["effective_temperature"] == pytest.approx(1 / math.log(up / down), rel=1e-9)
+    assert row["pessimism_factor"] == pytest.approx(row["effective_temperature"] / beta, rel=1e-15)
+    assert row["leak"] == row["critical_shift"] == 0.0
+    assert row["critical_beta"] == math.inf
+    assert not row["all_equal"]
+    assert row["reading"].startswith("positive: as close to the behavior as nominal at 1.32 times the temperature")
+
+
+def test_a_negative_group_by_hand() -> None:
+    """Mass leaks: u = A/beta on the seen completions, and 1 - Z goes to unseen ones."""
+    row = diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=1.0, value=0.8).iloc[0]
+    z = (math.exp(0.2) + math.exp(-0.8)) / 2
+    assert row["regime"] == "negative"
+    assert row["kappa"] == 0.0
+    assert row["Z"] == pytest.approx(z, rel=1e-15)
+    assert row["leak"] == pytest.approx(1 - z, rel=1e-12)
+    assert row["critical_shift"] == pytest.approx(-math.log(z), rel=1e-12)
+    assert row["reading"] == (
+        f"negative: {1 - z:.1%} of the mass leaks to unseen completions; lowering the baseline by more than 0.18 "
+        "temperatures prevents it"
+    )
+
+
+def test_columns_and_attributes() -> None:
+    report = diagnose(TRL, "shifted_mean", beta=0.1)
+    assert tuple(report.columns) == COLUMNS
+    assert len(report) == 192
+    assert report["all_equal"].dtype == bool
+    assert all(
+        np.issubdtype(report[name].to_numpy().dtype, np.number) for name in COLUMNS if name not in (*MIXED, "all_equal")
+    )
+    assert report.attrs["objective"] == "shifted_mean(beta=0.1, shift=1.0)"
+    assert (report.attrs["rows"], report.attrs["skipped"], len(report.attrs["files"])) == (3072, 0, 3)
+    assert report.index.tolist() == list(range(192))
+
+
+def test_the_identity_of_kappa_on_real_logs() -> None:
+    """kappa = shift + KL(mu||pi) >= shift, and a larger shift is more conservative, group by group."""
+    reports = [diagnose(TRL, "shifted_mean", beta=0.1, shift=shift) for shift in (0.0, 1.0, 4.0)]
+    for report, shift in zip(reports, (0.0, 1.0, 4.0), strict=True):
+        assert (report["kappa"] >= shift).all()
+        assert (report["baseline"] - (report["reward_mean"] - shift * 0.1)).abs().max() < 1e-15
+    for less, more in pairwise(reports):
+        signal = ~less["all_equal"]
+        assert (more["kl"] < less["kl"])[signal].all()
+        assert (more["pessimism_factor"] > less["pessimism_factor"])[signal].all()
+
+
+@pytest.mark.parametrize("name", ["kimi", "optimal_value", "asym_re", "std_normalized", "constant_baseline"])
+def test_mixed_group_sizes_equal_a_loop_over_groups(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = random_log()
+    hyper = {} if name == "asym_re" else {"beta": 0.7}
+    report = diagnose(log, name, **hyper)
+    one_by_one = [diagnose(log[log["prompt"] == prompt], name, **hyper) for prompt in report["prompt"]]
+    loop = pd.concat(one_by_one, ignore_index=True)
+    pd.testing.assert_frame_equal(report, loop, rtol=1e-10, check_exact=False)
+    monkeypatch.setattr(sys.modules["pessimism.diagnose"], "_CHUNK", 8)
+    pd.testing.assert_frame_equal(report, diagnose(log, name, **hyper), rtol=1e-10, check_exact=False)
+
+
+def test_sorted_by_step_then_first_appearance() -> None:
+    rows = [(2, "b", 1.0), (1, "c", 0.0), (2, "a", 1.0), (1, "a", 1.0), (2, "b", 0.0), (1, "b", 0.5)]
+    report = diagnose(pd.DataFrame(rows, columns=["step", "prompt", "reward"]), "kimi", beta=1.0)
+    assert list(zip(report["step"], report["prompt"], report["n"], strict=True)) == [
+        (1, "b", 1), (1, "c", 1), (1, "a", 1), (2, "b", 2), (2, "a", 1),
+    ]  # fmt: skip
+
+
+def test_order_of_completions_does_not_matter() -> None:
+    log = random_log(1)
+    shuffled = log.sample(frac=1.0, random_state=5)
+    a, b = (diagnose(x, "shifted_mean", beta=0.3).sort_values("prompt", ignore_index=True) for x in (log, shuffled))
+    pd.testing.assert_frame_equal(a, b, rtol=1e-10, check_exact=False)
+
+
+def test_groups_without_a_signal() -> None:
+    log = log_of([1.0, 1.0, 1.0], [0.1, 0.1, 0.1], [0.0], [0.0, 1.0])
+    for name in ("kimi", "shifted_mean", "optimal_value", "oapl", "std_normalized", "nominal"):
+        report = diagnose(log, name)
+        assert report["all_equal"].tolist() == [True, True, True, False]
+        equal = report[:3]
+        assert equal["effective_temperature"].isna().all()
+        assert equal["pessimism_factor"].isna().all()
+        assert (equal["max_ratio"] == 1.0).all()
+        assert (equal["kl"] == 0.0).all()
+        assert equal["reading"].str.startswith("no signal").all()
+    lost = diagnose(log_of([0.0, 0.0]), "constant_baseline", beta=1.0, value=1.0).iloc[0]
+    assert lost["leak"] == pytest.approx(1 - math.exp(-1))  # no signal, and yet mass leaves
+    assert lost["reading"].startswith("negative: 63.2%")
+
+
+def test_z_overflows_to_infinity_quietly() -> None:
+    report = diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=1e-3, value=-1.0)
+    assert report.loc[0, "Z"] == math.inf
+    assert report.loc[0, "regime"] == "positive"
+    summary = json.dumps(summarize(report), allow_nan=False)
+    assert "constant_baseline" in summary
+
+
+THRESHOLDS = [("constant_baseline", {"beta": 0.3, "value": 0.4}), ("oapl", {"beta1": 0.2, "beta2": 0.5})]
+
+
+@pytest.mark.parametrize(("name", "hyper"), THRESHOLDS)
+def test_the_critical_shift_is_the_boundary(name: str, hyper: dict[str, float]) -> None:
+    report = diagnose(random_log(2), name, **hyper)
+    negative = report[report["regime"] == "negative"]
+    assert len(negative) > 3
+    assert (report["critical_shift"][report["regime"] != "negative"] == 0.0).all()
+    for _, row in negative.iterrows():
+        group = random_log(2).query("prompt == @row.prompt")
+        beta = hyper.get("beta", hyper.get("beta2", math.nan))
+        for slack, regime in ((1 - 1e-6, "negative"), (1 + 1e-6, "positive")):
+            value = row["baseline"] - slack * row["critical_shift"] * beta
+            assert diagnose(group, "constant_baseline", beta=beta, value=float(value))["regime"].item() == regime
+
+
+def test_the_critical_beta_is_the_boundary() -> None:
+    log = random_log(3)
+    report = diagnose(log, "constant_baseline", beta=1.0, value=0.3)
+    finite = report[np.isfinite(report["critical_beta"]) & (report["critical_beta"] > 0)]
+    assert len(finite) > 3
+    for _, row in finite.iterrows():
+        group = log.query("prompt == @row.prompt")
+        for slack, regime in ((1 - 1e-6, "positive"), (1 + 1e-6, "negative")):
+            beta = float(slack * row["critical_beta"])
+            assert diagnose(group, "constant_baseline", beta=beta, value=0.3)["regime"].item() == regime
+    never, always = report[report["critical_beta"] == 0], report[np.isinf(report["critical_beta"])]
+    assert len(never) > 1
+    assert len(always) > 1
+    for beta in (1e-3, 1e3):
+        again = diagnose(log, "constant_baseline", beta=beta, value=0.3)
+        assert (again["regime"][never.index] == "negative").all()
+        assert (again["regime"][always.index] == "positive").all()
+
+
+def test_the_critical_beta_of_a_decoupled_optimal_value_is_its_other_temperature() -> None:
+    report = diagnose(TRL, "oapl", beta1=0.3, beta2=0.01)
+    signal = report[~report["all_equal"]]
+    assert signal["critical_beta"].to_numpy() == pytest.approx(0.3, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["shifted_mean", "optimal_value", "nominal", "tba", "rebel", "a_star_po", "asym_re", "awr"]
+)
+def test_no_critical_beta_where_the_temperature_alone_does_not_decide(name: str) -> None:
+    assert diagnose(log_of([0.0, 1.0, 1.0]), name)["critical_beta"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("advantage", "beta"),
+    [
+        ([1.0, -1.0], math.inf),  # E[A] = 0
+        ([0.1, 0.2, -0.3], math.inf),  # E[A] = 0 up to rounding
+        ([1.0, 2.0], math.inf),
+        ([1.0, 1.0], math.inf),
+        ([0.0, -1.0], 0.0),
+        ([0.0, 0.0], 0.0),
+        ([-1.0, -2.0], 0.0),
+        ([1.0, -1000.0], 1 / math.log(2)),
+        ([1e-9, -1.0], 1e-9 / math.log(2)),
+        ([1e6, -1e9], 1e6 / math.log(2)),
+    ],
+)
+def test_critical_temperature_by_hand(advantage: list[float], beta: float) -> None:
+    a = np.array([advantage])
+    assert critical_temperature(a, 1e-15 * np.abs(a).max(axis=-1)) == pytest.approx([beta], rel=1e-12)
+
+
+@given(st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=12))
+def test_critical_temperature_is_the_root(advantage: list[float]) -> None:
+    a = np.array([advantage])
+    beta = critical_temperature(a, 1e-14 * np.abs(a).max(axis=-1))[0]
+    assert beta >= 0
+    if 0 < beta < math.inf:
+        assert a.mean() < 0 < a.max()
+        below, above = (np.log(np.mean(np.exp(a / (beta * slack)))) for slack in (1 - 1e-7, 1 + 1e-7))
+        assert below > above
+        assert np.log(np.mean(np.exp(a / beta))) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_every_objective_runs_on_real_logs_quietly() -> None:
+    for name in objectives():
+        report = diagnose(EXAMPLES / "verl_rollouts", name)
+        assert len(report) == 64
+        assert report["regime"].isin(["positive", "boundary", "negative"]).all(), name
+        assert (report["reading"].str.len() > 5).all()
+        json.dumps(summarize(report), allow_nan=False)
+
+
+def test_an_objective_without_a_temperature() -> None:
+    report = diagnose(log_of([1.0, 0.0, 0.5], [0.0, 1.0]), "asym_re")
+    for name in ("Z", "pessimism_factor", "critical_shift", "critical_beta"):
+        assert report[name].isna().all()
+    summary = summarize(report)
+    assert summary["median_pessimism_factor"] is None
+    assert summary["recommendation"]["extra_shift"] is None
+
+
+def test_the_baseline_of_a_nominal_objective_decides_nothing() -> None:
+    recommendation = summarize(diagnose(TRL, "nominal"))["recommendation"]
+    assert recommendation["extra_shift"] is None
+    assert recommendation["largest_beta"] is None
+    assert "does not decide" in recommendation["text"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mine:
+    """A user's own squared regression on half the mean."""
+
+    beta: float = 0.5
+    temperature_field = "beta"
+
+    def advantage(self, reward: Any, weights: Any = None) -> Any:
+        return reward - 0.5 * reward.mean(axis=-1, keepdims=True)
+
+    def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return 2 * self.beta * (advantage - self.beta * log_ratio)
+
+    def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return (self.beta * log_ratio - advantage) ** 2
+
+
+def test_an_objective_of_the_users_own() -> None:
+    log = log_of([1.0, 0.0, 1.0, 0.0])
+    mine, same = diagnose(log, Mine()), diagnose(log, "constant_baseline", beta=0.5, value=0.25)
+    numbers = [name for name in COLUMNS if name not in MIXED]
+    pd.testing.assert_frame_equal(mine[numbers], same[numbers], rtol=1e-6, check_exact=False)
+    assert mine["critical_beta"].item() == math.inf
+
+
+def test_objectives_are_checked_before_the_log_is_read(tmp_path: Path) -> None:
+    for objective, hyper, what in (
+        ("kimmy", {}, "unknown objective"),
+        ("kimi", {"beta": -1.0}, "beta must be > 0"),
+        ("kimi", {"betta": 1.0}, "no hyper-parameter 'betta'"),
+        (Kimi(beta=0.1), {"beta": 1.0}, "hyper-parameters"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            diagnose(tmp_path / "nothing.csv", objective, **hyper)
+    with pytest.raises(ValueError, match="no such file"):
+        diagnose(tmp_path / "nothing.csv", Kimi(beta=0.1))
+
+
+def test_reading_options_and_skipped_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("t,question,points\n1,a,1\n1,a,oops\n1,a,0\n1,b\n2,a,1\n")
+    options = {"prompt_column": "question", "reward_column": "points", "step_column": "t"}
+    with pytest.raises(ValueError, match=r"log\.csv:3: points is 'oops', not a number"):
+        diagnose(path, "kimi", **options)
+    report = diagnose(path, "kimi", skip_bad=True, **options)
+    assert report["n"].tolist() == [2, 1]
+    assert (report.attrs["rows"], report.attrs["skipped"]) == (3, 2)
+    summary = summarize(report)
+    assert (summary["groups"], summary["rows"], summary["skipped"]) == (2, 3, 2)
+    read = read_rollouts(path, skip_bad=True, **options)
+    assert diagnose(read, "kimi").attrs["skipped"] == 2  # what reading left out is not forgotten
+
+
+def test_a_frame_gives_what_its_file_gives_and_is_left_alone() -> None:
+    log = pd.read_json(EXAMPLES / "verl_rollouts" / "32.jsonl", lines=True)
+    before = log.copy()
+    report = diagnose(log, "oapl", beta1=0.5)
+    pd.testing.assert_frame_equal(log, before)
+    pd.testing.assert_frame_equal(report, diagnose(EXAMPLES / "verl_rollouts", "oapl", beta1=0.5))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from("abc"), st.sampled_from([0.0, 1.0, 0.5, math.nan])), min_size=1
+    )
+)
+def test_no_row_is_lost(rows: list[tuple[int, str, float]]) -> None:
+    log = pd.DataFrame(rows, columns=["step", "prompt", "reward"])
+    if log["reward"].isna().all():
+        with pytest.raises(ValueError, match="no usable row"):
+            diagnose(log, "kimi", skip_bad=True)
+        return
+    report = diagnose(log, "kimi", skip_bad=True)
+    assert report["n"].sum() == len(rows) - report.attrs["skipped"]
+    assert report.attrs["skipped"] == log["reward"].isna().sum()
+
+
+def test_summary() -> None:
+    report = diagnose(TRL, "oapl", beta1=0.1, beta2=0.2)
+    summary = summarize(report)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["share"] == {"positive": 0.0, "boundary": 2 / 192, "negative": 190 / 192}
+    assert (summary["groups"], summary["rows"], summary["skipped"], summary["all_equal"]) == (192, 3072, 0, 2)
+    signal = report[~report["all_equal"]]
+    assert summary["median_pessimism_factor"] == signal["pessimism_factor"].median()
+    assert summary["median_kl"] == signal["kl"].median()
+    assert summary["max_leak"] == report["leak"].max()
+
+
+@pytest.mark.parametrize("share", [0.25, 0.9, 1.0])
+def test_the_recommendation_does_what_it_says(share: float) -> None:
+    log = log_of(*([1.0] * k + [0.0] * (16 - k) for k in range(17)))
+    report = diagnose(log, "constant_baseline", beta=0.5, value=0.6)
+    advice = summarize(report, share=share)["recommendation"]
+    assert advice["share"] == share
+    signal = ~report["all_equal"]
+
+    def positive(beta: float, value: float) -> float:
+        regime = diagnose(log, ConstantBaseline(beta=beta, value=value))["regime"]
+        return float((regime[signal] == "positive").mean())
+
+    assert positive(0.5, 0.6 - 0.5 * (advice["extra_shift"] + 1e-9)) >= share
+    if advice["extra_shift"] > 0:
+        assert positive(0.5, 0.6 - 0.5 * (advice["extra_shift"] - 1e-9)) < share
+    if advice["largest_beta"] is None:  # so many groups are positive at any temperature
+        assert positive(1e6, 0.6) >= share
+    else:
+        assert positive(advice["largest_beta"] * (1 - 1e-9), 0.6) >= share
+        assert positive(advice["largest_beta"] * (1 + 1e-9), 0.6) < share
+    assert ("nothing needs to change" in advice["text"]) == (positive(0.5, 0.6) >= share)
+
+
+def test_bounds_in_texts_are_rounded_to_the_safe_side() -> None:
+    report = diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=1.0, value=0.8)
+    advice = summarize(report)["recommendation"]
+    words = advice["text"].replace(",", "").split()
+    assert advice["extra_shift"] <= float(words[words.index("than") + 1]) < advice["extra_shift"] * 1.01
+    assert advice["largest_beta"] * 0.99 < float(words[words.index("below") + 1]) <= advice["largest_beta"]
+
+
+def test_the_boundary_needs_any_shift() -> None:
+    advice = summarize(diagnose(TRL, "optimal_value", beta=0.1))["recommendation"]
+    assert advice["extra_shift"] == 0.0
+    assert advice["text"].startswith("Lower the baseline by any amount")
+
+
+def test_a_summary_without_a_signal() -> None:
+    summary = summarize(diagnose(log_of([1.0, 1.0], [0.0]), ShiftedMean(beta=0.1)))
+    assert summary["recommendation"]["extra_shift"] is None
+    assert summary["median_pessimism_factor"] is None
+    assert summary["recommendation"]["text"].startswith("No group has a signal")
+    json.dumps(summary, allow_nan=False)
+
+
+def test_summary_errors() -> None:
+    report = diagnose(log_of([1.0, 0.0]), "kimi")
+    for share in (0.0, 1.5, math.nan):
+        with pytest.raises(ValueError, match=r"share must be in \(0, 1\]"):
+            summarize(report, share=share)
+    with pytest.raises(ValueError, match="no column regime"):
+        summarize(report.drop(columns="regime"))
+
+
+def test_no_progress_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    diagnose(TRL, "kimi")
+    assert capsys.readouterr() == ("", "")
