@@ -69,8 +69,8 @@ def curves(pass_rate: np.ndarray, settings: Mapping[str, ps.Objective]) -> pd.Da
 def groups(logs: str | Path | pd.DataFrame, settings: Mapping[str, ps.Objective]) -> pd.DataFrame:
     """The same columns for the prompt groups of logs with 0/1 rewards; those of equal pass rate counted in `groups`.
 
-    `pessimism.diagnose` measures temperature by a distance, and gives 0 where float64 cannot tell the target from the
-    greedy policy. Two actions need no distance, so there the ratios of `curves` decide.
+    Their temperature is what `pessimism.diagnose` reports, measured by a distance; for two rewards that is the one of
+    `curves`, so a point off its curve is a fault.
 
     Raises
     ------
@@ -91,10 +91,6 @@ def groups(logs: str | Path | pd.DataFrame, settings: Mapping[str, ps.Objective]
             raise ValueError("rewards must be 0 or 1: a group's mean times its size is not a number of passes")
         counted = report.groupby("pass_rate", as_index=False)[list(_MEASURED)].first()
         counted["groups"] = report.groupby("pass_rate").size().to_numpy()
-        greedy = counted["effective_temperature"] == 0
-        exact = curves(counted.loc[greedy, "pass_rate"].to_numpy(), {name: objective})
-        columns = ["effective_temperature", "pessimism_factor"]
-        counted.loc[greedy, columns] = exact[columns].to_numpy()
         blocks.append(counted.assign(objective=name, setting=str(objective)))
     return pd.concat(blocks, ignore_index=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,25 +24,28 @@ class Bandit:
 
     xp: Any
     behavior: Array
-    log_behavior: Array
     reward: Array
-    log_reference: Array | None  # None where the reference is the behavior
+    own_reference: Array | None  # None where the reference is the behavior
     sampled: bool
     shape: tuple[int, ...]
     dtype: Any
     invalid: dict[int, str]
-    full_support: bool = False  # every action has positive probability, so that no mask is needed
+    full_support: bool  # every action has positive probability, so that no mask is needed
 
     @property
-    def weights(self) -> Array | None:
-        """Weights for group statistics: the behavior, or None in a sampled group."""
-        return None if self.sampled else self.behavior
+    def reference(self) -> Array:
+        """Probabilities of the policy in the log-ratio."""
+        return self.behavior if self.own_reference is None else self.own_reference
 
-    def weights_of(self, objective: Any) -> Array | None:
-        """Weights of an objective's statistics: those of the reference where its paper takes the baseline from that."""
-        if self.log_reference is not None and getattr(objective, "baseline_under_reference", False):
-            return self.xp.exp(self.log_reference)
-        return self.weights
+    @cached_property
+    def log_behavior(self) -> Array:
+        """Its logarithm, -inf where it is zero."""
+        return _log(self.xp, self.behavior)
+
+    @cached_property
+    def log_reference(self) -> Array:
+        """Logarithm of the reference."""
+        return self.log_behavior if self.own_reference is None else _log(self.xp, self.own_reference)
 
     @property
     def support(self) -> Array:
@@ -51,11 +55,33 @@ class Bandit:
     @property
     def log_reference_ratio(self) -> Array | None:
         """log(reference / behavior) on the support, 0 elsewhere; None where the reference is the behavior."""
-        if self.log_reference is None:
+        if self.own_reference is None:
             return None
-        zeros = self.xp.zeros_like(self.reward)
-        seen = self.support
-        return self.xp.where(seen, self.log_reference, zeros) - self.xp.where(seen, self.log_behavior, zeros)
+        return self.masked(self.log_reference, 0.0) - self.masked(self.log_behavior, 0.0)
+
+    def masked(self, rows: Array, filler: float) -> Array:
+        """The rows ``(N, K)`` with ``filler`` at the actions that the behavior cannot produce."""
+        return rows if self.full_support else self.xp.where(self.support, rows, self.xp.full_like(rows, filler))
+
+    @property
+    def weights(self) -> Array | None:
+        """Weights of the data: the behavior, None for a sampled group."""
+        return None if self.sampled else self.behavior
+
+    def baseline_weights(self, objective: Any) -> Array | None:
+        """Weights of an objective's baseline: the reference where its paper takes it from there, else the data's."""
+        if self.own_reference is not None and getattr(objective, "baseline_under_reference", False):
+            return self.own_reference
+        return self.weights
+
+    def shaped(self, rows: Array) -> Array:
+        """Rows ``(N, ...)`` in the caller's shape and type, nan where the input was invalid."""
+        for row in self.invalid:
+            bad = self.xp.arange(rows.shape[0], device=device(rows)) == row
+            bad = bad if rows.ndim == 1 else bad[:, None]
+            rows = self.xp.where(bad, self.xp.full_like(rows, self.xp.nan), rows)
+        rows = self.xp.reshape(rows, self.shape + tuple(rows.shape[1:]))
+        return self.xp.astype(rows, self.dtype, copy=False)
 
 
 def make_bandit(behavior: Any, reward: Any, reference: Any = None, *, on_error: str = "raise") -> Bandit:
@@ -97,18 +123,16 @@ def make_bandit(behavior: Any, reward: Any, reference: Any = None, *, on_error: 
         rows["behavior"] = xp.full_like(rows["reward"], 1.0 / shape[-1])
     if "reference" in rows:
         _check_reference_support(xp, rows, shape[:-1], on_error, invalid)
-    log_behavior, full = _log(xp, rows["behavior"])
     return Bandit(
         xp=xp,
         behavior=rows["behavior"],
-        log_behavior=log_behavior,
         reward=rows["reward"],
-        log_reference=_log(xp, rows["reference"])[0] if "reference" in rows else None,
+        own_reference=rows.get("reference"),
         sampled=behavior is None,
         shape=shape[:-1],
         dtype=dtype,
         invalid=invalid,
-        full_support=full,
+        full_support=bool(xp.all(rows["behavior"] > 0)),
     )
 
 
@@ -125,7 +149,11 @@ def _to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any
     # A plain list takes the type of the arrays beside it, as a Python scalar does.
     typed = [arrays[k].dtype for k, v in given.items() if is_array_api_obj(v)]
     single = bool(floats) and all(d == xp.float32 for d in typed if d in floats) and bool(typed)
-    return xp, {k: xp.astype(a, xp.float64, copy=False) for k, a in arrays.items()}, xp.float32 if single else xp.float64
+    return (
+        xp,
+        {k: xp.astype(a, xp.float64, copy=False) for k, a in arrays.items()},
+        xp.float32 if single else xp.float64,
+    )
 
 
 def _as_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
@@ -190,11 +218,13 @@ def _check_policy(
     xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]
 ) -> Array:
     total = xp.sum(a, axis=-1)
-    bad = ~((xp.min(a, axis=-1) >= 0) & (xp.abs(total - 1) <= SUM_TOLERANCE))
-    if not bool(xp.any(bad)):
+    off = ~(xp.abs(total - 1) <= SUM_TOLERANCE)
+    if bool(xp.all(a >= 0)) and not bool(xp.any(off)):
         # Sums that rounding alone keeps from one are left as they are: no solver needs more.
         exact = bool(xp.all(xp.abs(total - 1) <= 4 * xp.finfo(a.dtype).eps))
         return a if exact else a / total[:, None]
+
+    bad = off | ~xp.all(a >= 0, axis=-1)
 
     def message(row: int) -> str:
         wrong = ~(a[row, :] >= 0)
@@ -218,7 +248,7 @@ def _check_reference_support(
 
     def message(row: int) -> str:
         action = int(xp.argmax(xp.astype(missing[row, :], xp.int8)))
-        return f"{_place('reference', row, shape, action)} must be positive wherever behavior is: the log-ratio is infinite"
+        return f"{_place('reference', row, shape, action)} must be positive wherever behavior is (infinite log-ratio)"
 
     _report(bad, message, on_error, invalid)
     rows["reference"] = xp.where(bad[:, None], rows["behavior"], rows["reference"])
@@ -233,8 +263,6 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     return np.from_dlpack(array).copy()
 
 
-def _log(xp: Any, p: Array) -> tuple[Array, bool]:
-    """Logarithm with log 0 = -inf, without a warning, and whether every entry was positive."""
+def _log(xp: Any, p: Array) -> Array:
     with np.errstate(divide="ignore"):
-        log_p = xp.log(p)
-    return log_p, bool(xp.isfinite(xp.sum(log_p)))
+        return xp.log(p)

@@ -1,8 +1,8 @@
-r"""KKT residuals of a target: does the returned policy satisfy the conditions that define it?
+r"""KKT residuals of a target: whether the returned policy satisfies the conditions that define it.
 
 For softmax policies the expected gradient of an objective on the logits is :math:`q_a g_a - \lambda \pi_a`, with
-:math:`\lambda = \sum_b q_b g_b`. At a fixed point it vanishes; where the support shrinks it drifts equally on the support
-and no faster outside (arXiv 2605.28150; docs/theory.md).
+:math:`\lambda = \sum_b q_b g_b`. At a fixed point it vanishes; where the support shrinks it drifts equally on the
+support and no faster outside (arXiv 2605.28150; docs/theory.md).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def certificate(target: Any) -> pd.DataFrame:
 
 def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) -> Array:
     seen = q > 0
-    weights = None if target.sampled else q
+    weights = None if target.bandit.sampled else q
     # An action without mass has no ratio: -700 stands for log 0 in weights that carry the ratio.
     finite = np.where(seen & np.isfinite(u), u, np.where(seen, -700.0, 0.0))
 
@@ -65,7 +65,9 @@ def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) 
     common = np.min(np.where(kept, drift, np.inf), axis=-1, keepdims=True)
     # Full support: the drift must vanish. Otherwise it may be common to the support, and no larger outside.
     shrinks = np.any(seen & ~kept, axis=-1, keepdims=True)
-    excess = np.where(kept, np.abs(drift - np.where(shrinks, common, 0.0)), np.where(seen, np.maximum(drift - common, 0.0), 0.0))
+    excess = np.where(
+        kept, np.abs(drift - np.where(shrinks, common, 0.0)), np.where(seen, np.maximum(drift - common, 0.0), 0.0)
+    )
     worst = excess.max(axis=-1)
     with np.errstate(invalid="ignore"):
         return np.where(scale > 0, worst / np.where(scale > 0, scale, 1.0), worst)

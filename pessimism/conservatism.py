@@ -50,7 +50,9 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
         policy, behavior, reward = np.broadcast_arrays(*arrays)
     except ValueError:
         shapes = ", ".join(str(a.shape) for a in arrays)
-        raise ValueError(f"policy, behavior and reward must broadcast against each other, got shapes {shapes}") from None
+        raise ValueError(
+            f"policy, behavior and reward must broadcast against each other, got shapes {shapes}"
+        ) from None
     if not np.all((policy >= 0) & (policy.sum(axis=-1, keepdims=True) > 0)):
         raise ValueError("policy must be probabilities >= 0 with some mass in each problem")
     bandit = make_bandit(behavior, reward)
@@ -63,14 +65,17 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
 
 def to_numpy_float(values: Any) -> np.ndarray[Any, Any]:
     """Any array or nested list as a float64 numpy array."""
-    return to_numpy(values).astype(np.float64) if hasattr(values, "__dlpack__") else np.asarray(values, dtype=np.float64)
+    return (
+        to_numpy(values).astype(np.float64) if hasattr(values, "__dlpack__") else np.asarray(values, dtype=np.float64)
+    )
 
 
 class _Distance:
     """KL(pi || mu), and near the greedy policy what is missing to its KL, for rows of log-probabilities.
 
-    A policy within 1e-16 of greedy has the greedy KL in float64; its shortfall, KL(greedy||mu) - KL(pi||mu), still tells
-    temperatures apart. With s the mass off the best actions it is -(1 - s) log(1 - s) + sum_off pi (log 1/q_best - log pi/q).
+    A policy within 1e-16 of greedy has the greedy KL in float64; its shortfall, KL(greedy||mu) - KL(pi||mu), still
+    tells temperatures apart. With s the mass off the best actions it is -(1 - s) log(1 - s) + sum_off pi (log
+    1/q_best - log pi/q).
     """
 
     def __init__(self, log_q: Array, reward: Array) -> None:
@@ -117,7 +122,12 @@ class _Distance:
         """(1 - s) KL between policy and behavior given a best action; 0 within rounding."""
         kept = self.best & np.isfinite(log_policy)
         p = np.where(kept, np.exp(np.where(kept, log_policy, 0.0)), 0.0)
-        ratio = np.where(kept, log_policy, 0.0) - np.where(kept, self.log_q, 0.0) - self.greedy[:, None] - np.log1p(-np.minimum(s, 0.9))[:, None]
+        ratio = (
+            np.where(kept, log_policy, 0.0)
+            - np.where(kept, self.log_q, 0.0)
+            - self.greedy[:, None]
+            - np.log1p(-np.minimum(s, 0.9))[:, None]
+        )
         kl = np.where(s <= 0.9, np.sum(p * ratio, axis=-1), 0.0)
         return np.where(np.abs(kl) <= 1e-13 * (1.0 + self.greedy), 0.0, kl)
 
@@ -128,7 +138,7 @@ class _Distance:
 
 
 def _effective_temperature(log_policy: Array, log_q: Array, reward: Array) -> Array:
-    """Rows ``(N, K)`` of log-probabilities to temperatures ``(N,)``; a policy with less than unit mass is renormalised."""
+    """Rows ``(N, K)`` of log-probabilities to temperatures ``(N,)``; mass that leaked is left out."""
     with np.errstate(invalid="ignore"):
         log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1)[:, None]
     problem = _Distance(log_q, reward)
@@ -144,7 +154,11 @@ def _effective_temperature(log_policy: Array, log_q: Array, reward: Array) -> Ar
     shortfall = problem.log_shortfall(log_policy)
     result[near & np.isneginf(shortfall)] = 0.0
     for rows, measure, goal in (
-        (informative & ~none & ~near, lambda part, x: np.log(np.maximum(part.kl(x), 1e-300)), np.log(np.maximum(distance, 1e-300))),
+        (
+            informative & ~none & ~near,
+            lambda part, x: np.log(np.maximum(part.kl(x), 1e-300)),
+            np.log(np.maximum(distance, 1e-300)),
+        ),
         (near & np.isfinite(shortfall), lambda part, x: np.maximum(part.log_shortfall(x), -1e300), shortfall),
     ):
         (index,) = np.nonzero(rows)
@@ -153,7 +167,9 @@ def _effective_temperature(log_policy: Array, log_q: Array, reward: Array) -> Ar
     return result
 
 
-def _solve_temperature(problem: _Distance, index: Array, measure: Callable[[_Distance, Array], Array], goal: Array) -> Array:
+def _solve_temperature(
+    problem: _Distance, index: Array, measure: Callable[[_Distance, Array], Array], goal: Array
+) -> Array:
     """log t at which a measure of the nominal target reaches its goal, for the rows of ``index``."""
 
     def gap(log_t: Array, row: Array) -> Array:
@@ -188,7 +204,9 @@ def metrics(target: Any) -> pd.DataFrame:
     with np.errstate(divide="ignore"):
         log_policy, log_q = to_numpy_float(target.log_policy).reshape(-1, width), np.log(q)
     temperature = _effective_temperature(log_policy, log_q, reward)
-    nominal_kl = missing if beta is None else divergences.kl_divergence(to_numpy_float(target.nominal).reshape(-1, width), q)
+    nominal_kl = (
+        missing if beta is None else divergences.kl_divergence(to_numpy_float(target.nominal).reshape(-1, width), q)
+    )
     invalid = np.isnan(pi).any(axis=-1)
     columns = {
         "regime": np.atleast_1d(target.regime).ravel(),

@@ -32,7 +32,12 @@ def flow_to_rest(
     scale = np.abs(q * weight(start - np.logaddexp.reduce(start) - log_reference)).sum()
     for _ in range(12):
         step = solve_ivp(
-            lambda _, y: logit_field(q, log_reference, weight, y), (0.0, span), logits, method="LSODA", rtol=1e-9, atol=1e-11
+            lambda _, y: logit_field(q, log_reference, weight, y),
+            (0.0, span),
+            logits,
+            method="LSODA",
+            rtol=1e-9,
+            atol=1e-11,
         )
         if not step.success or not np.all(np.isfinite(step.y)):
             return logits, False

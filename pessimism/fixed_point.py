@@ -36,7 +36,7 @@ def fixed_point(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, u
     point with non-monotone weights (the negative regime) is not looked for: its status is "not_converged".
     """
     q = to_numpy(bandit.behavior)
-    reference = q if bandit.log_reference is None else np.exp(to_numpy(bandit.log_reference))
+    reference = to_numpy(bandit.reference)
     host_advantage = to_numpy(advantage)
     log_ratio, leak = np.zeros_like(q), np.zeros(len(q))
     kappa, regime, status = np.full(len(q), np.nan), np.zeros(len(q), dtype=np.int8), np.zeros(len(q), dtype=np.int8)
@@ -115,7 +115,9 @@ def _separate_row(
     def excess(log_lam: Array) -> Array:
         return np.clip(log_mass(log_ratio(sign * scale * np.exp(log_lam))), -1e4, 1e4)
 
-    bracket = elementwise.bracket_root(excess, np.array([-1.0]), np.array([1.0]), xmin=np.array([-80.0]), xmax=np.array([80.0]))
+    bracket = elementwise.bracket_root(
+        excess, np.array([-1.0]), np.array([1.0]), xmin=np.array([-80.0]), xmax=np.array([80.0])
+    )
     if not bool(bracket.success[0]):
         return at_zero, bool(np.abs(log_mass(at_zero)) < 1e-12)  # at the boundary lam is 0 to rounding
     lam = sign * scale * np.exp(elementwise.find_root(excess, bracket.bracket).x)
@@ -147,11 +149,16 @@ def _coupled_row(
         x = np.moveaxis(x, 0, -1)  # scipy.differentiate puts the unknowns first
         u, lam = x[..., :-1], x[..., -1:]
         balance = weight(u) - lam * np.exp(u + log_share)
-        return np.moveaxis(np.concatenate([balance, np.sum(nu * np.exp(u), axis=-1, keepdims=True) - 1.0], axis=-1), -1, 0)
+        return np.moveaxis(
+            np.concatenate([balance, np.sum(nu * np.exp(u), axis=-1, keepdims=True) - 1.0], axis=-1), -1, 0
+        )
+
+    def jacobian(x: Array) -> Array:
+        return differentiate.jacobian(equations, x).df
 
     def newton(start: Array) -> Any:
         x = np.append(start, np.sum(q * weight(start)))
-        return optimize.root(equations, x, jac=lambda x: differentiate.jacobian(equations, x).df, tol=1e-13)
+        return optimize.root(equations, x, jac=jacobian, tol=1e-13)
 
     scale = float(np.sum(q * np.abs(weight(np.zeros_like(q)))))
     solution = newton(np.zeros_like(q))

@@ -1,7 +1,7 @@
 r"""Gradients of an induced target on torch tensors, by the implicit function theorem.
 
-At the solution, :math:`q_a g(u_a, A_a) = \lambda \pi_a` and :math:`\sum_a \pi_a = 1`. With h the derivative of the first in
-u_a, one linear solve (diagonal plus one row) carries a change of reward to u. torch is imported by its user.
+At the solution, :math:`q_a g(u_a, A_a) = \lambda \pi_a` and :math:`\sum_a \pi_a = 1`. With h the derivative of the
+first in u_a, one linear solve (diagonal plus one row) carries a change of reward to u. torch is imported by its user.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ def attach_gradient(solution: Solution, bandit: Bandit, objective: ObjectiveLike
     """
     import torch
 
-    base = bandit.log_behavior if bandit.log_reference is None else bandit.log_reference
     seen, q, weights = bandit.support, bandit.behavior, bandit.weights
     with torch.enable_grad():
         u = torch.where(seen, solution.log_ratio, torch.zeros_like(q)).detach().requires_grad_()
         g = objective.score_weight(u, advantage.detach(), weights)
         (slope,) = torch.autograd.grad(g.sum(), u)
     g, u = g.detach(), u.detach()
-    policy = torch.where(seen, torch.exp(base + u), torch.zeros_like(q))
+    policy = torch.where(seen, bandit.reference * torch.exp(u), torch.zeros_like(q))
     lam = (q * g).sum(-1, keepdim=True)
     h = torch.where(seen, q * slope - lam * policy, torch.ones_like(q))
     # Value zero; gradient that of the equation in the advantage.

@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from array_api_compat import device, is_torch_array
+from array_api_compat import is_torch_array
 
 from pessimism import targets
-from pessimism.bandit import Bandit, make_bandit, to_numpy
+from pessimism.bandit import Bandit, make_bandit
 from pessimism.fixed_point import fixed_point, is_coupled
 from pessimism.objectives import Objective, ObjectiveLike, make_objective
-from pessimism.result import InducedTarget, temperature_of
-from pessimism.targets import STATUS, Solution
+from pessimism.result import InducedTarget
+from pessimism.targets import Solution
 
 Array = Any
-
-_REGIMES = np.array(["negative", "boundary", "positive"])
 
 
 def induced_target(
@@ -40,10 +37,11 @@ def induced_target(
     ----------
     behavior : probabilities ``(..., K)`` of the policy that generated the data, or None: the actions are a group of K
         sampled completions, equally likely, and the advantage uses the group's statistics.
-    reward : rewards ``(..., K)``, broadcast against ``behavior``. Lists, numpy arrays, torch tensors (the device is kept)
-        or any array library of the Python array API standard. float32 in gives float32 out; work is done in float64.
-    objective : a registered name (see :func:`pessimism.objectives`) with its hyper-parameters as keywords, or any object
-        with the methods ``advantage``, ``score_weight`` and ``loss``.
+    reward : rewards ``(..., K)``, broadcast against ``behavior``. Lists, numpy arrays, torch tensors (the device is
+        kept) or any array library of the Python array API standard. float32 in gives float32 out; work is done in
+        float64.
+    objective : a registered name (see :func:`pessimism.objectives`) with its hyper-parameters as keywords, or any
+        object with the methods ``advantage``, ``score_weight`` and ``loss``.
     reference : probabilities ``(..., K)`` of the policy in the log-ratio, where it is not the behavior.
     unseen : the actions are only those seen in a larger space: in the negative regime mass may leave them.
     method : None takes the closed form where there is one; "closed_form" or "fixed_point" insist.
@@ -94,7 +92,7 @@ def induced_target(
     solution = _solve(_detached(bandit), objective, _detach(advantage), unseen, method)
     if is_torch_array(advantage) and advantage.requires_grad:
         solution = _with_gradient(solution, bandit, objective, advantage, unseen)
-    return _result(bandit, objective, advantage, solution)
+    return InducedTarget(objective, bandit, solution, advantage)
 
 
 def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = None) -> Array:
@@ -119,12 +117,13 @@ def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = 
     if not (isinstance(beta, int | float) and 0 < beta < float("inf")):
         raise ValueError(f"beta must be a finite number > 0, got {beta!r}")
     bandit = make_bandit(behavior, reward, reference)
-    return _shaped(bandit, bandit.xp.exp(_log_policy(bandit, targets.nominal(bandit, bandit.reward, beta).log_ratio)))
+    log_policy = bandit.log_reference + targets.nominal(bandit, bandit.reward, beta).log_ratio
+    return bandit.shaped(bandit.xp.exp(bandit.masked(log_policy, -bandit.xp.inf)))
 
 
 def _advantage(bandit: Bandit, objective: ObjectiveLike) -> Array:
     """Advantage (N, K) under the weights that the objective's paper takes its baseline from."""
-    advantage = objective.advantage(bandit.reward, bandit.weights_of(objective))
+    advantage = objective.advantage(bandit.reward, bandit.baseline_weights(objective))
     if not bool(bandit.xp.isfinite(bandit.xp.sum(advantage))):
         raise ValueError(f"objective {objective}: its advantage is not finite for these rewards")
     return advantage
@@ -160,56 +159,5 @@ def _detach(x: Any) -> Any:
 
 
 def _detached(bandit: Bandit) -> Bandit:
-    if not is_torch_array(bandit.reward):
-        return bandit
-    arrays = ("behavior", "log_behavior", "reward", "log_reference")
+    arrays = ("behavior", "reward", "own_reference")
     return replace(bandit, **{name: _detach(getattr(bandit, name)) for name in arrays})
-
-
-def _log_policy(bandit: Bandit, log_ratio: Array) -> Array:
-    base = bandit.log_behavior if bandit.log_reference is None else bandit.log_reference
-    if bandit.full_support:
-        return base + log_ratio
-    return bandit.xp.where(bandit.support, base + log_ratio, bandit.xp.asarray(-bandit.xp.inf, dtype=base.dtype))
-
-
-def _shaped(bandit: Bandit, rows: Array) -> Array:
-    """Rows back in the caller's shape and type."""
-    shaped = bandit.xp.reshape(rows, bandit.shape + tuple(rows.shape[1:]))
-    return bandit.xp.astype(shaped, bandit.dtype, copy=False)
-
-
-def _result(bandit: Bandit, objective: ObjectiveLike, advantage: Array, solution: Solution) -> InducedTarget:
-    xp = bandit.xp
-    log_ratio = solution.log_ratio
-    if not bandit.full_support:
-        log_ratio = xp.where(bandit.support, log_ratio, xp.zeros_like(log_ratio))
-    rows = {
-        "log_ratio": log_ratio,
-        "log_policy": _log_policy(bandit, log_ratio),
-        "kappa": solution.kappa,
-        "advantage": advantage,
-        "leak": solution.leak,
-    }
-    regime, status = _REGIMES[to_numpy(solution.regime) + 1], np.array(STATUS)[to_numpy(solution.status)]
-    regime = np.where(status == "no_target", np.where(regime == "positive", "undefined", regime), regime)
-    for row in bandit.invalid:
-        regime[row], status[row] = "undefined", "invalid_input"
-        for name, values in rows.items():
-            rows[name] = _with_nan(xp, values, row)
-    return InducedTarget(
-        objective=objective,
-        behavior=_shaped(bandit, bandit.behavior),
-        reward=_shaped(bandit, bandit.reward),
-        log_reference=_shaped(bandit, bandit.log_behavior if bandit.log_reference is None else bandit.log_reference),
-        regime=regime.reshape(bandit.shape)[()],
-        status=status.reshape(bandit.shape)[()],
-        sampled=bandit.sampled,
-        message={tuple(map(int, np.unravel_index(row, bandit.shape))): why for row, why in bandit.invalid.items()},
-        **{name: _shaped(bandit, values) for name, values in rows.items()},
-    )
-
-
-def _with_nan(xp: Any, values: Array, row: int) -> Array:
-    bad = xp.arange(values.shape[0], device=device(values)) == row
-    return xp.where(bad if values.ndim == 1 else bad[:, None], xp.asarray(xp.nan, dtype=values.dtype), values)

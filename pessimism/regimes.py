@@ -1,13 +1,14 @@
 r"""Regimes of the Lambert target, and every local minimiser of the negative one.
 
 With z = A/beta and Z = E_q[exp(z)], the condition :math:`u + \kappa e^u = z`, E_q[e^u] = 1 has kappa > 0 if Z > 1
-(positive), kappa = 0 if Z = 1 (boundary) and kappa < 0 if Z < 1 (negative). In the negative regime e^u has two branches,
-W_0 and W_-1. The Hessian of the loss in w is diagonal, :math:`q_a \beta^2 (1 + \kappa w_a) / w_a^2`, negative only on W_-1; on
-the simplex a minimiser can afford at most one negative entry, and then needs :math:`\sum_a q_a w_a^2 / (1 + \kappa w_a) < 0`.
-So minimisers are W_0 everywhere, or one action on W_-1 where the total mass grows with kappa.
+(positive), kappa = 0 if Z = 1 (boundary) and kappa < 0 if Z < 1 (negative). In the negative regime e^u has two
+branches, W_0 and W_-1. The Hessian of the loss in w is diagonal, :math:`q_a \beta^2 (1 + \kappa w_a) / w_a^2`,
+negative only on W_-1; on the simplex a minimiser can afford at most one negative entry, and then needs :math:`\sum_a
+q_a w_a^2 / (1 + \kappa w_a) < 0`. So minimisers are W_0 everywhere, or one action on W_-1 where the total mass grows
+with kappa.
 
-Everything is written in the gap :math:`\zeta = -1 - \max z - \log(-\kappa) \ge 0` from the last kappa at which W_0 exists.
-Derivation: arXiv 2605.28150; docs/theory.md.
+Everything is written in the gap :math:`\zeta = -1 - \max z - \log(-\kappa) \ge 0` from the last kappa at which W_0
+exists. Derivation: arXiv 2605.28150; docs/theory.md.
 """
 
 from __future__ import annotations

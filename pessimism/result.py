@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from pessimism.bandit import to_numpy
-from pessimism.objectives.base import Objective
+from pessimism import targets
+from pessimism.bandit import Bandit, to_numpy
+from pessimism.objectives.base import Objective, ObjectiveLike
+from pessimism.targets import STATUS, Solution
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pessimism.objectives.base import ObjectiveLike
-
 Array = Any
+
+_REGIMES = np.array(["negative", "boundary", "positive"])
+_STATUS = np.array(STATUS)
 
 FIELDS = (
     "policy",
@@ -41,11 +43,11 @@ class InducedTarget:
 
     Attributes
     ----------
-    policy, log_policy : ``(..., K)``. Zero-probability actions stay at zero. With ``unseen=True`` in the negative regime
-        the policy sums to 1 - leak.
+    policy, log_policy : ``(..., K)``. Zero-probability actions stay at zero. With ``unseen=True`` in the negative
+        regime the policy sums to 1 - leak.
     log_ratio : ``(..., K)``, log(policy / reference); 0 where the behavior has no mass, by the convention 0/0 = 1.
-    kappa : ``(...)``, the Lambert curvature in log w + kappa w = A/beta; 0 for a nominal target; nan where the target is
-        of neither kind.
+    kappa : ``(...)``, the Lambert curvature in log w + kappa w = A/beta; 0 for a nominal target; nan where the target
+        is of neither kind.
     multiplier : ``(...)``, lam = E_q[g] of the fixed point q g = lam pi; 2 beta^2 kappa for squared losses.
     baseline : ``(...)``, V in reward units (nan where the objective has none).
     advantage : ``(..., K)``.
@@ -59,65 +61,120 @@ class InducedTarget:
     """
 
     objective: ObjectiveLike
-    behavior: Array
-    reward: Array
-    log_reference: Array
-    log_ratio: Array
-    log_policy: Array
-    kappa: Array
-    advantage: Array
-    regime: Any
-    leak: Array
-    status: Any
-    sampled: bool = False
-    message: dict[tuple[int, ...], str] = field(default_factory=dict)
+    bandit: Bandit
+    solution: Solution
+    advantage_rows: Array
+
+    @cached_property
+    def behavior(self) -> Array:
+        """Probabilities of the behavior, normalised, ``(..., K)``."""
+        return self.bandit.shaped(self.bandit.behavior)
+
+    @cached_property
+    def reward(self) -> Array:
+        """Rewards ``(..., K)``."""
+        return self.bandit.shaped(self.bandit.reward)
+
+    @cached_property
+    def advantage(self) -> Array:
+        """Advantages ``(..., K)``."""
+        return self.bandit.shaped(self.advantage_rows)
+
+    @cached_property
+    def log_ratio(self) -> Array:
+        """log(policy / reference), ``(..., K)``."""
+        return self.bandit.shaped(self.bandit.masked(self.solution.log_ratio, 0.0))
+
+    @cached_property
+    def log_policy(self) -> Array:
+        """Log-probabilities ``(..., K)``."""
+        log_policy = self.bandit.log_reference + self.solution.log_ratio
+        return self.bandit.shaped(self.bandit.masked(log_policy, -self.bandit.xp.inf))
+
+    @cached_property
+    def _policy_rows(self) -> Array:
+        weights = self.bandit.xp.exp(self.bandit.masked(self.solution.log_ratio, 0.0))
+        return self.bandit.masked(self.bandit.reference * weights, 0.0)
 
     @cached_property
     def policy(self) -> Array:
         """Probabilities ``(..., K)``."""
-        return array_namespace(self.log_policy).exp(self.log_policy)
+        return self.bandit.shaped(self._policy_rows)
 
     @cached_property
-    def nominal(self) -> Array:
-        """Nominal target nu exp(r/beta)/Z on the behavior's support, ``(..., K)``."""
-        xp = array_namespace(self.log_policy)
-        if self.beta is None:
-            return xp.full_like(self.log_policy, xp.nan)
-        # The type of the inputs may be float32: r/beta needs more.
-        exponent = xp.astype(self.log_reference, xp.float64) + xp.astype(self.reward, xp.float64) / self.beta
-        terms = xp.where(self.behavior > 0, exponent, xp.full_like(exponent, -xp.inf))
-        weights = xp.exp(terms - xp.max(terms, axis=-1, keepdims=True))
-        return xp.astype(weights / xp.sum(weights, axis=-1, keepdims=True), self.log_policy.dtype, copy=False)
+    def kappa(self) -> Array:
+        """Lambert curvature ``(...)``."""
+        return self.bandit.shaped(self.solution.kappa)
 
     @cached_property
-    def baseline(self) -> Array:
-        """V ``(...)``, what the objective subtracts from the reward."""
-        xp = array_namespace(self.advantage)
-        if isinstance(self.objective, Objective):
-            under_reference = getattr(self.objective, "baseline_under_reference", False)
-            weights = xp.exp(self.log_reference) if under_reference else self.behavior
-            value = self.objective.baseline(self.reward, None if self.sampled else weights)
-            return xp.where(xp.isnan(self.advantage[..., 0]), xp.full_like(value, xp.nan), value)
-        # A user's own objective: what it subtracted, if that is one number per problem.
-        subtracted = self.reward - self.advantage
-        level = xp.mean(subtracted, axis=-1)
-        spread = xp.max(xp.abs(subtracted - level[..., None]), axis=-1)
-        return xp.where(spread <= 1e-9 * (1.0 + xp.abs(level)), level, xp.full_like(level, xp.nan))
+    def leak(self) -> Array:
+        """Mass that leaves the seen actions, ``(...)``."""
+        return self.bandit.shaped(self.solution.leak)
 
     @cached_property
     def residual(self) -> Array:
         """abs(sum(policy) + leak - 1), ``(...)``."""
-        xp = array_namespace(self.log_policy)
-        return xp.abs(xp.sum(self.policy, axis=-1) + self.leak - 1.0)
+        xp = self.bandit.xp
+        return self.bandit.shaped(xp.abs(xp.sum(self._policy_rows, axis=-1) + self.solution.leak - 1.0))
+
+    @cached_property
+    def nominal(self) -> Array:
+        """Nominal target nu exp(r/beta)/Z on the behavior's support, ``(..., K)``."""
+        bandit = self.bandit
+        if self.beta is None:
+            return bandit.shaped(bandit.xp.full_like(bandit.reward, bandit.xp.nan))
+        log_policy = bandit.log_reference + targets.nominal(bandit, bandit.reward, self.beta).log_ratio
+        return bandit.shaped(bandit.xp.exp(bandit.masked(log_policy, -bandit.xp.inf)))
 
     @cached_property
     def multiplier(self) -> Array:
         """Lam = E_q[g(u, A)], or E_pi[g] where the objective samples on-policy; ``(...)``."""
-        xp = array_namespace(self.log_ratio)
-        u = xp.where(xp.isinf(self.log_ratio), xp.full_like(self.log_ratio, -700.0), self.log_ratio)
-        g = self.objective.score_weight(u, self.advantage, None if self.sampled else self.behavior)
-        data = self.policy if getattr(self.objective, "on_policy", False) else self.behavior
-        return xp.sum(xp.where(data > 0, data * g, xp.zeros_like(g)), axis=-1)
+        bandit, xp = self.bandit, self.bandit.xp
+        u = bandit.masked(self.solution.log_ratio, 0.0)
+        u = xp.where(xp.isinf(u), xp.full_like(u, -700.0), u)
+        g = self.objective.score_weight(u, self.advantage_rows, bandit.weights)
+        data = self._policy_rows if getattr(self.objective, "on_policy", False) else bandit.behavior
+        return bandit.shaped(xp.sum(bandit.masked(data * g, 0.0), axis=-1))
+
+    @cached_property
+    def baseline(self) -> Array:
+        """V ``(...)``, what the objective subtracts from the reward."""
+        bandit, xp = self.bandit, self.bandit.xp
+        if isinstance(self.objective, Objective):
+            return bandit.shaped(self.objective.baseline(bandit.reward, bandit.baseline_weights(self.objective)))
+        # A user's own objective: what it subtracted, if that is one number per problem.
+        subtracted = bandit.reward - self.advantage_rows
+        level = xp.mean(subtracted, axis=-1)
+        spread = xp.max(xp.abs(subtracted - level[:, None]), axis=-1)
+        return bandit.shaped(xp.where(spread <= 1e-9 * (1.0 + xp.abs(level)), level, xp.full_like(level, xp.nan)))
+
+    @cached_property
+    def regime(self) -> Any:
+        """ "positive", "boundary", "negative", or "undefined" where there is no target."""
+        regime = _REGIMES[to_numpy(self.solution.regime) + 1]
+        return self._labels(
+            np.where((self._status == "no_target") & (regime == "positive"), "undefined", regime), "undefined"
+        )
+
+    @cached_property
+    def status(self) -> Any:
+        """How each problem ended."""
+        return self._labels(self._status, "invalid_input")
+
+    @property
+    def _status(self) -> Any:
+        return _STATUS[to_numpy(self.solution.status)]
+
+    def _labels(self, rows: Any, of_invalid: str) -> Any:
+        rows = rows.astype("U16")
+        rows[list(self.bandit.invalid)] = of_invalid
+        return rows.reshape(self.bandit.shape)[()]
+
+    @property
+    def message(self) -> dict[tuple[int, ...], str]:
+        """Why a problem is invalid, by its index in the batch."""
+        shape = self.bandit.shape
+        return {tuple(map(int, np.unravel_index(row, shape))): why for row, why in self.bandit.invalid.items()}
 
     @property
     def beta(self) -> float | None:
@@ -164,5 +221,6 @@ def _plain(value: Any) -> Any:
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else to_numpy(value)
     if array.dtype.kind in "US":
         return array.tolist()
-    as_objects = array.astype(object)
-    return np.where(np.isfinite(array), as_objects, None).tolist()
+    plain = array.astype(object)
+    plain[~np.isfinite(array)] = None
+    return plain.tolist()

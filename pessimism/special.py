@@ -101,7 +101,9 @@ def _branch_gap_far(xp: Any, delta: Array, near: Array, branch: int) -> Array:
     if branch == -1:
         return _newton_in_p(xp, d, d + xp.log1p(d) + xp.sqrt(2.0 * d) / (2.0 + d))
     deep = d > 0.5
-    shallow = _newton_in_p(xp, xp.where(deep, xp.full_like(d, 0.5), d), xp.expm1(-xp.sqrt(2.0 * xp.where(deep, xp.full_like(d, 0.5), d))))
+    shallow = _newton_in_p(
+        xp, xp.where(deep, xp.full_like(d, 0.5), d), xp.expm1(-xp.sqrt(2.0 * xp.where(deep, xp.full_like(d, 0.5), d)))
+    )
     log_t = -1.0 - xp.where(deep, d, xp.ones_like(d))
     for _ in range(6):
         t = xp.exp(log_t)

@@ -20,8 +20,8 @@ Array = Any
 class StationaryPoint:
     """A local minimiser of an objective's population loss over policies.
 
-    ``policy``, ``log_ratio`` ``(K,)``; ``kappa``; ``loss``, the objective's loss there; ``branch``, the action that takes
-    the surplus mass on the branch W_-1 of Lambert's function, or None where every action is on W_0.
+    ``policy``, ``log_ratio`` ``(K,)``; ``kappa``; ``loss``, the objective's loss there; ``branch``, the action that
+    takes the surplus mass on the branch W_-1 of Lambert's function, or None where every action is on W_0.
     """
 
     policy: Array
@@ -36,8 +36,9 @@ def stationary_points(
 ) -> list[StationaryPoint]:
     """Every local minimiser over the simplex of the behavior's support, lowest loss first (numpy).
 
-    In the negative regime (Z < 1) the surplus mass 1 - Z must go somewhere: either every action is on W_0, or one on W_-1
-    takes it; which of these minimisers gradient descent reaches depends on its start. Elsewhere the minimiser is unique.
+    In the negative regime (Z < 1) the surplus mass 1 - Z must go somewhere: either every action is on W_0, or one on
+    W_-1 takes it; which of these minimisers gradient descent reaches depends on its start. Elsewhere the minimiser is
+    unique.
 
     Parameters
     ----------
@@ -62,7 +63,9 @@ def stationary_points(
     """
     objective = make_objective(objective, **hyper)
     if not isinstance(objective, SquaredRegression) or objective.on_policy:
-        raise ValueError(f"objective {objective} is not an off-policy squared regression: its minimisers are not enumerated")
+        raise ValueError(
+            f"objective {objective} is not an off-policy squared regression: its minimisers are not enumerated"
+        )
     bandit = make_bandit(behavior, reward, reference)
     if bandit.shape:
         raise ValueError(f"reward must be one problem (K,), got a batch of shape {bandit.shape}")

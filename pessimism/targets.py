@@ -12,8 +12,9 @@ import numpy as np
 from array_api_compat import device
 
 from pessimism.bandit import Bandit, to_numpy
+from pessimism.duals import KappaDual, ShiftDual
 from pessimism.regimes import log_partition, negative_minima, principal_minima
-from pessimism.solve import KappaDual, ShiftDual, solve_dual
+from pessimism.solve import solve_dual
 
 Array = Any
 
@@ -51,9 +52,7 @@ def nominal(bandit: Bandit, advantage: Array, beta: float) -> Solution:
 def _normalised(bandit: Bandit, log_weight: Array, curvature: float) -> Solution:
     """pi proportional to nu exp(log_weight) on the behavior's support."""
     xp = bandit.xp
-    log_base = bandit.log_behavior if bandit.log_reference is None else bandit.log_reference
-    minus_inf = xp.asarray(-xp.inf, dtype=log_weight.dtype)
-    terms = xp.where(bandit.support, log_base + log_weight, minus_inf)
+    terms = bandit.masked(bandit.log_reference + log_weight, -xp.inf)
     top = xp.max(terms, axis=-1)
     log_z = top + xp.log(xp.sum(xp.exp(terms - top[:, None]), axis=-1))
     zeros = xp.zeros_like(log_z)
@@ -72,7 +71,7 @@ def _seen_only(bandit: Bandit, z: Array) -> Array:
     xp = bandit.xp
     if bandit.full_support:
         return z
-    filler = xp.vecdot(bandit.behavior, xp.where(bandit.support, z, xp.zeros_like(z)))
+    filler = xp.vecdot(bandit.behavior, bandit.masked(z, 0.0))
     return xp.where(bandit.support, z, filler[:, None])
 
 
@@ -91,7 +90,7 @@ def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = Fal
     u = _seen_only(bandit, z)
 
     def rounding(part: slice) -> Array:
-        """Error of z beyond eps abs(z): the baseline is exact to eps^2 of the rewards, a log-ratio of references to eps."""
+        """Error of z beyond eps abs(z): eps^2 of the rewards for the baseline, eps for a ratio of references."""
         eps = xp.finfo(xp.float64).eps
         error = 4.0 * eps**2 * xp.max(xp.abs(bandit.reward[part, :]), axis=-1) / beta
         if shift is None:
@@ -145,9 +144,7 @@ def capped_exponential(bandit: Bandit, advantage: Array, beta: float, cap: float
     solution = _normalised(bandit, xp.minimum(log_weight, log_cap), curvature=0.0)
     capped = xp.any((log_weight > log_cap) & bandit.support, axis=-1)
     nan = xp.full_like(solution.kappa, xp.nan)
-    return solution._replace(
-        kappa=xp.where(capped, nan, solution.kappa), regime=xp.astype(capped, xp.int8)
-    )
+    return solution._replace(kappa=xp.where(capped, nan, solution.kappa), regime=xp.astype(capped, xp.int8))
 
 
 def water_filling(bandit: Bandit, advantage: Array) -> Solution:
@@ -167,7 +164,7 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
     policy = _project_on_simplex(xp, point)
     positive = policy > 0
     log_policy = xp.log(xp.where(positive, policy, xp.ones_like(policy)))
-    log_q = xp.where(bandit.support, bandit.log_behavior, xp.zeros_like(policy))
+    log_q = bandit.masked(bandit.log_behavior, 0.0)
     log_ratio = xp.where(positive, log_policy - log_q, xp.asarray(-xp.inf, dtype=policy.dtype))
     nan = xp.full_like(total, xp.nan)
     vanishing = xp.any(bandit.support & ~positive, axis=-1)

@@ -7,8 +7,8 @@ g the score weight. The induced target is the fixed point q g(u, A) = lam pi (ar
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from array_api_compat import array_namespace
 
@@ -40,8 +40,8 @@ class ObjectiveLike(Protocol):
 class Objective:
     """Base of the published objectives: a frozen dataclass of hyper-parameters with the three methods.
 
-    Subclasses set the facts below and override ``baseline_parts`` (or ``advantage``), ``score_weight``, ``loss`` and, where
-    there is one, ``closed_form``.
+    Subclasses set the facts below and override ``baseline_parts`` (or ``advantage``), ``score_weight``, ``loss`` and,
+    where there is one, ``closed_form``.
     """
 
     name: ClassVar[str]
@@ -60,6 +60,10 @@ class Objective:
         """Temperature of the nominal problem that the objective claims to solve; None where it has none."""
         return None if self.temperature_field is None else float(getattr(self, self.temperature_field))
 
+    def at_temperature(self, beta: float) -> Self:
+        """The same objective at another temperature; itself where it has none."""
+        return self if self.temperature_field is None else replace(self, **{self.temperature_field: beta})
+
     @property
     def on_policy(self) -> bool:
         """Whether the data follow the current policy (no gradient through the sampling)."""
@@ -77,7 +81,9 @@ class Objective:
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """Advantages ``(..., K)``: reward minus baseline, in two steps that lose no digits."""
         anchor, rest = self.baseline_parts(reward, weights)
-        return (reward - anchor[..., None]) - rest[..., None]
+        advantage = reward - anchor[..., None]
+        advantage -= rest[..., None]
+        return advantage
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g ``(..., K)``, what autograd of ``loss`` leaves in front of -grad log pi."""

@@ -1,9 +1,9 @@
-r"""Objectives that centre the log-ratio as well as the reward: lam = 0 by construction, so they induce the nominal target."""
+"""Objectives that centre the log-ratio like the reward: lam = 0 by construction, so they induce the nominal target."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pessimism import baselines, targets
 from pessimism.objectives.base import Objective, centred, stop_gradient
@@ -19,8 +19,8 @@ Array = Any
 class TBA(Objective):
     """Trajectory balance with the VarGrad estimate of log Z (TBA, arXiv 2503.18929).
 
-    log Z is the group mean of r/beta - u, not differentiated; the published reference is the initial policy. The default
-    beta is TBA's (PRIME-RL) on MATH.
+    log Z is the group mean of r/beta - u, not differentiated; the published reference is the initial policy. The
+    default beta is TBA's (PRIME-RL) on MATH.
 
     Examples
     --------
@@ -94,6 +94,10 @@ class REBEL(Objective):
     def temperature(self) -> float:
         """1 / eta."""
         return 1.0 / self.eta
+
+    def at_temperature(self, beta: float) -> Self:
+        """Eta = 1 / beta."""
+        return replace(self, eta=1.0 / beta)
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward (any constant cancels)."""

@@ -22,8 +22,8 @@ Array = Any
 class AWR(Objective):
     r"""Advantage-weighted regression: likelihood weighted by min(exp(A/beta), w_max) (arXiv 1910.00177).
 
-    A = r - E[r], the value of the behavior as baseline; the code's standardisation over the replay buffer is not part of
-    it. Nominal where no weight is capped (then the baseline only rescales), flatter where some are.
+    A = r - E[r], the value of the behavior as baseline; the code's standardisation over the replay buffer is not part
+    of it. Nominal where no weight is capped (then the baseline only rescales), flatter where some are.
 
     Examples
     --------

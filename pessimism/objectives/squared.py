@@ -80,7 +80,7 @@ class Kimi(SquaredRegression):
 
 @dataclass(frozen=True)
 class ShiftedMean(SquaredRegression):
-    """Mean baseline lowered by ``shift`` temperatures, V = E[r] - shift beta (arXiv 2605.28150; shift = 1 is its choice).
+    """Mean baseline lowered by ``shift`` temperatures, V = E[r] - shift beta (arXiv 2605.28150, with shift = 1).
 
     kappa = shift + KL(mu||pi) >= shift: the positive regime without a second temperature. ``shift`` is the dial of
     conservatism; 0 is Kimi's loss, a negative one may reach the negative regime.
@@ -228,7 +228,9 @@ class AStarPO(SquaredRegression):
 
 @dataclass(frozen=True)
 class ConstantBaseline(SquaredRegression):
-    """A constant baseline: positive, boundary or negative as ``value`` lies below, at or above V*_beta (arXiv 2605.28150).
+    """A constant baseline: positive, boundary or negative as ``value`` is below, at or above V*_beta.
+
+    Source: arXiv 2605.28150.
 
     Examples
     --------
@@ -289,4 +291,6 @@ class StdNormalized(SquaredRegression):
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """(r - mean) / (std + eps)."""
-        return super().advantage(reward, weights) / (baselines.standard_deviation(reward, weights)[..., None] + self.eps)
+        return super().advantage(reward, weights) / (
+            baselines.standard_deviation(reward, weights)[..., None] + self.eps
+        )

@@ -1,4 +1,4 @@
-r"""Importance-weighted objectives: the ratio w = exp(u) stands in front of the score, in full, truncated or penalised."""
+"""Importance-weighted objectives: the ratio w = exp(u) before the score, in full, truncated or penalised."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class _MeanBaseline(Objective):
 class Nominal(_MeanBaseline):
     r"""KL-regularised policy gradient with importance weights: max E_pi[r] - beta KL(pi || mu).
 
-    The penalty is written as :math:`\beta (w \log w - w + 1)`, so that the per-sample gradient is that of the fixed point
-    A - beta u = const; its expectation is beta KL(pi || mu). The baseline changes the variance, not the target.
+    The penalty is written as :math:`\beta (w \log w - w + 1)`, so that the per-sample gradient is that of the fixed
+    point A - beta u = const; its expectation is beta KL(pi || mu). The baseline changes the variance, not the target.
     Source: arXiv 2605.28150, the objective that ratio-free losses claim to solve.
 
     Examples

@@ -17,9 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from pessimism.diagnose import COLUMNS, critical_temperature, diagnose, summarize
-from pessimism.objectives import ConstantBaseline, Kimi, ShiftedMean, objectives
+from pessimism.critical import critical_temperature
+from pessimism.diagnose import COLUMNS, diagnose
+from pessimism.induced import induced_target
+from pessimism.objectives import ConstantBaseline, Kimi, ShiftedMean, make_objective, objectives
+from pessimism.ragged import stack
 from pessimism.rollouts import read_rollouts
+from pessimism.summary import summarize
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRL = EXAMPLES / "trl_completions"
@@ -68,7 +72,7 @@ def test_a_binary_group_by_hand() -> None:
     assert row["leak"] == row["critical_shift"] == 0.0
     assert row["critical_beta"] == math.inf
     assert not row["all_equal"]
-    assert row["reading"].startswith("positive: as close to the behavior as nominal at 1.32 times the temperature")
+    assert row["reading"] == "positive: more conservative than nominal, as if at 1.32 times the temperature (0.659)"
 
 
 def test_a_negative_group_by_hand() -> None:
@@ -119,8 +123,23 @@ def test_mixed_group_sizes_equal_a_loop_over_groups(name: str, monkeypatch: pyte
     one_by_one = [diagnose(log[log["prompt"] == prompt], name, **hyper) for prompt in report["prompt"]]
     loop = pd.concat(one_by_one, ignore_index=True)
     pd.testing.assert_frame_equal(report, loop, rtol=1e-10, check_exact=False)
-    monkeypatch.setattr(sys.modules["pessimism.diagnose"], "_CHUNK", 8)
-    pd.testing.assert_frame_equal(report, diagnose(log, name, **hyper), rtol=1e-10, check_exact=False)
+    for setting, value in ("_CHUNK", 8), ("_WIDENING", 100):  # groups one at a time, and all of them padded to one size
+        monkeypatch.setattr(sys.modules["pessimism.diagnose"], setting, value)
+        pd.testing.assert_frame_equal(report, diagnose(log, name, **hyper), rtol=1e-10, check_exact=False)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("name", ["kimi", "oapl", "constant_baseline", "asym_re", "rebel", "awr"])
+def test_stacked_targets_measure_like_the_targets(name: str) -> None:
+    rng = np.random.default_rng(4)
+    made = make_objective(name, **({"value": 0.2, "beta": 0.3} if name == "constant_baseline" else {}))
+    rewards = [np.round(rng.normal(size=(3, n)), 1) for n in (1, 2, 7, 5)]
+    targets = [induced_target(None, same, made, unseen=True) for same in rewards]
+    whole, apart = stack(targets), pd.concat([t.conservatism() for t in targets], ignore_index=True)
+    assert whole.policy.shape == (12, 7)
+    assert (whole.policy[whole.behavior == 0] == 0).all()
+    assert (whole.reward.max(axis=-1) == np.concatenate([same.max(axis=-1) for same in rewards])).all()
+    pd.testing.assert_frame_equal(whole.conservatism(), apart, rtol=1e-9, atol=1e-14, check_exact=False)
 
 
 def test_sorted_by_step_then_first_appearance() -> None:
@@ -151,7 +170,75 @@ def test_groups_without_a_signal() -> None:
         assert equal["reading"].str.startswith("no signal").all()
     lost = diagnose(log_of([0.0, 0.0]), "constant_baseline", beta=1.0, value=1.0).iloc[0]
     assert lost["leak"] == pytest.approx(1 - math.exp(-1))  # no signal, and yet mass leaves
-    assert lost["reading"].startswith("negative: 63.2%")
+    assert lost["reading"] == (
+        "negative: 63.2% of the mass leaks to unseen completions (all rewards are equal, and below the baseline); "
+        "lowering the baseline by more than 1 temperatures prevents it"
+    )
+
+
+def test_published_oapl_near_the_greedy_policy_keeps_its_factor() -> None:
+    """For 0/1 rewards and beta2 -> 0 the odds of a right completion grow by exp(V*/beta2)/p: a factor 1/V* for p -> 1."""
+    report = diagnose(TRL, "oapl")
+    signal = report[~report["all_equal"]]
+    p, v, beta2 = signal["reward_mean"], np.log1p(signal["reward_mean"] * math.expm1(1.0)), 1e-3
+    assert signal["pessimism_factor"].to_numpy() == pytest.approx((1 / (v - beta2 * np.log(p))).to_numpy(), rel=1e-9)
+    half = signal[p == 0.5]
+    assert half["reading"].unique().tolist() == [
+        "positive: more conservative than nominal, as if at 1.61 times the temperature (0.00161)"
+    ]
+
+
+READINGS = [
+    (
+        "kimi",
+        {"beta": 0.1},
+        [1, 0, 0, 0],
+        "positive: more conservative than nominal, as if at 2.8 times the temperature",
+    ),
+    ("std_normalized", {"beta": 1.0}, [1, 0], "positive: less conservative than nominal, as if at 0.8"),
+    ("constant_baseline", {"beta": 0.1, "value": 0.93}, [1, 0], "positive: as conservative as nominal within 0.5%"),
+    ("shifted_mean", {"beta": 1e17}, [1, 0], "positive: within rounding of the behavior"),
+    (
+        "optimal_value",
+        {},
+        [1, 0],
+        "boundary: the nominal target, with no implicit pessimism; any shift of the baseline",
+    ),
+    ("nominal", {}, [1, 0], "boundary: the nominal target, with no implicit pessimism"),
+    (
+        "constant_baseline",
+        {"value": 1.0},
+        [0.9, 0.9],
+        "negative: more than 99.9% of the mass leaks to unseen completions",
+    ),
+    ("constant_baseline", {"beta": 1e-2, "value": 1 - 1e-6}, [1], "no signal: all rewards are equal"),
+    ("constant_baseline", {"beta": 1e-2, "value": 1 + 1e-6}, [1], "negative: less than 0.1% of the mass leaks"),
+    ("asym_re", {}, [1, 0], "positive: the target gives up some of the completions seen"),
+    ("asym_re", {"shift": -1.0}, [1, 0], "positive: as far from the behavior as nominal at temperature 0.979"),
+    ("asym_re", {"shift": 0.1}, [1, 0], "negative: no target, the loss has no minimum on this group"),
+]
+
+
+@pytest.mark.parametrize(("name", "hyper", "rewards", "words"), READINGS)
+def test_readings(name: str, hyper: dict[str, float], rewards: list[float], words: str) -> None:
+    reading = diagnose(log_of(rewards), name, **hyper)["reading"].item()
+    assert reading.startswith(words)
+    assert ("any shift" in reading) == (name == "optimal_value")
+
+
+def test_advice_where_the_loss_has_no_target_or_gives_up_completions() -> None:
+    def advice(**hyper: float) -> str:
+        return str(summarize(diagnose(TRL, "asym_re", **hyper))["recommendation"]["text"])
+
+    kept = [
+        summarize(diagnose(TRL, "asym_re", shift=shift))["status"].get("converged", 0) for shift in (-0.1, -0.5, -1)
+    ]
+    assert kept[0] < kept[1] < kept[2] == 192
+    assert advice() == (
+        "190 of 190 groups with a signal are in the positive regime, but in 184 the target gives up some of the "
+        "completions seen: lower the baseline to keep more."
+    )
+    assert advice(shift=0.0) == ("The loss has no minimum on 190 of 190 groups with a signal: try a lower baseline.")
 
 
 def test_z_overflows_to_infinity_quietly() -> None:
@@ -228,13 +315,17 @@ def test_no_critical_beta_where_the_temperature_alone_does_not_decide(name: str)
 )
 def test_critical_temperature_by_hand(advantage: list[float], beta: float) -> None:
     a = np.array([advantage])
-    assert critical_temperature(a, 1e-15 * np.abs(a).max(axis=-1)) == pytest.approx([beta], rel=1e-12)
+    for padding in (0, 3):  # actions that nobody takes
+        rows = np.pad(a, ((0, 0), (0, padding)), mode="edge")
+        behavior = np.pad(np.full_like(a, 1 / a.size), ((0, 0), (0, padding)))
+        found = critical_temperature(behavior, rows, 1e-15 * np.abs(a).max(axis=-1))
+        assert found == pytest.approx([beta], rel=1e-12)
 
 
 @given(st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=12))
 def test_critical_temperature_is_the_root(advantage: list[float]) -> None:
     a = np.array([advantage])
-    beta = critical_temperature(a, 1e-14 * np.abs(a).max(axis=-1))[0]
+    beta = critical_temperature(np.full_like(a, 1 / a.size), a, 1e-14 * np.abs(a).max(axis=-1))[0]
     assert beta >= 0
     if 0 < beta < math.inf:
         assert a.mean() < 0 < a.max()
@@ -265,7 +356,7 @@ def test_the_baseline_of_a_nominal_objective_decides_nothing() -> None:
     recommendation = summarize(diagnose(TRL, "nominal"))["recommendation"]
     assert recommendation["extra_shift"] is None
     assert recommendation["largest_beta"] is None
-    assert "does not decide" in recommendation["text"]
+    assert "whatever the baseline: only a higher temperature" in recommendation["text"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -391,7 +482,9 @@ def test_bounds_in_texts_are_rounded_to_the_safe_side() -> None:
 def test_the_boundary_needs_any_shift() -> None:
     advice = summarize(diagnose(TRL, "optimal_value", beta=0.1))["recommendation"]
     assert advice["extra_shift"] == 0.0
-    assert advice["text"].startswith("Lower the baseline by any amount")
+    assert advice["text"].startswith("190 of 190 groups with a signal are at the boundary")
+    assert "any shift above 0 makes them positive" in advice["text"]
+    assert summarize(diagnose(TRL, "constant_baseline", beta=0.1, value=-1.0))["share"]["positive"] == 1.0
 
 
 def test_a_summary_without_a_signal() -> None:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pessimism import rollouts
+from pessimism import log_formats
 from pessimism.rollouts import read_rollouts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -300,7 +300,7 @@ def broken_table() -> pa.Table:
 
 @pytest.mark.parametrize("batch", [1, 2, 100])
 def test_broken_parquet_rows(tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "BATCH", batch)
+    monkeypatch.setattr(log_formats, "BATCH", batch)
     path = tmp_path / "log.parquet"
     pq.write_table(broken_table(), path, row_group_size=3)
     assert message(path) == f"{path}: row 1: prompt is null"
@@ -313,7 +313,7 @@ def test_broken_parquet_rows(tmp_path: Path, batch: int, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("batch", [1, 100])
 def test_broken_frame_rows(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "BATCH", batch)
+    monkeypatch.setattr(log_formats, "BATCH", batch)
     frame = broken_table().to_pandas()
     assert message(frame) in {"row 1: prompt is null", "row 1: prompt is nan"}
     assert message(frame[2:]) == "row 0: reward is nan, not a finite number"

@@ -1,0 +1,191 @@
+r"""The two families with one scalar unknown a row: what the solver needs to know of each.
+
+With z = A/beta and ratio w = exp(u), both ask for E_q[w] = 1 on each row:
+
+* ``KappaDual``: :math:`u + \kappa \max(w, c) = z` for the unknown :math:`\kappa > 0` (c = 0: Lambert; c > 0: importance
+  weights truncated at c);
+* ``ShiftDual``: :math:`u + \gamma w = z - s` for the unknown shift s (mixed chi-square-KL).
+
+Derivation: arXiv 2605.28150; docs/theory.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from array_api_compat import array_namespace
+from scipy.optimize import elementwise
+
+from pessimism.special import log_wright_omega
+
+Array = Any
+
+TOLERANCE = 1e-8  # of a quadratically convergent step: the error left is its square
+_PAST_EDGE = 1e-6  # just beyond w = c, where the steeper side of a truncated weight begins, in any precision
+
+
+class Dual(Protocol):
+    """A family of problems with one scalar unknown a row."""
+
+    def start(self, xp: Any, q: Array, z: Array) -> Array:
+        """A lower bound of the dual, ``(N,)``."""
+
+    def guess(self, xp: Any, z: Array, dual: Array) -> Array:
+        """Log-ratios near the solution for that dual; a new array ``(N, K)``."""
+
+    def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
+        """What the condition adds to u - z, its slope in u, and its slope in the dual; the first two new arrays."""
+
+    def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
+        """Next value of the dual, from E[w] - 1 and its slope."""
+
+    def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
+        """Keep u, in place, where the linearisation holds; ``weighted`` is q w before the step."""
+
+    def small(self, xp: Any, change: Array, dual: Array) -> Array:
+        """Whether a change of the dual is within the tolerance of a finished row."""
+
+    def bracketed(self, q: Array, z: Array) -> Array:
+        """The dual of each row by a bracketed root finder (numpy)."""
+
+
+def _rough_log_ratio(xp: Any, z: Array, kappa: Array) -> Array:
+    """u with u + kappa exp(u) = z to within about 0.4, from the two asymptotes of Wright's omega; kappa ``(N, 1)``."""
+    log_kappa = xp.log(xp.maximum(kappa, float(xp.finfo(z.dtype).smallest_normal)))
+    s = z + log_kappa
+    high = xp.maximum(s, 0.0)
+    s -= high  # min(s, 0)
+    s += xp.log1p(high)
+    # The asymptotes overshoot by up to 0.57 between them; for small kappa u = z is nearly exact.
+    s -= log_kappa + 0.4 * kappa / (kappa + 0.1)
+    return s
+
+
+def kappa_lower_bound(xp: Any, q: Array, z: Array) -> Array:
+    r"""A lower bound of kappa: the larger of E_q[z] and :math:`E_q[z_+] - 1/e`; positive only in the positive regime.
+
+    Averaging u + kappa w = z over a set S of actions with sum_S q w <= 1 gives kappa >= E_q[z; S] + Q_S log Q_S, here
+    for all actions and for those with z > 0.
+    """
+    return xp.maximum(xp.vecdot(q, z), xp.vecdot(q, xp.maximum(z, 0.0)) - 0.36787944117144233)
+
+
+class KappaDual:
+    """u + kappa max(w, floor) = z, with the unknown kappa."""
+
+    def __init__(self, floor: float = 0.0) -> None:
+        self.floor = floor
+
+    def start(self, xp: Any, q: Array, z: Array) -> Array:
+        """E[max(w, c)] <= 1 + c turns the bound for c = 0 into one for c."""
+        return xp.maximum(kappa_lower_bound(xp, q, z), 0.0) / (1.0 + self.floor)
+
+    def guess(self, xp: Any, z: Array, dual: Array) -> Array:
+        """Rough omega, or the exponential part where max(w, c) = c."""
+        u = _rough_log_ratio(xp, z, dual[:, None])
+        if not self.floor:
+            return u
+        held = z - (dual * self.floor)[:, None]
+        edge = float(np.log(self.floor))
+        return xp.where(held < edge, held, xp.maximum(u, edge + _PAST_EDGE))
+
+    def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
+        """Kappa max(w, c)."""
+        if not self.floor:
+            added = w * dual[:, None]
+            return added, added, w
+        held = xp.maximum(w, self.floor)
+        return held * dual[:, None], xp.where(w > self.floor, w, xp.zeros_like(w)) * dual[:, None], held
+
+    def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
+        """Newton on 1 / E[w], which is concave and nearly linear in kappa."""
+        stepped = dual + (1.0 + excess) * excess / slope
+        return xp.where(stepped > 0, stepped, 0.1 * dual)
+
+    def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
+        """A step across w = c from below, where the pull is flat, stops at the edge."""
+        if self.floor:
+            edge = float(np.log(self.floor)) + _PAST_EDGE
+            u[...] = xp.where((weighted <= q * self.floor) & (u > edge), xp.full_like(u, edge), u)
+
+    def small(self, xp: Any, change: Array, dual: Array) -> Array:
+        """Relative: kappa may be tiny."""
+        return xp.abs(change) <= TOLERANCE * dual
+
+    def bracketed(self, q: Any, z: Any) -> Any:
+        """Root of log E[w] in log kappa between the bounds; kappa <= max z / max(1, c), as the largest w is >= 1."""
+        floor = self.floor
+
+        def excess(log_kappa: Any, row: Any) -> Any:
+            index, log_kappa = row.astype(int), log_kappa[:, None]
+            u = _exact_log_ratio(z[index], log_kappa)
+            if floor:
+                held = z[index] - np.exp(log_kappa) * floor
+                u = np.where(held < np.log(floor), held, u)
+            return _log_mass(q[index], u)
+
+        # At kappa -> 0 the mass is Z > 1; 1e-305 stands for zero where no better lower bound is known.
+        low = np.log(np.maximum(self.start(array_namespace(q), q, z), 1e-305)) - 1e-9
+        top = np.log(np.max(np.where(q > 0, z, -np.inf), axis=-1) / max(1.0, floor)) + 1e-9
+        return np.exp(elementwise.find_root(excess, (low, top), args=(np.arange(len(z), dtype=float),)).x)
+
+
+class ShiftDual:
+    """u + gamma w = z - shift, with the unknown shift."""
+
+    def __init__(self, gamma: float) -> None:
+        self.gamma = gamma
+
+    def start(self, xp: Any, q: Array, z: Array) -> Array:
+        """Jensen over all actions, and q w <= 1 of each one, bound the shift from below."""
+        seen = q > 0
+        safe = xp.where(seen, q, xp.ones_like(q))
+        single = xp.where(seen, z + xp.log(safe) - self.gamma / safe, xp.full_like(z, -xp.inf))
+        return xp.maximum(xp.vecdot(q, z) - self.gamma, xp.max(single, axis=-1))
+
+    def guess(self, xp: Any, z: Array, dual: Array) -> Array:
+        """Rough omega."""
+        return _rough_log_ratio(xp, z - dual[:, None], xp.full_like(z[:1, :1], self.gamma))
+
+    def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
+        """Gamma w + shift."""
+        slope = self.gamma * w
+        return slope + dual[:, None], slope, xp.ones_like(w)
+
+    def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
+        """Newton on log E[w], which is linear in the shift for small gamma."""
+        ratio = xp.maximum(1.0 + excess, 1e-3)
+        # log1p of the excess itself keeps the last steps exact.
+        return dual + ratio * xp.log1p(xp.maximum(excess, 1e-3 - 1.0)) / slope
+
+    def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
+        """No limit: the condition is smooth."""
+
+    def small(self, xp: Any, change: Array, dual: Array) -> Array:
+        """Absolute, to the rounding of a large shift."""
+        return xp.abs(change) <= TOLERANCE + 16.0 * xp.finfo(dual.dtype).eps * xp.abs(dual)
+
+    def bracketed(self, q: Any, z: Any) -> Any:
+        """Root of log E[w] in the shift, between E[z] - gamma and max z - gamma."""
+        log_gamma = np.log(self.gamma)
+
+        def excess(shift: Any, row: Any) -> Any:
+            index = row.astype(int)
+            return _log_mass(q[index], _exact_log_ratio(z[index] - shift[:, None], log_gamma))
+
+        top = np.max(np.where(q > 0, z, -np.inf), axis=-1) - self.gamma
+        low = np.vecdot(q, z) - self.gamma
+        slack = 1e-9 * (1.0 + np.abs(top) + np.abs(low))
+        return elementwise.find_root(excess, (low - slack, top + slack), args=(np.arange(len(z), dtype=float),)).x
+
+
+def _exact_log_ratio(z: Any, log_kappa: Any) -> Any:
+    """u with u + kappa exp(u) = z by Wright's omega; z - kappa w keeps the digits of small u (numpy)."""
+    log_pull = log_wright_omega(z + log_kappa)
+    return np.where(log_pull < 0.0, z - np.exp(np.minimum(log_pull, 0.0)), log_pull - log_kappa)
+
+
+def _log_mass(q: Any, u: Any) -> Any:
+    """log sum q exp(u) along the last axis, to the last digit around zero; u is cut where exp overflows (numpy)."""
+    return np.log1p(np.maximum(np.sum(q * np.expm1(np.minimum(u, 709.0)), axis=-1), -1.0 + 1e-16))

@@ -1,0 +1,94 @@
+"""The numbers of a diagnosis in plain English: one line for a group, one recommendation for a log."""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+
+_TROUBLE = {
+    "vanishing_support": "the target gives up some of the completions seen",
+    "no_target": "no target, the loss has no minimum on this group",
+    "not_converged": "the solver did not converge",
+}
+
+
+def read_group(
+    regime: str, status: str, all_equal: bool, leak: float, factor: float, effective: float, shift: float
+) -> str:
+    """Say what the objective does to one group."""
+    if status in _TROUBLE:
+        return f"{regime}: {_TROUBLE[status]}"
+    if regime == "negative":
+        why = " (all rewards are equal, and below the baseline)" if all_equal else ""
+        cure = "" if math.isnan(shift) else f"; lowering the baseline by more than {_temperatures(shift)} prevents it"
+        return f"negative: {_percent(leak)} of the mass leaks to unseen completions{why}{cure}"
+    if all_equal:
+        return "no signal: all rewards are equal, the target is the behavior"
+    if regime == "boundary":
+        cure = "" if math.isnan(shift) else "; any shift of the baseline downwards adds some"
+        return f"boundary: the nominal target, with no implicit pessimism{cure}"
+    return _positive(factor, effective)
+
+
+def _positive(factor: float, effective: float) -> str:
+    if math.isinf(effective):
+        return "positive: within rounding of the behavior"
+    if math.isnan(factor):  # no temperature to compare with
+        return f"positive: as far from the behavior as nominal at temperature {effective:.3g}"
+    if abs(factor - 1.0) < 5e-3:
+        return "positive: as conservative as nominal within 0.5%"
+    than = "more" if factor > 1.0 else "less"
+    return f"positive: {than} conservative than nominal, as if at {factor:.3g} times the temperature ({effective:.3g})"
+
+
+def _percent(part: float) -> str:
+    if part < 0.0005:
+        return "less than 0.1%"
+    return "more than 99.9%" if part > 0.9995 else f"{part:.1%}"
+
+
+def _temperatures(shift: float) -> str:
+    return f"{_digits(shift, ROUND_CEILING)} temperatures"
+
+
+def _digits(value: float, rounding: str) -> str:
+    """Three digits of a bound, rounded to the side on which it holds; the last digits of the value are noise."""
+    slack = value * (1.0 - 1e-12 if rounding == ROUND_CEILING else 1.0 + 1e-12)
+    return f"{float(Context(prec=3, rounding=rounding).create_decimal_from_float(slack)):g}"
+
+
+def read_positive(positive: int, giving_up: int, groups: int) -> str:
+    """Say that enough groups are in the positive regime, and whether that is all."""
+    text = f"{positive} of {groups} groups with a signal are in the positive regime"
+    if giving_up:
+        return f"{text}, but in {giving_up} {_TROUBLE['vanishing_support']}: lower the baseline to keep more."
+    return f"{text}: nothing needs to change."
+
+
+def read_undecided(without_target: int, boundary: int, groups: int) -> str:
+    """Say why no shift is recommended."""
+    if without_target:
+        return f"The loss has no minimum on {without_target} of {groups} groups with a signal: try a lower baseline."
+    if boundary == groups:
+        return (
+            "Every group with a signal has the nominal target, with no implicit pessimism, whatever the baseline: only a "
+            "higher temperature makes it more conservative."
+        )
+    return "The baseline alone does not decide the regime of this objective: no shift can be recommended."
+
+
+def read_boundary(boundary: int, groups: int) -> str:
+    """Say what a shift does where the groups that are not positive yet are at the boundary."""
+    return (
+        f"{boundary} of {groups} groups with a signal are at the boundary, with the nominal target and no implicit "
+        "pessimism: lowering the baseline by any shift above 0 makes them positive, more conservative than nominal."
+    )
+
+
+def read_shift(shift: float, beta: float, share: float, temperature: float | None, name: str) -> str:
+    """Say which shift or which temperature brings a share of the groups into the positive regime."""
+    more = f"Lower the baseline by more than {_temperatures(shift)}"
+    if temperature is not None:
+        more += f" (add more than {_digits(shift * temperature, ROUND_CEILING)} to every advantage)"
+    cooler = f", or use {name} below {_digits(beta, ROUND_FLOOR)} (greedier)," if 0 < beta < math.inf else ""
+    return f"{more}{cooler} to bring at least {100 * share:g}% of the groups with a signal into the positive regime."

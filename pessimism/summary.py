@@ -1,0 +1,106 @@
+"""A diagnosis over all groups of a log: shares, medians, and what to change."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pessimism.critical import SIGN
+from pessimism.readings import read_boundary, read_positive, read_shift, read_undecided
+
+_NEEDED = (
+    *("n", "reward_mean", "regime", "kappa", "effective_temperature", "pessimism_factor", "kl", "max_ratio", "leak"),
+    *("all_equal", "critical_shift", "critical_beta", "status"),
+)
+
+
+def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
+    """Sum up a report of :func:`~pessimism.diagnose.diagnose` over its groups, and recommend a shift or a temperature.
+
+    Parameters
+    ----------
+    frame : what ``diagnose`` returned.
+    share : of the groups whose rewards are not all equal, the part that the recommendation puts in the positive regime.
+
+    Returns
+    -------
+    dict
+        Ready for JSON (None stands for not a number and for infinity): groups, rows, skipped, share of the groups in
+        each regime, status (a count for each), all_equal (a count), medians over the groups with a signal, maxima over
+        all, and recommendation: share, extra_shift (every shift of the baseline by more than so many temperatures is
+        enough), largest_beta (every temperature below it is enough; None where the temperature alone does not decide,
+        or any will do), and text.
+
+    Raises
+    ------
+    ValueError
+        ``share`` not in (0, 1], or a frame without the columns of a report.
+
+    Examples
+    --------
+    >>> from pessimism.diagnose import diagnose
+    >>> report = diagnose("examples/trl_completions", "oapl", beta1=0.1, beta2=0.2)
+    >>> summary = summarize(report)
+    >>> summary["groups"], summary["share"]["negative"], summary["recommendation"]["extra_shift"]
+    (192, 0.99, 0.808)
+    >>> print(summary["recommendation"]["text"])  # doctest: +NORMALIZE_WHITESPACE
+    Lower the baseline by more than 0.809 temperatures (add more than 0.162 to every advantage), or use beta2 below 0.1
+    (greedier), to bring at least 90% of the groups with a signal into the positive regime.
+    """
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f"share must be in (0, 1], got {share!r}")
+    missing = [name for name in _NEEDED if name not in frame]
+    if missing:
+        raise ValueError(f"frame is not a report of diagnose: it has no column {', '.join(missing)}")
+    signal = frame[~frame["all_equal"]]
+    summary: dict[str, Any] = {
+        "objective": frame.attrs.get("objective"),
+        "groups": len(frame),
+        "rows": int(frame["n"].sum()),
+        "skipped": int(frame.attrs.get("skipped", 0)),
+        "share": {name: _number((frame["regime"] == name).mean()) for name in SIGN},
+        "status": {str(name): int(count) for name, count in frame["status"].value_counts().items()},
+        "all_equal": int(frame["all_equal"].sum()),
+    }
+    for name in ("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl"):
+        summary[f"median_{name}"] = _number(signal[name].median())
+    for name in ("kl", "max_ratio", "leak"):
+        summary[f"max_{name}"] = _number(frame[name].max())
+    shift, beta = _enough(signal["critical_shift"], share), -_enough(-signal["critical_beta"], share)
+    summary["recommendation"] = {
+        "share": share,
+        "extra_shift": _number(shift),
+        "largest_beta": _number(beta),
+        "text": _text(signal, share, shift, beta),
+    }
+    return summary
+
+
+def _number(value: Any) -> float | None:
+    """Return a float that JSON has, or None."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _enough(needs: pd.Series[float], share: float) -> float:
+    """Return what meets the needs of a share of the groups; those that nothing meets (nan) come last."""
+    last = math.ceil(share * len(needs) - 1e-9) - 1
+    return float(np.sort(needs.to_numpy())[last]) if len(needs) else math.nan
+
+
+def _text(signal: pd.DataFrame, share: float, shift: float, beta: float) -> str:
+    groups = len(signal)
+    positive, boundary = (int((signal["regime"] == name).sum()) for name in ("positive", "boundary"))
+    giving_up, without = (int((signal["status"] == name).sum()) for name in ("vanishing_support", "no_target"))
+    if not groups:
+        return "No group has a signal: within each one all rewards are equal."
+    if positive >= share * groups:
+        return read_positive(positive, giving_up, groups)
+    if math.isnan(shift):
+        return read_undecided(without, boundary, groups)
+    if shift == 0:
+        return read_boundary(boundary, groups)
+    named = signal.attrs.get("temperature_name") or "a temperature"
+    return read_shift(shift, beta, share, signal.attrs.get("temperature"), named)

@@ -1,0 +1,437 @@
+"""One suite over every registered objective: the laws that an induced target obeys whatever the loss."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import array_api_strict
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pessimism as ps
+from pessimism.objectives import make_objective
+from tests.helpers import (
+    PROBLEMS,
+    Array,
+    assert_log_policies_agree,
+    assert_policy,
+    cases,
+    is_squared,
+    make_problem,
+    rescaled,
+    shifted,
+)
+
+CASES = cases()
+EPS32 = float(np.finfo(np.float32).eps)
+GENERIC = PROBLEMS["generic"]
+
+every_objective = pytest.mark.parametrize("name", CASES)
+every_problem = pytest.mark.parametrize("problem", PROBLEMS)
+
+
+def log_policy(behavior: Any, reward: Any, objective: Any, **options: Any) -> Array:
+    target = ps.induced_target(behavior, reward, objective, **options)
+    return np.asarray(target.log_policy)
+
+
+@every_objective
+@every_problem
+def test_a_target_is_a_policy_that_passes_its_certificate(name: str, problem: str) -> None:
+    behavior, reward = PROBLEMS[problem]
+    target = ps.induced_target(behavior, reward, CASES[name])
+    assert target.status in ("converged", "multiple_minima", "vanishing_support")
+    assert_policy(target.policy, behavior)
+    assert_log_policies_agree(np.exp(target.log_policy), target.policy)
+    assert float(target.residual) <= 1e-12
+    assert float(target.certificate()["worst"].iloc[0]) <= 1e-10
+    np.testing.assert_array_equal(target.log_ratio[behavior == 0], 0.0)
+
+
+@every_objective
+@pytest.mark.parametrize("moved", [[0.2, 0, 0, 0, 0, 0, -0.2], [1e-4, -1e-4, 0, 0, 0, 0, 0]])
+def test_certificate_rejects_a_policy_beside_the_target(name: str, moved: list[float]) -> None:
+    behavior, reward = GENERIC
+    target = ps.induced_target(behavior, reward, CASES[name])
+    u = target.log_ratio + np.array(moved)
+    log_wrong = target.log_policy + np.array(moved)
+    log_wrong = log_wrong - np.logaddexp.reduce(log_wrong)
+    finite = np.isfinite(u)
+    wrong = replace(target, log_policy=log_wrong, log_ratio=np.where(finite, log_wrong - np.log(behavior), u))
+    if finite[np.nonzero(moved)].any():
+        assert float(wrong.certificate()["worst"].iloc[0]) > 1e-6
+
+
+@every_objective
+@pytest.mark.parametrize("constant", [-3.0, 1.0, 256.0])
+def test_a_constant_reward_changes_nothing(name: str, constant: float) -> None:
+    behavior, reward = GENERIC  # on a grid: reward + constant is exact
+    expected = log_policy(behavior, reward, CASES[name])
+    found = log_policy(behavior, reward + constant, shifted(CASES[name], constant))
+    # The baseline of larger rewards is rounded more coarsely, by eps * constant / temperature.
+    assert_log_policies_agree(found, expected, tolerance=1e-12 if abs(constant) < 10 else 1e-10)
+
+
+@every_objective
+@pytest.mark.parametrize("factor", [2.0**-20, 3.0, 1e4])
+def test_rewards_and_temperatures_scale_together(name: str, factor: float) -> None:
+    behavior, reward = GENERIC
+    expected = ps.induced_target(behavior, reward, CASES[name])
+    found = ps.induced_target(behavior, reward * factor, rescaled(CASES[name], factor))
+    assert_log_policies_agree(found.log_policy, expected.log_policy)
+    np.testing.assert_allclose(found.kappa, expected.kappa, rtol=1e-11, atol=1e-13)
+
+
+@every_objective
+def test_the_order_of_actions_does_not_matter(name: str) -> None:
+    behavior, reward = GENERIC
+    order = np.random.default_rng(1).permutation(len(reward))
+    found = log_policy(behavior[order], reward[order], CASES[name])
+    assert_log_policies_agree(found, log_policy(behavior, reward, CASES[name])[order])
+
+
+@every_objective
+def test_splitting_an_action_leaves_the_ratios(name: str) -> None:
+    behavior, reward = GENERIC
+    expected = ps.induced_target(behavior, reward, CASES[name]).log_ratio
+    split = np.append(behavior, behavior[2] * 0.75)
+    split[2] = behavior[2] * 0.25
+    found = ps.induced_target(split, np.append(reward, reward[2]), CASES[name]).log_ratio
+    if np.isneginf(expected).any():
+        return  # the limit of a shrinking support flows on logits: how many there are matters
+    assert_log_policies_agree(found, np.append(expected, expected[2]))
+
+
+@every_objective
+def test_a_batch_is_a_loop_over_its_rows(name: str) -> None:
+    behaviors, rewards = map(np.stack, zip(*(make_problem(seed, 6) for seed in range(12)), strict=True))
+    shaped = ps.induced_target(behaviors.reshape(3, 4, 6), rewards.reshape(3, 4, 6), CASES[name])
+    rows = [ps.induced_target(q, r, CASES[name]) for q, r in zip(behaviors, rewards, strict=True)]
+    assert_log_policies_agree(shaped.log_policy.reshape(12, 6), np.stack([row.log_policy for row in rows]))
+    for field in ("kappa", "multiplier", "baseline", "leak"):
+        expected = np.stack([getattr(row, field) for row in rows])
+        np.testing.assert_allclose(getattr(shaped, field).ravel(), expected, rtol=1e-11, atol=1e-13, err_msg=field)
+    assert shaped.regime.ravel().tolist() == [str(row.regime) for row in rows]
+    assert shaped.status.ravel().tolist() == [str(row.status) for row in rows]
+
+
+@every_objective
+def test_arguments_broadcast(name: str) -> None:
+    behavior, reward = GENERIC
+    both = ps.induced_target(behavior, np.stack([reward, -reward]), CASES[name])
+    for row, r in enumerate((reward, -reward)):
+        assert_log_policies_agree(both.log_policy[row], log_policy(behavior, r, CASES[name]))
+
+
+@every_objective
+@every_problem
+def test_array_libraries_agree(name: str, problem: str) -> None:
+    behavior, reward = PROBLEMS[problem]
+    expected = ps.induced_target(behavior, reward, CASES[name])
+    for library in (torch, array_api_strict):
+        arrays = [library.asarray(a) for a in (behavior, reward)]
+        found = ps.induced_target(*arrays, CASES[name])
+        for field in ("policy", "log_policy", "log_ratio", "kappa", "multiplier", "baseline", "advantage", "nominal"):
+            value = getattr(found, field)
+            assert type(value) is type(arrays[0]), field
+            assert value.dtype == arrays[0].dtype, field
+            tolerance = {"rtol": 1e-12, "atol": 1e-12, "err_msg": field}
+            np.testing.assert_allclose(np.asarray(value), getattr(expected, field), **tolerance)
+        assert found.regime == expected.regime
+
+
+@every_objective
+@every_problem
+def test_float32_rounds_only_the_result(name: str, problem: str) -> None:
+    """Work is in float64 on the exact float32 inputs, so the error is the output's: eps32 max(1, |log p|)."""
+    behavior, reward = (a.astype(np.float32) for a in PROBLEMS[problem])
+    found = ps.induced_target(behavior, reward, CASES[name])
+    exact = ps.induced_target(behavior.astype(np.float64), reward.astype(np.float64), CASES[name])
+    for field in ("policy", "log_policy", "log_ratio", "kappa", "advantage", "baseline", "leak", "nominal"):
+        value = getattr(found, field)
+        expected = np.asarray(getattr(exact, field))
+        assert value.dtype == np.float32, field
+        np.testing.assert_array_equal(np.isnan(value), np.isnan(expected), err_msg=field)
+        assert_log_policies_agree(value[~np.isnan(value)], expected[~np.isnan(expected)], tolerance=EPS32)
+
+
+@every_objective
+def test_sampled_groups_are_uniform_behaviors(name: str) -> None:
+    """Without weights the group's own statistics are used; only the unbiased spread differs from a population's."""
+    reward = GENERIC[1]
+    sampled = ps.induced_target(None, reward, CASES[name])
+    assert sampled.sampled
+    uniform = np.full(7, 1 / 7)
+    if CASES[name].name == "std_normalized":
+        spread = np.std(reward, ddof=1) + CASES[name].eps
+        np.testing.assert_allclose(sampled.advantage, (reward - reward.mean()) / spread, rtol=1e-13)
+    else:
+        assert_log_policies_agree(sampled.log_policy, log_policy(uniform, reward, CASES[name]))
+    assert_policy(sampled.policy, uniform)
+    assert float(sampled.certificate()["worst"].iloc[0]) <= 1e-10
+
+
+def at_high_temperature(objective: Any, scale: float) -> Any:
+    """The objective with its temperature (AsymRE: its distance from the mean) at ``scale``."""
+    field = {"a_star_po": "beta2", "oapl": "beta2", "rebel": "eta", "asym_re": "shift"}.get(objective.name, "beta")
+    return replace(objective, **{field: {"eta": 1.0 / scale, "shift": -scale}.get(field, scale)})
+
+
+@every_objective
+@pytest.mark.parametrize("scale", [1e3, 1e6])
+def test_at_high_temperature_the_behavior_stays(name: str, scale: float) -> None:
+    behavior, reward = GENERIC
+    objective = at_high_temperature(CASES[name], scale)
+    target = ps.induced_target(behavior, reward, objective)
+    span = np.ptp(target.advantage)
+    assert 0.0 < np.abs(target.log_ratio).max() <= 1.01 * span / scale
+
+
+def test_at_low_temperature_kimi_keeps_the_positive_part() -> None:
+    behavior, reward = GENERIC
+    positive = np.maximum(reward - behavior @ reward, 0.0)
+    limit = positive / (behavior @ positive)
+    errors = [
+        np.abs(np.exp(ps.induced_target(behavior, reward, "kimi", beta=beta).log_ratio) - limit).max()
+        for beta in (1e-2, 1e-3, 1e-4, 1e-5)
+    ]
+    assert all(5 < before / after < 15 for before, after in zip(errors, errors[1:], strict=False))
+    assert errors[-1] < 1e-4
+
+
+@pytest.mark.parametrize("name", ["nominal", "a_star_po", "optimal_value", "tba", "rebel", "awr-uncapped"])
+def test_nominal_objectives_induce_the_nominal_target(name: str) -> None:
+    behavior, reward = GENERIC
+    target = ps.induced_target(behavior, reward, CASES[name])
+    terms = np.log(behavior) + reward / target.beta
+    assert_log_policies_agree(target.log_policy, terms - np.logaddexp.reduce(terms))
+    np.testing.assert_allclose(target.nominal, target.policy, rtol=1e-12)
+    assert float(target.kappa) == 0.0
+    assert target.regime == "boundary"
+    np.testing.assert_allclose(ps.nominal_target(behavior, reward, target.beta), target.policy, rtol=1e-12)
+
+
+# Population losses that the target minimises over policies. Not here: truncated_is and on-policy a_star_po, whose
+# gradient does not differentiate their weights, so that their value is not what descends; asym_re with negative
+# advantages, unbounded below; the negative regime, whose target is one of several local minima.
+DESCENDING = [
+    name
+    for name, objective in CASES.items()
+    if objective.name != "truncated_is" and name not in ("a_star_po", "asym_re", "constant_baseline-negative")
+]
+
+
+def population_loss(objective: Any, behavior: Array, advantage: Array, log_policies: Array) -> Array:
+    """E_q[loss] for log-policies (n, K)."""
+    seen = behavior > 0
+    u = log_policies[..., seen] - np.log(behavior[seen])
+    loss = objective.loss(u, np.broadcast_to(advantage[seen], u.shape), np.broadcast_to(behavior[seen], u.shape))
+    return np.asarray(np.sum(behavior[seen] * loss, axis=-1))
+
+
+def random_log_policies(behavior: Array, near: Array, seed: int) -> Array:
+    """1,000 policies on the behavior's support: half anywhere, half close to a given one."""
+    rng = np.random.default_rng(seed)
+    anywhere = np.log(rng.dirichlet(np.ones(len(behavior)), size=500))
+    beside = near + 0.1 * rng.normal(size=(500, len(behavior)))
+    logits = np.where(behavior > 0, np.concatenate([anywhere, beside]), -np.inf)
+    return np.asarray(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("name", DESCENDING)
+@pytest.mark.parametrize("problem", ["generic", "two_actions", "unseen_actions", "ties"])
+def test_no_random_policy_has_a_lower_loss(name: str, problem: str) -> None:
+    behavior, reward = PROBLEMS[problem]
+    target = ps.induced_target(behavior, reward, CASES[name])
+    assert target.status == "converged"
+    own = population_loss(CASES[name], behavior, target.advantage, target.log_policy[None])[0]
+    others = population_loss(CASES[name], behavior, target.advantage, random_log_policies(behavior, target.log_policy, 2))
+    assert own <= others.min() + 1e-14 * abs(own)
+
+
+def test_some_policy_has_a_lower_loss_than_a_wrong_target() -> None:
+    behavior, reward = GENERIC
+    target = ps.induced_target(behavior, reward, CASES["kimi"])
+    wrong = np.log(np.asarray(target.nominal))
+    own = population_loss(CASES["kimi"], behavior, target.advantage, wrong[None])[0]
+    others = population_loss(CASES["kimi"], behavior, target.advantage, random_log_policies(behavior, wrong, 2))
+    assert others.min() < own
+
+
+@every_objective
+@pytest.mark.parametrize("sampled", [False, True])
+def test_autograd_of_the_loss_is_the_score_weight(name: str, sampled: bool) -> None:
+    objective = CASES[name]
+    rng = np.random.default_rng(3)
+    u = torch.tensor(rng.normal(size=(5, 7)), requires_grad=True)
+    reward = torch.tensor(rng.normal(size=(5, 7)))
+    weights = torch.tensor(rng.dirichlet(np.ones(7), size=5))
+    given_weights = None if sampled else weights
+    shares = torch.full_like(weights, 1 / 7) if sampled else weights
+    advantage = objective.advantage(reward, given_weights)
+    loss = objective.loss(u, advantage, given_weights)
+    assert loss.shape == u.shape
+    (gradient,) = torch.autograd.grad((shares * loss).sum(), u)
+    expected = -objective.score_weight(u.detach(), advantage, given_weights)
+    np.testing.assert_allclose((gradient / shares).numpy(), expected.numpy(), rtol=1e-11, atol=1e-11)
+
+
+@every_objective
+def test_methods_agree_between_libraries(name: str) -> None:
+    objective = CASES[name]
+    rng = np.random.default_rng(4)
+    u, reward, weights = rng.normal(size=(4, 5)), rng.normal(size=(4, 5)), rng.dirichlet(np.ones(5), size=4)
+    for method in ("score_weight", "loss"):
+        for w in (weights, None):
+            expected = getattr(objective, method)(u, objective.advantage(reward, w), w)
+            for library in (torch, array_api_strict):
+                a, b = library.asarray(u), library.asarray(reward)
+                c = None if w is None else library.asarray(w)
+                found = getattr(objective, method)(a, objective.advantage(b, c), c)
+                np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-12, atol=1e-12)
+
+
+@every_objective
+def test_advantage_is_reward_minus_baseline(name: str) -> None:
+    behavior, reward = GENERIC
+    objective = CASES[name]
+    gap = reward - objective.baseline(reward, behavior)
+    if objective.name == "std_normalized":
+        gap = gap / (np.sqrt(behavior @ (reward - behavior @ reward) ** 2) + objective.eps)
+    np.testing.assert_allclose(objective.advantage(reward, behavior), gap, rtol=1e-12, atol=1e-13)
+
+
+def test_baselines_are_what_their_papers_say() -> None:
+    behavior, reward = GENERIC
+    mean = behavior @ reward
+
+    def optimal(beta: float) -> float:
+        return float(beta * np.log(behavior @ np.exp(reward / beta)))
+
+    expected = {
+        "kimi": mean,
+        "shifted_mean": mean - 0.7 * 0.3,
+        "optimal_value": optimal(0.3),
+        "constant_baseline": -0.2,
+        "oapl": optimal(0.9),
+        "a_star_po": optimal(0.7),
+        "std_normalized": mean,
+        "asym_re": mean - 0.4,
+        "awr": mean,
+    }
+    for name, value in expected.items():
+        found = float(ps.induced_target(behavior, reward, CASES[name]).baseline)
+        assert found == pytest.approx(value, abs=1e-13), name
+
+
+@every_objective
+def test_facts_and_text(name: str) -> None:
+    objective = CASES[name]
+    assert ps.objectives()[objective.name] is type(objective)
+    assert str(objective).startswith(f"{objective.name}(")
+    for fact in ("title", "paper", "formula", "induces"):
+        assert getattr(objective, fact), fact
+    assert objective.paper in (type(objective).__doc__ or "")
+    assert is_squared(objective) == (objective.takes_reference and not objective.coupled and not objective.on_policy)
+
+
+POSITIVE_FIELDS = [
+    (name, field, value)
+    for name, fields_of in {
+        **{n: ["beta"] for n in ("nominal", "kimi", "shifted_mean", "optimal_value", "constant_baseline", "tba")},
+        "a_star_po": ["beta1", "beta2"],
+        "oapl": ["beta1", "beta2"],
+        "std_normalized": ["beta", "eps"],
+        "rebel": ["eta"],
+        "awr": ["beta", "w_max"],
+        "truncated_is": ["beta", "cap"],
+        "mixed_chi2_kl": ["beta", "gamma"],
+    }.items()
+    for field in fields_of
+    for value in (0.0, -1.0, float("nan"), "0.1", True, None)
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value"), POSITIVE_FIELDS)
+def test_bad_hyper_parameters_are_named(name: str, field: str, value: Any) -> None:
+    rule = "must be > 0" if isinstance(value, float) and value <= 0 else "must be a finite number"
+    with pytest.raises(ValueError, match=f"^{name}: {field} {rule}, got {value!r}$"):
+        make_objective(name, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("shifted_mean", "shift"), ("constant_baseline", "value"), ("asym_re", "shift"), ("kimi", "beta")]
+)
+def test_infinite_hyper_parameters_are_refused(name: str, field: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: {field} must be a finite number, got inf$"):
+        make_objective(name, **{field: float("inf")})
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.int64(1), 1])
+def test_numpy_numbers_are_numbers(number: Any) -> None:
+    found = ps.induced_target(*GENERIC, "kimi", beta=number)
+    assert_log_policies_agree(found.log_policy, log_policy(*GENERIC, "kimi", beta=float(number)))
+
+
+def test_errors_of_make_objective() -> None:
+    with pytest.raises(ValueError, match="^unknown objective 'ppo'; known: a_star_po, asym_re, awr"):
+        make_objective("ppo")
+    with pytest.raises(ValueError, match="^objective 'kimi' has no hyper-parameter 'gamma'; it has beta$"):
+        make_objective("kimi", gamma=1.0)
+    with pytest.raises(ValueError, match=r"^hyper-parameters \['beta'\] go with a name"):
+        make_objective(ps.Kimi(), beta=1.0)
+    with pytest.raises(TypeError, match="^objective must be a name or have the methods advantage, score_weight and loss"):
+        make_objective(3.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='^a_star_po: sampling must be "on_policy" or "off_policy", got \'both\'$'):
+        make_objective("a_star_po", sampling="both")
+
+
+def test_a_registered_objective_works_by_name() -> None:
+    class Mine(ps.Kimi):
+        name = "mine"
+
+    before = ps.objectives()
+    try:
+        assert ps.register(Mine) is Mine
+        assert ps.register(Mine) is Mine  # again is no conflict
+        assert "mine" not in before
+        expected = log_policy(*GENERIC, "kimi", beta=0.2)
+        assert_log_policies_agree(log_policy(*GENERIC, "mine", beta=0.2), expected, tolerance=0.0)
+
+        class Other(ps.Kimi):
+            name = "mine"
+
+        with pytest.raises(ValueError, match="objective name 'mine' is taken by Mine"):
+            ps.register(Other)
+    finally:
+        sys.modules["pessimism.objectives"]._REGISTRY.pop("mine", None)
+    assert ps.objectives() == before
+
+
+problems = st.integers(2, 9).flatmap(
+    lambda k: st.tuples(
+        st.lists(st.floats(1e-6, 1.0), min_size=k, max_size=k),
+        st.lists(st.integers(-4096, 4096), min_size=k, max_size=k),
+        st.floats(0.05, 20.0),
+    )
+)
+
+
+@given(problems, st.sampled_from(sorted(CASES)))
+@settings(max_examples=200)
+def test_any_problem_gives_a_certified_policy(problem: tuple[list[float], list[int], float], name: str) -> None:
+    masses, grid, scale = problem
+    behavior, reward = np.array(masses) / np.sum(masses), np.array(grid) / 4096
+    target = ps.induced_target(behavior, reward, rescaled(CASES[name], scale))
+    assert_policy(target.policy, behavior)
+    assert float(target.certificate()["worst"].iloc[0]) <= 1e-10
+    if target.status == "multiple_minima":  # among equally low ones the first is returned
+        return
+    assert_log_policies_agree(
+        target.log_policy, log_policy(behavior[::-1], reward[::-1], rescaled(CASES[name], scale))[::-1], tolerance=1e-11
+    )
