@@ -175,8 +175,8 @@ def _read_kappa(objective: ObjectiveLike, q: Array, nu: Array, advantage: Array,
     """Kappa where the solution is of the Lambert family (by the identity, checked on every action), and the regime."""
     beta = getattr(objective, "temperature", getattr(objective, "beta", None))
     if beta is None or not np.all(np.isfinite(u)):
-        lam = np.sum(q * effective_weight(objective, np.where(np.isfinite(u), u, _DEEP), advantage, None))
-        return float("nan"), int(np.sign(lam))
+        weight = effective_weight(objective, np.where(np.isnan(u), 0.0, np.maximum(u, _DEEP)), advantage, None)
+        return float("nan"), int(np.sign(np.sum(q * weight)))
     z, w = advantage / beta, np.exp(u + np.log(nu) - np.log(q))
     tolerance = 1e-9 * (1.0 + np.abs(z).max())
     if np.ptp(z - u) <= tolerance:

@@ -150,11 +150,8 @@ class InducedTarget:
 
     @cached_property
     def regime(self) -> Any:
-        """ "positive", "boundary", "negative", or "undefined" where there is no target."""
-        regime = _REGIMES[to_numpy(self.solution.regime) + 1]
-        return self._labels(
-            np.where((self._status == "no_target") & (regime == "positive"), "undefined", regime), "undefined"
-        )
+        """Positive, boundary, negative, or undefined where the input was invalid."""
+        return self._labels(_REGIMES[to_numpy(self.solution.regime) + 1], "undefined")
 
     @cached_property
     def status(self) -> Any:
@@ -166,7 +163,7 @@ class InducedTarget:
         return _STATUS[to_numpy(self.solution.status)]
 
     def _labels(self, rows: Any, of_invalid: str) -> Any:
-        rows = rows.astype("U16")
+        rows = rows.astype("U32")
         rows[list(self.bandit.invalid)] = of_invalid
         return rows.reshape(self.bandit.shape)[()]
 

@@ -97,7 +97,7 @@ class TruncatedIS(_MeanBaseline):
 
     def _truncated(self, log_ratio: Array) -> Array:
         xp = array_namespace(log_ratio)
-        return xp.exp(xp.clip(stop_gradient(log_ratio), None, math.log(self.cap)))
+        return xp.exp(xp.clip(log_ratio, None, math.log(self.cap)))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = 2 beta min(w, cap) (A - beta u)."""
@@ -105,7 +105,7 @@ class TruncatedIS(_MeanBaseline):
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """min(w, cap) (beta u - A)^2, the weight not differentiated."""
-        return self._truncated(log_ratio) * (self.beta * log_ratio - advantage) ** 2
+        return self._truncated(stop_gradient(log_ratio)) * (self.beta * log_ratio - advantage) ** 2
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Lambert target with the pull of small ratios held at the cap."""
