@@ -6,6 +6,7 @@ The mathematics is that of "Off-Policy Learning to Reason Works Because It Is Mo
 
 from pessimism.certificates import certificate
 from pessimism.conservatism import effective_temperature
+from pessimism.diagnose import diagnose
 from pessimism.induced import induced_target, nominal_target
 from pessimism.objectives import (
     AWR,
@@ -27,7 +28,9 @@ from pessimism.objectives import (
     register,
 )
 from pessimism.result import InducedTarget
+from pessimism.rollouts import read_rollouts
 from pessimism.stationary import StationaryPoint, stationary_points
+from pessimism.summary import summarize
 
 __version__ = "0.1.0"
 
@@ -50,10 +53,13 @@ __all__ = [
     "StdNormalized",
     "TruncatedIS",
     "certificate",
+    "diagnose",
     "effective_temperature",
     "induced_target",
     "nominal_target",
     "objectives",
+    "read_rollouts",
     "register",
     "stationary_points",
+    "summarize",
 ]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from pessimism.bandit import to_numpy
+from pessimism.bandit import make_bandit
 from pessimism.result import InducedTarget
-
-_ROWS = ("kappa", "regime", "leak", "status")
-_REPEATED = ("reward", "advantage")  # the last action is repeated: maxima and minima over the actions stay
-_FILLED = {"behavior": 0.0, "log_ratio": 0.0, "log_reference": -math.inf, "log_policy": -math.inf}
+from pessimism.targets import Solution
 
 
 def stack(targets: Sequence[InducedTarget]) -> InducedTarget:
-    """Join targets of batches ``(n_i, K_i)`` under one objective into one of ``(sum n_i, max K_i)``, in numpy.
+    """Join targets of batches ``(n_i, K_i)`` in numpy, under one objective, into one target ``(sum n_i, max K_i)``.
 
-    Narrower problems are padded with actions that neither behavior nor policy takes, which leaves every divergence and
-    every expectation as it is. Statistics of a sampled group become those of the population.
+    Narrower problems are padded with copies of their last action that neither behavior nor policy takes: that leaves
+    every expectation and every divergence as it is, and the extremes of reward and advantage too. Statistics of a
+    sampled group become those of the population.
 
     Examples
     --------
@@ -30,17 +27,19 @@ def stack(targets: Sequence[InducedTarget]) -> InducedTarget:
     array([[0.5   , 0.5   , 0.    ],
            [0.3333, 0.3333, 0.3333]])
     """
-    width = max(target.reward.shape[-1] for target in targets)
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(t, name) for t in targets]) for name in _ROWS}
-    for name in _REPEATED:
-        arrays[name] = np.concatenate([_widened(getattr(t, name), width, None) for t in targets])
-    for name, filler in _FILLED.items():
-        arrays[name] = np.concatenate([_widened(getattr(t, name), width, filler) for t in targets])
-    return InducedTarget(objective=targets[0].objective, **arrays)
+    behavior = _padded([target.bandit.behavior for target in targets], mode="constant")
+    reward = _padded([target.bandit.reward for target in targets], mode="edge")
+    names = ("kappa", "regime", "leak", "status")
+    facts: dict[str, Any] = {name: np.concatenate([getattr(t.solution, name) for t in targets]) for name in names}
+    return InducedTarget(
+        objective=targets[0].objective,
+        bandit=make_bandit(behavior, reward),
+        solution=Solution(_padded([target.solution.log_ratio for target in targets], mode="constant"), **facts),
+        advantage_rows=_padded([target.advantage_rows for target in targets], mode="edge"),
+    )
 
 
-def _widened(values: Any, width: int, filler: float | None) -> np.ndarray[Any, Any]:
-    """Rows ``(n, K)`` at ``(n, width)``; the new places hold the filler, or the last entry where it is None."""
-    rows = to_numpy(values)
-    shape = (len(rows), width - rows.shape[-1])
-    return np.hstack([rows, np.broadcast_to(rows[:, -1:], shape) if filler is None else np.full(shape, filler)])
+def _padded(rows: Sequence[Any], mode: Any) -> np.ndarray[Any, Any]:
+    """Rows ``(n_i, K_i)`` as ``(sum n_i, max K_i)``."""
+    width = max(part.shape[-1] for part in rows)
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[-1])), mode=mode) for part in rows])

@@ -31,6 +31,8 @@ def read_group(
 
 
 def _positive(factor: float, effective: float) -> str:
+    if math.isnan(effective):
+        return "positive"
     if math.isinf(effective):
         return "positive: within rounding of the behavior"
     if math.isnan(factor):  # no temperature to compare with
@@ -48,7 +50,7 @@ def _percent(part: float) -> str:
 
 
 def _temperatures(shift: float) -> str:
-    return f"{_digits(shift, ROUND_CEILING)} temperatures"
+    return f"{_digits(shift, ROUND_CEILING)} times the temperature"
 
 
 def _digits(value: float, rounding: str) -> str:
@@ -71,8 +73,8 @@ def read_undecided(without_target: int, boundary: int, groups: int) -> str:
         return f"The loss has no minimum on {without_target} of {groups} groups with a signal: try a lower baseline."
     if boundary == groups:
         return (
-            "Every group with a signal has the nominal target, with no implicit pessimism, whatever the baseline: only a "
-            "higher temperature makes it more conservative."
+            "Every group with a signal has the nominal target, with no implicit pessimism: a higher temperature makes it "
+            "more conservative, a shift of the baseline need not."
         )
     return "The baseline alone does not decide the regime of this objective: no shift can be recommended."
 

@@ -47,8 +47,8 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     >>> summary["groups"], summary["share"]["negative"], summary["recommendation"]["extra_shift"]
     (192, 0.99, 0.808)
     >>> print(summary["recommendation"]["text"])  # doctest: +NORMALIZE_WHITESPACE
-    Lower the baseline by more than 0.809 temperatures (add more than 0.162 to every advantage), or use beta2 below 0.1
-    (greedier), to bring at least 90% of the groups with a signal into the positive regime.
+    Lower the baseline by more than 0.809 times the temperature (add more than 0.162 to every advantage), or use
+    beta2 below 0.1 (greedier), to bring at least 90% of the groups with a signal into the positive regime.
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share must be in (0, 1], got {share!r}")

@@ -36,7 +36,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "a_star_po-off_policy": ("a_star_po", {"beta1": 0.7, "beta2": 0.3, "sampling": "off_policy"}),
     "oapl-published": ("oapl", {}),
     "awr-uncapped": ("awr", {"beta": 0.4, "w_max": float("inf")}),
-    "asym_re-full_support": ("asym_re", {"shift": -5.0}),
+    "asym_re-full_support": ("asym_re", {"shift": -20.0}),
     "truncated_is-small_cap": ("truncated_is", {"beta": 0.3, "cap": 0.2}),
     "constant_baseline-negative": ("constant_baseline", {"beta": 0.3, "value": 2.5}),
 }
