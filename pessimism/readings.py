@@ -73,8 +73,8 @@ def read_undecided(without_target: int, boundary: int, groups: int) -> str:
         return f"The loss has no minimum on {without_target} of {groups} groups with a signal: try a lower baseline."
     if boundary == groups:
         return (
-            "Every group with a signal has the nominal target, with no implicit pessimism: a higher temperature makes it "
-            "more conservative, a shift of the baseline need not."
+            "Every group with a signal has the nominal target, with no implicit pessimism: a higher temperature makes "
+            "it more conservative, a shift of the baseline need not."
         )
     return "The baseline alone does not decide the regime of this objective: no shift can be recommended."
 

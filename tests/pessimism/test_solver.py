@@ -30,13 +30,15 @@ UNIQUE = [name for name in SQUARED if name not in ("constant_baseline-negative",
 
 
 def lambert_program(q: Array, advantage: Array, beta: float) -> tuple[Array, float]:
-    """min E_q[(beta u - A)^2] subject to log sum q exp(u) <= 0: (u, dual variable)."""
+    """min E_q[(u - A/beta)^2] subject to log sum q exp(u) <= 0: (u, dual variable in the loss's own units)."""
     u = cp.Variable(len(q))
     mass = cp.log_sum_exp(u + np.log(q)) <= 0
-    problem = cp.Problem(cp.Minimize(cp.sum(cp.multiply(q, cp.square(beta * u - advantage)))), [mass])
+    scale = 10.0  # keeps the cone solver's digits where it needs them
+    loss = cp.sum(cp.multiply(q, cp.square(u - advantage / beta)))
+    problem = cp.Problem(cp.Minimize(scale * loss), [mass])
     problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
     assert problem.status == "optimal"
-    return np.asarray(u.value), float(mass.dual_value)
+    return np.asarray(u.value), float(mass.dual_value) * beta**2 / scale
 
 
 @pytest.mark.parametrize("name", UNIQUE)
