@@ -227,5 +227,5 @@ def metrics(target: Any) -> pd.DataFrame:
         "kl_gap": nominal_kl - kl,
     }
     frame = pd.DataFrame(columns)
-    frame.loc[invalid, [c for c in frame if c not in ("regime", "log_z")]] = np.nan
+    frame.loc[invalid, [c for c in frame if c not in ("regime", "log_z", "kappa", "leak")]] = np.nan
     return frame

@@ -73,8 +73,9 @@ def solve_dual(
 
 def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual) -> tuple[Array, Array]:
     """Steps in single precision, at less than half the cost: (u, dual) to about 1e-5, not finite where it overflows."""
-    q, z, start = (xp.astype(a, xp.float32) for a in (q, z, start))
-    u, value, _ = _newton(xp, q, z, dual.guess(xp, z, start), start, dual, _WARM)
+    with np.errstate(over="ignore", invalid="ignore"):
+        q, z, start = (xp.astype(a, xp.float32) for a in (q, z, start))
+        u, value, _ = _newton(xp, q, z, dual.guess(xp, z, start), start, dual, _WARM)
     return xp.astype(u, xp.float64), xp.astype(value, xp.float64)
 
 

@@ -137,7 +137,7 @@ def test_descent_on_logits_reaches_the_target(name: str, problem: str) -> None:
         assert total_variation(reached, target.policy) <= 1e-6
 
 
-@pytest.mark.parametrize("name", [n for n in UNIQUE if n != "optimal_value"])
+@pytest.mark.parametrize("name", UNIQUE)
 def test_descent_with_another_reference_reaches_the_target(name: str) -> None:
     behavior, reward = make_problem(6, 5)
     reference = make_problem(7, 5)[0]
