@@ -43,19 +43,18 @@ help:
 	@echo 'On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu keeps torch small.'
 
 reproduce: $(REPORTS) $(FIGURES)
-	@echo 'reports: $(OBJECTIVES:%=$(RESULTS)/diagnose_%.csv) (and .json)'
+	@echo 'reports: $(OBJECTIVES:%=$(RESULTS)/diagnose_%.csv) (a row per group; .json the summary, .txt what was printed)'
 	@echo 'figures: $(RESULTS)/targets.pdf $(RESULTS)/pass_rate.pdf (and .svg, .png, .csv, .json)'
 
 $(RESULTS)/diagnose_%.json: $(VENV)/.installed-figures $(SOURCES) $(LOGS)
 	@echo 'diagnose $(EXAMPLE) under $*'
 	@mkdir -p $(RESULTS)
-	@$(BIN)/pessimism diagnose $(EXAMPLE) --objective $* $(OPTIONS_$*) \
-	    --csv $(RESULTS)/diagnose_$*.csv --json $@ >$(RESULTS)/diagnose_$*.txt
-	@tail -n 12 $(RESULTS)/diagnose_$*.txt
+	@$(BIN)/pessimism diagnose $(EXAMPLE) --objective $* $(OPTIONS_$*) --out $(RESULTS) >$(RESULTS)/diagnose_$*.txt
+	@grep -E '^(objective|share|median_pessimism_factor|recommendation):' $(RESULTS)/diagnose_$*.txt | sed 's/^/    /'
 
 $(FIGURES): $(VENV)/.installed-figures $(SOURCES) $(LOGS)
 	@echo 'figures'
-	@$(BIN)/python -m figures --out $(RESULTS)
+	@$(BIN)/python -m figures --out $(RESULTS) >/dev/null
 	@touch $@
 
 test: $(VENV)/.installed-test

@@ -48,7 +48,8 @@ def _list() -> None:
     for name, study in STUDIES.items():
         print(f"{name:10} {(inspect.getdoc(study) or '').splitlines()[0]}")
         for parameter in inspect.signature(study).parameters.values():
-            print(f"{'':12}{parameter.name}={parameter.default!r}")
+            default = parameter.default
+            print(f"{'':12}{parameter.name}={str(default) if isinstance(default, Path) else repr(default)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,12 @@ RULES: dict[str, tuple[Any, Any, Any, str]] = {
     "reference support": (HALF, [0, 1], [1.0, 0.0], r"^reference\[1\] must be positive wherever behavior is"),
     "scalar": (HALF, 1.0, None, r"^reward must have at least one dimension \(the actions\), got a scalar$"),
     "empty group": ([], [], None, r"^behavior has an empty group: the last axis must hold at least one action$"),
-    "widths": (HALF, [0, 1, 2], None, r"^last axes must agree in the number of actions, got {'behavior': 2, 'reward': 3}$"),
+    "widths": (
+        HALF,
+        [0, 1, 2],
+        None,
+        r"^last axes must agree in the number of actions, got {'behavior': 2, 'reward': 3}$",
+    ),
     "leading": ([HALF] * 2, [[0, 1]] * 3, None, r"^leading shapes must broadcast against each other, got "),
     "ragged": (HALF, [[0, 1], [0]], None, r"^reward must be a rectangular array of numbers: rows differ in length$"),
     "text": (HALF, ["a", "b"], None, r"^reward must be real numbers, got values of type <U1$"),
@@ -86,7 +91,17 @@ def test_sums_within_the_tolerance_are_normalised() -> None:
 )
 def test_types_of_results(behavior: Any, reward: Any, dtype: Any) -> None:
     target = ps.induced_target(behavior, reward, "kimi", beta=0.5)
-    for field in ("policy", "log_policy", "log_ratio", "kappa", "leak", "nominal", "baseline", "multiplier", "residual"):
+    for field in (
+        "policy",
+        "log_policy",
+        "log_ratio",
+        "kappa",
+        "leak",
+        "nominal",
+        "baseline",
+        "multiplier",
+        "residual",
+    ):
         assert getattr(target, field).dtype == dtype, field
 
 
@@ -107,7 +122,16 @@ def mixed_batch() -> tuple[Array, Array, list[str]]:
     good, _ = make_problem(0, 3)
     behavior = np.stack([good, good, good, [0.5, 0.6, 0.2], good, [np.nan, 0.5, 0.5], good, good])
     reward = np.array(
-        [[3, 1, 2], [0.5, 0.5, 0.5], [0, 0.1, 0.2], [1, 2, 3], [np.nan, 0, 1], [1, 1, 1], [np.inf, -np.inf, 0], [1, 0, 1]]
+        [
+            [3, 1, 2],
+            [0.5, 0.5, 0.5],
+            [0, 0.1, 0.2],
+            [1, 2, 3],
+            [np.nan, 0, 1],
+            [1, 1, 1],
+            [np.inf, -np.inf, 0],
+            [1, 0, 1],
+        ]
     )
     kinds = ["positive", "boundary", "negative", "undefined", "undefined", "undefined", "undefined", "positive"]
     return behavior, reward, kinds
@@ -122,7 +146,17 @@ def test_invalid_rows_leave_their_neighbours_untouched(objective: Any) -> None:
     clean_behavior = np.where(valid[:, None], behavior, 1 / 3)
     clean_reward = np.where(valid[:, None], reward, 0.0)
     clean = ps.induced_target(clean_behavior, clean_reward, objective)
-    for field in ("policy", "log_policy", "log_ratio", "kappa", "multiplier", "baseline", "advantage", "leak", "residual"):
+    for field in (
+        "policy",
+        "log_policy",
+        "log_ratio",
+        "kappa",
+        "multiplier",
+        "baseline",
+        "advantage",
+        "leak",
+        "residual",
+    ):
         values, expected = getattr(found, field), getattr(clean, field)
         np.testing.assert_array_equal(values[valid], expected[valid], err_msg=field)
         assert np.isnan(values[~valid]).all(), field

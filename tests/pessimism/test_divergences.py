@@ -76,7 +76,9 @@ def test_tiny_divergences_keep_their_digits(size: float) -> None:
     q = np.array([0.25, 0.25, 0.5])
     p = q + size * np.array([0.5, -0.25, -0.25])
     with mp.workdps(50):
-        exact = mp.fsum(mp.mpf(a) * mp.log(mp.mpf(a) / mp.mpf(b)) - mp.mpf(a) + mp.mpf(b) for a, b in zip(p, q, strict=True))
+        exact = mp.fsum(
+            mp.mpf(a) * mp.log(mp.mpf(a) / mp.mpf(b)) - mp.mpf(a) + mp.mpf(b) for a, b in zip(p, q, strict=True)
+        )
     # A log-ratio of size s carries an error of eps, the divergence is of size s^2.
     assert float(dv.kl_divergence(p, q)) == pytest.approx(float(exact), rel=1e-15 / size + 1e-13)
 

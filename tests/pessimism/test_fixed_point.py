@@ -12,7 +12,16 @@ import torch
 import pessimism as ps
 from pessimism.dynamics import flow_to_rest, logit_field
 from pessimism.fixed_point import is_coupled
-from tests.helpers import Array, assert_log_policies_agree, assert_policy, cases, make_problem, rescaled, softmax, total_variation
+from tests.helpers import (
+    Array,
+    assert_log_policies_agree,
+    assert_policy,
+    cases,
+    make_problem,
+    rescaled,
+    softmax,
+    total_variation,
+)
 
 CASES = cases()
 # No fixed point to compare: a support that shrinks, and weights that are not monotone (several minima).
@@ -167,11 +176,15 @@ def test_logit_field_is_the_gradient_of_the_population_loss() -> None:
 def test_flow_says_when_it_does_not_rest() -> None:
     behavior = np.array([0.3, 0.7])
     # A constant pull on one action never rests: its logit rises for ever, ever more slowly.
-    _, rests = flow_to_rest(behavior, np.log(behavior), lambda u: np.array([1.0, -2.0]), np.log(behavior), tolerance=1e-30)
+    _, rests = flow_to_rest(
+        behavior, np.log(behavior), lambda u: np.array([1.0, -2.0]), np.log(behavior), tolerance=1e-30
+    )
     assert not rests
 
 
-@pytest.mark.parametrize("name", ["nominal", "tba", "rebel", "awr", "mixed_chi2_kl", "truncated_is", "asym_re-full_support"])
+@pytest.mark.parametrize(
+    "name", ["nominal", "tba", "rebel", "awr", "mixed_chi2_kl", "truncated_is", "asym_re-full_support"]
+)
 def test_gradient_flow_reaches_the_target(name: str) -> None:
     behavior, reward = make_problem(11, 4)
     target = ps.induced_target(behavior, reward, CASES[name])

@@ -96,11 +96,11 @@ NEGATIVE = [
     (np.array([0.5, 0.5]), np.array([0.0, 1.0]), 0.5, 2.0),
     (np.array([0.5, 0.3, 0.2]), np.array([0.0, 0.6, 1.0]), 0.4, 1.0),
     (np.array([0.5, 0.3, 0.2]), np.array([0.0, 0.6, 1.0]), 0.4, 0.8),
-    (*make_problem(3, 5), 0.5, 1.6),
+    (*make_problem(3, 5), 0.5, 2.5),
     (*make_problem(4, 6), 1.0, 1.2),
     (np.array([0.7, 0.0, 0.3]), np.array([0.2, 50.0, 0.9]), 0.3, 0.9),
 ]
-BARELY = (np.array([0.5, 0.3, 0.2]), np.array([0.0, 0.3, 0.6]), 1.0, 0.31)  # all on W_0 is a minimum too
+BARELY = (*make_problem(17, 5), 0.3, 0.1244)  # all on W_0 is a minimum too
 
 
 def loss_and_gradient(q: Array, reward: Array, beta: float, value: float) -> Any:
@@ -178,13 +178,22 @@ def test_a_barely_negative_baseline_keeps_the_smooth_minimum() -> None:
     np.testing.assert_allclose(target.policy, smooth[0].policy, rtol=1e-12)
 
 
+def test_a_lone_minimum_of_the_negative_regime_is_not_called_one_of_several() -> None:
+    problem = np.array([0.5, 0.3, 0.2]), np.array([0.0, 0.3, 0.6])
+    objective = ps.ConstantBaseline(beta=1.0, value=0.31)
+    (point,) = ps.stationary_points(*problem, objective)
+    target = ps.induced_target(*problem, objective)
+    assert target.regime == "negative"
+    np.testing.assert_allclose(target.policy, point.policy, rtol=1e-12)
+    assert target.status == "converged"
+
+
 @pytest.mark.parametrize(("behavior", "reward", "beta", "value"), NEGATIVE)
 def test_the_target_is_the_lowest_minimum_without_a_smooth_one(
     behavior: Array, reward: Array, beta: float, value: float
 ) -> None:
     points = ps.stationary_points(behavior, reward, "constant_baseline", beta=beta, value=value)
     target = ps.induced_target(behavior, reward, "constant_baseline", beta=beta, value=value)
-    assert target.status == "multiple_minima"
     expected = next((p for p in points if p.branch is None), points[0])
     np.testing.assert_allclose(target.policy, expected.policy, rtol=1e-10, atol=1e-14)
     assert float(target.kappa) < 0

@@ -1,0 +1,153 @@
+"""Effective temperature and the table of metrics, against closed forms and direct computation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pessimism as ps
+from tests.helpers import PROBLEMS, cases, make_problem
+
+CASES = cases()
+BETAS = np.logspace(-4, 4, 17)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_nominal_target_has_its_own_temperature(beta: float, seed: int) -> None:
+    behavior, reward = make_problem(seed, 6)
+    target = ps.induced_target(behavior, reward, "nominal", beta=float(beta))
+    frame = target.conservatism()
+    np.testing.assert_allclose(frame["effective_temperature"], beta, rtol=1e-8)
+    np.testing.assert_allclose(frame["pessimism_factor"], 1.0, rtol=1e-8)
+
+
+@pytest.mark.parametrize("beta", BETAS[BETAS >= 0.1])
+def test_probabilities_alone_tell_the_temperature(beta: float) -> None:
+    behavior, reward = make_problem(3, 6)
+    policy = ps.nominal_target(behavior, reward, float(beta))
+    found = ps.effective_temperature(policy, behavior, reward)
+    # Probabilities near the behavior are rounded by eps, distances are known to eps * beta relative.
+    assert float(found) == pytest.approx(beta, rel=1e-8 + 1e-14 * beta**2)
+
+
+@pytest.mark.parametrize("name", ["kimi", "shifted_mean", "oapl", "constant_baseline", "truncated_is", "mixed_chi2_kl"])
+@pytest.mark.parametrize("pass_rate", [1e-3, 0.2, 0.5, 0.95])
+def test_binary_rewards_have_a_closed_form(name: str, pass_rate: float) -> None:
+    behavior, reward = np.array([1 - pass_rate, pass_rate]), np.array([0.0, 1.0])
+    target = ps.induced_target(behavior, reward, CASES[name])
+    expected = 1.0 / (target.log_ratio[1] - target.log_ratio[0])
+    found = target.conservatism()
+    assert found["effective_temperature"].iloc[0] == pytest.approx(expected, rel=1e-9)
+    assert found["pessimism_factor"].iloc[0] == pytest.approx(expected / target.beta, rel=1e-9)
+    if target.regime == "positive":
+        assert expected >= target.beta * (1 - 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ([0.2, 0.3, 0.5], np.inf),  # the behavior itself
+        ([0.0, 0.0, 1.0], 0.0),  # greedy
+        ([1.0, 0.0, 0.0], np.nan),  # farther than greedy
+    ],
+)
+def test_ends_of_the_scale(policy: list[float], expected: float) -> None:
+    np.testing.assert_equal(float(ps.effective_temperature(policy, [0.2, 0.3, 0.5], [0.0, 1.0, 2.0])), expected)
+
+
+def test_equal_rewards_and_foreign_mass_have_no_temperature() -> None:
+    assert np.isnan(ps.effective_temperature([0.9, 0.1], [0.5, 0.5], [1.0, 1.0]))
+    assert np.isnan(ps.effective_temperature([0.5, 0.5], [1.0, 0.0], [0.0, 1.0]))
+
+
+def test_temperatures_of_a_batch() -> None:
+    policies = np.stack([ps.nominal_target([0.5, 0.5], [0.0, 1.0], b) for b in (0.2, 0.7)] + [np.array([0.5, 0.5])])
+    found = ps.effective_temperature(policies, [0.5, 0.5], [0.0, 1.0])
+    np.testing.assert_allclose(found, [0.2, 0.7, np.inf], rtol=1e-9)
+
+
+def test_temperature_scales_with_rewards() -> None:
+    behavior, reward = make_problem(4, 5)
+    policy = ps.induced_target(behavior, reward, "kimi", beta=0.3).policy
+    one = ps.effective_temperature(policy, behavior, reward)
+    np.testing.assert_allclose(ps.effective_temperature(policy, behavior, 8.0 * reward - 3.0), 8.0 * one, rtol=1e-9)
+
+
+def test_temperature_refuses_bad_input() -> None:
+    with pytest.raises(ValueError, match=r"^policy, behavior and reward must broadcast against each other, got shapes"):
+        ps.effective_temperature([0.5, 0.5], [0.2, 0.3, 0.5], [0.0, 1.0, 2.0])
+    for policy in ([-0.5, 1.5], [0.0, 0.0], [np.nan, 1.0]):
+        with pytest.raises(ValueError, match="^policy must be probabilities >= 0 with some mass in each problem$"):
+            ps.effective_temperature(policy, [0.5, 0.5], [0.0, 1.0])
+    with pytest.raises(ValueError, match="^behavior must sum to 1"):
+        ps.effective_temperature([0.5, 0.5], [0.5, 0.6], [0.0, 1.0])
+
+
+def directly(target: Any) -> dict[str, float]:
+    """The columns, written out for one problem."""
+    q, r, advantage = (np.asarray(a) for a in (target.behavior, target.reward, target.advantage))
+    pi = np.asarray(target.policy) / np.sum(target.policy)
+    seen, kept = q > 0, pi > 0
+    kl = float(np.sum(pi[kept] * np.log(pi[kept] / q[kept])))
+    chi = float(np.sum((pi[seen] - q[seen]) ** 2 / q[seen]))
+    with np.errstate(divide="ignore"):
+        reverse = float(np.sum(q[seen] * np.log(q[seen] / pi[seen])))
+    found = {
+        "kappa": float(target.kappa),
+        "kl": kl,
+        "kl_reverse": reverse,
+        "chi_square": chi,
+        "total_variation": float(0.5 * np.abs(pi - q).sum()),
+        "entropy": float(-np.sum(pi[kept] * np.log(pi[kept]))),
+        "max_ratio": float(np.max(pi[seen] / q[seen])),
+        "effective_sample_size": 1.0 / (1.0 + chi),
+        "value": float(pi @ r),
+        "behavior_value": float(q @ r),
+        "leak": float(target.leak),
+        "log_z": np.nan,
+        "kl_gap": np.nan,
+    }
+    if target.beta is not None:
+        nominal = np.asarray(target.nominal)
+        on = nominal > 0
+        found["log_z"] = float(np.log(q[seen] @ np.exp(advantage[seen] / target.beta)))
+        found["kl_gap"] = float(np.sum(nominal[on] * np.log(nominal[on] / q[on]))) - kl
+    return found
+
+
+# oapl-published: exp(A/beta) overflows in the plain formula.
+@pytest.mark.parametrize("name", [n for n in CASES if n != "oapl-published"])
+@pytest.mark.parametrize("problem", ["generic", "two_actions", "unseen_actions", "ties"])
+def test_columns_are_what_they_say(name: str, problem: str) -> None:
+    target = ps.induced_target(*PROBLEMS[problem], CASES[name])
+    row = target.conservatism().iloc[0]
+    assert row["regime"] == target.regime
+    for column, expected in directly(target).items():
+        np.testing.assert_allclose(row[column], expected, rtol=1e-9, atol=1e-12, err_msg=column)
+    if target.beta is None:
+        assert np.isnan(row["pessimism_factor"])
+
+
+def test_a_leaking_policy_is_described_without_its_leak() -> None:
+    target = ps.induced_target(*PROBLEMS["generic"], CASES["constant_baseline-negative"], unseen=True)
+    row = target.conservatism().iloc[0]
+    assert row["leak"] > 0.1
+    for column, expected in directly(target).items():
+        np.testing.assert_allclose(row[column], expected, rtol=1e-9, atol=1e-12, err_msg=column)
+    # log w = A/beta: the renormalised rest is the nominal target.
+    assert row["pessimism_factor"] == pytest.approx(1.0, rel=1e-9)
+
+
+def test_rows_of_a_batch_come_in_c_order() -> None:
+    behaviors, rewards = map(np.stack, zip(*(make_problem(seed, 4) for seed in range(6)), strict=True))
+    frame = ps.induced_target(behaviors.reshape(2, 3, 4), rewards.reshape(2, 3, 4), "kimi", beta=0.3).conservatism()
+    for row in range(6):
+        single = ps.induced_target(behaviors[row], rewards[row], "kimi", beta=0.3).conservatism()
+        np.testing.assert_allclose(
+            frame.drop(columns="regime").iloc[row].astype(float),
+            single.drop(columns="regime").iloc[0].astype(float),
+            rtol=1e-9,
+        )

@@ -1,0 +1,104 @@
+"""The public surface: names, documentation, serialisation."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pessimism as ps
+from tests.helpers import PROBLEMS, cases
+
+FIELDS = (
+    *("policy", "log_policy", "log_ratio", "kappa", "multiplier", "baseline"),
+    *("advantage", "regime", "leak", "status", "residual", "nominal"),
+)
+
+
+@pytest.mark.parametrize("name", ps.__all__)
+def test_public_names_are_documented(name: str) -> None:
+    item = getattr(ps, name)
+    text = inspect.getdoc(item) or ""
+    assert len(text.splitlines()[0]) > 20
+    # An example for everything that can be called on its own.
+    base_or_result = name in ("Objective", "InducedTarget", "StationaryPoint")
+    assert base_or_result or "Examples\n--------\n>>> " in text
+
+
+def test_all_is_complete() -> None:
+    assert len(set(ps.__all__)) == len(ps.__all__)
+    modules = {name for name, item in vars(ps).items() if inspect.ismodule(item)}
+    public = {name for name in vars(ps) if not name.startswith("_")}
+    assert public - modules == set(ps.__all__)
+    for name in (
+        "induced_target",
+        "nominal_target",
+        "stationary_points",
+        "effective_temperature",
+        "objectives",
+        "diagnose",
+    ):
+        assert callable(getattr(ps, name))
+    for cls in ps.objectives().values():
+        assert cls.__name__ in ps.__all__
+
+
+def leaves(value: Any) -> list[Any]:
+    return [leaf for item in value for leaf in leaves(item)] if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("as_torch", [False, True])
+def test_to_dict_is_json(name: str, as_torch: bool) -> None:
+    behavior, reward = PROBLEMS["unseen_actions"]
+    arrays = [torch.tensor(a) if as_torch else a for a in (behavior, np.stack([reward, -reward]))]
+    target = ps.induced_target(*arrays, cases()[name])
+    found = target.to_dict()
+    assert tuple(found) == FIELDS
+    again = json.loads(json.dumps(found, allow_nan=False))
+    assert again == found
+    for field in FIELDS:
+        value = np.asarray(getattr(target, field))
+        assert np.shape(found[field]) == value.shape, field
+        for plain, exact in zip(leaves(found[field]), value.ravel().tolist(), strict=True):
+            assert type(plain) in (float, str, type(None)), field
+            assert plain == exact or (plain is None and not math.isfinite(exact)), field
+
+
+def test_to_dict_of_one_problem_holds_plain_values() -> None:
+    found = ps.induced_target(*PROBLEMS["two_actions"], "asym_re").to_dict()
+    for field, value in found.items():
+        assert {type(leaf) for leaf in leaves(value)} <= {float, str, type(None)}, field
+
+
+def test_repr_names_objective_regime_and_policy() -> None:
+    target = ps.induced_target([0.5, 0.5], [0.0, 1.0], "kimi", beta=0.5)
+    assert repr(target).startswith("InducedTarget(kimi(beta=0.5), regime=positive, kappa=")
+    assert "policy=[" in repr(target)
+    batch = ps.induced_target([0.5, 0.5], np.zeros((4, 3, 2)), "kimi", beta=0.5)
+    assert repr(batch) == "InducedTarget(kimi(beta=0.5), shape=(4, 3, 2))"
+    tensor = ps.induced_target(torch.tensor([0.5, 0.5]), torch.tensor([0.0, 1.0]), "kimi", beta=0.5)
+    assert repr(tensor).startswith("InducedTarget(kimi(beta=0.5), regime=positive")
+    invalid = ps.induced_target([0.5, 0.6], [0.0, 1.0], "kimi", on_error="status")
+    assert "regime=undefined, kappa=nan" in repr(invalid)
+
+
+def test_certificate_columns() -> None:
+    target = ps.induced_target(*PROBLEMS["generic"], "kimi", beta=0.3)
+    frame = ps.certificate(target)
+    assert list(frame) == ["normalization", "support", "stationarity", "nonnegativity", "worst"]
+    assert frame.equals(target.certificate())
+    np.testing.assert_array_equal(frame["worst"], frame.drop(columns="worst").max(axis=1))
+
+
+def test_results_are_frozen() -> None:
+    target = ps.induced_target([0.5, 0.5], [0.0, 1.0], "kimi")
+    with pytest.raises(AttributeError):
+        target.kappa = 1.0  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        ps.Kimi().beta = 1.0  # type: ignore[misc]
