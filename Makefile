@@ -40,7 +40,6 @@ help:
 	@echo 'make format      let ruff rewrite what it can'
 	@echo 'make clean       remove $(RESULTS)/ and caches (the environment in $(VENV)/ stays)'
 	@echo 'Variables: VENV=$(VENV) PYTHON=$(PYTHON) JOBS=$(JOBS) RESULTS=$(RESULTS)'
-	@echo 'On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu keeps torch small.'
 
 reproduce: $(REPORTS) $(FIGURES)
 	@echo 'reports: $(OBJECTIVES:%=$(RESULTS)/diagnose_%.csv) (a row per group; .json the summary, .txt what was printed)'

@@ -38,10 +38,7 @@ def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str,
     for name in known if names is None else names:
         if name not in known:
             raise ValueError(f"unknown objective {name!r}; known: {', '.join(sorted(known))}")
-        own = {field.name for field in fields(known[name])}
-        temperature = known[name].temperature_field
-        hyper = {temperature: beta} if temperature in own else {"eta": 1 / beta} if "eta" in own else {}
-        settings[name] = known[name](**hyper)
+        settings[name] = known[name]().at_temperature(beta)
     return settings
 
 

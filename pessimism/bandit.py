@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,6 +74,14 @@ class Bandit:
         if self.own_reference is not None and getattr(objective, "baseline_under_reference", False):
             return self.own_reference
         return self.weights
+
+    def place(self, name: str, row: int) -> str:
+        """Name of an argument with the caller's index of a row."""
+        return _place(name, row, self.shape)
+
+    def report(self, bad: Array, message: Callable[[int], str], on_error: str) -> None:
+        """Raise for the first bad row ``(N,)``, or mark all of them invalid."""
+        _report(bad, message, on_error, self.invalid)
 
     def shaped(self, rows: Array) -> Array:
         """Rows ``(N, ...)`` in the caller's shape and type, nan where the input was invalid."""
@@ -189,7 +198,7 @@ def _place(name: str, row: int, shape: tuple[int, ...], action: int | None = Non
     return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
-def _report(bad: Array, message: Any, on_error: str, invalid: dict[int, str]) -> None:
+def _report(bad: Array, message: Callable[[int], str], on_error: str, invalid: dict[int, str]) -> None:
     """Raise for the first bad row, or note every one."""
     for row in to_numpy(bad).nonzero()[0]:
         if on_error == "raise":
@@ -201,8 +210,9 @@ def _check_reward(
     xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]
 ) -> Array:
     # The sum of a row is finite exactly if its entries are (and do not overflow together).
-    if bool(xp.all(xp.isfinite(xp.sum(a, axis=-1)))):
-        return a
+    with np.errstate(over="ignore", invalid="ignore"):
+        if bool(xp.all(xp.isfinite(xp.sum(a, axis=-1)))):
+            return a
     finite = xp.isfinite(a)
 
     def message(row: int) -> str:
@@ -217,12 +227,11 @@ def _check_reward(
 def _check_policy(
     xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]
 ) -> Array:
-    total = xp.sum(a, axis=-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = xp.sum(a, axis=-1)
     off = ~(xp.abs(total - 1) <= SUM_TOLERANCE)
     if bool(xp.all(a >= 0)) and not bool(xp.any(off)):
-        # Sums that rounding alone keeps from one are left as they are: no solver needs more.
-        exact = bool(xp.all(xp.abs(total - 1) <= 4 * xp.finfo(a.dtype).eps))
-        return a if exact else a / total[:, None]
+        return _normalised(xp, a, total)
 
     bad = off | ~xp.all(a >= 0, axis=-1)
 
@@ -235,7 +244,13 @@ def _check_policy(
 
     _report(bad, message, on_error, invalid)
     uniform = xp.full_like(a, 1.0 / a.shape[-1])
-    return xp.where(bad[:, None], uniform, a / xp.where(bad, xp.ones_like(total), total)[:, None])
+    return xp.where(bad[:, None], uniform, _normalised(xp, a, xp.where(bad, xp.ones_like(total), total)))
+
+
+def _normalised(xp: Any, a: Array, total: Array) -> Array:
+    """Rows that sum to one; those that rounding alone keeps from it are left as they are, no solver needs more."""
+    exact = xp.abs(total - 1) <= 4 * xp.finfo(a.dtype).eps
+    return a if bool(xp.all(exact)) else a / xp.where(exact, xp.ones_like(total), total)[:, None]
 
 
 def _check_reference_support(

@@ -28,6 +28,12 @@ def certificate(target: Any) -> pd.DataFrame:
         at the target or at the behavior, whichever is larger.
     nonnegativity : most negative probability, as a positive number.
     worst : the largest of the four.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> bool(certificate(ps.induced_target([0.5, 0.5], [0.0, 1.0], "kimi", beta=0.1))["worst"][0] < 1e-15)
+    True
     """
     width = target.reward.shape[-1]
     q, pi, u, advantage = (

@@ -96,7 +96,7 @@ class KappaDual:
             added = w * dual[:, None]
             return added, added, w
         held = xp.maximum(w, self.floor)
-        return held * dual[:, None], xp.where(w > self.floor, w, xp.zeros_like(w)) * dual[:, None], held
+        return held * dual[:, None], xp.where(w >= self.floor, w, xp.zeros_like(w)) * dual[:, None], held
 
     def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
         """Newton on 1 / E[w], which is concave and nearly linear in kappa."""
@@ -107,7 +107,7 @@ class KappaDual:
         """A step across w = c from below, where the pull is flat, stops at the edge."""
         if self.floor:
             edge = float(np.log(self.floor)) + _PAST_EDGE
-            u[...] = xp.where((weighted <= q * self.floor) & (u > edge), xp.full_like(u, edge), u)
+            u[...] = xp.where((weighted < q * self.floor) & (u > edge), xp.full_like(u, edge), u)
 
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
         """Relative: kappa may be tiny."""

@@ -67,10 +67,12 @@ def is_coupled(objective: ObjectiveLike) -> bool:
     return bool(np.any(before[1:] != after[1:]))
 
 
-def effective_weight(objective: ObjectiveLike, log_ratio: Array, advantage: Array, weights: Array | None) -> Array:
-    """Score weight against behavior data; on-policy sampling is weighting by the ratio."""
+def effective_weight(
+    objective: ObjectiveLike, log_ratio: Array, advantage: Array, log_share: Array, weights: Array | None
+) -> Array:
+    """Score weight against behavior data; on-policy sampling is weighting by pi/q = (nu/q) e^u, nu/q the share."""
     g = objective.score_weight(log_ratio, advantage, weights)
-    return g * np.exp(log_ratio) if getattr(objective, "on_policy", False) else g
+    return g * np.exp(log_ratio + log_share) if getattr(objective, "on_policy", False) else g
 
 
 def _status(u: Array, ok: bool) -> int:
@@ -83,8 +85,7 @@ def _separate_row(
     objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, weights: Array | None, unseen: bool
 ) -> tuple[Array, bool]:
     """Bracketed roots of g(u, A) = lam (nu/q) e^u per action, and of the total mass in log|lam|."""
-    # On-policy data come from pi itself, so its own q cancels.
-    log_share = np.zeros_like(q) if getattr(objective, "on_policy", False) else np.log(nu) - np.log(q)
+    log_share = np.log(nu) - np.log(q)
 
     def log_ratio(lam: Array) -> Array:
         """u of every action for multipliers (n,): (n, K); +inf where the weight stays above, -inf where below."""
@@ -92,7 +93,7 @@ def _separate_row(
 
         def gap(u: Array, lam: Array, a: Array, share: Array) -> Array:
             with np.errstate(over="ignore", invalid="ignore"):
-                return effective_weight(objective, u, a, None) - lam * np.exp(share + u)
+                return effective_weight(objective, u, a, share, None) - lam * np.exp(share + u)
 
         low = np.where(gap(np.full(a.shape, _DEEP), lam, a, share) > 0, _DEEP, _DEEPEST)
         below = gap(low, lam, a, share) <= 0
@@ -108,7 +109,7 @@ def _separate_row(
     sign = 1.0 if log_mass(at_zero) >= 0 else -1.0
     if unseen and sign < 0:
         return at_zero, True
-    scale = np.sum(q * np.abs(effective_weight(objective, np.zeros_like(q), advantage, None)))
+    scale = np.sum(q * np.abs(effective_weight(objective, np.zeros_like(q), advantage, log_share, None)))
     if scale == 0.0:  # nothing pulls: the behavior is the fixed point
         return np.zeros_like(q), True
 
@@ -130,9 +131,10 @@ def _checked(
 ) -> tuple[Array, bool]:
     """Keep u if q g = lam pi holds with lam = E_q[g]; otherwise there is no fixed point and it becomes nan."""
     finite = np.where(np.isneginf(u), _DEEP, u)
-    pull = q * effective_weight(objective, finite, advantage, weights)
-    residual = np.abs(pull - nu * np.exp(u) * pull.sum()).max()
-    ok = bool(residual <= _AGREEMENT * scale)
+    pull = q * effective_weight(objective, finite, advantage, np.log(nu) - np.log(q), weights)
+    policy = nu * np.exp(u)
+    residual = np.abs(pull - policy * pull.sum()).max()
+    ok = bool(residual <= _AGREEMENT * scale and abs(policy.sum() - 1.0) <= _AGREEMENT)
     return (u if ok else np.full_like(u, np.nan)), ok
 
 
@@ -143,7 +145,7 @@ def _coupled_row(
     log_nu, log_share = np.log(nu), np.log(nu) - np.log(q)
 
     def weight(u: Array) -> Array:
-        return effective_weight(objective, u, advantage, weights)
+        return effective_weight(objective, u, advantage, log_share, weights)
 
     def equations(x: Array) -> Array:
         x = np.moveaxis(x, 0, -1)  # scipy.differentiate puts the unknowns first
@@ -175,7 +177,8 @@ def _read_kappa(objective: ObjectiveLike, q: Array, nu: Array, advantage: Array,
     """Kappa where the solution is of the Lambert family (by the identity, checked on every action), and the regime."""
     beta = getattr(objective, "temperature", getattr(objective, "beta", None))
     if beta is None or not np.all(np.isfinite(u)):
-        weight = effective_weight(objective, np.where(np.isnan(u), 0.0, np.maximum(u, _DEEP)), advantage, None)
+        finite = np.where(np.isnan(u), 0.0, np.maximum(u, _DEEP))
+        weight = effective_weight(objective, finite, advantage, np.log(nu) - np.log(q), None)
         return float("nan"), int(np.sign(np.sum(q * weight)))
     z, w = advantage / beta, np.exp(u + np.log(nu) - np.log(q))
     tolerance = 1e-9 * (1.0 + np.abs(z).max())

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import is_torch_array
 
 from pessimism import targets
 from pessimism.bandit import Bandit, make_bandit
 from pessimism.fixed_point import fixed_point, is_coupled
-from pessimism.objectives import Objective, ObjectiveLike, make_objective
-from pessimism.result import InducedTarget
+from pessimism.objectives import Nominal, Objective, ObjectiveLike, make_objective
+from pessimism.result import InducedTarget, temperature_of
 from pessimism.targets import Solution
 
 Array = Any
@@ -78,9 +79,9 @@ def induced_target(
     >>> import pessimism as ps
     >>> target = ps.induced_target([0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8], "shifted_mean", beta=0.25)
     >>> target.policy.round(4)
-    array([0.2573, 0.2839, 0.2685, 0.1904])
+    array([0.2499, 0.2895, 0.2757, 0.185 ])
     >>> round(float(target.kappa), 4), str(target.regime)
-    (1.1123, 'positive')
+    (1.0732, 'positive')
     """
     objective = make_objective(objective, **hyper)
     if method not in (None, "closed_form", "fixed_point"):
@@ -88,7 +89,7 @@ def induced_target(
     if reference is not None and not getattr(objective, "takes_reference", True):
         raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
     bandit = make_bandit(behavior, reward, reference, on_error=on_error)
-    advantage = _advantage(bandit, objective)
+    advantage = _advantage(bandit, objective, on_error)
     solution = _solve(_detached(bandit), objective, _detach(advantage), unseen, method)
     if is_torch_array(advantage) and advantage.requires_grad:
         solution = _with_gradient(solution, bandit, objective, advantage, unseen)
@@ -114,19 +115,26 @@ def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = 
     >>> nominal_target([0.5, 0.5], [0.0, 1.0], beta=1.0).round(4)
     array([0.2689, 0.7311])
     """
-    if not (isinstance(beta, int | float) and 0 < beta < float("inf")):
-        raise ValueError(f"beta must be a finite number > 0, got {beta!r}")
+    try:
+        Nominal(beta=beta)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("nominal: ")) from None
     bandit = make_bandit(behavior, reward, reference)
     log_policy = bandit.log_reference + targets.nominal(bandit, bandit.reward, beta).log_ratio
     return bandit.shaped(bandit.xp.exp(bandit.masked(log_policy, -bandit.xp.inf)))
 
 
-def _advantage(bandit: Bandit, objective: ObjectiveLike) -> Array:
+def _advantage(bandit: Bandit, objective: ObjectiveLike, on_error: str) -> Array:
     """Advantage (N, K) under the weights that the objective's paper takes its baseline from."""
-    advantage = objective.advantage(bandit.reward, bandit.baseline_weights(objective))
-    if not bool(bandit.xp.isfinite(bandit.xp.sum(advantage))):
-        raise ValueError(f"objective {objective}: its advantage is not finite for these rewards")
-    return advantage
+    xp, unit = bandit.xp, temperature_of(objective) or 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        advantage = objective.advantage(bandit.reward, bandit.baseline_weights(objective))
+        extremes = () if advantage.shape[0] == 0 else (xp.max(advantage), xp.min(advantage))
+        if all(bool(xp.isfinite(extreme / unit)) for extreme in extremes):
+            return advantage
+        bad = ~xp.all(xp.isfinite(advantage / unit), axis=-1)
+    bandit.report(bad, lambda row: f"{bandit.place('reward', row)}: the advantage of {objective} overflows", on_error)
+    return xp.where(bad[:, None], xp.zeros_like(advantage), advantage)
 
 
 def _solve(bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool, method: str | None) -> Solution:

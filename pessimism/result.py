@@ -54,7 +54,7 @@ class InducedTarget:
     regime : "positive", "boundary" or "negative" (numpy array of strings for a batch; "undefined" where the input
         was invalid). Positive: more conservative than nominal.
     leak : ``(...)``, mass that leaves the seen actions.
-    status : "converged", "multiple_minima", "vanishing_support", "no_target", "not_converged" or "invalid_input",
+    status : "converged", "local_minimum", "vanishing_support", "no_target", "not_converged" or "invalid_input",
         as ``regime``; ``message`` gives the reason of an invalid row.
     residual : ``(...)``, abs(sum(policy) + leak - 1).
     nominal : ``(..., K)``, nu exp(r/beta)/Z at the same beta; nan where the objective has no temperature.
@@ -214,7 +214,7 @@ def temperature_of(objective: ObjectiveLike) -> float | None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return value
+        return str(value)
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else to_numpy(value)
     if array.dtype.kind in "US":
         return array.tolist()

@@ -42,33 +42,47 @@ def solve_dual(
     regime = xp.ones_like(value, dtype=xp.int8)
     done = xp.ones_like(value, dtype=xp.bool)
     on_cpu = str(device(z)).lower().startswith("cpu")
-    size = max(1, _CHUNK // z.shape[1]) if on_cpu else z.shape[0]
-    left: list[tuple[Array, Array]] = []
+    size = max(1, _CHUNK // z.shape[1]) if on_cpu else max(1, z.shape[0])
+    left: list[Array] = []
     for first in range(0, z.shape[0], size):
         part = slice(first, min(first + size, z.shape[0]))
-        q_part, z_part, start = q[part, :], z[part, :], dual.start(xp, q[part, :], z[part, :])
-        index = None
+        q_part, z_part = q[part, :], z[part, :]
+        start = dual.start(xp, q_part, z_part)
+        chosen = None
         if rounding is not None and bool(xp.any(start < 0.5)):
             regime[part] = _regime(xp, q_part, z_part, rounding(part), start)
             start = xp.where(start < 0.5, xp.maximum(start, _near_boundary(xp, q_part, z_part)), start)
-            if bool(xp.any(regime[part] <= 0)):
-                index = xp.nonzero(regime[part] > 0)[0]
-                q_part, z_part, start = (xp.take(a, index, axis=0) for a in (q_part, z_part, start))
+            if not bool(xp.all(regime[part] > 0)):
+                chosen = regime[part] > 0
+                q_part, z_part, start = (pick(xp, a, chosen) for a in (q_part, z_part, start))
         u, start = _warm_start(xp, q_part, z_part, start, dual)
-        u, found, finished = _newton(xp, q_part, z_part, u, start, dual, _FIRST)
-        rows = part if index is None else index + first
-        if not bool(xp.all(finished)):
-            unfinished = xp.nonzero(~finished)[0]
-            places = unfinished + first if index is None else xp.take(rows, unfinished, axis=0)
-            left.append((places, xp.take(z_part, unfinished, axis=0)))
-        z[rows, :], value[rows], done[rows] = u, found, finished
+        found = _newton(xp, q_part, z_part, u, start, dual, _FIRST)
+        if not bool(xp.all(found[2])):
+            left.append(pick(xp, z_part, ~found[2]))
+        for rows, values in zip((z, value, done), found, strict=True):
+            rows[part, ...] = values if chosen is None else put(xp, rows[part, ...], chosen, values)
     if left:
-        rows, z_left = (xp.concat(list(a), axis=0) for a in zip(*left, strict=True))
-        q_left = xp.take(q, rows, axis=0)
+        unfinished, z_left = ~done, xp.concat(left, axis=0)
+        q_left = pick(xp, q, unfinished)
         exact = xp.asarray(dual.bracketed(to_numpy(q_left), to_numpy(z_left)), dtype=z.dtype, device=device(z))
-        guess = dual.guess(xp, z_left, exact)
-        z[rows, :], value[rows], done[rows] = _newton(xp, q_left, z_left, guess, exact, dual, _FULL)
+        found = _newton(xp, q_left, z_left, dual.guess(xp, z_left, exact), exact, dual, _FULL)
+        for rows, values in zip((z, value, done), found, strict=True):
+            rows[...] = put(xp, rows, unfinished, values)
     return value, regime, done
+
+
+def pick(xp: Any, rows: Array, mask: Array) -> Array:
+    """The rows ``(N, ...)`` where the mask ``(N,)`` holds."""
+    return xp.take(rows, xp.nonzero(mask)[0], axis=0)
+
+
+def put(xp: Any, rows: Array, mask: Array, values: Array) -> Array:
+    """The rows ``(N, ...)`` with ``values``, in order, where the mask ``(N,)`` holds; a new array."""
+    if values.shape[0] == 0:
+        return rows
+    place = xp.maximum(xp.cumulative_sum(xp.astype(mask, xp.int64)) - 1, 0)
+    mask = mask if rows.ndim == 1 else mask[:, None]
+    return xp.where(mask, xp.take(values, place, axis=0), rows)
 
 
 def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual) -> tuple[Array, Array]:
@@ -111,6 +125,7 @@ def _newton(xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, ste
         for _ in range(steps):
             w = xp.expm1(u)
             excess = xp.vecdot(q, w)  # E[w] - 1 without cancellation
+            mean = excess + 1.0
             w += 1.0
             move = u - z
             added, slope, tilt = dual.pull(xp, w, value)
@@ -127,7 +142,8 @@ def _newton(xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, ste
             move += tilt
             u -= move
             dual.limit(xp, u, w, q)
-            still = xp.vecdot(move, move) <= tolerance
+            # A step of almost no mass is small whatever the dual: the mass itself must be right too.
+            still = (xp.vecdot(move, move) <= tolerance) & (xp.abs(mean - 1.0) <= 1e-6)
             done = still & dual.small(xp, change, value)
             if bool(xp.all(done)):
                 return u, value, done

@@ -42,7 +42,9 @@ def log_wright_omega(x: Array) -> Array:
     array([0., 1.])
     """
     xp = array_namespace(x)
+    given, finite = x, xp.isfinite(x)
     zero = xp.zeros_like(x)
+    x = xp.where(finite, x, zero)
     large = xp.where(x > 1.0, x, zero + 1.0)
     small = xp.where(x > 1.0, zero, x)
     # Asymptotics on both sides, good to a few per cent everywhere, then third-order iterations.
@@ -56,7 +58,7 @@ def log_wright_omega(x: Array) -> Array:
         # expm1 and x - 1 keep the residual exact around the zero of v at x = 1.
         step = -(v + xp.expm1(v) - (x - 1.0)) / slope
         v = v + step / (1.0 + 0.5 * step * (growth / slope))
-    return xp.where(xp.isfinite(x), v, x)
+    return xp.where(finite, v, given)
 
 
 def branch_gap(delta: Array, branch: int) -> Array:
@@ -85,14 +87,18 @@ def branch_gap(delta: Array, branch: int) -> Array:
     if branch not in (0, -1):
         raise ValueError(f"branch must be 0 or -1, got {branch!r}")
     xp = array_namespace(delta)
-    valid = delta >= 0
+    # Near the end of the floating range the answer is delta itself, or -1, to the last digit.
+    huge = 1e-8 * float(xp.finfo(delta.dtype).max)
+    valid = (delta >= 0) & (delta <= huge)
+    end = xp.where(delta > huge, delta if branch == -1 else -xp.ones_like(delta), xp.nan * xp.ones_like(delta))
     delta = xp.where(valid, delta, xp.zeros_like(delta))
     s = xp.sqrt(2.0 * delta) * (1.0 if branch == -1 else -1.0)
     near = xp.abs(s) < 0.1
+    small = xp.where(near, s, xp.zeros_like(s))
     series = xp.zeros_like(s)
     for coefficient in reversed(_BRANCH_SERIES):
-        series = (series + coefficient) * s
-    return xp.where(valid, xp.where(near, series, _branch_gap_far(xp, delta, near, branch)), delta * xp.nan)
+        series = (series + coefficient) * small
+    return xp.where(valid, xp.where(near, series, _branch_gap_far(xp, delta, near, branch)), end)
 
 
 def _branch_gap_far(xp: Any, delta: Array, near: Array, branch: int) -> Array:
@@ -144,13 +150,17 @@ def lambertw(x: Array, branch: int = 0) -> Array:
     True
     """
     xp = array_namespace(x)
-    negative = x < 0
+    negative = (x < 0) & xp.isfinite(x)
     ones = xp.ones_like(x)
     at = xp.where(negative, x, -_EXPN1 * ones)  # a harmless point of the domain where x is not negative
     offset = (at + _EXPN1) + _EXPN1_LOW  # x + 1/e, exact next to the branch point
     # One rounding below -1/e is still the branch point: the double nearest -1/e lies below it.
     offset = xp.where((offset < 0) & (offset > -1e-16), xp.zeros_like(x), offset)
-    delta = xp.where(at < -0.25, -xp.log1p(-offset / _EXPN1), -1.0 - xp.log(-at))
+    by_branch_point = at < -0.25
+    # x < -1/e makes this nan, as it should be; the logarithm that is not taken must not warn.
+    inside = xp.where(by_branch_point & (offset >= 0), offset, xp.zeros_like(x))
+    delta = xp.where(by_branch_point, -xp.log1p(-inside / _EXPN1), -1.0 - xp.log(-at))
+    delta = xp.where(by_branch_point & (offset < 0), xp.nan * ones, delta)
     below = -(1.0 + branch_gap(delta, branch))
     if branch == -1:
         return xp.where(negative, below, xp.where(x == 0, -ones * xp.inf, ones * xp.nan))
@@ -161,4 +171,5 @@ def lambertw(x: Array, branch: int = 0) -> Array:
     safe = xp.isfinite(w) & (w > -0.5) & (w != 0) & xp.isfinite(x)
     base = xp.where(safe, w, ones)
     polished = base * (1.0 + (xp.log(xp.where(safe, x, ones) / base) - base) / (1.0 + base))
-    return xp.where(x == 0, x, xp.where(safe, polished, w))
+    outside = (x < 0) & ~negative  # -inf
+    return xp.where((x == 0) | xp.isnan(x), x, xp.where(outside, xp.nan * ones, xp.where(safe, polished, w)))

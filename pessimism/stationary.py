@@ -57,7 +57,7 @@ def stationary_points(
 
     Examples
     --------
-    >>> points = stationary_points([0.5, 0.5], [0.0, 1.0], "constant_baseline", beta=0.5, value=2.0)
+    >>> points = stationary_points([0.5, 0.5], [0.0, 1.0], "constant_baseline", beta=0.5, value=3.0)
     >>> [p.branch for p in points]
     [1, 0]
     """

@@ -14,15 +14,15 @@ from array_api_compat import device
 from pessimism.bandit import Bandit, to_numpy
 from pessimism.duals import KappaDual, ShiftDual
 from pessimism.regimes import log_partition, negative_minima, principal_minima
-from pessimism.solve import solve_dual
+from pessimism.solve import pick, put, solve_dual
 
 Array = Any
 
 STATUS = (
     "converged",
-    "multiple_minima",  # negative regime: the policy is one of several local minimisers, see stationary_points
+    "local_minimum",  # negative regime: a local minimiser, and there may be others, see stationary_points
     "vanishing_support",  # the limit of the policy gives up some actions that the behavior has
-    "no_target",  # the objective has no fixed point here: its loss is unbounded or the support shrinks for ever
+    "no_target",  # no fixed point: the loss is unbounded, or (generic route) some action loses all its mass
     "not_converged",
     "invalid_input",
 )
@@ -79,8 +79,8 @@ def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = Fal
     r"""Lambert-tempered target: :math:`\log w + \kappa w = A/\beta` with E_mu[w] = 1 (arXiv 2605.28150).
 
     The minimiser of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it is the
-    same problem around q with advantage A + beta log(nu/q). ``floor=c`` is the target of importance weights
-    truncated at c, :math:`\log w + \kappa \max(w, c) = A/\beta`. In the negative regime the mass 1 - Z leaks
+    same problem around q with advantage A + beta log(nu/q). ``floor=c`` holds the pull of ratios below c at
+    kappa c. In the negative regime the mass 1 - Z leaks
     (``unseen=True``), or the W_0 minimiser is returned where it exists and else the one of lowest loss.
     """
     xp = bandit.xp
@@ -99,15 +99,27 @@ def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = Fal
 
     kappa, regime, done = solve_dual(xp, bandit.behavior, u, KappaDual(floor), rounding)
     leak, status = xp.zeros_like(kappa), _status(xp, done)
-    negative = xp.nonzero(regime < 0)[0]
-    if negative.shape[0]:
-        rows = [xp.take(a, negative, axis=0) for a in (bandit.behavior, bandit.log_behavior, u)]
+    negative = regime < 0
+    if bool(xp.any(negative)):
+        q, log_q, z = (pick(xp, a, negative) for a in (bandit.behavior, bandit.log_behavior, u))
         if unseen:
-            leak[negative] = -xp.expm1(log_partition(xp, *rows))
+            leak = put(xp, leak, negative, -xp.expm1(log_partition(xp, q, log_q, z)))
         else:
-            u[negative, :], kappa[negative] = _negative_rows(xp, rows[0], rows[2])
-            status[negative] = STATUS.index("multiple_minima")
+            u, kappa = (put(xp, a, negative, b) for a, b in zip((u, kappa), _negative_rows(xp, q, z), strict=True))
+            status = xp.where(negative, xp.full_like(status, STATUS.index("local_minimum")), status)
     return Solution(u if shift is None else u - shift, kappa, regime, leak, status)
+
+
+def truncated(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solution:
+    r"""Target of importance weights truncated at ``cap``: :math:`\log w + \kappa \max(w, c) = A/\beta`.
+
+    Where no ratio exceeds the cap that is the nominal target: kappa 0 and the boundary.
+    """
+    xp = bandit.xp
+    solution = lambert(bandit, advantage, beta, floor=cap)
+    reached = xp.any(bandit.support & (solution.log_ratio > float(np.log(cap))), axis=-1)
+    kappa = xp.where(reached, solution.kappa, xp.zeros_like(solution.kappa))
+    return solution._replace(kappa=kappa, regime=xp.where(reached, solution.regime, xp.zeros_like(solution.regime)))
 
 
 def _status(xp: Any, done: Array) -> Array:

@@ -58,6 +58,17 @@ def register(cls: type[Objective]) -> type[Objective]:
     ------
     ValueError
         If the name is taken by another class.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Timid(Kimi):
+    ...     name = "timid"
+    ...     beta: float = 10.0
+    >>> register(Timid).name
+    'timid'
+    >>> _ = _REGISTRY.pop("timid")  # leave the registry as it was
     """
     taken = _REGISTRY.get(cls.name)
     if taken is not None and taken is not cls:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
+import numpy as np
 from array_api_compat import array_namespace
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ class Objective:
         """Raise ``ValueError`` unless each named field is a finite real number."""
         for name in names:
             value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
+            number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
             if not number or math.isnan(value) or (math.isinf(value) and not allow_infinite):
                 raise ValueError(f"{self.name}: {name} must be a finite number, got {value!r}")
 

@@ -115,7 +115,8 @@ class ShiftedMean(SquaredRegression):
 class OptimalValue(SquaredRegression):
     """Optimal value at the regression's own temperature as baseline: exactly the boundary, the nominal target.
 
-    A*-PO's and OAPL's loss with beta1 = beta2 (arXiv 2505.20686).
+    A*-PO's and OAPL's loss with beta1 = beta2 (arXiv 2505.20686). The optimal value is that under the behavior, so with
+    another reference in the log-ratio the target is Lambert again.
 
     Examples
     --------
@@ -140,7 +141,9 @@ class OptimalValue(SquaredRegression):
         return baselines.optimal_value_parts(reward, self.beta, weights)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Nominal target: kappa = 0 by construction, not by rounding."""
+        """Nominal target, kappa = 0 by construction, not by rounding; Lambert around another reference."""
+        if bandit.own_reference is not None:
+            return super().closed_form(bandit, advantage, unseen=unseen)
         return targets.nominal(bandit, advantage, self.beta)
 
 

@@ -73,7 +73,7 @@ class TruncatedIS(_MeanBaseline):
     r"""Squared regression under truncated importance weights min(w, cap), which are not differentiated.
 
     The dial between the two ends: cap -> infinity restores the nominal target, cap -> 0 is the Lambert target
-    (arXiv 2605.28150). kappa is lam / (beta cap), the curvature of the actions with w > cap.
+    (arXiv 2605.28150). kappa is the curvature of the actions with w > cap, 0 where there are none.
 
     Examples
     --------
@@ -108,8 +108,8 @@ class TruncatedIS(_MeanBaseline):
         return self._truncated(stop_gradient(log_ratio)) * (self.beta * log_ratio - advantage) ** 2
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Lambert target with the pull of small ratios held at the cap."""
-        return targets.lambert(bandit, advantage, self.beta, unseen=unseen, floor=self.cap)
+        """Lambert target with the pull of small ratios held at the cap; nominal where no ratio reaches it."""
+        return targets.truncated(bandit, advantage, self.beta, self.cap)
 
 
 @dataclass(frozen=True)

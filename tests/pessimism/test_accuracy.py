@@ -60,8 +60,19 @@ def input_rounding(case: Case, log_policy: Array) -> Array:
     return (error / abs(hyper["shift"]) + 8 * EPS) * relative
 
 
+def untruncated(case: Case) -> bool:
+    """Whether the weights are never truncated: the target is nominal and its kappa 0, the table's that of w > cap."""
+    if case["objective"] != "truncated_is":
+        return False
+    mu = PROBLEMS[case["problem"]]["mu"]
+    ratio = np.array([float(x) for x in case["log_policy"]])[mu > 0] - np.log(mu[mu > 0] / mu.sum())
+    return bool(ratio.max() <= np.log(case["hyper"]["cap"]))
+
+
 def expected_regime(case: Case) -> str | None:
     """Regime of the case, None where log Z is within rounding of zero without being zero."""
+    if untruncated(case):
+        return "boundary"
     log_z, reward = float(case["log_z"]), PROBLEMS[case["problem"]]["reward"]
     if case["log_z"] == "0.0":
         return "boundary"
@@ -86,7 +97,7 @@ def errors(case: Case) -> dict[str, float]:
         "leak": excess(target.leak, float(case["leak"]), allowed(1.0) + np.max(rounding)),
     }
     if case["kappa"] is not None:
-        kappa = float(case["kappa"])
+        kappa = 0.0 if untruncated(case) else float(case["kappa"])
         found["kappa"] = excess(target.kappa, kappa, allowed(kappa) + np.max(rounding))
     if case["baseline"] is not None:
         # A baseline far from the rewards (a large shift) is only as fine as its own float64 grid.

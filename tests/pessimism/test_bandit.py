@@ -63,7 +63,7 @@ def test_other_refusals() -> None:
     with pytest.raises(ValueError, match='^on_error must be "raise" or "status", got \'ignore\'$'):
         make_bandit(HALF, [0, 1], on_error="ignore")
     for beta in (0.0, -1.0, np.nan, np.inf, "1"):
-        with pytest.raises(ValueError, match="^beta must be a finite number > 0, got "):
+        with pytest.raises(ValueError, match="^beta must be "):
             ps.nominal_target(HALF, [0, 1], beta)  # type: ignore[arg-type]
     for name in ("nominal", "awr", "asym_re", "truncated_is", "mixed_chi2_kl"):
         with pytest.raises(ValueError, match=f"^reference: objective {name}.* has no log-ratio to another reference"):

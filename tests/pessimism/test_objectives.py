@@ -46,7 +46,7 @@ def log_policy(behavior: Any, reward: Any, objective: Any, **options: Any) -> Ar
 def test_a_target_is_a_policy_that_passes_its_certificate(name: str, problem: str) -> None:
     behavior, reward = PROBLEMS[problem]
     target = ps.induced_target(behavior, reward, CASES[name])
-    assert target.status in ("converged", "multiple_minima", "vanishing_support")
+    assert target.status in ("converged", "local_minimum", "vanishing_support")
     assert_policy(target.policy, behavior)
     assert_log_policies_agree(np.exp(target.log_policy), target.policy)
     assert float(target.residual) <= 1e-12
@@ -433,7 +433,7 @@ def test_any_problem_gives_a_certified_policy(problem: tuple[list[float], list[i
     target = ps.induced_target(behavior, reward, rescaled(CASES[name], scale))
     assert_policy(target.policy, behavior)
     assert float(target.certificate()["worst"].iloc[0]) <= 1e-10
-    if target.status == "multiple_minima":  # among equally low ones the first is returned
+    if target.status == "local_minimum":  # among equally low ones the first is returned
         return
     assert_log_policies_agree(
         target.log_policy, log_policy(behavior[::-1], reward[::-1], rescaled(CASES[name], scale))[::-1], tolerance=1e-11

@@ -178,14 +178,14 @@ def test_a_barely_negative_baseline_keeps_the_smooth_minimum() -> None:
     np.testing.assert_allclose(target.policy, smooth[0].policy, rtol=1e-12)
 
 
-def test_a_lone_minimum_of_the_negative_regime_is_not_called_one_of_several() -> None:
+def test_a_lone_minimum_of_the_negative_regime_is_the_target() -> None:
     problem = np.array([0.5, 0.3, 0.2]), np.array([0.0, 0.3, 0.6])
     objective = ps.ConstantBaseline(beta=1.0, value=0.31)
     (point,) = ps.stationary_points(*problem, objective)
     target = ps.induced_target(*problem, objective)
     assert target.regime == "negative"
     np.testing.assert_allclose(target.policy, point.policy, rtol=1e-12)
-    assert target.status == "converged"
+    assert target.status == "local_minimum"
 
 
 @pytest.mark.parametrize(("behavior", "reward", "beta", "value"), NEGATIVE)
