@@ -99,15 +99,16 @@ def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array
     sure = lower > 8.0 * (rounding + eps * xp.sqrt(xp.vecdot(z, z)))
     if bool(xp.all(sure)):
         return xp.ones_like(lower, dtype=xp.int8)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         growth = xp.expm1(z)
         excess = xp.vecdot(q, growth)
         # Rounding of z, and of expm1 and its sum; first a cheap upper bound that most rows pass.
         noise = eps * (excess + 3.0) * (1.0 + xp.sqrt(xp.vecdot(z, z))) + rounding
-        if not bool(xp.all(sure | (xp.abs(excess) > 8.0 * noise))):
+        if not bool(xp.all(sure | ~(excess <= 1.0) | (xp.abs(excess) > 8.0 * noise))):
             noise = eps * xp.vecdot(q, (growth + 2.0) * xp.abs(z) + xp.abs(growth)) + rounding
         sign = xp.sign(xp.where(xp.abs(excess) <= 8.0 * noise, xp.zeros_like(excess), excess))
-    return xp.astype(xp.where(sure | (excess == xp.inf), xp.ones_like(sign), sign), xp.int8)
+    # Z > 2 is beyond any rounding, and so is overflow (of the noise, too).
+    return xp.astype(xp.where(sure | ~(excess <= 1.0), xp.ones_like(sign), sign), xp.int8)
 
 
 def _near_boundary(xp: Any, q: Array, z: Array) -> Array:

@@ -46,10 +46,15 @@ class Solution(NamedTuple):
 
 def nominal(bandit: Bandit, advantage: Array, beta: float) -> Solution:
     r"""Nominal target :math:`\pi^* = \nu \exp(A/\beta) / Z`, the maximiser of E_pi[A] - beta KL(pi || nu)."""
-    return _normalised(bandit, advantage / beta, curvature=0.0)
+    return _normalised(bandit, _below_best(bandit, advantage) / beta)
 
 
-def _normalised(bandit: Bandit, log_weight: Array, curvature: float) -> Solution:
+def _below_best(bandit: Bandit, advantage: Array) -> Array:
+    """The advantage from its largest on the support: what normalises away must not cost digits at small beta."""
+    return advantage - bandit.xp.max(bandit.masked(advantage, -bandit.xp.inf), axis=-1, keepdims=True)
+
+
+def _normalised(bandit: Bandit, log_weight: Array) -> Solution:
     """pi proportional to nu exp(log_weight) on the behavior's support."""
     xp = bandit.xp
     terms = bandit.masked(bandit.log_reference + log_weight, -xp.inf)
@@ -58,7 +63,7 @@ def _normalised(bandit: Bandit, log_weight: Array, curvature: float) -> Solution
     zeros = xp.zeros_like(log_z)
     return Solution(
         log_ratio=log_weight - log_z[:, None],
-        kappa=zeros + curvature,
+        kappa=zeros,
         regime=xp.zeros_like(zeros, dtype=xp.int8),
         leak=zeros,
         status=xp.zeros_like(zeros, dtype=xp.int8),
@@ -116,10 +121,13 @@ def truncated(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solu
     Where no ratio exceeds the cap that is the nominal target: kappa 0 and the boundary.
     """
     xp = bandit.xp
-    solution = lambert(bandit, advantage, beta, floor=cap)
-    reached = xp.any(bandit.support & (solution.log_ratio > float(np.log(cap))), axis=-1)
-    kappa = xp.where(reached, solution.kappa, xp.zeros_like(solution.kappa))
-    return solution._replace(kappa=kappa, regime=xp.where(reached, solution.regime, xp.zeros_like(solution.regime)))
+    straight, bent = nominal(bandit, advantage, beta), lambert(bandit, advantage, beta, floor=cap)
+    reached = xp.any(bandit.support & (bent.log_ratio > float(np.log(cap))), axis=-1)
+    mixed = [
+        xp.where(reached if a.ndim == 1 else reached[:, None], b, a)
+        for a, b in zip(straight[:-1], bent[:-1], strict=True)
+    ]
+    return Solution(*mixed)
 
 
 def _status(xp: Any, done: Array) -> Array:
@@ -142,7 +150,7 @@ def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -
     The Lambert target with kappa = gamma fixed. gamma = 1 is chi^2-PO's penalty (arXiv 2407.13399).
     """
     xp = bandit.xp
-    u = _seen_only(bandit, advantage / beta)
+    u = _seen_only(bandit, _below_best(bandit, advantage) / beta)
     _, regime, done = solve_dual(xp, bandit.behavior, u, ShiftDual(gamma))
     zeros = xp.zeros_like(u[:, 0])
     return Solution(log_ratio=u, kappa=zeros + gamma, regime=regime, leak=zeros, status=_status(xp, done))
@@ -153,7 +161,7 @@ def capped_exponential(bandit: Bandit, advantage: Array, beta: float, cap: float
     xp = bandit.xp
     log_weight = advantage / beta
     log_cap = xp.asarray(np.log(cap), dtype=log_weight.dtype)
-    solution = _normalised(bandit, xp.minimum(log_weight, log_cap), curvature=0.0)
+    solution = _normalised(bandit, xp.minimum(log_weight, log_cap))
     capped = xp.any((log_weight > log_cap) & bandit.support, axis=-1)
     nan = xp.full_like(solution.kappa, xp.nan)
     return solution._replace(kappa=xp.where(capped, nan, solution.kappa), regime=xp.astype(capped, xp.int8))

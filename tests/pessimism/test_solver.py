@@ -211,3 +211,20 @@ def test_every_row_of_a_large_batch_is_solved(name: str) -> None:
     wrong = np.flatnonzero((target.status != "converged") | (target.residual > 1e-12))
     assert not wrong.size, [(behavior[i].tolist(), reward[i].tolist()) for i in wrong[:3]]
     assert target.certificate()["worst"].max() <= 1e-10
+
+
+@pytest.mark.parametrize(
+    "name", ["kimi", "shifted_mean", "oapl", "constant_baseline", "std_normalized", "truncated_is"]
+)
+@pytest.mark.parametrize("beta", [1e-5, 1e-2, 1.0, 1e3])
+def test_extreme_rows_are_solved(name: str, beta: float) -> None:
+    """Probabilities down to 1e-300 and heavy-tailed rewards, where Z overflows or a rare action decides."""
+    rng = np.random.default_rng(29)
+    behavior = 10.0 ** -rng.uniform(0, 300, size=(500, 12))
+    behavior[:, 0] = 1.0
+    behavior /= behavior.sum(axis=-1, keepdims=True)
+    reward = np.where(rng.random((500, 1)) < 0.5, rng.standard_cauchy((500, 12)), rng.random((500, 12)) < 0.3)
+    objective = CASES[name].at_temperature(beta)
+    target = ps.induced_target(behavior, reward, objective, unseen=True)
+    wrong = np.flatnonzero((target.status != "converged") | (target.residual > 1e-10))
+    assert not wrong.size, [(behavior[i].tolist(), reward[i].tolist()) for i in wrong[:3]]
