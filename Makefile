@@ -17,7 +17,7 @@ LOGS      = $(shell find examples -type f)
 EXAMPLE  := examples/trl_completions
 
 # The three answers in use to one question, which baseline goes into the squared log-ratio loss:
-#   kimi          the group mean: always some pessimism, kappa = KL(behaviour || target), and most runs use it;
+#   kimi          the group mean: always some pessimism, kappa = KL(behavior || target), and most runs use it;
 #   oapl          V* at a second, higher temperature (published defaults): the nominal problem nobody solves;
 #   shifted_mean  the group mean minus one beta: pessimism by design, kappa >= 1, with one temperature.
 # kimi and shifted_mean share beta, so that their reports differ by the shift alone.

@@ -25,7 +25,7 @@ def targets(
     Parameters
     ----------
     behavior, reward : sequence of float
-        Behaviour probabilities and rewards, one entry per action.
+        Behavior probabilities and rewards, one entry per action.
     beta : float
         Temperature that every objective is set to (`analysis.settings.at_temperature`).
     objectives : iterable of str, optional

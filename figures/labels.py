@@ -60,7 +60,7 @@ def label_curves(ax: Axes, colors: Mapping[str, str]) -> None:
     ax : matplotlib.axes.Axes
         Axes whose lines carry labels (`line.get_label()`).
     colors : mapping
-        Colour of the text by label; lines without an entry stay unnamed, but are kept clear of.
+        Color of the text by label; lines without an entry stay unnamed, but are kept clear of.
     """
     inches = page(ax).get_size_inches()
     area = (72 * _SHARE * float(inches[0]), 72 * _SHARE * float(inches[1]))

@@ -1,4 +1,4 @@
-"""One style: sizes of a two-column paper, a colour-blind-safe palette, one fixed look for each objective.
+"""One style: sizes of a two-column paper, a color-blind-safe palette, one fixed look for each objective.
 
 Nothing here touches matplotlib's global state: a figure is made and saved inside `context()`.
 """
@@ -53,14 +53,14 @@ RC: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """How an objective is drawn: never by colour alone."""
+    """How an objective is drawn: never by color alone."""
 
     color: str
     linestyle: Any = "-"
     marker: str = "o"
 
 
-# Okabe and Ito's palette; objectives of one family share a colour and differ in dash and marker.
+# Okabe and Ito's palette; objectives of one family share a color and differ in dash and marker.
 LOOKS: dict[str, Look] = {
     "nominal": Look("#000000", "-", "o"),
     "optimal_value": Look("#000000", (0, (1, 1)), "s"),
@@ -81,7 +81,7 @@ UNKNOWN = Look(QUIET, (0, (1, 1.5)), "o")
 
 
 def look(objective: str) -> Look:
-    """Colour, dash and marker of an objective; quiet grey for one that has no entry.
+    """Color, dash and marker of an objective; quiet grey for one that has no entry.
 
     Examples
     --------

@@ -16,7 +16,7 @@ _SAME = 5  # digits of the effective temperature to which equal targets agree
 
 
 def _rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per objective with its height `y` (downwards); the behaviour is above, at 0."""
+    """One row per objective with its height `y` (downwards); the behavior is above, at 0."""
     rows = frame.drop_duplicates("objective").reset_index(drop=True)
     rounded = rows["effective_temperature"].map(lambda x: float(f"{x:.{_SAME}g}"))
     rows["group"] = (rounded != rounded.shift()).cumsum()

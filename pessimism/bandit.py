@@ -231,7 +231,7 @@ def _check_policy(
         total = xp.sum(a, axis=-1)
     off = ~(xp.abs(total - 1) <= SUM_TOLERANCE)
     if bool(xp.all(a >= 0)) and not bool(xp.any(off)):
-        return _normalised(xp, a, total)
+        return _normalized(xp, a, total)
 
     bad = off | ~xp.all(a >= 0, axis=-1)
 
@@ -244,10 +244,10 @@ def _check_policy(
 
     _report(bad, message, on_error, invalid)
     uniform = xp.full_like(a, 1.0 / a.shape[-1])
-    return xp.where(bad[:, None], uniform, _normalised(xp, a, xp.where(bad, xp.ones_like(total), total)))
+    return xp.where(bad[:, None], uniform, _normalized(xp, a, xp.where(bad, xp.ones_like(total), total)))
 
 
-def _normalised(xp: Any, a: Array, total: Array) -> Array:
+def _normalized(xp: Any, a: Array, total: Array) -> Array:
     """Rows that sum to one; those that rounding alone keeps from it are left as they are, no solver needs more."""
     exact = xp.abs(total - 1) <= 4 * xp.finfo(a.dtype).eps
     return a if bool(xp.all(exact)) else a / xp.where(exact, xp.ones_like(total), total)[:, None]

@@ -78,7 +78,7 @@ def mean_reward(reward: Array, weights: Array | None = None) -> Array:
 
 
 def optimal_value(reward: Array, beta: float, weights: Array | None = None) -> Array:
-    r"""Optimal value :math:`V^*_\beta = \beta \log E_\mu[\exp(r / \beta)]` of the KL-regularised problem.
+    r"""Optimal value :math:`V^*_\beta = \beta \log E_\mu[\exp(r / \beta)]` of the KL-regularized problem.
 
     Source: A*-PO (arXiv 2505.20686). It decreases in beta, from max r (beta -> 0) to E[r] (beta -> infinity).
 

@@ -25,7 +25,7 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     Parameters
     ----------
     policy, behavior : probabilities ``(..., K)``; the policy may sum to less than one (mass that leaked is
-        left out and the rest renormalised).
+        left out and the rest renormalized).
     reward : rewards ``(..., K)``.
 
     Returns
@@ -187,7 +187,7 @@ def metrics(target: Any) -> pd.DataFrame:
     Columns: regime, kappa, log_z (log E_mu[exp(A/beta)]), kl (KL(pi||mu)), kl_reverse (KL(mu||pi)), chi_square,
     total_variation, entropy, max_ratio, effective_sample_size, value (E_pi[r]), behavior_value, leak,
     effective_temperature, pessimism_factor (effective temperature / beta), kl_gap (KL(nominal||mu) - KL(pi||mu)). Of a
-    policy that leaks, everything but leak and log_z describes the renormalised rest. nan where undefined.
+    policy that leaks, everything but leak and log_z describes the renormalized rest. nan where undefined.
     """
     reward = np.atleast_2d(to_numpy_float(target.reward))
     width = reward.shape[-1]

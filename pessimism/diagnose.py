@@ -63,7 +63,7 @@ def diagnose(
           completions), kl = KL(target || behavior) in nats, max_ratio = max target/behavior;
         - effective_temperature (reward units): the one at which the nominal target is as far from the behavior;
           pessimism_factor: the same in units of the objective's own temperature, above 1 where the target is more
-          conservative than nominal. Of a group that leaks, these, kl and max_ratio describe what stays, renormalised;
+          conservative than nominal. Of a group that leaks, these, kl and max_ratio describe what stays, renormalized;
         - critical_shift: every shift of the baseline by more than this many temperatures downwards makes the group
           positive, 0 where it is not negative; critical_beta (reward units): every temperature below it does, inf
           where all do, 0 where none does. nan where the baseline, or the temperature alone, does not decide;

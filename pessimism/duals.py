@@ -41,7 +41,7 @@ class Dual(Protocol):
         """Next value of the dual, from E[w] - 1 and its slope."""
 
     def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
-        """Keep u, in place, where the linearisation holds; ``weighted`` is q w before the step."""
+        """Keep u, in place, where the linearization holds; ``weighted`` is q w before the step."""
 
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
         """Whether a change of the dual is within the tolerance of a finished row."""

@@ -1,7 +1,7 @@
 r"""The generic route: the fixed point :math:`q\, g(u, A) = \lambda \pi` of any objective, from its score weight alone.
 
 Where the weight of an action depends on its own log-ratio only, each action is solved by a bracketed root finder for a
-given lam, and lam by another for the normalisation. Where the weight couples the actions of a group, the stationary
+given lam, and lam by another for the normalization. Where the weight couples the actions of a group, the stationary
 point of the logit field is found by Newton's method, with the gradient flow from the behavior as fallback.
 Everything runs on the host in float64. Source: arXiv 2605.28150.
 """

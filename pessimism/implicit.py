@@ -34,7 +34,7 @@ def attach_gradient(solution: Solution, bandit: Bandit, objective: ObjectiveLike
     # Value zero; gradient that of the equation in the advantage.
     moved = objective.score_weight(u, advantage, weights)
     gap = torch.where(seen, q * (moved - moved.detach()), torch.zeros_like(q))
-    # Where mass leaks the normalisation does not bind: lam stays zero.
+    # Where mass leaks the normalization does not bind: lam stays zero.
     binds = (solution.leak <= 0).to(q.dtype)[:, None]
     change_of_lam = binds * (policy * gap / h).sum(-1, keepdim=True) / (policy * policy / h).sum(-1, keepdim=True)
     return solution.log_ratio + torch.where(seen, (policy * change_of_lam - gap) / h, torch.zeros_like(q))

@@ -29,7 +29,7 @@ def induced_target(
     on_error: str = "raise",
     **hyper: Any,
 ) -> InducedTarget:
-    r"""Policy to which minimising an objective's population loss leads, the data staying those of the behavior.
+    r"""Policy to which minimizing an objective's population loss leads, the data staying those of the behavior.
 
     Solves :math:`q_a\, g(u_a, A_a) = \lambda \pi_a`, :math:`\sum_a \pi_a = 1`, with q the behavior, u = log(pi/nu) the
     log-ratio to the reference, A the objective's advantage and g its score weight.
@@ -97,7 +97,7 @@ def induced_target(
 
 
 def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = None) -> Array:
-    r"""Nominal target :math:`\nu \exp(r/\beta) / Z`, the maximiser of E_pi[r] - beta KL(pi || nu), ``(..., K)``.
+    r"""Nominal target :math:`\nu \exp(r/\beta) / Z`, the maximizer of E_pi[r] - beta KL(pi || nu), ``(..., K)``.
 
     Parameters
     ----------

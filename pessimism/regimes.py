@@ -1,10 +1,10 @@
-r"""Regimes of the Lambert target, and every local minimiser of the negative one.
+r"""Regimes of the Lambert target, and every local minimizer of the negative one.
 
 With z = A/beta and Z = E_q[exp(z)], the condition :math:`u + \kappa e^u = z`, E_q[e^u] = 1 has kappa > 0 if Z > 1
 (positive), kappa = 0 if Z = 1 (boundary) and kappa < 0 if Z < 1 (negative). In the negative regime e^u has two
 branches, W_0 and W_-1. The Hessian of the loss in w is diagonal, :math:`q_a \beta^2 (1 + \kappa w_a) / w_a^2`,
-negative only on W_-1; on the simplex a minimiser can afford at most one negative entry, and then needs :math:`\sum_a
-q_a w_a^2 / (1 + \kappa w_a) < 0`. So minimisers are W_0 everywhere, or one action on W_-1 where the total mass grows
+negative only on W_-1; on the simplex a minimizer can afford at most one negative entry, and then needs :math:`\sum_a
+q_a w_a^2 / (1 + \kappa w_a) < 0`. So minimizers are W_0 everywhere, or one action on W_-1 where the total mass grows
 with kappa.
 
 Everything is written in the gap :math:`\zeta = -1 - \max z - \log(-\kappa) \ge 0` from the last kappa at which W_0
@@ -27,7 +27,7 @@ _DEEPEST = 740.0  # exp(-740) is the smallest |kappa| of interest: below it the 
 
 
 class Minimum(NamedTuple):
-    """A local minimiser of a squared loss in the negative regime, over the actions of one row."""
+    """A local minimizer of a squared loss in the negative regime, over the actions of one row."""
 
     log_ratio: Array  # log(pi / q), (K,)
     kappa: float
@@ -46,7 +46,7 @@ def log_partition(xp: Any, q: Array, log_q: Array, z: Array) -> Array:
 
 
 def principal_minima(q: Any, z: Any) -> tuple[Any, Any, Any]:
-    """The minimiser with every action on W_0, where it exists, for rows in the negative regime (numpy).
+    """The minimizer with every action on W_0, where it exists, for rows in the negative regime (numpy).
 
     Returns
     -------
@@ -69,7 +69,7 @@ def principal_minima(q: Any, z: Any) -> tuple[Any, Any, Any]:
 
 
 def negative_minima(q: Any, z: Any) -> list[Minimum]:
-    """Every local minimiser of one row ``(K,)`` in the negative regime, lowest loss first (numpy)."""
+    """Every local minimizer of one row ``(K,)`` in the negative regime, lowest loss first (numpy)."""
     found: list[Minimum] = []
     u, kappa, exists = principal_minima(q[None], z[None])
     if exists[0]:
@@ -108,7 +108,7 @@ def _mass(q: Any, z: Any, zeta: Any) -> Any:
 
 
 def _collapsed_minima(q: Any, z: Any, action: int) -> list[Minimum]:
-    """Minimisers with ``action`` alone on W_-1: the points where its total mass rises through one with kappa."""
+    """Minimizers with ``action`` alone on W_-1: the points where its total mass rises through one with kappa."""
     seen = q > 0
     top = float(np.max(z[seen]))
     # The action alone holds at most the whole mass: t = u - z <= -log q - z on W_-1 bounds zeta from above.
@@ -137,7 +137,7 @@ def _collapsed_minima(q: Any, z: Any, action: int) -> list[Minimum]:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.sum(mass * (1.0 + p) / p, axis=-1)
 
-    # Square spacing follows the square-root behaviour at the branch point, where the slope itself is infinite.
+    # Square spacing follows the square-root behavior at the branch point, where the slope itself is infinite.
     nodes = highest * np.append(1e-12, np.linspace(0.0, 1.0, _GRID)[1:] ** 2)
     rate = slope(nodes)
     (dips,) = np.nonzero((rate[:-1] < 0) & (rate[1:] > 0))

@@ -67,7 +67,7 @@ class InducedTarget:
 
     @cached_property
     def behavior(self) -> Array:
-        """Probabilities of the behavior, normalised, ``(..., K)``."""
+        """Probabilities of the behavior, normalized, ``(..., K)``."""
         return self.bandit.shaped(self.bandit.behavior)
 
     @cached_property

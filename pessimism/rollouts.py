@@ -1,6 +1,6 @@
 """Rollout logs, as trainers write them, to one tidy frame: which prompt, at which step, got which reward.
 
-Files are streamed and prompts factorised on the fly: memory holds every distinct prompt once, and 20 bytes a row.
+Files are streamed and prompts factorized on the fly: memory holds every distinct prompt once, and 20 bytes a row.
 """
 
 import re

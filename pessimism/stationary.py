@@ -1,4 +1,4 @@
-"""All local minimisers of a squared loss: one in the positive regime, several in the negative one."""
+"""All local minimizers of a squared loss: one in the positive regime, several in the negative one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class StationaryPoint:
-    """A local minimiser of an objective's population loss over policies.
+    """A local minimizer of an objective's population loss over policies.
 
     ``policy``, ``log_ratio`` ``(K,)``; ``kappa``; ``loss``, the objective's loss there; ``branch``, the action that
     takes the surplus mass on the branch W_-1 of Lambert's function, or None where every action is on W_0.
@@ -34,10 +34,10 @@ class StationaryPoint:
 def stationary_points(
     behavior: Any, reward: Any, objective: str | ObjectiveLike, *, reference: Any = None, **hyper: Any
 ) -> list[StationaryPoint]:
-    """Every local minimiser over the simplex of the behavior's support, lowest loss first (numpy).
+    """Every local minimizer over the simplex of the behavior's support, lowest loss first (numpy).
 
     In the negative regime (Z < 1) the surplus mass 1 - Z must go somewhere: either every action is on W_0, or one on
-    W_-1 takes it; which of these minimisers gradient descent reaches depends on its start. Elsewhere the minimiser is
+    W_-1 takes it; which of these minimizers gradient descent reaches depends on its start. Elsewhere the minimizer is
     unique.
 
     Parameters
@@ -64,7 +64,7 @@ def stationary_points(
     objective = make_objective(objective, **hyper)
     if not isinstance(objective, SquaredRegression) or objective.on_policy:
         raise ValueError(
-            f"objective {objective} is not an off-policy squared regression: its minimisers are not enumerated"
+            f"objective {objective} is not an off-policy squared regression: its minimizers are not enumerated"
         )
     bandit = make_bandit(behavior, reward, reference)
     if bandit.shape:

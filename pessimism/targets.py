@@ -20,7 +20,7 @@ Array = Any
 
 STATUS = (
     "converged",
-    "local_minimum",  # negative regime: a local minimiser, and there may be others, see stationary_points
+    "local_minimum",  # negative regime: a local minimizer, and there may be others, see stationary_points
     "vanishing_support",  # the limit of the policy gives up some actions that the behavior has
     "no_target",  # no fixed point: the loss is unbounded, or (generic route) some action loses all its mass
     "not_converged",
@@ -45,16 +45,16 @@ class Solution(NamedTuple):
 
 
 def nominal(bandit: Bandit, advantage: Array, beta: float) -> Solution:
-    r"""Nominal target :math:`\pi^* = \nu \exp(A/\beta) / Z`, the maximiser of E_pi[A] - beta KL(pi || nu)."""
-    return _normalised(bandit, _below_best(bandit, advantage) / beta)
+    r"""Nominal target :math:`\pi^* = \nu \exp(A/\beta) / Z`, the maximizer of E_pi[A] - beta KL(pi || nu)."""
+    return _normalized(bandit, _below_best(bandit, advantage) / beta)
 
 
 def _below_best(bandit: Bandit, advantage: Array) -> Array:
-    """The advantage from its largest on the support: what normalises away must not cost digits at small beta."""
+    """The advantage from its largest on the support: what normalizes away must not cost digits at small beta."""
     return advantage - bandit.xp.max(bandit.masked(advantage, -bandit.xp.inf), axis=-1, keepdims=True)
 
 
-def _normalised(bandit: Bandit, log_weight: Array) -> Solution:
+def _normalized(bandit: Bandit, log_weight: Array) -> Solution:
     """pi proportional to nu exp(log_weight) on the behavior's support."""
     xp = bandit.xp
     terms = bandit.masked(bandit.log_reference + log_weight, -xp.inf)
@@ -83,10 +83,10 @@ def _seen_only(bandit: Bandit, z: Array) -> Array:
 def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = False, floor: float = 0.0) -> Solution:
     r"""Lambert-tempered target: :math:`\log w + \kappa w = A/\beta` with E_mu[w] = 1 (arXiv 2605.28150).
 
-    The minimiser of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it is the
+    The minimizer of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it is the
     same problem around q with advantage A + beta log(nu/q). ``floor=c`` holds the pull of ratios below c at
     kappa c. In the negative regime the mass 1 - Z leaks
-    (``unseen=True``), or the W_0 minimiser is returned where it exists and else the one of lowest loss.
+    (``unseen=True``), or the W_0 minimizer is returned where it exists and else the one of lowest loss.
     """
     xp = bandit.xp
     shift = bandit.log_reference_ratio
@@ -135,7 +135,7 @@ def _status(xp: Any, done: Array) -> Array:
 
 
 def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
-    """The W_0 minimiser where it exists, else the one of lowest loss: (u, kappa)."""
+    """The W_0 minimizer where it exists, else the one of lowest loss: (u, kappa)."""
     host_q, host_z = to_numpy(q), to_numpy(z)
     u, kappa, exists = principal_minima(host_q, host_z)
     for row in np.flatnonzero(~exists):
@@ -145,7 +145,7 @@ def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
 
 
 def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -> Solution:
-    r"""Target of a mixed penalty beta (KL + gamma/2 chi^2): :math:`\log w + \gamma w = (A - s)/\beta`, s normalising.
+    r"""Target of a mixed penalty beta (KL + gamma/2 chi^2): :math:`\log w + \gamma w = (A - s)/\beta`, s normalizing.
 
     The Lambert target with kappa = gamma fixed. gamma = 1 is chi^2-PO's penalty (arXiv 2407.13399).
     """
@@ -161,7 +161,7 @@ def capped_exponential(bandit: Bandit, advantage: Array, beta: float, cap: float
     xp = bandit.xp
     log_weight = advantage / beta
     log_cap = xp.asarray(np.log(cap), dtype=log_weight.dtype)
-    solution = _normalised(bandit, xp.minimum(log_weight, log_cap))
+    solution = _normalized(bandit, xp.minimum(log_weight, log_cap))
     capped = xp.any((log_weight > log_cap) & bandit.support, axis=-1)
     nan = xp.full_like(solution.kappa, xp.nan)
     return solution._replace(kappa=xp.where(capped, nan, solution.kappa), regime=xp.astype(capped, xp.int8))

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from pessimism.objectives.base import Objective, ObjectiveLike
-from pessimism.objectives.centred import REBEL, TBA
+from pessimism.objectives.centered import REBEL, TBA
 from pessimism.objectives.likelihood import AWR, AsymRE
 from pessimism.objectives.squared import (
     OAPL,

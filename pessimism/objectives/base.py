@@ -49,7 +49,7 @@ class Objective:
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]  # arXiv id
-    formula: ClassVar[str]  # the loss, minimised; u is the sequence log-ratio
+    formula: ClassVar[str]  # the loss, minimized; u is the sequence log-ratio
     induces: ClassVar[str]  # the induced target, in one line
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "behavior"
     level: ClassVar[Literal["sequence", "token"]] = "sequence"
@@ -125,7 +125,7 @@ def stop_gradient(x: Array) -> Array:
     return x.detach() if hasattr(x, "detach") else x
 
 
-def centred(x: Array, weights: Array | None) -> Array:
+def centered(x: Array, weights: Array | None) -> Array:
     """X minus its mean over the group, under the group's weights."""
     xp = array_namespace(x)
     if weights is None:

@@ -22,7 +22,7 @@ Array = Any
 class AWR(Objective):
     r"""Advantage-weighted regression: likelihood weighted by min(exp(A/beta), w_max) (arXiv 1910.00177).
 
-    A = r - E[r], the value of the behavior as baseline; the code's standardisation over the replay buffer is not part
+    A = r - E[r], the value of the behavior as baseline; the code's standardization over the replay buffer is not part
     of it. Nominal where no weight is capped (then the baseline only rescales), flatter where some are.
 
     Examples
@@ -87,7 +87,7 @@ class AsymRE(Objective):
     title: ClassVar[str] = "Asymmetric REINFORCE"
     paper: ClassVar[str] = "2506.20520"
     formula: ClassVar[str] = "-(r - mean r - shift) u"
-    induces: ClassVar[str] = "(mu A - c)_+ / E_mu[A], c normalising; exists iff shift < 0"
+    induces: ClassVar[str] = "(mu A - c)_+ / E_mu[A], c normalizing; exists iff shift < 0"
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
     temperature_field: ClassVar[str | None] = None
 

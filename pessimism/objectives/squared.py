@@ -277,10 +277,10 @@ class StdNormalized(SquaredRegression):
     """
 
     name: ClassVar[str] = "std_normalized"
-    title: ClassVar[str] = "Std-normalised advantage"
+    title: ClassVar[str] = "Std-normalized advantage"
     paper: ClassVar[str] = "2402.03300"
     formula: ClassVar[str] = "(beta u - (r - mean r)/(std r + eps))^2"
-    induces: ClassVar[str] = "Lambert, log w + kappa w = A/beta with A standardised; kappa = KL(mu||pi)"
+    induces: ClassVar[str] = "Lambert, log w + kappa w = A/beta with A standardized; kappa = KL(mu||pi)"
 
     beta: float = 0.01
     eps: float = 1e-4

@@ -1,4 +1,4 @@
-"""Importance-weighted objectives: the ratio w = exp(u) before the score, in full, truncated or penalised."""
+"""Importance-weighted objectives: the ratio w = exp(u) before the score, in full, truncated or penalized."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _MeanBaseline(Objective):
 
 @dataclass(frozen=True)
 class Nominal(_MeanBaseline):
-    r"""KL-regularised policy gradient with importance weights: max E_pi[r] - beta KL(pi || mu).
+    r"""KL-regularized policy gradient with importance weights: max E_pi[r] - beta KL(pi || mu).
 
     The penalty is written as :math:`\beta (w \log w - w + 1)`, so that the per-sample gradient is that of the fixed
     point A - beta u = const; its expectation is beta KL(pi || mu). The baseline changes the variance, not the target.
@@ -43,7 +43,7 @@ class Nominal(_MeanBaseline):
     """
 
     name: ClassVar[str] = "nominal"
-    title: ClassVar[str] = "KL-regularised importance-weighted policy gradient"
+    title: ClassVar[str] = "KL-regularized importance-weighted policy gradient"
     paper: ClassVar[str] = "2605.28150"
     formula: ClassVar[str] = "-w A + beta (w log w - w + 1)"
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z"
@@ -130,7 +130,7 @@ class MixedChi2KL(_MeanBaseline):
     title: ClassVar[str] = "Mixed chi^2-KL penalty"
     paper: ClassVar[str] = "2407.13399"
     formula: ClassVar[str] = "-w A + beta (w log w - w + 1) + beta gamma/2 (w - 1)^2"
-    induces: ClassVar[str] = "log w + gamma w = (r - s)/beta, s normalising: Lambert with kappa = gamma"
+    induces: ClassVar[str] = "log w + gamma w = (r - s)/beta, s normalizing: Lambert with kappa = gamma"
 
     beta: float = 0.01
     gamma: float = 1.0

@@ -70,7 +70,7 @@ def test_other_refusals() -> None:
             ps.induced_target(HALF, [0, 1], name, reference=[0.4, 0.6])
 
 
-def test_sums_within_the_tolerance_are_normalised() -> None:
+def test_sums_within_the_tolerance_are_normalized() -> None:
     bandit = make_bandit([0.5, 0.5 + 9e-7], [0, 1])
     np.testing.assert_allclose(bandit.behavior.sum(), 1.0, atol=1e-15)
     with pytest.raises(ValueError, match="behavior must sum to 1"):

@@ -137,7 +137,7 @@ def test_a_leaking_policy_is_described_without_its_leak() -> None:
     assert row["leak"] > 0.1
     for column, expected in directly(target).items():
         np.testing.assert_allclose(row[column], expected, rtol=1e-9, atol=1e-12, err_msg=column)
-    # log w = A/beta: the renormalised rest is the nominal target.
+    # log w = A/beta: the renormalized rest is the nominal target.
     assert row["pessimism_factor"] == pytest.approx(1.0, rel=1e-9)
 
 

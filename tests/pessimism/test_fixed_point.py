@@ -84,7 +84,7 @@ def test_routes_disagree_where_the_objective_differs() -> None:
 
 
 class Uncoupled:
-    """A cubic pull on the mean-centred reward; nothing but the three methods."""
+    """A cubic pull on the mean-centered reward; nothing but the three methods."""
 
     beta = 0.5
 
@@ -102,7 +102,7 @@ class Uncoupled:
 
 
 class Coupled(Uncoupled):
-    """The same, with log-ratios centred by half their mean over the group."""
+    """The same, with log-ratios centered by half their mean over the group."""
 
     def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
         mean = log_ratio.mean(-1) if weights is None else (weights * log_ratio).sum(-1)

@@ -214,7 +214,7 @@ def test_nominal_objectives_induce_the_nominal_target(name: str) -> None:
     np.testing.assert_allclose(ps.nominal_target(behavior, reward, target.beta), target.policy, rtol=1e-12)
 
 
-# Population losses that the target minimises over policies. Not here: truncated_is and on-policy a_star_po, whose
+# Population losses that the target minimizes over policies. Not here: truncated_is and on-policy a_star_po, whose
 # gradient does not differentiate their weights, so that their value is not what descends; asym_re with negative
 # advantages, unbounded below; the negative regime, whose target is one of several local minima.
 DESCENDING = [

@@ -10,7 +10,7 @@ Writes ``tables.json`` next to this file. For every case it holds the exact floa
     log_z       log E_mu exp(A / beta), null where the baseline is
     leak        mass that leaves the seen actions (only with ``unseen``)
 
-The behaviour policy is mu / sum(mu) in exact arithmetic, so inputs that sum to one only up to rounding
+The behavior policy is mu / sum(mu) in exact arithmetic, so inputs that sum to one only up to rounding
 are fine. Working precision is at least 120 digits and grows with 1 / min(mu) and |log10 beta|, because
 kappa can be as small as min(mu) (r / beta)^2. Each case is then checked twice, and the script raises
 if a check fails: solved again with 50 digits more, all outputs must agree to 1e-52; and the optimality
@@ -60,7 +60,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """Behaviour and reward on the actions that the behaviour can take."""
+    """Behavior and reward on the actions that the behavior can take."""
 
     mu: Sequence[float]
     reward: Sequence[float]
@@ -70,7 +70,7 @@ class Problem:
         object.__setattr__(self, "support", [i for i, m in enumerate(self.mu) if m > 0])
 
     def exact(self) -> tuple[Vector, Vector]:
-        """Normalised behaviour and reward on the support, at the current precision."""
+        """Normalized behavior and reward on the support, at the current precision."""
         total = sum(map(Fraction, self.mu), Fraction(0))
         return [ratio(Fraction(self.mu[i]) / total) for i in self.support], [mpf(self.reward[i]) for i in self.support]
 
@@ -188,7 +188,7 @@ def truncated(m: Vector, a: Vector, cap: mpf) -> tuple[mpf, Vector]:
 
 
 def fixed_kappa(m: Vector, x: Vector, kappa: mpf) -> Vector:
-    """log w + kappa w = x - c with c normalising."""
+    """log w + kappa w = x - c with c normalizing."""
     log_kappa = mp.log(kappa)
 
     def dual(c: mpf) -> tuple[mpf, mpf]:

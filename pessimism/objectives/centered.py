@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pessimism import baselines, targets
-from pessimism.objectives.base import Objective, centred, stop_gradient
+from pessimism.objectives.base import Objective, centered, stop_gradient
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -49,12 +49,12 @@ class TBA(Objective):
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = 2 (A/beta - u - mean(A/beta - u))."""
-        return 2.0 * centred(advantage / self.beta - log_ratio, weights)
+        return 2.0 * centered(advantage / self.beta - log_ratio, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """(u - A/beta + log Z)^2 with log Z the group's mean of A/beta - u, not differentiated."""
         residual = log_ratio - advantage / self.beta
-        log_z = residual - centred(residual, weights)
+        log_z = residual - centered(residual, weights)
         return (residual - stop_gradient(log_z)) ** 2
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -109,13 +109,13 @@ class REBEL(Objective):
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = -4/eta (d - mean d) with d = u/eta - A, times G/(G - 1) in a sampled group."""
-        gap = centred(log_ratio / self.eta - advantage, weights)
+        gap = centered(log_ratio / self.eta - advantage, weights)
         return -4.0 / self.eta * self._partners(log_ratio.shape[-1], weights) * gap
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Mean over partners j of (d_i - d_j)^2 = (d_i - mean d)^2 + var d, times G/(G - 1) in a sampled group."""
-        gap = centred(log_ratio / self.eta - advantage, weights)
-        spread = gap * gap - centred(gap * gap, weights)  # the variance, once per member
+        gap = centered(log_ratio / self.eta - advantage, weights)
+        spread = gap * gap - centered(gap * gap, weights)  # the variance, once per member
         return self._partners(log_ratio.shape[-1], weights) * (gap * gap + spread)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
