@@ -5,7 +5,6 @@ The mathematics is that of "Off-Policy Learning to Reason Works Because It Is Mo
 """
 
 from pessimism.certificates import certificate
-from pessimism.conservatism import effective_temperature
 from pessimism.diagnose import diagnose
 from pessimism.induced import induced_target, nominal_target
 from pessimism.objectives import (
@@ -31,6 +30,7 @@ from pessimism.result import InducedTarget
 from pessimism.rollouts import read_rollouts
 from pessimism.stationary import StationaryPoint, stationary_points
 from pessimism.summary import summarize
+from pessimism.temperature import effective_temperature
 
 __version__ = "0.1.0"
 

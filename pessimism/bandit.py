@@ -85,10 +85,12 @@ class Bandit:
 
     def shaped(self, rows: Array) -> Array:
         """Rows ``(N, ...)`` in the caller's shape and type, nan where the input was invalid."""
-        for row in self.invalid:
-            bad = self.xp.arange(rows.shape[0], device=device(rows)) == row
-            bad = bad if rows.ndim == 1 else bad[:, None]
-            rows = self.xp.where(bad, self.xp.full_like(rows, self.xp.nan), rows)
+        if self.invalid:
+            bad = np.zeros(rows.shape[0], dtype=bool)
+            bad[list(self.invalid)] = True
+            mask = self.xp.asarray(bad, device=device(rows))
+            mask = mask if rows.ndim == 1 else mask[:, None]
+            rows = self.xp.where(mask, self.xp.full_like(rows, self.xp.nan), rows)
         rows = self.xp.reshape(rows, self.shape + tuple(rows.shape[1:]))
         return self.xp.astype(rows, self.dtype, copy=False)
 
@@ -120,6 +122,8 @@ def make_bandit(behavior: Any, reward: Any, reference: Any = None, *, on_error: 
     """
     if on_error not in ("raise", "status"):
         raise ValueError(f'on_error must be "raise" or "status", got {on_error!r}')
+    if reward is None:
+        raise ValueError("reward must be given, got None")
     named = {"behavior": behavior, "reward": reward, "reference": reference}
     xp, arrays, dtype = _to_common_arrays({k: v for k, v in named.items() if v is not None})
     shape = _broadcast_shape(arrays)
@@ -154,6 +158,8 @@ def _to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any
         name: value if any(value is f for f in foreign) else xp.asarray(_as_numpy(name, value), **place)
         for name, value in given.items()
     }
+    for name, a in arrays.items():
+        _check_type(xp, name, a)
     floats = [a.dtype for a in arrays.values() if xp.isdtype(a.dtype, "real floating")]
     # A plain list takes the type of the arrays beside it, as a Python scalar does.
     typed = [arrays[k].dtype for k, v in given.items() if is_array_api_obj(v)]
@@ -165,6 +171,15 @@ def _to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any
     )
 
 
+def _check_type(xp: Any, name: str, a: Array) -> None:
+    if xp.isdtype(a.dtype, "complex floating"):
+        raise ValueError(f"{name} must be real numbers, got values of type {a.dtype}")
+    if xp.isdtype(a.dtype, "real floating") and a.dtype not in (xp.float32, xp.float64):
+        raise ValueError(f"{name} must be float32 or float64, got {a.dtype}: cast it and normalize again")
+    if name != "reward" and getattr(a, "requires_grad", False):
+        raise ValueError(f"{name} must not require gradients, which are taken with respect to reward only: detach it")
+
+
 def _as_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(value)
@@ -172,7 +187,7 @@ def _as_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
         raise ValueError(f"{name} must be a rectangular array of numbers: rows differ in length") from None
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be real numbers, got values of type {array.dtype}")
-    return array.astype(np.float64) if array.dtype.kind in "iub" or array.dtype.itemsize not in (4, 8) else array
+    return array.astype(np.float64) if array.dtype.kind in "iub" or array.dtype.itemsize > 8 else array
 
 
 def _broadcast_shape(arrays: dict[str, Array]) -> tuple[int, ...]:
@@ -217,7 +232,7 @@ def _check_reward(
 
     def message(row: int) -> str:
         action = int(xp.argmin(xp.astype(finite[row, :], xp.int8)))
-        return f"{_place(name, row, shape, action)} must be finite, got {float(a[row, action])}"
+        return f"{_place(name, row, shape, action)} must be finite, got {float(to_numpy(a[row, action]))}"
 
     bad = ~xp.all(finite, axis=-1)
     _report(bad, message, on_error, invalid)
@@ -239,8 +254,12 @@ def _check_policy(
         wrong = ~(a[row, :] >= 0)
         if bool(xp.any(wrong)):
             action = int(xp.argmax(xp.astype(wrong, xp.int8)))
-            return f"{_place(name, row, shape, action)} must be a probability >= 0, got {float(a[row, action])}"
-        return f"{_place(name, row, shape)} must sum to 1 within {SUM_TOLERANCE:g}, got {float(total[row]):.9g}"
+            return (
+                f"{_place(name, row, shape, action)} must be a probability >= 0, got {float(to_numpy(a[row, action]))}"
+            )
+        return (
+            f"{_place(name, row, shape)} must sum to 1 within {SUM_TOLERANCE:g}, got {float(to_numpy(total[row])):.9g}"
+        )
 
     _report(bad, message, on_error, invalid)
     uniform = xp.full_like(a, 1.0 / a.shape[-1])
@@ -270,9 +289,9 @@ def _check_reference_support(
 
 
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:
-    """Copy of an array of any library, on any device, as numpy (detached from any autograd graph)."""
-    if isinstance(array, np.ndarray):
-        return array
+    """An array of any library, on any device, as numpy, detached from autograd; numpy is not copied."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np.asarray(array)
     if hasattr(array, "detach"):
         array = array.detach().cpu()
     return np.from_dlpack(array).copy()

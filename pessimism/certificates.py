@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.conservatism import to_numpy_float
+from pessimism.temperature import to_numpy_float
 
 Array = Any
 

@@ -5,68 +5,82 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import tyro
 
-from pessimism.cli_options import Format, Hyper, Source, parse_objective
+from pessimism import __version__
+from pessimism.cli_errors import not_a_command, one_line
+from pessimism.cli_options import File, Flag, Float, Hyper, Source, Text, chosen_objective, parse_objective
+from pessimism.cli_output import Format, actions, as_json, described, facts, records, short
 from pessimism.diagnose import diagnose
-from pessimism.objectives import Objective, make_objective, objectives
-from pessimism.result import FIELDS, InducedTarget
+from pessimism.objectives import objectives
 from pessimism.summary import summarize
+
+_HELP = """Which policy an off-policy RL objective really converges to, and how conservative that policy is:
+of a bandit (target, compare) or of the prompt groups in a rollout log (diagnose).
+
+Examples:
+  pessimism target --behavior 0.4,0.3,0.2,0.1 --reward 0.2,0.4,0.6,0.8 --objective kimi --beta 0.25
+  pessimism compare --behavior 0.5,0.5 --reward 0,1 --objectives kimi shifted_mean:shift=2
+  pessimism diagnose LOG --objective oapl --beta1 0.5
+"""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The policy that an objective induces on a bandit."""
+    """The policy that an objective induces on a bandit.
+
+    It is the target among the given actions: no mass leaves them, unless --unseen says that there are others (diagnose
+    always does). With --json, null is a number that is undefined or infinite.
+    """
 
     objective: str
-    """Registered name, see `pessimism objectives`."""
+    """Registered name (see pessimism objectives), with hyper-parameters if need be: kimi:beta=0.1."""
     source: tyro.conf.OmitArgPrefixes[Source] = field(default_factory=Source)
     hyper: tyro.conf.OmitArgPrefixes[Hyper] = field(default_factory=Hyper)
     format: tyro.conf.OmitArgPrefixes[Format] = field(default_factory=Format)
-    unseen: bool = False
+    unseen: Flag = False
     """The actions are only those seen: in the negative regime mass may leave them."""
 
     def run(self) -> None:
         """Solve and print."""
-        objective = make_objective(self.objective, **self.hyper.given())
-        solved = self.source.solve(objective, self.unseen)
+        solved = self.source.solve(chosen_objective(self.objective, self.hyper), self.unseen)
         if self.format.json:
-            print(json.dumps(_as_json(solved)))
+            print(json.dumps(as_json(solved), allow_nan=False))
             return
-        self.format.table(pd.concat([_actions(label, t, len(solved) > 1) for label, t in solved], ignore_index=True))
+        self.format.table(pd.concat([actions(label, t, len(solved) > 1) for label, t in solved], ignore_index=True))
         if not self.format.csv:
             for label, target in solved:
-                print(("" if len(solved) == 1 else f"{label}: ") + _facts(target))
+                print(("" if len(solved) == 1 else f"{label}: ") + facts(target))
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Several objectives side by side on a bandit."""
+    """Several objectives side by side on a bandit; with --json, null is undefined or infinite."""
 
     source: tyro.conf.OmitArgPrefixes[Source] = field(default_factory=Source)
     objectives: tuple[str, ...] = ()
-    """Names, each with hyper-parameters of its own if need be: kimi oapl:beta1=0.5. Default: all."""
-    beta: float | None = None
-    """Temperature of every objective that has one; its own hyper-parameters win."""
+    """Names, each with hyper-parameters of its own if need be: kimi oapl:beta1=0.5. Without it all, or with --reference
+    all that take one."""
+    beta: Float = None
+    """Temperature of every objective that has one; its own hyper-parameters win. Without it each has its default."""
     format: tyro.conf.OmitArgPrefixes[Format] = field(default_factory=Format)
-    unseen: bool = False
+    unseen: Flag = False
     """The actions are only those seen: in the negative regime mass may leave them."""
 
     def run(self) -> None:
         """Solve and print one row per problem and objective."""
         rows = []
-        for spec in self.objectives or tuple(objectives()):
+        for spec in self.objectives or self._all():
             objective = parse_objective(spec, self.beta)
             for label, target in self.source.solve(objective, self.unseen):
-                row: dict[Any, Any] = {"problem": label, "objective": spec, "status": str(target.status)}
+                row: dict[Any, Any] = {"problem": label, "objective": str(objective), "status": str(target.status)}
                 metrics = target.conservatism().to_dict("records")[0]
                 rows.append(row | metrics | {f"pi[{i}]": float(p) for i, p in enumerate(target.policy)})
         frame = pd.DataFrame(rows)
@@ -76,70 +90,92 @@ class Compare:
         if not self.format.csv:
             shown = ["objective", "regime", "status", "kappa", "pessimism_factor", "effective_temperature"]
             shown += ["kl", "value", "max_ratio", "leak", *(c for c in map(str, frame) if c.startswith("pi["))]
-            frame = frame[["problem", *shown] if frame["problem"].nunique() > 1 else shown]
+            frame = frame[[*shown[:1], "problem", *shown[1:]] if frame["problem"].nunique() > 1 else shown]
         self.format.table(frame)
+
+    def _all(self) -> tuple[str, ...]:
+        """Every registered objective that the problem makes sense for."""
+        return tuple(n for n, cls in objectives().items() if self.source.reference is None or cls.takes_reference)
 
 
 @dataclass(frozen=True)
 class Diagnose:
-    """Which policy each prompt group of a rollout log pulls towards under an objective."""
+    """Which policy each prompt group of a rollout log pulls towards under an objective.
+
+    The completions of a group are those seen of a far larger space: in the negative regime mass leaves them. With
+    --json, null is undefined, and infinity (a critical_beta of "always", for one) is 1.7976931348623157e308.
+    """
 
     path: tyro.conf.Positional[Path]
     """TRL completions (parquet file or folder), verl rollouts (JSONL), or plain CSV, JSONL, parquet."""
     objective: str = "kimi"
-    """Registered name, see `pessimism objectives`."""
+    """Registered name (see pessimism objectives), with hyper-parameters if need be: kimi:beta=0.1."""
     hyper: tyro.conf.OmitArgPrefixes[Hyper] = field(default_factory=Hyper)
     format: tyro.conf.OmitArgPrefixes[Format] = field(default_factory=Format)
-    prompt_column: str | None = None
+    prompt_column: Text = None
     """Column of the prompt, where it is not found by itself."""
-    reward_column: str | None = None
+    reward_column: Text = None
     """Column of the reward, or several separated by commas, summed."""
-    step_column: str | None = None
+    step_column: Text = None
     """Column of the training step; groups are keyed by step and prompt."""
-    skip_bad: bool = False
+    skip_bad: Flag = False
     """Count malformed rows and go on, instead of stopping at the first."""
     share: float = 0.9
     """Share of the groups that the recommendation brings into the positive regime."""
     rows: int = 10
-    """Groups shown in the table; the summary is over all."""
-    out: Path | None = None
+    """Groups shown in the table, 0 for no table; the summary is over all."""
+    out: File = None
     """Folder to write diagnose_OBJECTIVE.csv (a row a group) and diagnose_OBJECTIVE.json (summary) into."""
 
     def run(self) -> None:
         """Diagnose, print, write."""
+        self._check()
+        objective = chosen_objective(self.objective, self.hyper)
         frame = diagnose(
             self.path,
-            self.objective,
+            objective,
             prompt_column=self.prompt_column,
             reward_column=self.reward_column,
             step_column=self.step_column,
             skip_bad=self.skip_bad,
-            **self.hyper.given(),
         )
         summary = summarize(frame, share=self.share)
         if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
-            frame.to_csv(self.out / f"diagnose_{self.objective}.csv", index=False)
-            text = json.dumps(summary, indent=2, allow_nan=False)
-            (self.out / f"diagnose_{self.objective}.json").write_text(text + "\n", encoding="utf-8")
+            self._write(frame, summary, self.out / f"diagnose_{self.objective.partition(':')[0]}")
         if self.format.json:
-            print(json.dumps({"summary": summary, "groups": json.loads(frame.to_json(orient="records"))}))
+            print(json.dumps({"summary": summary, "groups": records(frame)}, allow_nan=False))
         elif self.format.csv:
             self.format.table(frame)
         else:
             self._print(frame, summary)
 
+    def _check(self) -> None:
+        if self.rows < 0:
+            raise ValueError(f"--rows must be >= 0, got {self.rows}")
+        for place in () if self.out is None else (self.out, *self.out.parents):
+            if place.exists() and not place.is_dir():
+                raise ValueError(f"--out must be a folder, but {place} is a file")
+
+    def _write(self, frame: pd.DataFrame, summary: dict[str, Any], stem: Path) -> None:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(f"{stem}.csv", index=False)
+        Path(f"{stem}.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
     def _print(self, frame: pd.DataFrame, summary: dict[str, Any]) -> None:
-        shown = ["step", "prompt", "n", "reward_mean", "baseline", "Z", "regime", "kappa", "effective_temperature"]
-        shown += ["pessimism_factor", "kl", "max_ratio", "leak"]
         head = frame.head(self.rows)
-        self.format.table(head[shown].assign(prompt=head["prompt"].astype(str).str.slice(0, 24)))
-        if len(frame) > len(head):
-            print(f"... {len(frame) - len(head)} more groups (--rows {len(frame)}, --csv or --out for all)")
-        print()
+        if self.rows:
+            shown = ["step", "prompt", "n", "reward_mean", "kappa", "effective_temperature", "pessimism_factor"]
+            shown += ["kl", "tv_nominal", "max_ratio", "leak", "reading"]
+            reading = head["reading"].str.ljust(head["reading"].str.len().max())
+            self.format.table(head[shown].assign(prompt=head["prompt"].astype(str).str.slice(0, 24), reading=reading))
+            if len(frame) > len(head):
+                print(f"... {len(frame) - len(head)} more groups (--rows {len(frame)}, --csv or --out for all)")
+            print()
+        if summary["step_note"]:
+            print(summary["step_note"])
         for name, value in summary.items():
-            if name != "recommendation":
-                print(f"{name}: {_short(value)}")
+            if name not in ("recommendation", "step_note"):
+                print(f"{name}: {short(value)}")
         print(f"recommendation: {summary['recommendation']['text']}")
 
 
@@ -151,7 +187,7 @@ class Objectives:
 
     def run(self) -> None:
         """Print the list."""
-        rows = [_describe(cls) for cls in objectives().values()]
+        rows = [described(cls) for cls in objectives().values()]
         if self.format.json:
             print(json.dumps({"objectives": rows}))
         elif self.format.csv:
@@ -162,72 +198,21 @@ class Objectives:
                 print(f"    loss     {row['loss']}\n    induces  {row['induces']}")
 
 
-def _describe(cls: type[Objective]) -> dict[str, str]:
-    defaults = ", ".join(f"{f.name}={f.default!r}" for f in fields(cls) if f.default is not MISSING)
-    return {
-        "name": cls.name,
-        "title": cls.title,
-        "paper": cls.paper,
-        "loss": cls.formula,
-        "defaults": defaults,
-        "induces": cls.induces,
-        "reference": cls.reference_policy,
-        "level": cls.level,
-    }
-
-
-def _as_json(solved: list[tuple[str, InducedTarget]]) -> dict[str, Any]:
-    """The fields of one target, or of several as lists in the order of the problems."""
-    if len(solved) == 1:
-        return solved[0][1].to_dict()
-    every = [target.to_dict() for _, target in solved]
-    return {"problem": [label for label, _ in solved]} | {name: [t[name] for t in every] for name in FIELDS}
-
-
-def _actions(label: str, target: InducedTarget, labelled: bool) -> pd.DataFrame:
-    columns = {"action": range(len(target.policy)), "behavior": target.behavior, "reward": target.reward}
-    columns |= {name: getattr(target, name) for name in ("advantage", "policy", "log_policy", "log_ratio", "nominal")}
-    frame = pd.DataFrame(columns)
-    if labelled:
-        frame.insert(0, "problem", label)
-    return frame
-
-
-def _facts(target: InducedTarget) -> str:
-    numbers = target.conservatism().iloc[0]
-    shown = ("kl", "max_ratio", "value", "effective_temperature", "pessimism_factor")
-    facts = [f"{target.objective}: regime {target.regime}", f"kappa {float(target.kappa):.4g}"]
-    facts += [f"{name.replace('_', ' ')} {numbers[name]:.4g}" for name in shown]
-    facts += [f"leak {float(target.leak):.4g}"] if target.leak > 0 else []
-    return ", ".join(facts) + ("" if target.status == "converged" else f" ({target.status})")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+_COMMANDS = {"target": Target, "compare": Compare, "diagnose": Diagnose, "objectives": Objectives}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console script; returns 0, or 2 after one line on stderr for a user's mistake."""
-    command = tyro.conf.OmitSubcommandPrefixes[
-        Annotated[Target, tyro.conf.subcommand("target")]
-        | Annotated[Compare, tyro.conf.subcommand("compare")]
-        | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
-        | Annotated[Objectives, tyro.conf.subcommand("objectives")]
-    ]
-    said = io.StringIO()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["--version"]:
+        print(f"pessimism {__version__}")
+        return 0
+    if arguments[:1] not in (["-h"], ["--help"]) and (not arguments or arguments[0] not in _COMMANDS):
+        return _fail(not_a_command(arguments, _COMMANDS))
     try:
-        with contextlib.redirect_stderr(said):
-            chosen: Any = tyro.cli(
-                command, prog="pessimism", args=arguments, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            return 0
-        return _fail(_one_line(said.getvalue()))
-    try:
-        chosen.run()
+        if (chosen := _parsed(arguments)) is not None:
+            chosen.format.check()
+            chosen.run()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         sys.stderr.close()
@@ -236,20 +221,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _parsed(arguments: list[str]) -> Any:
+    """Return the command that the arguments ask for, None where they asked for help and got it."""
+    command = tyro.conf.OmitSubcommandPrefixes[
+        Annotated[Target, tyro.conf.subcommand("target")]
+        | Annotated[Compare, tyro.conf.subcommand("compare")]
+        | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
+        | Annotated[Objectives, tyro.conf.subcommand("objectives")]
+    ]
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(command, prog="pessimism", args=arguments, description=_HELP, config=config)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return None
+        raise ValueError(one_line(said.getvalue(), arguments[0])) from None
+
+
 def _fail(message: str) -> int:
     print(f"pessimism: {' '.join(message.split())}", file=sys.stderr)
     return 2
-
-
-def _one_line(box: str) -> str:
-    """The first paragraph of tyro's framed message, without the frame."""
-    lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in box.splitlines()[1:]]
-    body = []
-    for line in lines:
-        if not line or set(line) == {"─"}:
-            break
-        body.append(line)
-    return f"{' '.join(body)} (see pessimism --help)"
 
 
 if __name__ == "__main__":

@@ -4,41 +4,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import pandas as pd
+import tyro
 
 from pessimism.induced import induced_target
-from pessimism.objectives import Objective, make_objective
+from pessimism.objectives import Objective, ObjectiveLike, make_objective
 from pessimism.problems import Problem, parse_numbers, read_problems
 from pessimism.result import InducedTarget
+
+# What is not given has no default worth printing.
+Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+Text = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
+File = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+Choice = Annotated[Literal["on_policy", "off_policy"] | None, tyro.conf.arg(help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
 class Hyper:
-    """Hyper-parameters; what is not given keeps its published default (see `pessimism objectives`)."""
+    """Hyper-parameters; what is not given keeps its published default (see pessimism objectives)."""
 
-    beta: float | None = None
+    beta: Float = None
     """Temperature of the regression or of the KL penalty."""
-    beta1: float | None = None
+    beta1: Float = None
     """Temperature of the optimal value (oapl, a_star_po)."""
-    beta2: float | None = None
+    beta2: Float = None
     """Temperature of the regression (oapl, a_star_po)."""
-    shift: float | None = None
+    shift: Float = None
     """Temperatures off the mean (shifted_mean); reward units on the mean (asym_re)."""
-    value: float | None = None
+    value: Float = None
     """Baseline (constant_baseline)."""
-    eps: float | None = None
+    eps: Float = None
     """Added to the standard deviation (std_normalized)."""
-    eta: float | None = None
+    eta: Float = None
     """Inverse temperature (rebel)."""
-    w_max: float | None = None
+    w_max: Float = None
     """Cap of the weight (awr)."""
-    cap: float | None = None
+    cap: Float = None
     """Cap of the importance weight (truncated_is)."""
-    gamma: float | None = None
+    gamma: Float = None
     """Chi-square share of the penalty (mixed_chi2_kl)."""
-    sampling: Literal["on_policy", "off_policy"] | None = None
+    sampling: Choice = None
     """Where the data come from (a_star_po)."""
 
     def given(self) -> dict[str, Any]:
@@ -50,13 +57,13 @@ class Hyper:
 class Source:
     """The bandit: on the command line, or one or many in a file."""
 
-    behavior: str | None = None
+    behavior: Text = None
     """Probabilities separated by commas."""
-    reward: str | None = None
+    reward: Text = None
     """Rewards separated by commas."""
-    reference: str | None = None
+    reference: Text = None
     """Probabilities of the policy in the log-ratio, where it is not the behavior."""
-    input: Path | None = None
+    input: File = None
     """CSV, JSONL or parquet with columns behavior and reward, one problem or one action a row."""
 
     def problems(self) -> list[Problem]:
@@ -87,23 +94,6 @@ class Source:
         return solved
 
 
-@dataclass(frozen=True)
-class Format:
-    """How to print; a table without either."""
-
-    json: bool = False
-    """Print one JSON object."""
-    csv: bool = False
-    """Print CSV."""
-
-    def table(self, frame: pd.DataFrame) -> None:
-        """Print a frame as CSV or as an aligned table."""
-        if self.csv:
-            print(frame.to_csv(index=False), end="")
-        else:
-            print(frame.to_string(index=False, float_format="{:.4g}".format, na_rep="-"))
-
-
 def parse_objective(spec: str, beta: float | None) -> Objective:
     """An objective from "name" or "name:key=value,key=value", at temperature beta unless it sets its own.
 
@@ -112,17 +102,43 @@ def parse_objective(spec: str, beta: float | None) -> Objective:
     >>> parse_objective("shifted_mean:shift=2", beta=0.25)
     ShiftedMean(beta=0.25, shift=2.0)
     """
-    name, _, settings = spec.partition(":")
-    hyper: dict[str, Any] = {}
-    for setting in settings.split(",") if settings else ():
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"objective {spec!r}: {setting!r} must be key=value")
-        try:
-            hyper[key] = float(value)
-        except ValueError:
-            hyper[key] = value
+    name, hyper = _parsed(spec)
     objective = make_objective(name, **hyper)
     assert isinstance(objective, Objective)
     own = objective.temperature_field in hyper or "eta" in hyper
     return objective if beta is None or own else objective.at_temperature(beta)
+
+
+def chosen_objective(spec: str, hyper: Hyper) -> ObjectiveLike:
+    """Return the objective of a command: its name, with hyper-parameters after a colon or as options.
+
+    Examples
+    --------
+    >>> chosen_objective("oapl:beta1=0.5", Hyper(beta2=0.1))
+    OAPL(beta1=0.5, beta2=0.1)
+    """
+    name, own = _parsed(spec)
+    given = hyper.given()
+    for key in own:
+        if key in given:
+            raise ValueError(f"{key} is given twice, in {spec!r} and as --{key.replace('_', '-')}")
+    return make_objective(name, **own, **given)
+
+
+def _parsed(spec: str) -> tuple[str, dict[str, Any]]:
+    """Name and hyper-parameters of "name" or "name:key=value,key=value"."""
+    name, colon, settings = spec.partition(":")
+    if colon and not settings:
+        raise ValueError(f"objective {spec!r}: nothing after the colon, expected key=value")
+    hyper: dict[str, Any] = {}
+    for setting in settings.split(",") if settings else ():
+        key, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise ValueError(f"objective {spec!r}: {setting!r} must be key=value")
+        if key in hyper:
+            raise ValueError(f"objective {spec!r}: {key} is given twice")
+        try:
+            hyper[key] = float(value)
+        except ValueError:
+            hyper[key] = value
+    return name, hyper

@@ -16,22 +16,26 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pessimism import divergences
 from pessimism.critical import thresholds
 from pessimism.induced import induced_target
 from pessimism.objectives import ObjectiveLike, make_objective
 from pessimism.ragged import stack
-from pessimism.readings import read_group
-from pessimism.result import temperature_of
+from pessimism.readings import SAME, read_group
+from pessimism.result import InducedTarget, temperature_of
 from pessimism.rollouts import read_rollouts
 
 Floats = NDArray[np.float64]
 
 COLUMNS = (
     *("step", "prompt", "n", "reward_mean", "baseline", "Z", "regime", "kappa", "effective_temperature"),
-    *("pessimism_factor", "kl", "max_ratio", "leak", "all_equal", "critical_shift", "critical_beta", "status"),
-    "reading",
+    *("pessimism_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "all_equal", "critical_shift"),
+    *("critical_beta", "status", "reading"),
 )
-_READING = ("regime", "status", "all_equal", "leak", "pessimism_factor", "effective_temperature", "critical_shift")
+_READING = (
+    *("regime", "status", "all_equal", "leak", "pessimism_factor", "effective_temperature", "critical_shift"),
+    *("tv_nominal", "both"),
+)
 _CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
 _WIDENING = 1.25  # groups up to this many times as large as the smallest are measured at once, padded
 
@@ -61,15 +65,21 @@ def diagnose(
         - step, prompt, n (completions), reward_mean, baseline (reward units), all_equal (no reward differs: no signal);
         - Z = E[exp(A/beta)], regime ("positive", "boundary", "negative"), kappa, status, leak (mass pulled to unseen
           completions), kl = KL(target || behavior) in nats, max_ratio = max target/behavior;
+        - nominal_kl = KL(nominal target || behavior) and tv_nominal, the total variation between target (what leaks
+          included) and nominal target: below 1e-3 the two are practically the same policy. nan without temperature;
         - effective_temperature (reward units): the one at which the nominal target is as far from the behavior;
           pessimism_factor: the same in units of the objective's own temperature, above 1 where the target is more
-          conservative than nominal. Of a group that leaks, these, kl and max_ratio describe what stays, renormalized;
+          conservative than nominal. Both are nan in a group that leaks, whose kl and max_ratio describe what stays,
+          renormalized;
         - critical_shift: every shift of the baseline by more than this many temperatures downwards makes the group
           positive, 0 where it is not negative; critical_beta (reward units): every temperature below it does, inf
           where all do, 0 where none does. nan where the baseline, or the temperature alone, does not decide;
         - reading: the row in a line of plain English.
 
-        ``attrs`` has objective, temperature, temperature_name, rows, skipped and files.
+        ``attrs`` has objective, temperature, temperature_name, rows, skipped, step_note and files.
+
+        Written as JSON (``pessimism diagnose --json``), null is a number that is undefined (nan), and an infinite one,
+        such as a critical_beta of "always", is the largest float, 1.7976931348623157e308.
 
     Raises
     ------
@@ -97,14 +107,23 @@ def diagnose(
     )
     frame = _diagnosed(log, made)
     frame.attrs = {
-        "objective": str(made),
+        "objective": describe(made),
         "temperature": temperature_of(made),
         "temperature_name": getattr(made, "temperature_field", None),
         "rows": len(log),
         "skipped": log.attrs["skipped"] + (source.attrs.get("skipped", 0) if isinstance(source, pd.DataFrame) else 0),
+        "step_note": log.attrs["step_note"]
+        or (source.attrs.get("step_note") if isinstance(source, pd.DataFrame) else None),
         "files": log.attrs["files"],
     }
     return frame
+
+
+def describe(objective: ObjectiveLike) -> str:
+    """Return the objective in words of its own, where it has any, else the name of its class."""
+    kind = type(objective)
+    silent = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
+    return kind.__name__ if silent else str(objective)
 
 
 def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> pd.DataFrame:
@@ -154,6 +173,7 @@ def _measure(rewards: list[Floats], objective: ObjectiveLike) -> pd.DataFrame:
     with np.errstate(over="ignore"):
         z = np.exp(facts["log_z"])
     return facts.assign(
+        **_against_nominal(target),
         reward_mean=np.concatenate([same.mean(axis=-1) for same in rewards]),
         baseline=np.concatenate([same.baseline for same in targets]),
         Z=z,
@@ -164,3 +184,17 @@ def _measure(rewards: list[Floats], objective: ObjectiveLike) -> pd.DataFrame:
         critical_beta=beta,
         status=target.status,
     )
+
+
+def _against_nominal(target: InducedTarget) -> dict[str, Any]:
+    """How far the nominal target is from behavior and target, and what near both of them is like."""
+    nominal, policy = target.nominal, target.policy
+    tv = 0.5 * (np.abs(policy - nominal).sum(axis=-1) + target.leak)
+    best = target.reward == target.reward.max(axis=-1, keepdims=True)
+    off_best = np.where(best, 0.0, nominal).sum(axis=-1)
+    greedy, unmoved = off_best < SAME, 0.5 * np.abs(nominal - target.behavior).sum(axis=-1) < SAME
+    return {
+        "nominal_kl": divergences.kl_divergence(nominal, target.behavior),
+        "tv_nominal": tv,
+        "both": np.select([greedy, unmoved], ["greedy", "the behavior"], ""),
+    }

@@ -45,26 +45,27 @@ def fixed_point(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, u
         seen = q[row] > 0
         weights = None if bandit.sampled else q[row, seen]
         problem = (objective, q[row, seen], reference[row, seen], host_advantage[row, seen], weights)
-        u, ok = _coupled_row(*problem) if coupled else _separate_row(*problem, unseen)
+        u, ended = _coupled_row(*problem) if coupled else _separate_row(*problem, unseen)
         log_ratio[row, seen] = u
-        status[row] = _status(u, ok)
+        status[row] = STATUS.index(ended)
         kappa[row], regime[row] = _read_kappa(*problem[:4], u)
-        if unseen and ok:
-            leak[row] = max(0.0, 1.0 - float(np.sum(problem[2] * np.exp(u))))
-            regime[row] = -1 if leak[row] > _AGREEMENT else regime[row]
+        if unseen and ended == "converged":
+            missing = 1.0 - float(np.sum(problem[2] * np.exp(u)))
+            if missing > _AGREEMENT:
+                leak[row], regime[row] = missing, -1
     found = (log_ratio, kappa, regime, leak, status)
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))
 
 
 def is_coupled(objective: ObjectiveLike) -> bool:
-    """Whether one action's log-ratio changes another's weight: as declared, else probed on a generic group."""
+    """Whether a weight depends on more than its own action: as declared, else probed on a generic group."""
     declared = getattr(objective, "coupled", None)
     if declared is not None:
         return bool(declared)
     u, advantage, weights = np.array([-0.3, 0.1, 0.4]), np.array([0.2, -0.5, 0.7]), np.array([0.2, 0.3, 0.5])
-    before = objective.score_weight(u, advantage, weights)
-    after = objective.score_weight(u + np.array([0.25, 0.0, 0.0]), advantage, weights)
-    return bool(np.any(before[1:] != after[1:]))
+    together = objective.score_weight(u, advantage, weights)
+    alone = [objective.score_weight(u[i : i + 1], advantage[i : i + 1], None)[0] for i in range(3)]
+    return not np.allclose(together, alone, rtol=1e-12, atol=0.0)
 
 
 def effective_weight(
@@ -75,15 +76,9 @@ def effective_weight(
     return g * np.exp(log_ratio + log_share) if getattr(objective, "on_policy", False) else g
 
 
-def _status(u: Array, ok: bool) -> int:
-    if not ok:
-        return STATUS.index("no_target" if np.all(np.isnan(u)) else "not_converged")
-    return STATUS.index("vanishing_support") if np.any(np.isneginf(u)) else 0
-
-
 def _separate_row(
     objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, weights: Array | None, unseen: bool
-) -> tuple[Array, bool]:
+) -> tuple[Array, str]:
     """Bracketed roots of g(u, A) = lam (nu/q) e^u per action, and of the total mass in log|lam|."""
     log_share = np.log(nu) - np.log(q)
 
@@ -105,13 +100,13 @@ def _separate_row(
         return np.logaddexp.reduce(np.log(nu) + u, axis=-1)
 
     # The sign of lam: at lam = 0 the mass is that of the zeros of g.
-    at_zero = log_ratio(np.zeros(1))[0]
+    at_zero = log_ratio(np.zeros(1))[0]  # the zeros of g
     sign = 1.0 if log_mass(at_zero) >= 0 else -1.0
     if unseen and sign < 0:
-        return at_zero, True
+        return at_zero, "converged"
     scale = np.sum(q * np.abs(effective_weight(objective, np.zeros_like(q), advantage, log_share, None)))
     if scale == 0.0:  # nothing pulls: the behavior is the fixed point
-        return np.zeros_like(q), True
+        return np.zeros_like(q), "converged"
 
     def excess(log_lam: Array) -> Array:
         return np.clip(log_mass(log_ratio(sign * scale * np.exp(log_lam))), -1e4, 1e4)
@@ -120,7 +115,9 @@ def _separate_row(
         excess, np.array([-1.0]), np.array([1.0]), xmin=np.array([-80.0]), xmax=np.array([80.0])
     )
     if not bool(bracket.success[0]):
-        return at_zero, bool(np.abs(log_mass(at_zero)) < 1e-12)  # at the boundary lam is 0 to rounding
+        if np.abs(log_mass(at_zero)) < 1e-12:  # at the boundary lam is 0 to rounding
+            return at_zero, "converged"
+        return np.full_like(q, np.nan), "not_converged"
     lam = sign * scale * np.exp(elementwise.find_root(excess, bracket.bracket).x)
     u = log_ratio(lam)[0]
     return _checked(objective, q, nu, advantage, weights, u, scale)
@@ -128,19 +125,21 @@ def _separate_row(
 
 def _checked(
     objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, weights: Array | None, u: Array, scale: float
-) -> tuple[Array, bool]:
+) -> tuple[Array, str]:
     """Keep u if q g = lam pi holds with lam = E_q[g]; otherwise there is no fixed point and it becomes nan."""
     finite = np.where(np.isneginf(u), _DEEP, u)
     pull = q * effective_weight(objective, finite, advantage, np.log(nu) - np.log(q), weights)
     policy = nu * np.exp(u)
     residual = np.abs(pull - policy * pull.sum()).max()
     ok = bool(residual <= _AGREEMENT * scale and abs(policy.sum() - 1.0) <= _AGREEMENT)
-    return (u if ok else np.full_like(u, np.nan)), ok
+    if not ok:
+        return np.full_like(u, np.nan), "no_target"
+    return u, "vanishing_support" if np.any(np.isneginf(u)) else "converged"
 
 
 def _coupled_row(
     objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, weights: Array | None
-) -> tuple[Array, bool]:
+) -> tuple[Array, str]:
     """Newton on the stationarity of the logit field in (u, lam), with unit mass as the last equation."""
     log_nu, log_share = np.log(nu), np.log(nu) - np.log(q)
 
@@ -164,12 +163,12 @@ def _coupled_row(
 
     scale = float(np.sum(q * np.abs(weight(np.zeros_like(q)))))
     solution = newton(np.zeros_like(q))
-    u, ok = _checked(objective, q, nu, advantage, weights, solution.x[:-1], max(scale, 1e-300))
-    if ok or scale == 0.0:
-        return u, ok
+    u, ended = _checked(objective, q, nu, advantage, weights, solution.x[:-1], max(scale, 1e-300))
+    if ended == "converged" or scale == 0.0:
+        return u, ended
     log_policy, rests = flow_to_rest(q, log_nu, weight, np.log(q))
     if not rests:
-        return np.full_like(q, np.nan), False
+        return np.full_like(q, np.nan), "no_target"
     return _checked(objective, q, nu, advantage, weights, newton(log_policy - log_nu).x[:-1], scale)
 
 
@@ -182,11 +181,11 @@ def _read_kappa(objective: ObjectiveLike, q: Array, nu: Array, advantage: Array,
         return float("nan"), int(np.sign(np.sum(q * weight)))
     z, w = advantage / beta, np.exp(u + np.log(nu) - np.log(q))
     tolerance = 1e-9 * (1.0 + np.abs(z).max())
-    if np.ptp(z - u) <= tolerance:
-        return 0.0, 0
     kappa = float(np.sum(q * (z - u)) / np.sum(q * w))
     if np.abs(u + kappa * w - z).max() <= tolerance:
-        return kappa, int(np.sign(kappa))
+        return kappa, int(np.sign(kappa)) if abs(kappa) > tolerance else 0
+    if np.ptp(z - u) <= tolerance:
+        return 0.0, 0
     # Not of the family: compare with the nominal target at the same temperature.
     nominal = z - np.logaddexp.reduce(np.log(nu) + z)
     farther = np.sum(nu * np.exp(nominal) * nominal) - np.sum(nu * np.exp(u) * u)

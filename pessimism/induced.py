@@ -12,6 +12,7 @@ from pessimism import targets
 from pessimism.bandit import Bandit, make_bandit
 from pessimism.fixed_point import fixed_point, is_coupled
 from pessimism.objectives import Nominal, Objective, ObjectiveLike, make_objective
+from pessimism.objectives.base import stop_gradient
 from pessimism.result import InducedTarget, temperature_of
 from pessimism.targets import Solution
 
@@ -39,8 +40,9 @@ def induced_target(
     behavior : probabilities ``(..., K)`` of the policy that generated the data, or None: the actions are a group of K
         sampled completions, equally likely, and the advantage uses the group's statistics.
     reward : rewards ``(..., K)``, broadcast against ``behavior``. Lists, numpy arrays, torch tensors (the device is
-        kept) or any array library of the Python array API standard. float32 in gives float32 out; work is done in
-        float64.
+        kept) or any array library of the Python array API standard.
+        float32 in gives float32 out: the work is done in float64 and rounded once, so log-probabilities err by
+        1.2e-7 max(1, abs(log p)). Lists and integers take the type of the arrays beside them.
     objective : a registered name (see :func:`pessimism.objectives`) with its hyper-parameters as keywords, or any
         object with the methods ``advantage``, ``score_weight`` and ``loss``.
     reference : probabilities ``(..., K)`` of the policy in the log-ratio, where it is not the behavior.
@@ -68,7 +70,9 @@ def induced_target(
     an objective of your own      ``induced_target(mu, r, mine)``
     ============================  ==========================================================
 
-    On torch tensors the policy carries first-order gradients with respect to the reward.
+    On torch tensors the policy carries first-order gradients with respect to the reward. An objective of one's own is
+    called with numpy arrays by the solver, and with tensors for the advantage and the gradient: write it with
+    operators, or with ``array_api_compat.array_namespace``.
 
     References
     ----------
@@ -90,7 +94,7 @@ def induced_target(
         raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
     bandit = make_bandit(behavior, reward, reference, on_error=on_error)
     advantage = _advantage(bandit, objective, on_error)
-    solution = _solve(_detached(bandit), objective, _detach(advantage), unseen, method)
+    solution = _solve(_detached(bandit), objective, stop_gradient(advantage), unseen, method)
     if is_torch_array(advantage) and advantage.requires_grad:
         solution = _with_gradient(solution, bandit, objective, advantage, unseen)
     return InducedTarget(objective, bandit, solution, advantage)
@@ -120,8 +124,7 @@ def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = 
     except ValueError as error:
         raise ValueError(str(error).removeprefix("nominal: ")) from None
     bandit = make_bandit(behavior, reward, reference)
-    log_policy = bandit.log_reference + targets.nominal(bandit, bandit.reward, beta).log_ratio
-    return bandit.shaped(bandit.xp.exp(bandit.masked(log_policy, -bandit.xp.inf)))
+    return bandit.shaped(targets.nominal_policy(bandit, bandit.reward, beta))
 
 
 def _advantage(bandit: Bandit, objective: ObjectiveLike, on_error: str) -> Array:
@@ -129,6 +132,9 @@ def _advantage(bandit: Bandit, objective: ObjectiveLike, on_error: str) -> Array
     xp, unit = bandit.xp, temperature_of(objective) or 1.0
     with np.errstate(over="ignore", invalid="ignore"):
         advantage = objective.advantage(bandit.reward, bandit.baseline_weights(objective))
+        if tuple(advantage.shape) != tuple(bandit.reward.shape):
+            shapes = f"{tuple(advantage.shape)} for rewards of shape {tuple(bandit.reward.shape)}"
+            raise ValueError(f"objective {objective}: advantage must keep the shape of the rewards, got {shapes}")
         extremes = () if advantage.shape[0] == 0 else (xp.max(advantage), xp.min(advantage))
         if all(bool(xp.isfinite(extreme / unit)) for extreme in extremes):
             return advantage
@@ -162,10 +168,6 @@ def _with_gradient(
     return solution._replace(log_ratio=attach_gradient(solution, bandit, objective, advantage))
 
 
-def _detach(x: Any) -> Any:
-    return x.detach() if hasattr(x, "detach") else x
-
-
 def _detached(bandit: Bandit) -> Bandit:
     arrays = ("behavior", "reward", "own_reference")
-    return replace(bandit, **{name: _detach(getattr(bandit, name)) for name in arrays})
+    return replace(bandit, **{name: stop_gradient(getattr(bandit, name)) for name in arrays})

@@ -6,6 +6,7 @@ from typing import NamedTuple
 PROMPT_COLUMNS = ("prompt", "input")
 REWARD_COLUMNS = ("reward", "score")
 STEP_COLUMNS = ("step",)
+_LIKE_STEP = ("step", "global_step", "iteration", "iter", "epoch")
 _TRL = {"prompt", "completion", "advantage"}
 
 
@@ -23,6 +24,7 @@ class Columns(NamedTuple):
     prompt: str
     rewards: tuple[str, ...]
     step: str | None
+    like_step: str | None = None  # without a step column: one that looks like it
 
     def names(self) -> list[str]:
         """Each name once."""
@@ -48,11 +50,25 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Opt
     for what, chosen, defaults in ("prompt", prompt, PROMPT_COLUMNS), ("reward", rewards[0], REWARD_COLUMNS):
         if chosen is None:
             raise ValueError(f"{what}_column is required: there is no {' or '.join(defaults)} column; {listed}")
-    found = Columns(str(prompt), tuple(map(str, rewards)), step)
+    like = min((n for n in names if n.lower() in _LIKE_STEP), key=lambda n: _LIKE_STEP.index(n.lower()), default=None)
+    found = Columns(str(prompt), tuple(map(str, rewards)), step, None if step else like)
     for name in found.names():
         if names.count(name) > 1:
             raise ValueError(f"column {name!r} appears {names.count(name)} times; {listed}")
     return found
+
+
+def step_note(taken: list[Columns]) -> str | None:
+    """Say so where files of a log had no step column, so that their steps were merged; None where all had one."""
+    without = [columns for columns in taken if columns.step is None]
+    if not without:
+        return None
+    where, what = ("", "all rows are one step")
+    if len(without) < len(taken):
+        where, what = f" in {len(without)} of {len(taken)} files", "their rows are all step 0"
+    like = next((columns.like_step for columns in without if columns.like_step), None)
+    hint = "" if like is None else f" (column {like!r} looks like one: step_column, or --step-column {like})"
+    return f"no step column{where}: {what}{hint}"
 
 
 def _trl_reward(place: str, columns: list[tuple[str, bool]]) -> str | None:

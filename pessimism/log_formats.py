@@ -4,9 +4,7 @@ Columnar sources (parquet, frames) are taken a batch at a time as arrays; a batc
 the row-by-row route of JSONL and CSV, which alone decides what is malformed and says so.
 """
 
-import codecs
 import csv
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,23 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pessimism.log_columns import PROMPT_COLUMNS, REWARD_COLUMNS, Columns, Options, choose_columns
-from pessimism.log_rows import Rows, csv_value, one_line, show
+from pessimism.log_lines import json_object, one_line, read_lines
+from pessimism.log_rows import Rows, csv_value
 
 BATCH = 16_384  # rows of a columnar file taken at once
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file):
-            yield line if number else line.removeprefix(codecs.BOM_UTF8)
-
-
 def _read_jsonl(path: Path, options: Options, rows: Rows) -> None:
     columns = _jsonl_columns(path, options)
-    for number, line in enumerate(_lines(path), 1):
+    rows.took(columns)
+    for number, line in enumerate(read_lines(path), 1):
         if not line.isspace():
             try:
-                rows.add(_json_object(line), columns)
+                rows.add(json_object(line), columns)
             except ValueError as error:
                 rows.bad(f"{path}:{number}", error)
 
@@ -42,36 +36,23 @@ def _read_jsonl(path: Path, options: Options, rows: Rows) -> None:
 def _jsonl_columns(path: Path, options: Options) -> Columns:
     """Choose among the keys that the first thousand lines have between them."""
     found: dict[str, bool] = {}
-    for number, line in enumerate(_lines(path)):
+    for number, line in enumerate(read_lines(path)):
         if found and number >= 1000:
             break
         with suppress(ValueError):
-            found.update(dict.fromkeys(_json_object(line), True))
+            found.update(dict.fromkeys(json_object(line), True))
     if not found:  # no JSON object at all: every line is malformed, whatever the columns
         return Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None)
     return choose_columns(str(path), found.items(), options)
 
 
-def _json_object(line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not valid UTF-8 (byte {error.start + 1})") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"bad JSON, {error.msg} (column {error.colno})") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"bad JSON, {one_line(error)}") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"expected a JSON object, found {show(record)}")
-    return record
-
-
 def _read_csv(path: Path, options: Options, rows: Rows) -> None:
     with _long_fields():  # bytes that are not UTF-8 matter in the columns read only, where they are malformed
-        reader = csv.reader((line.decode(errors="surrogateescape") for line in _lines(path)), strict=True)
+        reader = csv.reader((line.decode(errors="surrogateescape") for line in read_lines(path)), strict=True)
         header = _csv_header(reader, path)
         columns = choose_columns(str(path), [(name, True) for name in header], options)
         places = [(name, header.index(name), name in columns.rewards) for name in columns.names()]
+        rows.took(columns)
         for line, fields in _csv_records(reader, path, rows):
             try:
                 if len(fields) != len(header):
@@ -121,6 +102,7 @@ def _read_parquet(path: Path, options: Options, rows: Rows) -> None:
     try:
         schema = pq.read_schema(path)
         columns = choose_columns(str(path), [(field.name, _numeric(field.type)) for field in schema], options)
+        rows.took(columns)
         texts = [field.name for field in schema if field.name == columns.prompt and _text(field.type)]
         with pq.ParquetFile(path, read_dictionary=texts) as file:
             for batch in file.iter_batches(BATCH, columns=columns.names()):
@@ -136,6 +118,7 @@ def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
     frame = frame.set_axis(frame.columns.map(str), axis=1)
     found = [(str(name), pd.api.types.is_numeric_dtype(dtype)) for name, dtype in zip(frame, frame.dtypes, strict=True)]
     columns = choose_columns("the frame", found, options)
+    rows.took(columns)
     frame = frame[columns.names()]
     for start in range(0, len(frame), 16 * BATCH):
         chunk = frame.iloc[start : start + 16 * BATCH]

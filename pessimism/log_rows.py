@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.log_columns import Columns
+from pessimism.log_columns import Columns, step_note
+from pessimism.log_lines import one_line, show
 
 _TICK = 16_384  # rows between two updates of the progress bar
 _Array = np.ndarray[tuple[int], np.dtype[Any]]
@@ -25,7 +26,12 @@ class Rows:
     def __init__(self, skip_bad: bool, progress: Callable[[int], object]) -> None:
         self.steps, self.codes, self.rewards = array("q"), array("i"), array("d")
         self.vocabulary: dict[str, int] = {}
+        self.taken: list[Columns] = []
         self.skip_bad, self.skipped, self.progress = skip_bad, 0, progress
+
+    def took(self, columns: Columns) -> None:
+        """Remember which columns the rows of a file come from."""
+        self.taken.append(columns)
 
     def add(self, record: Mapping[str, Any], columns: Columns) -> None:
         """Append one row; raise ValueError saying what is wrong with it, and append nothing, where it is malformed."""
@@ -78,7 +84,7 @@ class Rows:
         )
         steps, rewards = np.frombuffer(self.steps, dtype=np.int64), np.frombuffer(self.rewards, dtype=np.float64)
         frame = pd.DataFrame({"step": steps, "prompt": prompt, "reward": rewards})
-        frame.attrs.update(skipped=self.skipped, files=files)
+        frame.attrs.update(skipped=self.skipped, step_note=step_note(self.taken), files=files)
         return frame
 
 
@@ -141,14 +147,3 @@ def _canonical(prompt: object, name: str) -> str:
 
 def _null(value: object) -> bool:
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
-
-
-def show(value: object) -> str:
-    """Return a value as an error message quotes it."""
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def one_line(error: Exception) -> str:
-    """Return the text of an error of another library, for a message of one line."""
-    return " ".join(str(error).split())[:120]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from pessimism.log_lines import json_object, read_lines
 
 _COLUMNS = ("behavior", "reward", "reference")
 
@@ -58,6 +59,8 @@ def read_problems(path: str | Path) -> list[Problem]:
     """
     path = Path(path)
     frame = _read_frame(path)
+    if frame.empty and not len(frame.columns):
+        raise ValueError(f"{path}: the file is empty")
     for column in _COLUMNS[:2]:
         if column not in frame:
             raise ValueError(f"{path}: no column {column!r}; found {', '.join(map(str, frame.columns))}")
@@ -80,24 +83,20 @@ def _read_frame(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: no such file")
     try:
         return readers[path.suffix](path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: not JSON: {error.msg}") from None
-        if not isinstance(record, dict):
-            raise ValueError(
-                f"{path}:{number}: must be an object with behavior and reward, got {type(record).__name__}"
-            )
-        records.append(record)
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.isspace():
+            try:
+                records.append(json_object(line))
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: {error}") from None
     return pd.DataFrame.from_records(records)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
+SAME = 1e-3  # total variation below which two policies are practically the same
+AS_CONSERVATIVE = 5e-3  # relative distance from 1 of a pessimism factor that is practically 1
+
 _TROUBLE = {
     "vanishing_support": "the target gives up some of the completions seen",
     "no_target": "no target, the loss has no minimum on this group",
@@ -13,9 +16,20 @@ _TROUBLE = {
 
 
 def read_group(
-    regime: str, status: str, all_equal: bool, leak: float, factor: float, effective: float, shift: float
+    regime: str,
+    status: str,
+    all_equal: bool,
+    leak: float,
+    factor: float,
+    effective: float,
+    shift: float,
+    tv: float,
+    both: str,
 ) -> str:
-    """Say what the objective does to one group."""
+    """Say what the objective does to one group.
+
+    ``both`` says what target and nominal target have in common where ``tv``, the distance between them, is small.
+    """
     if status in _TROUBLE:
         return f"{regime}: {_TROUBLE[status]}"
     if regime == "negative":
@@ -27,18 +41,24 @@ def read_group(
     if regime == "boundary":
         cure = "" if math.isnan(shift) else "; any shift of the baseline downwards adds some"
         return f"boundary: the nominal target, with no implicit pessimism{cure}"
-    return _positive(factor, effective)
+    return _positive(factor, effective, tv, both)
 
 
-def _positive(factor: float, effective: float) -> str:
+def _positive(factor: float, effective: float, tv: float, both: str) -> str:
     if math.isnan(effective):
         return "positive"
     if math.isinf(effective):
         return "positive: within rounding of the behavior"
     if math.isnan(factor):  # no temperature to compare with
         return f"positive: as far from the behavior as nominal at temperature {effective:.3g}"
-    if abs(factor - 1.0) < 5e-3:
+    if abs(factor - 1.0) < AS_CONSERVATIVE:
         return "positive: as conservative as nominal within 0.5%"
+    if tv < SAME:
+        why = f": both are nearly {both}" if both else ""
+        return (
+            f"positive: {factor:.3g} times the temperature on paper, but within 1e-3 (total variation) of the "
+            f"nominal target{why}"
+        )
     than = "more" if factor > 1.0 else "less"
     return f"positive: {than} conservative than nominal, as if at {factor:.3g} times the temperature ({effective:.3g})"
 
@@ -59,12 +79,47 @@ def _digits(value: float, rounding: str) -> str:
     return f"{float(Context(prec=3, rounding=rounding).create_decimal_from_float(slack)):g}"
 
 
-def read_positive(positive: int, giving_up: int, groups: int) -> str:
-    """Say that enough groups are in the positive regime, and whether that is all."""
+def read_status(objective: str, status: str) -> str | None:
+    """Say why an objective has no target on a problem, or none that was found; None where it has one."""
+    if status == "no_target":
+        if objective == "asym_re":
+            return "no target: shift must be below 0, the loss is unbounded"
+        return "no target: the loss has no fixed point here, it is unbounded or some action loses all its mass"
+    if status == "not_converged":
+        return "not converged: the solver found no fixed point to working accuracy, so the numbers cannot be relied on"
+    return None
+
+
+def read_positive(
+    positive: int, giving_up: int, groups: int, *, less: int = 0, negative: int = 0, leak: float = 0.0
+) -> str:
+    """Say that enough groups are in the positive regime, and whether that is all.
+
+    ``less`` of them are less conservative than nominal; ``negative`` groups remain, with a leak of up to ``leak``.
+    """
     text = f"{positive} of {groups} groups with a signal are in the positive regime"
+    notes = []
     if giving_up:
-        return f"{text}, but in {giving_up} {_TROUBLE['vanishing_support']}: lower the baseline to keep more."
-    return f"{text}: nothing needs to change."
+        notes.append(f"in {giving_up} {_TROUBLE['vanishing_support']}: lower the baseline to keep more")
+    if less:
+        notes.append(
+            f"{less} {_are(less)} less conservative than nominal, with an effective temperature below the stated one"
+        )
+    if negative:
+        notes.append(f"{negative} {_are(negative)} negative still, with a leak of up to {_percent(leak)}")
+    return f"{text}, but {'; and '.join(notes)}." if notes else f"{text}: nothing needs to change."
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def read_same(same: int, groups: int) -> str:
+    """Say that in many groups the objective and the nominal one are practically the same."""
+    return (
+        f" In {same} of {groups} groups with a signal the target is within 1e-3 (total variation) of the nominal "
+        "target: the two objectives pull towards practically the same policy there."
+    )
 
 
 def read_undecided(without_target: int, boundary: int, groups: int) -> str:

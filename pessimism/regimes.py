@@ -13,6 +13,7 @@ exists. Derivation: arXiv 2605.28150; docs/theory.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from pessimism.special import branch_gap
 
 Array = Any
 
-_GRID = 257
+_GRID = 1025
 _DEEPEST = 740.0  # exp(-740) is the smallest |kappa| of interest: below it the boundary is reached in float64
 
 
@@ -74,7 +75,13 @@ def negative_minima(q: Any, z: Any) -> list[Minimum]:
     u, kappa, exists = principal_minima(q[None], z[None])
     if exists[0]:
         found.append(_minimum(q, u[0], float(kappa[0]), None))
-    found.extend(m for action in np.flatnonzero(q > 0) for m in _collapsed_minima(q, z, int(action)))
+    (seen,) = np.nonzero(q > 0)
+    top = float(np.max(z[seen]))
+    for zeta, lone in _collapsed(q[seen], z[seen]):
+        u_row = _log_ratio(z, _gap(q, z, np.asarray(zeta)), 0)
+        action = int(seen[lone])
+        u_row[action] = z[action] + 1.0 + branch_gap(np.asarray(zeta + top - z[action]), -1)
+        found.append(_minimum(q, u_row, float(-np.exp(-1.0 - top - zeta)), action))
     return sorted(found, key=lambda m: m.loss)
 
 
@@ -107,51 +114,53 @@ def _mass(q: Any, z: Any, zeta: Any) -> Any:
     return np.exp(log_q + _log_ratio(z, _gap(q, z, zeta), 0)).sum(axis=-1)
 
 
-def _collapsed_minima(q: Any, z: Any, action: int) -> list[Minimum]:
-    """Minimizers with ``action`` alone on W_-1: the points where its total mass rises through one with kappa."""
-    seen = q > 0
-    top = float(np.max(z[seen]))
+def _collapsed(q: Any, z: Any) -> list[tuple[float, int]]:
+    """Minimizers with one action alone on W_-1, as (zeta, action): where the total mass rises through one."""
+    log_q, below = np.log(q), np.max(z) - z
     # The action alone holds at most the whole mass: t = u - z <= -log q - z on W_-1 bounds zeta from above.
-    t = -float(np.log(q[action])) - float(z[action])
-    if t <= 1.0:
+    t = -log_q - z
+    highest = np.where(t > 1.0, t - 1.0 - np.log(np.maximum(t, 1.0)) - below, 0.0)
+    if not np.any(highest > 0.0):
         return []
-    highest = (t - 1.0 - np.log(t)) - (top - z[action])
-    if highest < 0.0:
-        return []
-    log_q = np.log(q[seen])
-    lone = np.arange(len(q))[seen] == action
 
-    def branches(zeta: Any) -> tuple[Any, Any]:
-        """p = t - 1 of each seen action, and its mass; both ``(n, K)``."""
-        delta = zeta[:, None] + (top - z[seen])
-        p = branch_gap(delta, 0)
-        p[:, lone] = branch_gap(delta[:, lone], -1)
-        return p, np.exp(log_q + z[seen] + 1.0 + p)
+    def branch_mass(delta: Any, branch: int, exponent: Any) -> tuple[Any, Any]:
+        """Mass of actions on a branch, and its slope in zeta: mass (1 + p)/p, from p - log(1 + p) = delta."""
+        p = branch_gap(delta, branch)
+        mass = np.exp(np.minimum(exponent + 1.0 + p, 700.0))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return mass, mass * (1.0 + p) / p
 
-    def excess(zeta: Any) -> Any:
-        return branches(zeta)[1].sum(axis=-1) - 1.0
-
-    def slope(zeta: Any) -> Any:
-        # d mass / d zeta = sum mass * (1 + p) / p, from p - log(1 + p) = delta.
-        p, mass = branches(zeta)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.sum(mass * (1.0 + p) / p, axis=-1)
+    def total(zeta: Any, lone: Any) -> tuple[Any, Any]:
+        """Total mass and slope with action ``lone`` on W_-1, the others on W_0: all of shape ``(n,)``."""
+        own = branch_mass(zeta + below[lone], -1, (log_q + z)[lone])
+        others = branch_mass(zeta[:, None] + below, 0, log_q + z)
+        rest = np.arange(len(q)) != lone[:, None]
+        return tuple(np.sum(o, axis=-1, where=rest) + mine for o, mine in zip(others, own, strict=True))
 
     # Square spacing follows the square-root behavior at the branch point, where the slope itself is infinite.
-    nodes = highest * np.append(1e-12, np.linspace(0.0, 1.0, _GRID)[1:] ** 2)
-    rate = slope(nodes)
-    (dips,) = np.nonzero((rate[:-1] < 0) & (rate[1:] > 0))
-    if dips.size:  # the lowest points between nodes, so that no pair of crossings is stepped over
-        nodes = np.sort(np.append(nodes, elementwise.find_root(slope, (nodes[dips], nodes[dips + 1])).x))
-    nodes = np.append(0.0, nodes)
-    level = excess(nodes)
-    (ups,) = np.nonzero((level[:-1] < 0) & (level[1:] >= 0))
-    if not ups.size:
-        return []
-    roots = elementwise.find_root(excess, (nodes[ups], nodes[ups + 1])).x
-    found = []
-    for zeta in roots:
-        u = _log_ratio(z, _gap(q, z, np.asarray(zeta)), 0)
-        u[action] = z[action] + 1.0 + branch_gap(np.asarray(zeta + top - z[action]), -1)
-        found.append(_minimum(q, u, float(-np.exp(-1.0 - top - zeta)), action))
-    return found
+    nodes = np.max(highest) * np.append([0.0, 1e-12], np.linspace(0.0, 1.0, _GRID)[1:] ** 2)
+    on_zero, on_lower = (branch_mass(nodes[:, None] + below, branch, log_q + z) for branch in (0, -1))
+    with np.errstate(invalid="ignore"):
+        level, slope = (a.sum(axis=-1, keepdims=True) - a + b for a, b in zip(on_zero, on_lower, strict=True))
+    index, lone = np.nonzero((level[:-1] < 1.0) & (level[1:] >= 1.0))
+    low, high = nodes[index], nodes[index + 1]
+    # A dip between two nodes above one may still reach below it: look at its lowest point.
+    above = (level[1:-1] >= 1.0) & (level[2:] >= 1.0)
+    dip, dipping = np.nonzero(above & (slope[1:-1] < 0.0) & (slope[2:] > 0.0))
+    if dip.size:
+        lowest = _roots(lambda x, a: total(x, a)[1], nodes[dip + 1], nodes[dip + 2], dipping)
+        deep = total(lowest, dipping)[0] < 1.0
+        low, high = np.append(low, lowest[deep]), np.append(high, nodes[dip + 2][deep])
+        lone = np.append(lone, dipping[deep])
+    found = _roots(lambda x, a: total(x, a)[0] - 1.0, low, high, lone) if lone.size else low
+    return list(zip(found.tolist(), lone.tolist(), strict=True))
+
+
+def _roots(f: Callable[[Any, Any], Any], low: Any, high: Any, label: Any) -> Any:
+    """Bracketed roots of f(x, label), one for each label."""
+
+    def labelled(x: Any, tag: Any) -> Any:
+        return f(x, tag.astype(int))
+
+    find: Any = elementwise.find_root
+    return find(labelled, (low, high), args=(label.astype(float),)).x

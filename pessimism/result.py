@@ -123,8 +123,7 @@ class InducedTarget:
         bandit = self.bandit
         if self.beta is None:
             return bandit.shaped(bandit.xp.full_like(bandit.reward, bandit.xp.nan))
-        log_policy = bandit.log_reference + targets.nominal(bandit, bandit.reward, self.beta).log_ratio
-        return bandit.shaped(bandit.xp.exp(bandit.masked(log_policy, -bandit.xp.inf)))
+        return bandit.shaped(targets.nominal_policy(bandit, bandit.reward, self.beta))
 
     @cached_property
     def multiplier(self) -> Array:
@@ -132,7 +131,8 @@ class InducedTarget:
         bandit, xp = self.bandit, self.bandit.xp
         u = bandit.masked(self.solution.log_ratio, 0.0)
         u = xp.where(xp.isinf(u), xp.full_like(u, -700.0), u)
-        g = self.objective.score_weight(u, self.advantage_rows, bandit.weights)
+        with np.errstate(over="ignore"):  # an uncapped exponential weight may be infinite
+            g = self.objective.score_weight(u, self.advantage_rows, bandit.weights)
         data = self._policy_rows if getattr(self.objective, "on_policy", False) else bandit.behavior
         return bandit.shaped(xp.sum(bandit.masked(data * g, 0.0), axis=-1))
 

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from pessimism.log_columns import Options
 from pessimism.log_formats import READERS, read_frame
-from pessimism.log_rows import Rows, one_line
+from pessimism.log_lines import one_line
+from pessimism.log_rows import Rows
 
 
 def read_rollouts(
@@ -44,8 +45,9 @@ def read_rollouts(
     -------
     pandas.DataFrame
         Columns step (int64), prompt (categorical, in order of first appearance) and reward (float64, in the log's
-        units). `attrs["skipped"]` counts the malformed lines left out, `attrs["files"]` lists the files read. Blank
-        lines are no rows; an open quote in a CSV file counts as many lines as it swallows.
+        units). `attrs["skipped"]` counts the malformed lines left out, `attrs["files"]` lists the files read,
+        `attrs["step_note"]` is None or says that there was no step column, and which column looks like one. Blank lines
+        are no rows; an open quote in a CSV file counts as many lines as it swallows.
 
     Raises
     ------

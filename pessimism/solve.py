@@ -96,10 +96,10 @@ def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual) -> tuple[
 def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array:
     """Sign of Z - 1, zero within the error that z carries; a lower bound of kappa beyond it proves it positive."""
     eps = xp.finfo(z.dtype).eps
-    sure = lower > 8.0 * (rounding + eps * xp.sqrt(xp.vecdot(z, z)))
-    if bool(xp.all(sure)):
-        return xp.ones_like(lower, dtype=xp.int8)
     with np.errstate(over="ignore", invalid="ignore"):
+        sure = lower > 8.0 * (rounding + eps * xp.sqrt(xp.vecdot(z, z)))
+        if bool(xp.all(sure)):
+            return xp.ones_like(lower, dtype=xp.int8)
         growth = xp.expm1(z)
         excess = xp.vecdot(q, growth)
         # Rounding of z, and of expm1 and its sum; first a cheap upper bound that most rows pass.
@@ -113,16 +113,17 @@ def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array
 
 def _near_boundary(xp: Any, q: Array, z: Array) -> Array:
     """Estimate of kappa where the bound is poor: E[z] + var/2 for a small spread of z, + 0.4 std for a large one."""
-    mean = xp.vecdot(q, z)
-    variance = xp.maximum(xp.vecdot(q * z, z) - mean * mean, 0.0)
-    return xp.maximum(mean + variance / (2.0 + 2.5 * xp.sqrt(variance)), 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # a useless estimate only costs steps
+        mean = xp.vecdot(q, z)
+        variance = xp.maximum(xp.vecdot(q * z, z) - mean * mean, 0.0)
+        return xp.maximum(mean + variance / (2.0 + 2.5 * xp.sqrt(variance)), 0.0)
 
 
 def _newton(xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, steps: int) -> tuple[Array, Array, Array]:
     """Joint Newton iteration on (u, dual), u in place: eliminate u row by row, step in the dual, correct both."""
     # What rounding of z leaves in a step must not keep a finished row from being accepted.
-    tolerance = TOLERANCE**2 + 64.0 * xp.finfo(z.dtype).eps ** 2 * xp.vecdot(z, z)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        tolerance = TOLERANCE**2 + 64.0 * xp.finfo(z.dtype).eps ** 2 * xp.vecdot(z, z)
         for _ in range(steps):
             w = xp.expm1(u)
             excess = xp.vecdot(q, w)  # E[w] - 1 without cancellation

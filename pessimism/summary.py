@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pessimism.critical import SIGN
-from pessimism.readings import read_boundary, read_positive, read_shift, read_undecided
-
-_NEEDED = (
-    *("n", "reward_mean", "regime", "kappa", "effective_temperature", "pessimism_factor", "kl", "max_ratio", "leak"),
-    *("all_equal", "critical_shift", "critical_beta", "status"),
+from pessimism.readings import (
+    AS_CONSERVATIVE,
+    SAME,
+    read_boundary,
+    read_positive,
+    read_same,
+    read_shift,
+    read_undecided,
 )
+
+_MEDIANS = ("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl", "nominal_kl", "tv_nominal")
+_MAXIMA = ("kl", "max_ratio", "leak")
+_NEEDED = ("n", "regime", *_MEDIANS, *_MAXIMA[1:], "all_equal", "critical_shift", "critical_beta", "status")
 
 
 def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
@@ -23,16 +31,19 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     Parameters
     ----------
     frame : what ``diagnose`` returned.
-    share : of the groups whose rewards are not all equal, the part that the recommendation puts in the positive regime.
+    share : of the groups with a signal, the part that the recommendation puts in the positive regime. A group has one
+        where its rewards are not all equal, or where they are and mass leaks.
 
     Returns
     -------
     dict
-        Ready for JSON (None stands for not a number and for infinity): groups, rows, skipped, share of the groups in
-        each regime, status (a count for each), all_equal (a count), medians over the groups with a signal, maxima over
-        all, and recommendation: share, extra_shift (every shift of the baseline by more than so many temperatures is
-        enough), largest_beta (every temperature below it is enough; None where the temperature alone does not decide,
-        or any will do), and text.
+        Ready for JSON (None stands for undefined, the largest float 1.7976931348623157e308 for infinity): groups, rows,
+        skipped, step_note (says so where the log had no step column), share of the groups in each regime, status (a
+        count for each), all_equal and informative (counts: all rewards equal; with a signal), medians over the groups
+        with a signal, maxima over all, and recommendation: share, extra_shift (every shift of the baseline by more than
+        so many temperatures is enough), largest_beta (every temperature below it is enough: the largest float where any
+        will do, 0 where none will, None where the temperature alone does not decide), and text. Groups that leak have
+        no effective temperature and no pessimism factor: those medians are over the others.
 
     Raises
     ------
@@ -55,33 +66,40 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     missing = [name for name in _NEEDED if name not in frame]
     if missing:
         raise ValueError(f"frame is not a report of diagnose: it has no column {', '.join(missing)}")
-    signal = frame[~frame["all_equal"]]
+    signal = frame[~frame["all_equal"] | (frame["regime"] == "negative")]
     summary: dict[str, Any] = {
         "objective": frame.attrs.get("objective"),
         "groups": len(frame),
         "rows": int(frame["n"].sum()),
         "skipped": int(frame.attrs.get("skipped", 0)),
-        "share": {name: _number((frame["regime"] == name).mean()) for name in SIGN},
+        "step_note": frame.attrs.get("step_note"),
+        "share": {name: json_number((frame["regime"] == name).mean()) for name in SIGN},
         "status": {str(name): int(count) for name, count in frame["status"].value_counts().items()},
         "all_equal": int(frame["all_equal"].sum()),
+        "informative": len(signal),
     }
-    for name in ("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl"):
-        summary[f"median_{name}"] = _number(signal[name].median())
-    for name in ("kl", "max_ratio", "leak"):
-        summary[f"max_{name}"] = _number(frame[name].max())
+    summary |= {f"median_{name}": json_number(signal[name].median()) for name in _MEDIANS}
+    summary |= {f"max_{name}": json_number(frame[name].max()) for name in _MAXIMA}
     shift, beta = _enough(signal["critical_shift"], share), -_enough(-signal["critical_beta"], share)
     summary["recommendation"] = {
         "share": share,
-        "extra_shift": _number(shift),
-        "largest_beta": _number(beta),
+        "extra_shift": json_number(shift),
+        "largest_beta": json_number(beta),
         "text": _text(signal, share, shift, beta),
     }
     return summary
 
 
-def _number(value: Any) -> float | None:
-    """Return a float that JSON has, or None."""
-    return float(value) if math.isfinite(value) else None
+def json_number(value: float) -> float | None:
+    """Return a float that JSON has: None for one that is undefined, the largest one for infinity.
+
+    Examples
+    --------
+    >>> json_number(math.nan), json_number(math.inf)
+    (None, 1.7976931348623157e+308)
+    """
+    largest = sys.float_info.max
+    return None if math.isnan(value) else min(max(float(value), -largest), largest)
 
 
 def _enough(needs: pd.Series[float], share: float) -> float:
@@ -91,13 +109,23 @@ def _enough(needs: pd.Series[float], share: float) -> float:
 
 
 def _text(signal: pd.DataFrame, share: float, shift: float, beta: float) -> str:
+    same = int(((signal["tv_nominal"] < SAME) & (signal["regime"] != "boundary")).sum())
+    return _advice(signal, share, shift, beta) + (
+        read_same(same, len(signal)) if same and 2 * same >= len(signal) else ""
+    )
+
+
+def _advice(signal: pd.DataFrame, share: float, shift: float, beta: float) -> str:
     groups = len(signal)
-    positive, boundary = (int((signal["regime"] == name).sum()) for name in ("positive", "boundary"))
+    positive, boundary, negative = (int((signal["regime"] == name).sum()) for name in SIGN)
     giving_up, without = (int((signal["status"] == name).sum()) for name in ("vanishing_support", "no_target"))
     if not groups:
         return "No group has a signal: within each one all rewards are equal."
     if positive >= share * groups:
-        return read_positive(positive, giving_up, groups)
+        less = int(((signal["regime"] == "positive") & (signal["pessimism_factor"] < 1.0 - AS_CONSERVATIVE)).sum())
+        return read_positive(
+            positive, giving_up, groups, less=less, negative=negative, leak=float(signal["leak"].max())
+        )
     if math.isnan(shift):
         return read_undecided(without, boundary, groups)
     if shift == 0:

@@ -49,6 +49,12 @@ def nominal(bandit: Bandit, advantage: Array, beta: float) -> Solution:
     return _normalized(bandit, _below_best(bandit, advantage) / beta)
 
 
+def nominal_policy(bandit: Bandit, reward: Array, beta: float) -> Array:
+    """Probabilities ``(N, K)`` of the nominal target."""
+    log_policy = bandit.log_reference + nominal(bandit, reward, beta).log_ratio
+    return bandit.xp.exp(bandit.masked(log_policy, -bandit.xp.inf))
+
+
 def _below_best(bandit: Bandit, advantage: Array) -> Array:
     """The advantage from its largest on the support: what normalizes away must not cost digits at small beta."""
     return advantage - bandit.xp.max(bandit.masked(advantage, -bandit.xp.inf), axis=-1, keepdims=True)
@@ -84,9 +90,9 @@ def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = Fal
     r"""Lambert-tempered target: :math:`\log w + \kappa w = A/\beta` with E_mu[w] = 1 (arXiv 2605.28150).
 
     The minimizer of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it is the
-    same problem around q with advantage A + beta log(nu/q). ``floor=c`` holds the pull of ratios below c at
-    kappa c. In the negative regime the mass 1 - Z leaks
-    (``unseen=True``), or the W_0 minimizer is returned where it exists and else the one of lowest loss.
+    same problem around q with advantage A + beta log(nu/q). ``floor=c`` holds the pull of ratios below c at kappa c. In
+    the negative regime the mass 1 - Z leaks (``unseen=True``), or the W_0 minimizer is returned where it exists and
+    else the one of lowest loss.
     """
     xp = bandit.xp
     shift = bandit.log_reference_ratio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import fields
 from typing import Any
 
@@ -56,6 +57,8 @@ def register(cls: type[Objective]) -> type[Objective]:
 
     Raises
     ------
+    TypeError
+        If the class is not an :class:`Objective` with name, title, paper, formula and induces.
     ValueError
         If the name is taken by another class.
 
@@ -70,6 +73,12 @@ def register(cls: type[Objective]) -> type[Objective]:
     'timid'
     >>> _ = _REGISTRY.pop("timid")  # leave the registry as it was
     """
+    missing = [name for name in ("name", "title", "paper", "formula", "induces") if not hasattr(cls, name)]
+    if not issubclass(cls, Objective) or missing:
+        facts = ", ".join(missing) or "the base class"
+        raise TypeError(
+            f"register takes a subclass of pessimism.Objective with its facts; {cls.__name__} lacks {facts}"
+        )
     taken = _REGISTRY.get(cls.name)
     if taken is not None and taken is not cls:
         raise ValueError(f"objective name {cls.name!r} is taken by {taken.__name__}")
@@ -99,11 +108,15 @@ def make_objective(objective: str | ObjectiveLike, **hyper: Any) -> ObjectiveLik
     if not isinstance(objective, str):
         if hyper:
             raise ValueError(f"hyper-parameters {sorted(hyper)} go with a name; set them on the objective itself")
+        if isinstance(objective, type):
+            raise TypeError(f"objective must be an instance, got the class {objective.__name__}: call it")
         if not isinstance(objective, ObjectiveLike):
             raise TypeError("objective must be a name or have the methods advantage, score_weight and loss")
         return objective
     if objective not in _REGISTRY:
-        raise ValueError(f"unknown objective {objective!r}; known: {', '.join(sorted(_REGISTRY))}")
+        close = difflib.get_close_matches(objective, _REGISTRY, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"unknown objective {objective!r}; {hint}known: {', '.join(sorted(_REGISTRY))}")
     cls = _REGISTRY[objective]
     known = [f.name for f in fields(cls)]
     for name in hyper:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtim
 import numpy as np
 from array_api_compat import array_namespace
 
+from pessimism import baselines
+
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
     from pessimism.targets import Solution
@@ -118,6 +120,15 @@ class Objective:
     def __str__(self) -> str:
         settings = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
         return f"{self.name}({settings})"
+
+
+@dataclass(frozen=True)
+class MeanBaseline(Objective):
+    """Base of objectives whose baseline is the group mean (any constant, where it cancels)."""
+
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """Mean reward."""
+        return baselines.mean_parts(reward, weights)
 
 
 def stop_gradient(x: Array) -> Array:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pessimism import baselines, targets
-from pessimism.objectives.base import Objective, centered, stop_gradient
+from pessimism import targets
+from pessimism.objectives.base import MeanBaseline, centered, stop_gradient
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -16,7 +16,7 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class TBA(Objective):
+class TBA(MeanBaseline):
     """Trajectory balance with the VarGrad estimate of log Z (TBA, arXiv 2503.18929).
 
     log Z is the group mean of r/beta - u, not differentiated; the published reference is the initial policy. The
@@ -43,10 +43,6 @@ class TBA(Objective):
     def __post_init__(self) -> None:
         self.require_positive("beta")
 
-    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Mean reward (any constant cancels)."""
-        return baselines.mean_parts(reward, weights)
-
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = 2 (A/beta - u - mean(A/beta - u))."""
         return 2.0 * centered(advantage / self.beta - log_ratio, weights)
@@ -63,7 +59,7 @@ class TBA(Objective):
 
 
 @dataclass(frozen=True)
-class REBEL(Objective):
+class REBEL(MeanBaseline):
     """Regression of differences of log-ratios on differences of rewards (REBEL, arXiv 2404.16767).
 
     The loss of one member of a group is the mean over its partners of the paper's pair loss; pairs of one sample with
@@ -98,10 +94,6 @@ class REBEL(Objective):
     def at_temperature(self, beta: float) -> Self:
         """Eta = 1 / beta."""
         return replace(self, eta=1.0 / beta)
-
-    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Mean reward (any constant cancels)."""
-        return baselines.mean_parts(reward, weights)
 
     def _partners(self, width: int, weights: Array | None) -> float:
         """A sampled group averages over its width - 1 other members, a population over everybody."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from array_api_compat import array_namespace
 
 from pessimism import baselines, targets
-from pessimism.objectives.base import Objective
+from pessimism.objectives.base import MeanBaseline, Objective
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -19,7 +19,7 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class AWR(Objective):
+class AWR(MeanBaseline):
     r"""Advantage-weighted regression: likelihood weighted by min(exp(A/beta), w_max) (arXiv 1910.00177).
 
     A = r - E[r], the value of the behavior as baseline; the code's standardization over the replay buffer is not part
@@ -45,10 +45,6 @@ class AWR(Objective):
     def __post_init__(self) -> None:
         self.require_positive("beta")
         self.require_positive("w_max", allow_infinite=True)
-
-    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Mean reward."""
-        return baselines.mean_parts(reward, weights)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = min(exp(A/beta), w_max)."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from array_api_compat import array_namespace
 
 from pessimism import baselines, targets
-from pessimism.objectives.base import Objective
+from pessimism.objectives.base import MeanBaseline, Objective
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -49,7 +49,7 @@ class SquaredRegression(Objective):
 
 
 @dataclass(frozen=True)
-class Kimi(SquaredRegression):
+class Kimi(MeanBaseline, SquaredRegression):
     """Policy mirror descent of Kimi k1.5 and K2: the group mean as baseline, no std (arXiv 2501.12599, 2507.20534).
 
     ``beta`` is the reports' tau; both leave it unpublished, 0.01 is OpenKimi's (arXiv 2602.05933). The loss is K2's.
@@ -72,10 +72,6 @@ class Kimi(SquaredRegression):
 
     def __post_init__(self) -> None:
         self.require_positive("beta")
-
-    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Mean reward."""
-        return baselines.mean_parts(reward, weights)
 
 
 @dataclass(frozen=True)
@@ -263,7 +259,7 @@ class ConstantBaseline(SquaredRegression):
 
 
 @dataclass(frozen=True)
-class StdNormalized(SquaredRegression):
+class StdNormalized(MeanBaseline, SquaredRegression):
     """Advantages divided by the group's spread, (r - mean) / (std + eps), as in GRPO (arXiv 2402.03300).
 
     std is the population's under weights, unbiased (n - 1) in a sampled group, as in TRL and verl; eps = 1e-4 is TRL's
@@ -287,10 +283,6 @@ class StdNormalized(SquaredRegression):
 
     def __post_init__(self) -> None:
         self.require_positive("beta", "eps")
-
-    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Mean reward."""
-        return baselines.mean_parts(reward, weights)
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """(r - mean) / (std + eps)."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from array_api_compat import array_namespace
 
-from pessimism import baselines, targets
-from pessimism.objectives.base import Objective, stop_gradient
+from pessimism import targets
+from pessimism.objectives.base import MeanBaseline, stop_gradient
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -19,16 +19,7 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class _MeanBaseline(Objective):
-    """Baseline the group mean."""
-
-    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Mean reward."""
-        return baselines.mean_parts(reward, weights)
-
-
-@dataclass(frozen=True)
-class Nominal(_MeanBaseline):
+class Nominal(MeanBaseline):
     r"""KL-regularized policy gradient with importance weights: max E_pi[r] - beta KL(pi || mu).
 
     The penalty is written as :math:`\beta (w \log w - w + 1)`, so that the per-sample gradient is that of the fixed
@@ -69,7 +60,7 @@ class Nominal(_MeanBaseline):
 
 
 @dataclass(frozen=True)
-class TruncatedIS(_MeanBaseline):
+class TruncatedIS(MeanBaseline):
     r"""Squared regression under truncated importance weights min(w, cap), which are not differentiated.
 
     The dial between the two ends: cap -> infinity restores the nominal target, cap -> 0 is the Lambert target
@@ -113,7 +104,7 @@ class TruncatedIS(_MeanBaseline):
 
 
 @dataclass(frozen=True)
-class MixedChi2KL(_MeanBaseline):
+class MixedChi2KL(MeanBaseline):
     r"""Importance-weighted objective with an explicit penalty beta (KL + gamma/2 chi^2) (arXiv 2407.13399).
 
     :math:`\log w + \gamma w = (A - s)/\beta`: the Lambert shape with kappa = gamma whatever the baseline. gamma = 1 is

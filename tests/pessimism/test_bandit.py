@@ -83,7 +83,6 @@ def test_sums_within_the_tolerance_are_normalized() -> None:
         (HALF, [0, 1], np.float64),
         (np.array(HALF, dtype=np.float32), [0.0, 1.0], np.float32),
         (np.array(HALF, dtype=np.float32), np.array([0.0, 1.0]), np.float64),
-        (np.array(HALF, dtype=np.float16), [0, 1], np.float64),
         (HALF, np.array([0, 1], dtype=np.int8), np.float64),
         (HALF, np.array([False, True]), np.float64),
         (None, np.array([0.0, 1.0], dtype=np.float32), np.float32),
@@ -206,3 +205,44 @@ def test_sampled_baseline_is_the_one_subtracted() -> None:
         objective = ps.AStarPO(beta1=0.5, beta2=0.3, sampling="off_policy")
         target = ps.induced_target(behavior, [0.0, 1.0, 2.0], objective, reference=reference)
         np.testing.assert_allclose(target.baseline, target.reward - target.advantage, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.complex128])
+def test_other_number_types_are_refused(dtype: Any) -> None:
+    with pytest.raises(ValueError, match="^behavior must be "):
+        make_bandit(np.array(HALF, dtype=dtype), [0, 1])
+
+
+def test_reward_is_required() -> None:
+    with pytest.raises(ValueError, match="^reward must be given"):
+        ps.induced_target(HALF, None, "kimi")
+
+
+def test_many_bad_rows_are_marked_together() -> None:
+    reward = np.where(np.arange(5000)[:, None] % 2 == 0, np.nan, [[0.0, 1.0]])
+    target = ps.induced_target(HALF, reward, "kimi", beta=0.5, on_error="status")
+    assert np.array_equal(target.status == "invalid_input", np.arange(5000) % 2 == 0)
+    assert np.isnan(target.policy[::2]).all()
+    assert np.isfinite(target.policy[1::2]).all()
+    assert len(target.message) == 2500
+
+
+def test_rewards_beyond_squaring_do_not_warn() -> None:
+    target = ps.induced_target(HALF, [[1e200, -1e200], [0.0, 1.0]], "kimi", beta=1.0)
+    np.testing.assert_allclose(target.policy[0], [1.0, 0.0], atol=1e-15)
+
+
+def test_an_advantage_of_another_shape_is_refused() -> None:
+    class Flat:
+        def advantage(self, reward: Any, weights: Any = None) -> Any:
+            return reward.mean(axis=-1)
+
+        def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+            return advantage - log_ratio
+
+        loss = score_weight
+
+    with pytest.raises(ValueError, match="advantage must keep the shape of the rewards"):
+        ps.induced_target(HALF, [0.0, 1.0], Flat())
+    with pytest.raises(TypeError, match="got the class Flat: call it"):
+        ps.induced_target(HALF, [0.0, 1.0], Flat)  # type: ignore[arg-type]

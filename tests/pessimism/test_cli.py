@@ -1,5 +1,6 @@
 """The console script, as a user meets it: tables, JSON, CSV, and one line for every mistake."""
 
+import io
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import pessimism as ps
 from pessimism.cli import main, parse_objective
 from pessimism.cli_options import Hyper
+from pessimism.readings import read_status
 from pessimism.result import FIELDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -38,9 +40,11 @@ def fail(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_target_json_has_the_fields_of_the_result(capsys: pytest.CaptureFixture[str]) -> None:
     said = json.loads(run(capsys, "target", *BANDIT, "--objective", "shifted_mean", "--beta", "0.25", "--json"))
-    assert tuple(said) == FIELDS
+    assert tuple(said) == (*FIELDS, "objective", "conservatism")
     target = ps.induced_target([0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8], "shifted_mean", beta=0.25)
-    assert said == target.to_dict()
+    assert {name: said[name] for name in FIELDS} == target.to_dict()
+    assert said["objective"] == "shifted_mean(beta=0.25, shift=1.0)"
+    assert said["conservatism"] == target.conservatism().to_dict("records")[0]
     np.testing.assert_array_equal(said["policy"], target.policy)
     assert said["regime"] == "positive"
 
@@ -50,6 +54,8 @@ def test_json_writes_null_for_what_is_undefined(capsys: pytest.CaptureFixture[st
     assert said["kappa"] is None
     assert said["nominal"] == [None] * 4
     assert said["log_policy"][0] is None  # log 0
+    assert said["conservatism"]["pessimism_factor"] is None
+    assert said["conservatism"]["regime"] == "positive"
 
 
 def test_target_table_and_csv_show_the_policy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +96,8 @@ def test_input_files_agree_with_the_library(
         frame.to_parquet(path)
     said = json.loads(run(capsys, "target", "--input", str(path), "--objective", "kimi", "--beta", "0.5", "--json"))
     assert said["problem"] == ["a", "b"]
+    assert said["objective"] == ["kimi(beta=0.5)"] * 2
+    assert [row["kappa"] for row in said["conservatism"]] == said["kappa"]
     for policy, (q, r) in zip(said["policy"], problems.values(), strict=True):
         np.testing.assert_array_equal(policy, ps.induced_target(q, r, "kimi", beta=0.5).policy)
 
@@ -103,8 +111,9 @@ def test_reference_reaches_the_solver(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_compare_covers_the_registry_at_one_temperature(capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(run(capsys, "compare", *BANDIT, "--beta", "0.25", "--json"))["comparison"]
-    assert [row["objective"] for row in rows] == list(ps.objectives())
-    nominal = {row["objective"]: row["pi[0]"] for row in rows if row["regime"] == "boundary"}
+    assert [row["objective"].partition("(")[0] for row in rows] == list(ps.objectives())
+    assert rows[3]["objective"] == "kimi(beta=0.25)"
+    nominal = {row["objective"].partition("(")[0]: row["pi[0]"] for row in rows if row["regime"] == "boundary"}
     assert set(nominal) == {"nominal", "a_star_po", "optimal_value", "tba", "rebel", "awr"}
     assert np.ptp(list(nominal.values())) < 1e-12
 
@@ -112,7 +121,39 @@ def test_compare_covers_the_registry_at_one_temperature(capsys: pytest.CaptureFi
 def test_compare_takes_settings_per_objective(capsys: pytest.CaptureFixture[str]) -> None:
     specs = ["kimi", "shifted_mean:shift=2", "a_star_po:beta1=0.5,sampling=off_policy"]
     out = run(capsys, "compare", *BANDIT, "--beta", "0.25", "--objectives", *specs)
-    assert all(spec in out for spec in specs)
+    settings = ["kimi(beta=0.25)", "shifted_mean(beta=0.25, shift=2.0)", "sampling='off_policy')"]
+    assert all(text in out for text in settings)
+    defaults = run(capsys, "compare", *BANDIT, "--objectives", "kimi", "oapl", "--csv")
+    assert pd.read_csv(io.StringIO(defaults))["objective"].tolist() == [str(ps.Kimi()), str(ps.OAPL())]
+
+
+def test_compare_with_a_reference_leaves_out_what_takes_none(capsys: pytest.CaptureFixture[str]) -> None:
+    reference = ["--reference", "0.25,0.25,0.25,0.25"]
+    rows = json.loads(run(capsys, "compare", *BANDIT, *reference, "--json"))["comparison"]
+    names = [row["objective"].partition("(")[0] for row in rows]
+    assert names == [name for name, cls in ps.objectives().items() if cls.takes_reference]
+
+
+def test_settings_after_a_colon_everywhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    options = run(capsys, "target", *BANDIT, "--objective", "oapl", "--beta1", "0.5", "--beta2", "0.1", "--json")
+    assert run(capsys, "target", *BANDIT, "--objective", "oapl:beta1=0.5,beta2=0.1", "--json") == options
+    assert run(capsys, "target", *BANDIT, "--objective", "oapl:beta1=0.5", "--beta2", "0.1", "--json") == options
+    log = str(EXAMPLES / "trl_completions")
+    out = run(capsys, "diagnose", log, "--objective", "kimi:beta=0.1", "--out", str(tmp_path))
+    assert "objective: kimi(beta=0.1)" in out
+    assert (tmp_path / "diagnose_kimi.csv").is_file()
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == f"pessimism {ps.__version__}\n"
+
+
+def test_no_target_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "target", *BANDIT, "--objective", "asym_re", "--shift", "0.1")
+    assert read_status("kimi", "converged") is None
+    assert str(read_status("mine", "no_target")).startswith("no target: the loss has no fixed point here")
+    assert str(read_status("mine", "not_converged")).startswith("not converged: ")
+    assert out.endswith("(no_target)\nno target: shift must be below 0, the loss is unbounded\n")
 
 
 def test_temperature_of_a_comparison() -> None:
@@ -134,6 +175,39 @@ def test_diagnose_writes_what_it_prints(capsys: pytest.CaptureFixture[str], tmp_
     said = json.loads(run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--json"))
     assert said["summary"] == summary
     assert len(said["groups"]) == 192
+    always = {row["critical_beta"] for row in said["groups"] if not row["all_equal"]}
+    assert always == {sys.float_info.max}
+    assert {type(row["all_equal"]) for row in said["groups"]} == {bool}
+
+
+def test_json_of_a_diagnosis_has_every_number(capsys: pytest.CaptureFixture[str]) -> None:
+    log = str(EXAMPLES / "verl_rollouts")
+    said = json.loads(run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--json"))
+    report = ps.diagnose(log, "kimi", beta=0.1)
+    for name in ("kappa", "kl", "tv_nominal"):
+        assert [row[name] for row in said["groups"]] == report[name].tolist()
+    unknown = json.loads(run(capsys, "diagnose", log, "--objective", "asym_re", "--json"))["groups"]
+    assert {row["critical_beta"] for row in unknown} == {None}
+
+
+def test_table_of_a_diagnosis(capsys: pytest.CaptureFixture[str]) -> None:
+    log = str(EXAMPLES / "trl_completions")
+    table = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "2")
+    header, first = table.splitlines()[:2]
+    assert header.split()[-1] == "reading"
+    assert "positive: " in first
+    assert not {"Z", "baseline"} & set(header.split())
+    assert "median_tv_nominal: " in table
+    none = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "0")
+    assert none.startswith("objective: kimi(beta=0.1)\n")
+
+
+def test_merged_steps_are_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("prompt,reward,Iteration\na,1,1\na,0,2\n")
+    out = run(capsys, "diagnose", str(path))
+    assert "\nno step column: all rows are one step (column 'Iteration' looks like one: step_column, or" in out
+    assert "no step column" not in run(capsys, "diagnose", str(path), "--step-column", "Iteration")
 
 
 def test_objectives_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,10 +226,27 @@ def test_every_hyper_parameter_is_an_option() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Expected one of"),
-        (["nonsense"], "nonsense"),
+        ([], "a command must come first: the commands are target, compare, diagnose, objectives"),
+        (["--foo"], "a command must come first"),
+        (["nonsense"], "unknown command 'nonsense'; the commands are target, compare, diagnose, objectives"),
+        (["diagnos", "x"], "unknown command 'diagnos'; did you mean diagnose?"),
+        (["target", *BANDIT, "--objective", "kimmi"], "did you mean 'kimi'?"),
+        (["target", *BANDIT, "--objective", "kimi", "--json", "--csv"], "--json and --csv exclude each other"),
+        (["target", *BANDIT, "--objective", "kimi:beta=1", "--beta", "1"], "beta is given twice"),
+        (["target", *BANDIT, "--objective", "kimi:beta=1,beta=2"], "beta is given twice"),
+        (["target", *BANDIT, "--objective", "kimi", "--bta", "1"], "unknown option --bta"),
+        (
+            ["target", *BANDIT, "--objective", "a_star_po", "--sampling", "off"],
+            "must be one of off_policy, on_policy, got 'off'",
+        ),
+        (["target", *BANDIT, "--objective", "kimi", "--beta", "None"], "--beta must be a number, got 'None'"),
+        (["compare", *BANDIT, "--objectives", "kimi:"], "nothing after the colon"),
+        (["diagnose", "x.csv", "--rows", "-1"], "--rows must be >= 0, got -1"),
+        (["diagnose", "x.csv", "--rows", "1.5"], "--rows must be an integer, got '1.5'"),
+        (["diagnose", "x.csv", "--out", __file__], "--out must be a folder"),
+        (["diagnose", "x.csv", "--out", f"{__file__}/there"], "--out must be a folder"),
         (["target", *BANDIT], "--objective"),
-        (["target", *BANDIT, "--objective", "kimi", "--beta", "hot"], "--beta"),
+        (["target", *BANDIT, "--objective", "kimi", "--beta", "hot"], "--beta must be a number, got 'hot'"),
         (["target", *BANDIT, "--objective", "kimi", "--beta", "-1"], "kimi: beta must be > 0, got -1.0"),
         (["target", *BANDIT, "--objective", "kimi", "--gamma", "1"], "has no hyper-parameter 'gamma'; it has beta"),
         (["target", *BANDIT, "--objective", "nope"], "unknown objective 'nope'"),
@@ -178,15 +269,20 @@ def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: li
     ("name", "text", "message"),
     [
         ("a.csv", "behavior,rewards\n0.5,1\n", "no column 'reward'; found behavior, rewards"),
-        ("a.csv", "", "cannot be read"),
+        ("a.csv", "", "the file is empty"),
+        ("a.jsonl", "", "the file is empty"),
         ("a.csv", "behavior,reward\n", "no problem in it"),
         (
             "a.csv",
             'behavior,reward\n"0.5,0.5","0,one"\n',
             "row 0: reward must be numbers separated by commas, got 'one'",
         ),
-        ("a.jsonl", '{"behavior": [1], "reward": [1]}\n{"behavior":\n', "a.jsonl:2: not JSON"),
-        ("a.jsonl", "[1, 2]\n", "a.jsonl:1: must be an object"),
+        (
+            "a.jsonl",
+            '{"behavior": [1], "reward": [1]}\n{"behavior":\n',
+            "a.jsonl:2: bad JSON, Expecting value (column 13)",
+        ),
+        ("a.jsonl", "[1, 2]\n", "a.jsonl:1: expected a JSON object, found [1, 2]"),
         ("a.jsonl", '{"behavior": [0.5, 0.5], "reward": [1, null]}\n', "row 0: reward must be a list of numbers"),
         (
             "a.jsonl",
@@ -203,6 +299,23 @@ def test_bad_files_name_the_place(
     said = fail(capsys, "target", "--input", str(path), "--objective", "kimi", "--beta", "0.5")
     assert str(path) in said
     assert message in said
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_byte_order_marks_and_line_separators(capsys: pytest.CaptureFixture[str], tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    label = "a\u2028b"
+    row = json.dumps({"problem": label, "behavior": [0.5, 0.5], "reward": [0, 1]}, ensure_ascii=False)
+    table = f'behavior,reward,problem\n"0.5,0.5","0,1",{label}'
+    path.write_text((table if suffix == "csv" else row) + "\n", encoding="utf-8-sig")
+    assert "regime positive" in run(capsys, "target", "--input", str(path), "--objective", "kimi", "--beta", "0.5")
+
+
+@pytest.mark.parametrize("command", [[], ["target"], ["compare"], ["diagnose"], ["objectives"]])
+def test_help_is_plain(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    out = run(capsys, *command, "--help")
+    assert not any(noise in out for noise in ("``", "`", "{None}", "default: None", "default: False"))
+    assert out.count("  pessimism ") == (3 if not command else 0)
 
 
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,10 +135,20 @@ def test_a_leaking_policy_is_described_without_its_leak() -> None:
     target = ps.induced_target(*PROBLEMS["generic"], CASES["constant_baseline-negative"], unseen=True)
     row = target.conservatism().iloc[0]
     assert row["leak"] > 0.1
+    compared = ["effective_temperature", "pessimism_factor", "kl_gap"]  # with a nominal target that does not leak
     for column, expected in directly(target).items():
-        np.testing.assert_allclose(row[column], expected, rtol=1e-9, atol=1e-12, err_msg=column)
-    # log w = A/beta: the renormalized rest is the nominal target.
-    assert row["pessimism_factor"] == pytest.approx(1.0, rel=1e-9)
+        if column not in compared:
+            np.testing.assert_allclose(row[column], expected, rtol=1e-9, atol=1e-12, err_msg=column)
+    assert row[compared].isna().all()
+
+
+def test_temperature_is_measured_from_the_reference() -> None:
+    problem, reference = PROBLEMS["generic"], np.full(len(PROBLEMS["generic"][0]), 1 / len(PROBLEMS["generic"][0]))
+    target = ps.induced_target(*problem, "nominal", beta=0.3)
+    assert target.conservatism()["pessimism_factor"][0] == pytest.approx(1.0, rel=1e-9)
+    around = ps.induced_target(*problem, "tba", beta=0.3, reference=reference)
+    np.testing.assert_allclose(around.policy, around.nominal, rtol=1e-12)
+    assert around.conservatism()["pessimism_factor"][0] == pytest.approx(1.0, rel=1e-9)
 
 
 def test_rows_of_a_batch_come_in_c_order() -> None:

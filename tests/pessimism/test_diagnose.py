@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from pessimism.critical import critical_temperature
-from pessimism.diagnose import COLUMNS, diagnose
+from pessimism.diagnose import COLUMNS, describe, diagnose
 from pessimism.induced import induced_target
 from pessimism.objectives import ConstantBaseline, Kimi, ShiftedMean, make_objective, objectives
 from pessimism.ragged import stack
@@ -103,6 +103,30 @@ def test_columns_and_attributes() -> None:
     assert report.index.tolist() == list(range(192))
 
 
+def test_distances_of_the_nominal_target() -> None:
+    """0/1 rewards, q = 1/4 right: the nominal target is q e^(1/beta) / Z where right."""
+    row = diagnose(log_of([1.0, 0.0, 0.0, 0.0]), "kimi", beta=0.5).iloc[0]
+    nominal = math.exp(2) / (math.exp(2) + 3)
+    assert row["nominal_kl"] == pytest.approx(
+        nominal * math.log(4 * nominal) + (1 - nominal) * math.log(4 / 3 * (1 - nominal)), rel=1e-12
+    )
+    assert row["tv_nominal"] == pytest.approx(nominal - row["max_ratio"] / 4, rel=1e-12)
+    boundary = diagnose(log_of([1.0, 0.0]), "optimal_value", beta=0.5).iloc[0]
+    assert boundary["tv_nominal"] == pytest.approx(0.0, abs=1e-15)
+    assert boundary["nominal_kl"] == pytest.approx(boundary["kl"], rel=1e-12)
+    lost = diagnose(log_of([0.0, 0.0]), "constant_baseline", beta=1.0, value=1.0).iloc[0]
+    assert lost["tv_nominal"] == pytest.approx(lost["leak"])  # what leaked is not in the nominal target
+    assert lost["nominal_kl"] == 0.0
+
+
+def test_groups_that_leak_have_no_effective_temperature() -> None:
+    report = diagnose(log_of([1.0, 0.0], [1.0, 0.0, 0.0, 0.0]), "constant_baseline", beta=1.0, value=0.55)
+    assert report["regime"].tolist() == ["positive", "negative"]
+    for name in ("effective_temperature", "pessimism_factor"):
+        assert report[name].isna().tolist() == [False, True]
+        assert summarize(report)[f"median_{name}"] == report[name][0]
+
+
 def test_the_identity_of_kappa_on_real_logs() -> None:
     """kappa = shift + KL(mu||pi) >= shift, and a larger shift is more conservative, group by group."""
     reports = [diagnose(TRL, "shifted_mean", beta=0.1, shift=shift) for shift in (0.0, 1.0, 4.0)]
@@ -184,13 +208,17 @@ def test_published_oapl_near_the_greedy_policy_keeps_its_factor() -> None:
     assert signal["pessimism_factor"].to_numpy() == pytest.approx((1 / (v - beta2 * np.log(p))).to_numpy(), rel=1e-9)
     half = signal[p == 0.5]
     assert half["reading"].unique().tolist() == [
-        "positive: more conservative than nominal, as if at 1.61 times the temperature (0.00161)"
+        "positive: 1.61 times the temperature on paper, but within 1e-3 (total variation) of the nominal target: both "
+        "are nearly greedy"
     ]
 
 
 READINGS = [
     ("kimi", {"beta": 0.1}, [1, 0, 0, 0], "positive: more conservative than nominal, as if at 2.53 times"),
-    ("kimi", {"beta": 1e-12}, [1, 0], "positive: more conservative than nominal, as if at 2 times"),
+    ("kimi", {"beta": 1e-12}, [1, 0], "positive: 2 times the temperature on paper, but within 1e-3 (total variation)"),
+    ("kimi", {"beta": 0.01}, [0, 0.99, 1], "positive: more conservative than nominal, as if at"),
+    ("shifted_mean", {"beta": 1e4}, [1, 0], "positive: 2 times the temperature on paper, but within 1e-3 (total "
+     "variation) of the nominal target: both are nearly the behavior"),
     ("std_normalized", {"beta": 1.0}, [1, 0], "positive: less conservative than nominal, as if at 0.818 times"),
     ("constant_baseline", {"beta": 0.1, "value": 0.93}, [1, 0], "positive: as conservative as nominal within 0.5%"),
     ("shifted_mean", {"beta": 1e17}, [1, 0], "positive: within rounding of the behavior"),
@@ -329,7 +357,7 @@ def test_every_objective_runs_on_real_logs_quietly() -> None:
 
 def test_an_objective_without_a_temperature() -> None:
     report = diagnose(log_of([1.0, 0.0, 0.5], [0.0, 1.0]), "asym_re")
-    for name in ("Z", "pessimism_factor", "critical_shift", "critical_beta"):
+    for name in ("Z", "nominal_kl", "tv_nominal", "pessimism_factor", "critical_shift", "critical_beta"):
         assert report[name].isna().all()
     summary = summarize(report)
     assert summary["median_pessimism_factor"] is None
@@ -427,8 +455,11 @@ def test_summary() -> None:
     assert summary["share"] == {"positive": 0.0, "boundary": 2 / 192, "negative": 190 / 192}
     assert (summary["groups"], summary["rows"], summary["skipped"], summary["all_equal"]) == (192, 3072, 0, 2)
     signal = report[~report["all_equal"]]
-    assert summary["median_pessimism_factor"] == signal["pessimism_factor"].median()
-    assert summary["median_kl"] == signal["kl"].median()
+    assert summary["median_pessimism_factor"] is None  # all of them leak
+    for name in ("kl", "nominal_kl", "tv_nominal"):
+        assert summary[f"median_{name}"] == signal[name].median()
+    assert summary["informative"] == 190
+    assert summary["step_note"] is None
     assert summary["max_leak"] == report["leak"].max()
 
 
@@ -438,7 +469,7 @@ def test_the_recommendation_does_what_it_says(share: float) -> None:
     report = diagnose(log, "constant_baseline", beta=0.5, value=0.6)
     advice = summarize(report, share=share)["recommendation"]
     assert advice["share"] == share
-    signal = ~report["all_equal"]
+    signal = ~report["all_equal"] | (report["regime"] == "negative")
 
     def positive(beta: float, value: float) -> float:
         regime = diagnose(log, ConstantBaseline(beta=beta, value=value))["regime"]
@@ -446,13 +477,85 @@ def test_the_recommendation_does_what_it_says(share: float) -> None:
 
     assert positive(0.5, 0.6 - 0.5 * (advice["extra_shift"] + 1e-9)) >= share
     if advice["extra_shift"] > 0:
-        assert positive(0.5, 0.6 - 0.5 * (advice["extra_shift"] - 1e-9)) < share
-    if advice["largest_beta"] is None:  # so many groups are positive at any temperature
+        assert positive(0.5, 0.6 - 0.5 * (advice["extra_shift"] - 1e-6)) < share
+    if advice["largest_beta"] == sys.float_info.max:  # so many groups are positive at any temperature
         assert positive(1e6, 0.6) >= share
+    elif advice["largest_beta"] == 0:  # the group of zeros is negative at any temperature
+        assert share == 1.0
+        assert positive(1e-2, 0.6) < share
     else:
         assert positive(advice["largest_beta"] * (1 - 1e-9), 0.6) >= share
         assert positive(advice["largest_beta"] * (1 + 1e-9), 0.6) < share
-    assert ("nothing needs to change" in advice["text"]) == (positive(0.5, 0.6) >= share)
+    assert ("groups with a signal are in the positive regime" in advice["text"]) == (positive(0.5, 0.6) >= share)
+    assert "nothing needs to change" not in advice["text"]
+
+
+def test_less_conservative_than_nominal_is_said() -> None:
+    report = diagnose(TRL, "std_normalized")
+    assert (report["pessimism_factor"] < 1).sum() == 63
+    text = summarize(report)["recommendation"]["text"]
+    assert text.startswith(
+        "190 of 190 groups with a signal are in the positive regime, but 63 are less conservative than nominal, with "
+        "an effective temperature below the stated one."
+    )
+
+
+def test_equal_rewards_below_the_baseline_are_a_signal() -> None:
+    report = diagnose(log_of([0.0, 0.0], [1.0, 1.0], [0.0, 1.0]), "constant_baseline", beta=0.5, value=0.5)
+    assert report["regime"].tolist() == ["negative", "positive", "positive"]
+    summary = summarize(report)
+    assert (summary["all_equal"], summary["informative"]) == (2, 2)
+    assert summary["recommendation"]["extra_shift"] == pytest.approx(1.0)
+    assert summary["recommendation"]["text"].startswith("Lower the baseline by more than 1 times the temperature")
+    alone = summarize(report[:1])["recommendation"]
+    assert "bring at least 90% of the groups" in alone["text"]
+    assert alone["largest_beta"] == 0.0
+
+
+def test_groups_that_stay_negative_are_said() -> None:
+    report = diagnose(
+        log_of(*[[0.0, 1.0]] * 18, [0.0, 0.0], [0.0] * 9 + [1.0]), "constant_baseline", beta=1.0, value=0.5
+    )
+    assert (report["regime"] == "negative").sum() == 2
+    text = summarize(report)["recommendation"]["text"]
+    leak = report["leak"].max()
+    assert text.startswith("18 of 20 groups with a signal are in the positive regime, but 2 are negative still, ")
+    assert f"with a leak of up to {leak:.1%}." in text
+
+
+def test_practically_the_nominal_target_is_said_for_the_whole_log() -> None:
+    said = "In 190 of 190 groups with a signal the target is within 1e-3 (total variation) of the nominal target"
+    assert said in summarize(diagnose(TRL, "oapl"))["recommendation"]["text"]
+    for name, hyper in (("kimi", {"beta": 0.5}), ("optimal_value", {}), ("asym_re", {})):
+        assert "total variation" not in summarize(diagnose(TRL, name, **hyper))["recommendation"]["text"]
+
+
+def test_infinity_and_undefined_differ_in_a_summary() -> None:
+    always = summarize(diagnose(TRL, "kimi"))["recommendation"]
+    unknown = summarize(diagnose(TRL, "shifted_mean"))["recommendation"]
+    assert (always["largest_beta"], unknown["largest_beta"]) == (sys.float_info.max, None)
+
+
+def test_merged_steps_reach_the_summary() -> None:
+    log = pd.DataFrame({"prompt": ["a", "a"], "reward": [1.0, 0.0], "epoch": [1, 2]})
+    note = "no step column: all rows are one step (column 'epoch' looks like one: step_column, or --step-column epoch)"
+    assert summarize(diagnose(log, "kimi"))["step_note"] == note
+    assert diagnose(read_rollouts(log), "kimi").attrs["step_note"] == note
+    assert summarize(diagnose(log, "kimi", step_column="epoch"))["step_note"] is None
+
+
+def test_an_object_without_words_is_named_by_its_class() -> None:
+    class Quiet:
+        advantage, score_weight, loss = ShiftedMean().advantage, ShiftedMean().score_weight, ShiftedMean().loss
+
+    class Loud(Quiet):
+        def __str__(self) -> str:
+            return "loud(2)"
+
+    assert describe(Quiet()) == "Quiet"
+    assert describe(Loud()) == "loud(2)"
+    assert describe(Kimi(beta=0.5)) == "kimi(beta=0.5)"
+    assert summarize(diagnose(log_of([0.0, 1.0]), Mine()))["objective"] == "Mine(beta=0.5)"
 
 
 def test_bounds_in_texts_are_rounded_to_the_safe_side() -> None:

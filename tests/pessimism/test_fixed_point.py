@@ -48,7 +48,8 @@ def test_routes_agree(name: str, temperature: float) -> None:
         assert_log_policies_agree(generic.log_policy, closed.log_policy, tolerance=1e-10)
         # The generic route reads kappa off targets of the family log w + kappa w = A/beta, A with its own baseline.
         if CASES[name].name not in ("truncated_is", "mixed_chi2_kl") and np.isfinite(closed.kappa):
-            np.testing.assert_allclose(generic.kappa, closed.kappa, rtol=1e-8, atol=1e-9)
+            np.testing.assert_allclose(generic.kappa, closed.kappa, rtol=1e-10, atol=1e-10)
+        assert generic.regime == closed.regime
 
 
 @pytest.mark.parametrize("name", ["tba", "rebel"])
@@ -218,3 +219,57 @@ def test_rescaling_helper_moves_every_unit() -> None:
     assert rescaled(ps.OAPL(beta1=1.0, beta2=0.5), 2.0) == ps.OAPL(beta1=2.0, beta2=1.0)
     assert rescaled(ps.REBEL(eta=1.0), 2.0) == ps.REBEL(eta=0.5)
     assert rescaled(ps.StdNormalized(beta=1.0, eps=0.5), 2.0) == ps.StdNormalized(beta=1.0, eps=1.0)
+
+
+@pytest.mark.parametrize("name", [n for n in COMPARED if CASES[n].name != "mixed_chi2_kl"])
+@pytest.mark.parametrize("problem", [([1.0], [0.3]), ([0.2, 0.5, 0.3], [0.7, 0.7, 0.7])], ids=["one action", "equal"])
+def test_routes_agree_without_a_choice(name: str, problem: tuple[list[float], list[float]]) -> None:
+    closed, generic = both_routes(*map(np.array, problem), CASES[name])
+    np.testing.assert_allclose(generic.policy, closed.policy, rtol=1e-12)
+    np.testing.assert_allclose(generic.kappa, closed.kappa, atol=1e-12)
+    assert generic.regime == closed.regime
+
+
+def test_the_negative_regime_is_not_mistaken_for_a_target() -> None:
+    problem = [0.3, 0.2, 0.5], [0.0, 1.0, 0.5]
+    closed, generic = both_routes(*map(np.array, problem), ps.ConstantBaseline(beta=0.5, value=1.2))
+    assert closed.regime == generic.regime == "negative"
+    assert generic.status == "not_converged"
+    assert np.isnan(generic.policy).all()
+    leaking = ps.induced_target(*problem, ps.ConstantBaseline(beta=0.5, value=1.2), unseen=True)
+    by_zeros = ps.induced_target(*problem, ps.ConstantBaseline(beta=0.5, value=1.2), unseen=True, method="fixed_point")
+    np.testing.assert_allclose(by_zeros.policy, leaking.policy, rtol=1e-12)
+    np.testing.assert_allclose(by_zeros.leak, leaking.leak, rtol=1e-12)
+
+
+class ScaledByTheGroup:
+    """A weight that uses the largest advantage of the group, which no change of a log-ratio reveals."""
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        mean = reward.mean(axis=-1) if weights is None else np.vecdot(weights, reward)
+        return reward - mean[..., None]
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        return advantage / np.abs(advantage).max(axis=-1, keepdims=True) - 0.5 * log_ratio
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        raise NotImplementedError
+
+
+class ScaledByTheWeights(ScaledByTheGroup):
+    """A weight that uses the probabilities of the group."""
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        weights = np.full(advantage.shape, 1 / advantage.shape[-1]) if weights is None else weights
+        spread = np.sum(weights * advantage**2, axis=-1, keepdims=True)
+        return advantage - 0.3 * spread - 0.5 * log_ratio
+
+
+@pytest.mark.parametrize("objective", [ScaledByTheGroup(), ScaledByTheWeights()])
+def test_weights_of_the_whole_group(objective: Any) -> None:
+    for behavior, reward in bandits([3, 6, 6], 40):
+        target = ps.induced_target(behavior, reward, objective)
+        assert target.status == "converged"
+        weight = objective.score_weight(target.log_ratio, target.advantage, behavior)
+        pull = behavior * weight
+        np.testing.assert_allclose(pull, target.policy * pull.sum(), atol=1e-12)

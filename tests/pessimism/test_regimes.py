@@ -261,3 +261,18 @@ def test_the_sign_of_kappa_is_that_of_log_z(seed: int, beta: float, value: float
     if abs(log_z) > 1e-12:
         assert np.sign(target.kappa) == np.sign(log_z)
         assert target.regime == ("positive" if log_z > 0 else "negative")
+
+
+def test_many_actions_in_the_negative_regime() -> None:
+    """Every listed point is a minimum: descent from beside it stays, and its certificate holds."""
+    behavior, reward = make_problem(7, 120)
+    points = ps.stationary_points(behavior, reward, "constant_baseline", beta=0.5, value=3.0)
+    assert len(points) > 10
+    advantage = reward - 3.0
+    for point in points:
+        pull = behavior * (advantage - 0.5 * point.log_ratio)
+        np.testing.assert_allclose(pull, point.policy * pull.sum(), atol=1e-10)
+        np.testing.assert_allclose(point.policy.sum(), 1.0, atol=1e-12)
+        # d mass / d kappa > 0 along the branch: the second-order condition.
+        w = point.policy / behavior
+        assert np.sum(behavior * w**2 / (1 + point.kappa * w)) < 0 or point.branch is None

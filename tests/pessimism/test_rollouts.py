@@ -56,7 +56,7 @@ def test_formats_read_alike(tmp_path: Path, suffix: str) -> None:
     assert list(frame.columns) == ["step", "prompt", "reward"]
     assert [str(dtype) for dtype in frame.dtypes] == ["int64", "category", "float64"]
     assert tuples(frame) == ROWS
-    assert frame.attrs == {"skipped": 0, "files": [str(tmp_path / f"log{suffix}")]}
+    assert frame.attrs == {"skipped": 0, "step_note": None, "files": [str(tmp_path / f"log{suffix}")]}
 
 
 def test_frame_reads_like_its_file_and_is_left_alone() -> None:
@@ -117,6 +117,32 @@ def test_column_options(tmp_path: Path, suffix: str) -> None:
     frame = read_rollouts(path, prompt_column="question", reward_column="points", step_column="epoch")
     assert tuples(frame) == ROWS
     assert (read_rollouts(path, prompt_column="question", reward_column="points")["step"] == 0).all()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_steps_merged_for_want_of_a_column_are_said(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"log{suffix}", [(1, "a", 1.0), (2, "a", 0.0)], ("Global_Step", "prompt", "reward"))
+    note = read_rollouts(path).attrs["step_note"]
+    assert note == (
+        "no step column: all rows are one step (column 'Global_Step' looks like one: step_column, or --step-column "
+        "Global_Step)"
+    )
+    assert read_rollouts(path, step_column="Global_Step").attrs["step_note"] is None
+    plain = write(tmp_path / f"plain{suffix}", [("a", 1.0)], ("prompt", "reward"))
+    assert read_rollouts(plain).attrs["step_note"] == "no step column: all rows are one step"
+
+
+def test_steps_missing_in_some_files_or_in_a_frame(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", [("a", 1.0)], ("prompt", "reward"))
+    write(tmp_path / "b.csv")
+    assert read_rollouts(tmp_path).attrs["step_note"] == "no step column in 1 of 2 files: their rows are all step 0"
+    frame = pd.DataFrame({"prompt": ["a"], "reward": [1.0], "epoch": [3], "iter": [4]})
+    assert "column 'iter' looks like one" in read_rollouts(frame).attrs["step_note"]
+
+
+def test_the_column_of_bad_json_is_in_its_own_line(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"prompt": "a", "reward": 1}\n{"prompt":\n')
+    assert message(tmp_path / "log.jsonl").endswith("log.jsonl:2: bad JSON, Expecting value (column 11)")
 
 
 def test_a_column_that_appears_twice(tmp_path: Path) -> None:
@@ -317,7 +343,7 @@ def test_broken_frame_rows(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = broken_table().to_pandas()
     assert message(frame) in {"row 1: prompt is null", "row 1: prompt is nan"}
     assert message(frame[2:]) == "row 0: reward is nan, not a finite number"
-    assert read_rollouts(frame, skip_bad=True).attrs == {"skipped": 3, "files": []}
+    assert read_rollouts(frame, skip_bad=True).attrs == {"skipped": 3, "step_note": None, "files": []}
     mixed = pd.DataFrame({"prompt": ["a", 1, b"c", {"x": object()}], "reward": [1, True, 0.5, 1]}, dtype=object)
     assert message(mixed) == "row 2: prompt is b'c', neither text nor a list of messages"
     assert read_rollouts(mixed, skip_bad=True)["prompt"].tolist() == ["a", "1"]

@@ -135,3 +135,23 @@ def test_coupled_fixed_points_refuse_a_gradient() -> None:
     behavior, reward = tensors()
     with pytest.raises(ValueError, match="no gradient through a coupled fixed point"):
         ps.induced_target(behavior, reward, "tba", beta=0.3, method="fixed_point")
+
+
+def test_gradients_are_of_the_reward_alone() -> None:
+    behavior = torch.tensor([0.4, 0.6], dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match="^behavior must not require gradients"):
+        ps.induced_target(behavior, torch.tensor([0.0, 1.0], dtype=torch.float64), "kimi")
+
+
+def test_half_precision_is_refused() -> None:
+    behavior = torch.softmax(torch.tensor([0.1, 0.2], dtype=torch.bfloat16), -1)
+    with pytest.raises(ValueError, match="^behavior must be float32 or float64"):
+        ps.induced_target(behavior, [0.0, 1.0], "kimi")
+
+
+def test_a_bad_row_beside_a_gradient() -> None:
+    reward = torch.tensor([[0.0, 1.0], [float("nan"), 1.0]], dtype=torch.float64, requires_grad=True)
+    target = ps.induced_target([0.5, 0.5], reward, "kimi", beta=0.5, on_error="status")
+    assert list(target.status) == ["converged", "invalid_input"]
+    (gradient,) = torch.autograd.grad(target.policy[0, 0], reward)
+    assert gradient[0, 0] > 0
