@@ -40,6 +40,13 @@ def test_commands_run(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert not err
 
 
+def test_the_quoted_line_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (quoted,) = re.findall(r"^```\n(.*)\n```$", README, re.MULTILINE)
+    monkeypatch.chdir(ROOT)
+    assert main(shlex.split(COMMANDS[4])[1:]) == 0
+    assert capsys.readouterr().out.rstrip().splitlines()[-1] == quoted
+
+
 def test_table_is_the_registry() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| \[([\d.]+)\]", README, re.MULTILINE)
     assert [name for name, _, _ in rows] == list(ps.objectives())
