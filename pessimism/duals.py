@@ -43,6 +43,12 @@ class Dual(Protocol):
     def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
         """Keep u, in place, where the linearization holds; ``weighted`` is q w before the step."""
 
+    def strength(self, xp: Any, dual: Array) -> Array:
+        """What stands before w in the condition, ``(N,)``."""
+
+    def offset(self, xp: Any, dual: Array) -> Array:
+        """Size of what the condition takes off every z, whose rounding is left in u; ``(N,)``."""
+
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
         """Whether a change of the dual is within the tolerance of a finished row."""
 
@@ -109,6 +115,14 @@ class KappaDual:
             edge = float(np.log(self.floor)) + _PAST_EDGE
             u[...] = xp.where((weighted < q * self.floor) & (u > edge), xp.full_like(u, edge), u)
 
+    def strength(self, xp: Any, dual: Array) -> Array:
+        """Kappa."""
+        return dual
+
+    def offset(self, xp: Any, dual: Array) -> Array:
+        """Kappa c."""
+        return dual * self.floor
+
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
         """Relative: kappa may be tiny."""
         return xp.abs(change) <= TOLERANCE * dual
@@ -161,6 +175,14 @@ class ShiftDual:
 
     def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
         """No limit: the condition is smooth."""
+
+    def strength(self, xp: Any, dual: Array) -> Array:
+        """Gamma."""
+        return xp.full_like(dual, self.gamma)
+
+    def offset(self, xp: Any, dual: Array) -> Array:
+        """The shift."""
+        return xp.abs(dual)
 
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
         """Absolute, to the rounding of a large shift."""

@@ -121,14 +121,22 @@ def _near_boundary(xp: Any, q: Array, z: Array) -> Array:
 
 def _newton(xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, steps: int) -> tuple[Array, Array, Array]:
     """Joint Newton iteration on (u, dual), u in place: eliminate u row by row, step in the dual, correct both."""
-    # What rounding of z leaves in a step must not keep a finished row from being accepted.
+    # What rounding leaves in a step must not keep a finished row from being accepted; each action has its own.
+    grain = 8.0 * xp.finfo(z.dtype).eps
+    # Subnormal numbers are slow, in w as in q w, and ratios this small make no difference.
+    lowest = 0.85 * float(np.log(float(xp.finfo(z.dtype).smallest_normal)))
+    deep = bool(xp.any(u < lowest))
+    still = done = xp.zeros_like(value, dtype=xp.bool)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        tolerance = TOLERANCE**2 + 64.0 * xp.finfo(z.dtype).eps ** 2 * xp.vecdot(z, z)
+        settles = z.dtype == xp.float64  # single precision only warms up: all its steps are taken
+        coarse = 4.0 * grain**2 * xp.vecdot(z, z) if settles else value
         for _ in range(steps):
-            w = xp.expm1(u)
-            excess = xp.vecdot(q, w)  # E[w] - 1 without cancellation
-            mean = excess + 1.0
-            w += 1.0
+            w = xp.exp(xp.maximum(u, lowest) if deep else u)
+            mean = xp.vecdot(q, w)
+            excess = mean - 1.0
+            weak = dual.strength(xp, value) < 1e-3
+            if bool(xp.any(weak)):  # a tiny kappa is the balance of small excesses: no digit may cancel
+                excess = xp.where(weak, xp.vecdot(q, xp.expm1(u)), excess)
             move = u - z
             added, slope, tilt = dual.pull(xp, w, value)
             move += added
@@ -144,11 +152,18 @@ def _newton(xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, ste
             move += tilt
             u -= move
             dual.limit(xp, u, w, q)
+            if not settles:
+                continue
             # A step of almost no mass is small whatever the dual: the mass itself must be right too.
-            still = (xp.vecdot(move, move) <= tolerance) & (xp.abs(mean - 1.0) <= 1e-6)
+            size = xp.vecdot(move, move)
+            still = size <= TOLERANCE**2
+            if bool(xp.any(~still & (size <= coarse))):
+                move /= TOLERANCE + grain * (xp.abs(u) + dual.offset(xp, value)[:, None])
+                still = still | (xp.vecdot(move, move) <= 1.0)
+            still = still & (xp.abs(mean - 1.0) <= 1e-6)
             done = still & dual.small(xp, change, value)
             if bool(xp.all(done)):
                 return u, value, done
         # A dual near zero may be known no better than rounding of z allows.
-        noise = 64.0 * xp.finfo(z.dtype).eps * xp.vecdot(w, xp.abs(z) / slope) / dual_slope
+        noise = 8.0 * grain * xp.vecdot(w, xp.abs(z) / slope) / dual_slope
     return u, value, done | (still & (xp.abs(change) <= noise))
