@@ -228,3 +228,9 @@ def test_extreme_rows_are_solved(name: str, beta: float) -> None:
     target = ps.induced_target(behavior, reward, objective, unseen=True)
     wrong = np.flatnonzero((target.status != "converged") | (target.residual > 1e-10))
     assert not wrong.size, [(behavior[i].tolist(), reward[i].tolist()) for i in wrong[:3]]
+    if name == "truncated_is":
+        return
+    # Every action keeps its digits, however large kappa and small its ratio.
+    u, z, kappa = target.log_ratio, target.advantage / beta, target.kappa[:, None]
+    pull = kappa * np.exp(u)
+    assert np.all(np.abs(u + pull - z) / (1 + pull) <= 1e-12 + 16 * np.finfo(float).eps * np.abs(u))
