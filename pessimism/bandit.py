@@ -160,10 +160,10 @@ def _to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any
     }
     for name, a in arrays.items():
         _check_type(xp, name, a)
-    floats = [a.dtype for a in arrays.values() if xp.isdtype(a.dtype, "real floating")]
-    # A plain list takes the type of the arrays beside it, as a Python scalar does.
-    typed = [arrays[k].dtype for k, v in given.items() if is_array_api_obj(v)]
-    single = bool(floats) and all(d == xp.float32 for d in typed if d in floats) and bool(typed)
+    # A plain list takes the type of the arrays beside it, as a Python scalar does; integers have no say.
+    typed = [value for value in given.values() if is_array_api_obj(value)]
+    floats = [str(v.dtype) for v in typed if array_namespace(v).isdtype(v.dtype, "real floating")]
+    single = bool(floats) and all(name.endswith("float32") for name in floats)
     return (
         xp,
         {k: xp.astype(a, xp.float64, copy=False) for k, a in arrays.items()},

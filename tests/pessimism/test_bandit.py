@@ -83,6 +83,8 @@ def test_sums_within_the_tolerance_are_normalized() -> None:
         (HALF, [0, 1], np.float64),
         (np.array(HALF, dtype=np.float32), [0.0, 1.0], np.float32),
         (np.array(HALF, dtype=np.float32), np.array([0.0, 1.0]), np.float64),
+        (np.array(HALF, dtype=np.float32), np.array([0, 1]), np.float32),
+        (HALF, np.array([0, 1]), np.float64),
         (HALF, np.array([0, 1], dtype=np.int8), np.float64),
         (HALF, np.array([False, True]), np.float64),
         (None, np.array([0.0, 1.0], dtype=np.float32), np.float32),

@@ -155,3 +155,10 @@ def test_a_bad_row_beside_a_gradient() -> None:
     assert list(target.status) == ["converged", "invalid_input"]
     (gradient,) = torch.autograd.grad(target.policy[0, 0], reward)
     assert gradient[0, 0] > 0
+
+
+def test_integers_have_no_say_in_the_type() -> None:
+    reward = torch.tensor([0, 1])
+    assert ps.induced_target([0.5, 0.5], reward, "kimi", beta=0.5).policy.dtype == torch.float64
+    single = torch.tensor([0.5, 0.5], dtype=torch.float32)
+    assert ps.induced_target(single, reward, "kimi", beta=0.5).policy.dtype == torch.float32
