@@ -50,7 +50,8 @@ class Target:
 
     def run(self) -> None:
         """Solve and print."""
-        solved = self.source.solve(chosen_objective(self.objective, self.hyper), self.unseen)
+        objective = chosen_objective(self.objective, self.hyper)
+        solved = self.source.solve(self.source.problems(), objective, self.unseen)
         if self.format.json:
             print(json.dumps(as_json(solved), allow_nan=False))
             return
@@ -76,10 +77,10 @@ class Compare:
 
     def run(self) -> None:
         """Solve and print one row per problem and objective."""
-        rows = []
+        rows, problems = [], self.source.problems()
         for spec in self.objectives or self._all():
             objective = parse_objective(spec, self.beta)
-            for label, target in self.source.solve(objective, self.unseen):
+            for label, target in self.source.solve(problems, objective, self.unseen):
                 row: dict[Any, Any] = {"problem": label, "objective": str(objective), "status": str(target.status)}
                 metrics = target.conservatism().to_dict("records")[0]
                 rows.append(row | metrics | {f"pi[{i}]": float(p) for i, p in enumerate(target.policy)})

@@ -79,10 +79,10 @@ class Source:
             Problem("0", parse_numbers("--behavior", self.behavior), parse_numbers("--reward", self.reward), reference)
         ]
 
-    def solve(self, objective: Any, unseen: bool) -> list[tuple[str, InducedTarget]]:
-        """Label and target of every problem; an error names the file and the problem."""
+    def solve(self, problems: list[Problem], objective: Any, unseen: bool) -> list[tuple[str, InducedTarget]]:
+        """Label and target of every one of its problems; an error names the file and the problem."""
         solved = []
-        for problem in self.problems():
+        for problem in problems:
             try:
                 target = induced_target(
                     problem.behavior, problem.reward, objective, reference=problem.reference, unseen=unseen

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
 from pessimism.objectives import ObjectiveLike
-from pessimism.result import InducedTarget, temperature_of
+from pessimism.objectives.base import temperature_of
+from pessimism.result import InducedTarget
 
 Floats = NDArray[np.float64]
 

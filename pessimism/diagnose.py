@@ -20,9 +20,10 @@ from pessimism import divergences
 from pessimism.critical import thresholds
 from pessimism.induced import induced_target
 from pessimism.objectives import ObjectiveLike, make_objective
+from pessimism.objectives.base import temperature_of
 from pessimism.ragged import stack
 from pessimism.readings import SAME, read_group
-from pessimism.result import InducedTarget, temperature_of
+from pessimism.result import InducedTarget
 from pessimism.rollouts import read_rollouts
 
 Floats = NDArray[np.float64]
@@ -189,10 +190,10 @@ def _measure(rewards: list[Floats], objective: ObjectiveLike) -> pd.DataFrame:
 def _against_nominal(target: InducedTarget) -> dict[str, Any]:
     """How far the nominal target is from behavior and target, and what near both of them is like."""
     nominal, policy = target.nominal, target.policy
-    tv = 0.5 * (np.abs(policy - nominal).sum(axis=-1) + target.leak)
+    tv = divergences.total_variation(policy, nominal) + 0.5 * target.leak
     best = target.reward == target.reward.max(axis=-1, keepdims=True)
     off_best = np.where(best, 0.0, nominal).sum(axis=-1)
-    greedy, unmoved = off_best < SAME, 0.5 * np.abs(nominal - target.behavior).sum(axis=-1) < SAME
+    greedy, unmoved = off_best < SAME, divergences.total_variation(nominal, target.behavior) < SAME
     return {
         "nominal_kl": divergences.kl_divergence(nominal, target.behavior),
         "tv_nominal": tv,

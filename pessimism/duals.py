@@ -35,7 +35,7 @@ class Dual(Protocol):
         """Log-ratios near the solution for that dual; a new array ``(N, K)``."""
 
     def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
-        """What the condition adds to u - z, its slope in u, and its slope in the dual; the first two new arrays."""
+        """What the condition adds to u - z, its slope in u, and its slope in the dual; new arrays but the last."""
 
     def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
         """Next value of the dual, from E[w] - 1 and its slope."""

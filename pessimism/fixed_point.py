@@ -17,7 +17,7 @@ from scipy.optimize import elementwise
 
 from pessimism.bandit import Bandit, to_numpy
 from pessimism.dynamics import flow_to_rest
-from pessimism.objectives.base import ObjectiveLike
+from pessimism.objectives.base import ObjectiveLike, temperature_of
 from pessimism.targets import STATUS, Solution
 
 Array = Any
@@ -100,7 +100,7 @@ def _separate_row(
         return np.logaddexp.reduce(np.log(nu) + u, axis=-1)
 
     # The sign of lam: at lam = 0 the mass is that of the zeros of g.
-    at_zero = log_ratio(np.zeros(1))[0]  # the zeros of g
+    at_zero = log_ratio(np.zeros(1))[0]
     sign = 1.0 if log_mass(at_zero) >= 0 else -1.0
     if unseen and sign < 0:
         return at_zero, "converged"
@@ -174,7 +174,7 @@ def _coupled_row(
 
 def _read_kappa(objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, u: Array) -> tuple[float, int]:
     """Kappa where the solution is of the Lambert family (by the identity, checked on every action), and the regime."""
-    beta = getattr(objective, "temperature", getattr(objective, "beta", None))
+    beta = temperature_of(objective)
     if beta is None or not np.all(np.isfinite(u)):
         finite = np.where(np.isnan(u), 0.0, np.maximum(u, _DEEP))
         weight = effective_weight(objective, finite, advantage, np.log(nu) - np.log(q), None)

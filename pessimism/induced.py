@@ -12,8 +12,8 @@ from pessimism import targets
 from pessimism.bandit import Bandit, make_bandit
 from pessimism.fixed_point import fixed_point, is_coupled
 from pessimism.objectives import Nominal, Objective, ObjectiveLike, make_objective
-from pessimism.objectives.base import stop_gradient
-from pessimism.result import InducedTarget, temperature_of
+from pessimism.objectives.base import stop_gradient, temperature_of
+from pessimism.result import InducedTarget
 from pessimism.targets import Solution
 
 Array = Any

@@ -10,7 +10,7 @@ import numpy as np
 
 from pessimism import targets
 from pessimism.bandit import Bandit, to_numpy
-from pessimism.objectives.base import Objective, ObjectiveLike
+from pessimism.objectives.base import Objective, ObjectiveLike, temperature_of
 from pessimism.targets import STATUS, Solution
 
 if TYPE_CHECKING:
@@ -204,12 +204,6 @@ class InducedTarget:
         kappa = float(self.kappa)
         policy = np.array2string(to_numpy(self.policy), precision=4, threshold=8)
         return f"InducedTarget({self.objective}, regime={self.regime}, kappa={kappa:.4g}, policy={policy})"
-
-
-def temperature_of(objective: ObjectiveLike) -> float | None:
-    """Temperature of an objective, published or a user's own (its ``temperature`` or ``beta``), None if it has none."""
-    value = getattr(objective, "temperature", getattr(objective, "beta", None))
-    return None if value is None else float(value)
 
 
 def _plain(value: Any) -> Any:

@@ -97,13 +97,14 @@ def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array
     """Sign of Z - 1, zero within the error that z carries; a lower bound of kappa beyond it proves it positive."""
     eps = xp.finfo(z.dtype).eps
     with np.errstate(over="ignore", invalid="ignore"):
-        sure = lower > 8.0 * (rounding + eps * xp.sqrt(xp.vecdot(z, z)))
+        norm = xp.sqrt(xp.vecdot(z, z))
+        sure = lower > 8.0 * (rounding + eps * norm)
         if bool(xp.all(sure)):
             return xp.ones_like(lower, dtype=xp.int8)
         growth = xp.expm1(z)
         excess = xp.vecdot(q, growth)
         # Rounding of z, and of expm1 and its sum; first a cheap upper bound that most rows pass.
-        noise = eps * (excess + 3.0) * (1.0 + xp.sqrt(xp.vecdot(z, z))) + rounding
+        noise = eps * (excess + 3.0) * (1.0 + norm) + rounding
         if not bool(xp.all(sure | ~(excess <= 1.0) | (xp.abs(excess) > 8.0 * noise))):
             noise = eps * xp.vecdot(q, (growth + 2.0) * xp.abs(z) + xp.abs(growth)) + rounding
         sign = xp.sign(xp.where(xp.abs(excess) <= 8.0 * noise, xp.zeros_like(excess), excess))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.bandit import make_bandit, to_numpy
+from pessimism.bandit import to_numpy
 from pessimism.induced import induced_target
 from pessimism.objectives import ObjectiveLike, make_objective
 from pessimism.objectives.squared import SquaredRegression
@@ -66,10 +66,11 @@ def stationary_points(
         raise ValueError(
             f"objective {objective} is not an off-policy squared regression: its minimizers are not enumerated"
         )
-    bandit = make_bandit(behavior, reward, reference)
+    # With unseen=True the target of the negative regime costs nothing: the search for minimizers is ours.
+    target = induced_target(behavior, reward, objective, reference=reference, unseen=True)
+    bandit = target.bandit
     if bandit.shape:
         raise ValueError(f"reward must be one problem (K,), got a batch of shape {bandit.shape}")
-    target = induced_target(behavior, reward, objective, reference=reference)
     q, beta = to_numpy(bandit.behavior)[0], objective.temperature
     assert beta is not None
     if target.regime != "negative":

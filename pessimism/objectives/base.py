@@ -131,6 +131,12 @@ class MeanBaseline(Objective):
         return baselines.mean_parts(reward, weights)
 
 
+def temperature_of(objective: ObjectiveLike) -> float | None:
+    """Temperature of an objective, published or a user's own (its ``temperature`` or ``beta``), None if it has none."""
+    value = getattr(objective, "temperature", getattr(objective, "beta", None))
+    return None if value is None else float(value)
+
+
 def stop_gradient(x: Array) -> Array:
     """The value of x, cut from the autograd graph where the array library has one."""
     return x.detach() if hasattr(x, "detach") else x
