@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -74,6 +74,19 @@ class Bandit:
         if self.own_reference is not None and getattr(objective, "baseline_under_reference", False):
             return self.own_reference
         return self.weights
+
+    def rows(self, chosen: Array) -> Bandit:
+        """The problems that a mask ``(N,)`` chooses, as a flat batch."""
+        where = self.xp.nonzero(chosen)[0]
+        own = self.own_reference
+        return replace(
+            self,
+            behavior=self.xp.take(self.behavior, where, axis=0),
+            reward=self.xp.take(self.reward, where, axis=0),
+            own_reference=None if own is None else self.xp.take(own, where, axis=0),
+            shape=tuple(where.shape),
+            invalid={},
+        )
 
     def place(self, name: str, row: int) -> str:
         """Name of an argument with the caller's index of a row."""

@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pessimism.field import agreed_multiplier, data_weight, group_weights, sides
+from pessimism.objectives.base import Objective
 from pessimism.temperature import to_numpy_float
 
 Array = Any
+
+_FAINT = -30.0  # log-ratio of an action with next to no mass
 
 
 def certificate(target: Any) -> pd.DataFrame:
@@ -53,27 +57,33 @@ def certificate(target: Any) -> pd.DataFrame:
 
 
 def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) -> Array:
-    seen = q > 0
-    weights = None if target.bandit.sampled else q
+    seen, weights = q > 0, None if group_weights(target.bandit, target.objective) is None else q
+    share = target.bandit.log_reference_ratio
+    log_share = None if share is None else to_numpy_float(share)
     # An action without mass has no ratio: -700 stands for log 0 in weights that carry the ratio.
     finite = np.where(seen & np.isfinite(u), u, np.where(seen, -700.0, 0.0))
+    limit = target.objective.at_infinity(u, advantage) if isinstance(target.objective, Objective) else None
+    finite = finite if limit is None else np.where(seen, limit, 0.0)
 
     def pull(at: Array) -> Array:
-        g = target.objective.score_weight(at, advantage, weights)
-        if getattr(target.objective, "on_policy", False):
-            return np.where(seen, pi * g, 0.0)
-        return np.where(seen, q * g, 0.0)
+        return np.where(seen, q * data_weight(target.objective, at, advantage, weights, log_share), 0.0)
 
-    at_target = pull(finite)
-    scale = np.maximum(np.abs(at_target).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
-    drift = at_target - pi * at_target.sum(axis=-1, keepdims=True)
-    kept = seen & (pi > 0)
-    common = np.min(np.where(kept, drift, np.inf), axis=-1, keepdims=True)
+    below, above = (pull(side) for side in sides(target.objective, finite, log_share))
+    scale = np.maximum(np.abs(below).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
+    kept = seen & ~np.isneginf(u)
+    lam = agreed_multiplier(below, above, pi, kept)[:, None]
+    low, high = np.minimum(below, above) - lam * pi, np.maximum(below, above) - lam * pi
+    common = np.min(np.where(kept, high, np.inf), axis=-1, keepdims=True)
     # Full support: the drift must vanish. Otherwise it may be common to the support, and no larger outside.
-    shrinks = np.any(seen & ~kept, axis=-1, keepdims=True)
-    excess = np.where(
-        kept, np.abs(drift - np.where(shrinks, common, 0.0)), np.where(seen, np.maximum(drift - common, 0.0), 0.0)
-    )
-    worst = excess.max(axis=-1)
+    level = np.where(np.any(seen & ~kept, axis=-1, keepdims=True), common, 0.0)
+    inside = np.maximum(np.maximum(low - level, level - high), 0.0)
+    # A vanished action whose weight carries the ratio has no drift at zero mass: what it would gain per mass counts.
+    nu = to_numpy_float(target.bandit.reference)
+    gone = seen & ~kept
+    beside = pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT) - lam
+    carries = (np.abs(high) <= 1e-290) & (limit is None)
+    entering = np.where(gone & carries, nu * np.maximum(beside, 0.0), 0.0)
+    outside = np.where(gone, np.maximum(high - common, 0.0), 0.0)
+    worst = np.where(kept, inside, np.maximum(outside, entering)).max(axis=-1)
     with np.errstate(invalid="ignore"):
         return np.where(scale > 0, worst / np.where(scale > 0, scale, 1.0), worst)

@@ -10,11 +10,13 @@ from array_api_compat import is_torch_array
 
 from pessimism import targets
 from pessimism.bandit import Bandit, make_bandit
-from pessimism.fixed_point import fixed_point, is_coupled
+from pessimism.fixed_point import fixed_point
+from pessimism.flow import flow_target
 from pessimism.objectives import Nominal, Objective, ObjectiveLike, make_objective
 from pessimism.objectives.base import stop_gradient, temperature_of
 from pessimism.result import InducedTarget
-from pessimism.targets import Solution
+from pessimism.solve import pick, put
+from pessimism.targets import NOT_COVERED, Solution
 
 Array = Any
 
@@ -94,7 +96,7 @@ def induced_target(
         raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
     bandit = make_bandit(behavior, reward, reference, on_error=on_error)
     advantage = _advantage(bandit, objective, on_error)
-    solution = _solve(_detached(bandit), objective, stop_gradient(advantage), unseen, method)
+    solution = solve_rows(_detached(bandit), objective, stop_gradient(advantage), unseen, method)
     if is_torch_array(advantage) and advantage.requires_grad:
         solution = _with_gradient(solution, bandit, objective, advantage, unseen)
     return InducedTarget(objective, bandit, solution, advantage)
@@ -143,15 +145,30 @@ def _advantage(bandit: Bandit, objective: ObjectiveLike, on_error: str) -> Array
     return xp.where(bad[:, None], xp.zeros_like(advantage), advantage)
 
 
-def _solve(bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool, method: str | None) -> Solution:
+def solve_rows(
+    bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool, method: str | None
+) -> Solution:
+    """Solve validated problems: the closed form where there is one, the generic route for the rest."""
     solution = None
     if method != "fixed_point" and isinstance(objective, Objective):
         solution = objective.closed_form(bandit, advantage, unseen=unseen)
-    if solution is not None:
+    if solution is None:
+        if method == "closed_form":
+            raise ValueError(f"method: objective {objective} has no closed form")
+        return _generic(bandit, objective, advantage, unseen)
+    uncovered = solution.status == NOT_COVERED
+    if not bool(bandit.xp.any(uncovered)):
         return solution
     if method == "closed_form":
-        raise ValueError(f"method: objective {objective} has no closed form")
-    return fixed_point(bandit, objective, advantage, unseen=unseen)
+        where = bandit.place("reward", int(bandit.xp.argmax(bandit.xp.astype(uncovered, bandit.xp.int8))))
+        raise ValueError(f"method: objective {objective} has no closed form at {where}")
+    rest = _generic(bandit.rows(uncovered), objective, pick(bandit.xp, advantage, uncovered), unseen)
+    return Solution(*(put(bandit.xp, a, uncovered, b) for a, b in zip(solution[:-1], rest[:-1], strict=True)))
+
+
+def _generic(bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool) -> Solution:
+    route = flow_target if getattr(objective, "by_flow", False) else fixed_point
+    return route(bandit, objective, advantage, unseen=unseen)
 
 
 def _with_gradient(
@@ -163,8 +180,6 @@ def _with_gradient(
         again = objective.closed_form(bandit, advantage, unseen=unseen)
         assert again is not None
         return again
-    if is_coupled(objective):
-        raise ValueError(f"objective {objective}: no gradient through a coupled fixed point; use method=None or detach")
     return solution._replace(log_ratio=attach_gradient(solution, bandit, objective, advantage))
 
 

@@ -25,7 +25,9 @@ STATUS = (
     "no_target",  # no fixed point: the loss is unbounded, or (generic route) some action loses all its mass
     "not_converged",
     "invalid_input",
+    "set_valued",  # many policies are optimal; this one is nearest to the reference in KL(pi || reference)
 )
+NOT_COVERED = -1  # of a closed form, at rows that it does not hold for: the generic route solves them
 
 
 class Solution(NamedTuple):

@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-import pessimism as ps
 from pessimism.objectives.squared import SquaredRegression
+from tests.cases import CASES
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-# Hyper-parameters that are no special case; an objective without an entry, one registered later, gets its defaults.
-HYPER: dict[str, dict[str, Any]] = {
-    "nominal": {"beta": 0.3},
-    "a_star_po": {"beta1": 0.7, "beta2": 0.3},
-    "oapl": {"beta1": 0.9, "beta2": 0.3},
-    "kimi": {"beta": 0.3},
-    "shifted_mean": {"beta": 0.3, "shift": 0.7},
-    "optimal_value": {"beta": 0.3},
-    "constant_baseline": {"beta": 0.3, "value": -0.2},
-    "std_normalized": {"beta": 0.8, "eps": 1e-2},
-    "tba": {"beta": 0.3},
-    "rebel": {"eta": 2.5},
-    "awr": {"beta": 0.4, "w_max": 2.0},
-    "asym_re": {"shift": -0.4},
-    "truncated_is": {"beta": 0.3, "cap": 1.3},
-    "mixed_chi2_kl": {"beta": 0.3, "gamma": 0.6},
-}
-# A second setting where it changes the kind of target.
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "a_star_po-off_policy": ("a_star_po", {"beta1": 0.7, "beta2": 0.3, "sampling": "off_policy"}),
-    "oapl-published": ("oapl", {}),
-    "awr-uncapped": ("awr", {"beta": 0.4, "w_max": float("inf")}),
-    "asym_re-full_support": ("asym_re", {"shift": -20.0}),
-    "truncated_is-small_cap": ("truncated_is", {"beta": 0.3, "cap": 0.2}),
-    "constant_baseline-negative": ("constant_baseline", {"beta": 0.3, "value": 2.5}),
-}
 
 
 @cache
 def cases() -> dict[str, Any]:
     """Name -> objective: every registered one, and some variants."""
-    found = {name: cls(**HYPER.get(name, {})) for name, cls in ps.objectives().items()}
-    return found | {label: ps.objectives()[name](**hyper) for label, (name, hyper) in VARIANTS.items()}
+    return {label: case.objective for label, case in CASES.items()}
+
+
+def having(law: str) -> list[str]:
+    """Labels of the cases that obey a law of the suite."""
+    return [label for label, case in CASES.items() if getattr(case, law)]
+
+
+def posed(label: str, problem: str) -> tuple[Array, Array]:
+    """A problem with rewards that the objective accepts."""
+    behavior, reward = PROBLEMS[problem]
+    return behavior, accepted(label, reward)
+
+
+def accepted(label: str, reward: Any) -> Any:
+    """Rewards as they are, or, where they must be probabilities, their logistic image on a grid."""
+    if not CASES[label].unit_rewards:
+        return reward
+    return (1.0 / (1.0 + np.exp(-reward)) * 1024).round() / 1024
 
 
 def is_squared(objective: Any) -> bool:
@@ -73,21 +63,31 @@ PROBLEMS: dict[str, tuple[Array, Array]] = {
     "rare_best": (np.array([1e-9, 0.4, 0.6 - 1e-9]), np.array([1.0, 0.5, 0.25])),
 }
 
-# How hyper-parameters scale with rewards: exponent of the factor, 0 where a field is dimensionless.
+# How hyper-parameters scale with rewards: exponent of the factor; a case may say otherwise.
 _UNITS = {"beta": 1, "beta1": 1, "beta2": 1, "value": 1, "eps": 1, "eta": -1}
-_UNITS_OF: dict[str, dict[str, int]] = {"std_normalized": {"beta": 0}, "asym_re": {"shift": 1}}
 
 
-def rescaled(objective: Any, factor: float) -> Any:
+def rescaled(objective: Any, factor: float, units: Mapping[str, int] | None = None) -> Any:
     """The objective for rewards multiplied by ``factor``: every hyper-parameter in reward units moves along."""
-    units = _UNITS | _UNITS_OF.get(objective.name, {})
-    names = [f.name for f in fields(objective) if units.get(f.name, 0)]
-    return replace(objective, **{name: getattr(objective, name) * factor ** units[name] for name in names})
+    exponents = _UNITS | (_units_of(objective) if units is None else dict(units))
+    names = [f.name for f in fields(objective) if exponents.get(f.name, 0)]
+    return replace(objective, **{name: getattr(objective, name) * factor ** exponents[name] for name in names})
 
 
-def shifted(objective: Any, constant: float) -> Any:
+def _units_of(objective: Any) -> dict[str, int]:
+    """Units of the case of the same objective."""
+    for case in CASES.values():
+        if type(case.objective) is type(objective) and case.units is not None:
+            return dict(case.units)
+    return {}
+
+
+def shifted(label: str, constant: float) -> Any:
     """The objective for rewards plus ``constant``: only a baseline that is a number must move along."""
-    return replace(objective, value=objective.value + constant) if objective.name == "constant_baseline" else objective
+    case = CASES[label]
+    if case.moves_with is None:
+        return case.objective
+    return replace(case.objective, **{case.moves_with: getattr(case.objective, case.moves_with) + constant})
 
 
 def total_variation(p: Array, q: Array) -> float:

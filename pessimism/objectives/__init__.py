@@ -7,17 +7,35 @@ from dataclasses import fields
 from typing import Any
 
 from pessimism.objectives.base import Objective, ObjectiveLike
+from pessimism.objectives.capped import CISPO
 from pessimism.objectives.centered import REBEL, TBA
-from pessimism.objectives.likelihood import AWR, AsymRE
-from pessimism.objectives.squared import (
-    OAPL,
-    AStarPO,
-    ConstantBaseline,
-    Kimi,
-    OptimalValue,
-    ShiftedMean,
-    StdNormalized,
+from pessimism.objectives.chi_preference import ChiPO
+from pessimism.objectives.clipped import DAPO, GSPO, PPO, DrGRPO
+from pessimism.objectives.conservative_q import CQL, CQLHuber, CQLReference
+from pessimism.objectives.divergence import DivergenceAugmented
+from pessimism.objectives.estimated_reference import AWAC, BRAC
+from pessimism.objectives.expert import CHORD, LUFFY
+from pessimism.objectives.group import APA, TPO
+from pessimism.objectives.grpo import GRPO
+from pessimism.objectives.kl_penalty import KLRegularized
+from pessimism.objectives.likelihood import AWR, AsymRE, RoiRL
+from pessimism.objectives.log_smoothing import LogSmoothing, LogSmoothingLinear
+from pessimism.objectives.logged import (
+    IPS,
+    ExponentialSmoothing,
+    ImplicitExploration,
+    PropensityClipping,
+    WeightClipping,
 )
+from pessimism.objectives.lower_bound import PEVI, EmpiricalLikelihoodLCB, PEVIWithKL
+from pessimism.objectives.pairwise import IPO, CoPG
+from pessimism.objectives.preference import DPO, AsyncDPO
+from pessimism.objectives.quantile import QRPO
+from pessimism.objectives.reinforce import OPO, RLOO, Reinforce
+from pessimism.objectives.smoothing import Chi2, PowerMean
+from pessimism.objectives.squared import OAPL, AStarPO, ConstantBaseline, Kimi, OptimalValue, ShiftedMean, StdNormalized
+from pessimism.objectives.tapered import TOPR
+from pessimism.objectives.trust_region import TRPO
 from pessimism.objectives.weighted import MixedChi2KL, Nominal, TruncatedIS
 
 _REGISTRY: dict[str, type[Objective]] = {
@@ -37,6 +55,47 @@ _REGISTRY: dict[str, type[Objective]] = {
         AsymRE,
         TruncatedIS,
         MixedChi2KL,
+        CoPG,
+        IPO,
+        DPO,
+        AsyncDPO,
+        ChiPO,
+        QRPO,
+        APA,
+        TPO,
+        Reinforce,
+        RLOO,
+        TOPR,
+        OPO,
+        RoiRL,
+        PPO,
+        GRPO,
+        DrGRPO,
+        DAPO,
+        GSPO,
+        CISPO,
+        TRPO,
+        KLRegularized,
+        LUFFY,
+        CHORD,
+        IPS,
+        WeightClipping,
+        PropensityClipping,
+        ImplicitExploration,
+        ExponentialSmoothing,
+        LogSmoothing,
+        LogSmoothingLinear,
+        PowerMean,
+        Chi2,
+        PEVI,
+        PEVIWithKL,
+        EmpiricalLikelihoodLCB,
+        DivergenceAugmented,
+        CQL,
+        CQLReference,
+        CQLHuber,
+        AWAC,
+        BRAC,
     )
 }
 
@@ -126,22 +185,63 @@ def make_objective(objective: str | ObjectiveLike, **hyper: Any) -> ObjectiveLik
 
 
 __all__ = [
+    "APA",
+    "AWAC",
     "AWR",
+    "BRAC",
+    "CHORD",
+    "CISPO",
+    "CQL",
+    "DAPO",
+    "DPO",
+    "GRPO",
+    "GSPO",
+    "IPO",
+    "IPS",
+    "LUFFY",
     "OAPL",
+    "OPO",
+    "PEVI",
+    "PPO",
+    "QRPO",
     "REBEL",
+    "RLOO",
     "TBA",
+    "TOPR",
+    "TPO",
+    "TRPO",
     "AStarPO",
     "AsymRE",
+    "AsyncDPO",
+    "CQLHuber",
+    "CQLReference",
+    "Chi2",
+    "ChiPO",
+    "CoPG",
     "ConstantBaseline",
+    "DivergenceAugmented",
+    "DrGRPO",
+    "EmpiricalLikelihoodLCB",
+    "ExponentialSmoothing",
+    "ImplicitExploration",
+    "KLRegularized",
     "Kimi",
+    "LogSmoothing",
+    "LogSmoothingLinear",
     "MixedChi2KL",
     "Nominal",
     "Objective",
     "ObjectiveLike",
     "OptimalValue",
+    "PEVIWithKL",
+    "PowerMean",
+    "PropensityClipping",
+    "Reinforce",
+    "RoiRL",
     "ShiftedMean",
     "StdNormalized",
     "TruncatedIS",
+    "WeightClipping",
     "make_objective",
     "objectives",
     "register",

@@ -58,6 +58,10 @@ class Objective:
     temperature_field: ClassVar[str | None] = "beta"
     coupled: ClassVar[bool] = False  # the weight of one action depends on the log-ratios of the others
     takes_reference: ClassVar[bool] = False  # a reference policy other than the behavior is defined
+    takes_share: ClassVar[bool] = False  # weight and loss take log_share=log(reference / behavior), None where the same
+    subtracts: ClassVar[str] = "nothing"  # the baseline, in a formula
+    mixes_data: ClassVar[bool] = False  # samples of the current policy beside those of the behavior
+    takes_propensity: ClassVar[bool] = False  # its ``weights`` are always the behavior's probabilities, never None
 
     @property
     def temperature(self) -> float | None:
@@ -71,6 +75,16 @@ class Objective:
     @property
     def on_policy(self) -> bool:
         """Whether the data follow the current policy (no gradient through the sampling)."""
+        return False
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Values of log(policy / behavior) where the weight jumps; a fixed point there holds for a weight between."""
+        return ()
+
+    @property
+    def by_flow(self) -> bool:
+        """Whether fixed points are several: the target is the one that gradient flow from the reference reaches."""
         return False
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
@@ -96,6 +110,10 @@ class Objective:
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Published per-sample loss ``(..., K)``, elementwise: the mean is the caller's."""
         raise NotImplementedError
+
+    def at_infinity(self, log_ratio: Array, advantage: Array) -> Array | None:
+        """Finite log-ratios that act as those of a limit with vanished actions; None: -700 stands for each."""
+        return None
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Induced target in closed form, or None where only the generic fixed-point route exists."""
@@ -126,6 +144,8 @@ class Objective:
 class MeanBaseline(Objective):
     """Base of objectives whose baseline is the group mean (any constant, where it cancels)."""
 
+    subtracts: ClassVar[str] = "E[r]"
+
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward."""
         return baselines.mean_parts(reward, weights)
@@ -140,6 +160,13 @@ def temperature_of(objective: ObjectiveLike) -> float | None:
 def stop_gradient(x: Array) -> Array:
     """The value of x, cut from the autograd graph where the array library has one."""
     return x.detach() if hasattr(x, "detach") else x
+
+
+def propensities(x: Array, weights: Array | None) -> Array:
+    """The group's weights; of a sampled group 1/G each, in the shape of x."""
+    if weights is not None:
+        return weights
+    return array_namespace(x).full_like(x, 1.0 / x.shape[-1])
 
 
 def centered(x: Array, weights: Array | None) -> Array:

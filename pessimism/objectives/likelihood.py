@@ -84,6 +84,7 @@ class AsymRE(Objective):
     paper: ClassVar[str] = "2506.20520"
     formula: ClassVar[str] = "-(r - mean r - shift) u"
     induces: ClassVar[str] = "(mu A - c)_+ / E_mu[A], c normalizing; exists iff shift < 0"
+    subtracts: ClassVar[str] = "E[r] + shift"
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
     temperature_field: ClassVar[str | None] = None
 
@@ -109,3 +110,63 @@ class AsymRE(Objective):
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Water-filling limit of the gradient flow."""
         return targets.water_filling(bandit, advantage)
+
+
+@dataclass(frozen=True)
+class RoiRL(Objective):
+    r"""Offline iterative RL by weighted likelihood, -g(r) log pi on samples of the last round (arXiv 2510.02892).
+
+    ``weight="identity"``, g = r, is fine-tuning on the majority's answers (r is 0 or 1 in the paper): the target is
+    mu r/E[r], where r = 0 vanishes. With negative rewards it is off-policy REINFORCE without a baseline: water filling,
+    if E[r] > 0. ``weight="exponential"``, g = exp(r/beta), is nominal at beta (the paper's b); only then is there a
+    temperature. No baseline, no ratio, no reference. The identity did best in the paper; b = 0.1.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.5, 0.3, 0.2], [0.0, 1.0, 1.0], RoiRL()).policy
+    array([0. , 0.6, 0.4])
+    >>> ps.induced_target([0.5, 0.5], [0.0, 0.1], RoiRL(weight="exponential")).policy.round(4)
+    array([0.2689, 0.7311])
+    """
+
+    name: ClassVar[str] = "roirl"
+    title: ClassVar[str] = "Offline iterative RL by weighted likelihood"
+    paper: ClassVar[str] = "2510.02892"
+    formula: ClassVar[str] = "-g(r) u, g(r) = r or exp(r/beta)"
+    induces: ClassVar[str] = "identity: mu r/E_mu[r] (r < 0: water filling); exponential: nominal, mu exp(r/beta)/Z"
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+
+    weight: Literal["identity", "exponential"] = "identity"
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta")
+        if self.weight not in ("identity", "exponential"):
+            raise ValueError(f'roirl: weight must be "identity" or "exponential", got {self.weight!r}')
+
+    @property
+    def temperature(self) -> float | None:
+        """Beta of the exponential weight; the identity has none."""
+        return float(self.beta) if self.weight == "exponential" else None
+
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """No baseline: zero."""
+        zeros = array_namespace(reward).zeros_like(reward[..., 0])
+        return zeros, zeros
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = r or exp(r/beta)."""
+        xp = array_namespace(advantage)
+        g = advantage if self.weight == "identity" else xp.exp(advantage / self.beta)
+        return g + xp.zeros_like(log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """-g(r) log pi, up to a constant of the policy."""
+        return -self.score_weight(log_ratio, advantage, weights) * log_ratio
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Water filling with r itself, or the nominal target."""
+        if self.weight == "identity":
+            return targets.water_filling(bandit, advantage)
+        return targets.nominal(bandit, advantage, self.beta)

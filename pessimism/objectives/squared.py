@@ -13,6 +13,7 @@ from array_api_compat import array_namespace
 
 from pessimism import baselines, targets
 from pessimism.objectives.base import MeanBaseline, Objective
+from pessimism.objectives.standardized import Standardized
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -93,6 +94,7 @@ class ShiftedMean(SquaredRegression):
     paper: ClassVar[str] = "2605.28150"
     formula: ClassVar[str] = "(beta u - (r - mean r + shift beta))^2"
     induces: ClassVar[str] = f"Lambert, {_LAMBERT}; kappa = shift + KL(mu||pi)"
+    subtracts: ClassVar[str] = "E[r] - shift beta"
 
     beta: float = 0.01
     shift: float = 1.0
@@ -126,6 +128,7 @@ class OptimalValue(SquaredRegression):
     paper: ClassVar[str] = "2505.20686"
     formula: ClassVar[str] = "(beta u - (r - V*_beta))^2"
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z; kappa = 0"
+    subtracts: ClassVar[str] = "V*_beta"
 
     beta: float = 0.01
 
@@ -161,6 +164,7 @@ class OAPL(SquaredRegression):
     paper: ClassVar[str] = "2602.19362"
     formula: ClassVar[str] = "(beta2 u - (r - V*_beta1))^2"
     induces: ClassVar[str] = f"Lambert, {_LAMBERT} at beta2; kappa > 0 iff beta1 > beta2"
+    subtracts: ClassVar[str] = "V*_beta1"
     temperature_field: ClassVar[str | None] = "beta2"
 
     beta1: float = 1.0
@@ -196,6 +200,7 @@ class AStarPO(SquaredRegression):
     paper: ClassVar[str] = "2505.20686"
     formula: ClassVar[str] = "(beta2 u - (r - V*_beta1))^2"
     induces: ClassVar[str] = f"on-policy: nominal at beta2; off-policy: Lambert, {_LAMBERT} at beta2"
+    subtracts: ClassVar[str] = "V*_beta1 under the reference"
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
     temperature_field: ClassVar[str | None] = "beta2"
     baseline_under_reference: ClassVar[bool] = True
@@ -243,6 +248,7 @@ class ConstantBaseline(SquaredRegression):
     paper: ClassVar[str] = "2605.28150"
     formula: ClassVar[str] = "(beta u - (r - value))^2"
     induces: ClassVar[str] = f"Lambert, {_LAMBERT}; kappa > 0 iff value < V*_beta"
+    subtracts: ClassVar[str] = "value"
 
     beta: float = 0.01
     value: float = 0.0
@@ -259,7 +265,7 @@ class ConstantBaseline(SquaredRegression):
 
 
 @dataclass(frozen=True)
-class StdNormalized(MeanBaseline, SquaredRegression):
+class StdNormalized(Standardized, SquaredRegression):
     """Advantages divided by the group's spread, (r - mean) / (std + eps), as in GRPO (arXiv 2402.03300).
 
     std is the population's under weights, unbiased (n - 1) in a sampled group, as in TRL and verl; eps = 1e-4 is TRL's
@@ -283,9 +289,3 @@ class StdNormalized(MeanBaseline, SquaredRegression):
 
     def __post_init__(self) -> None:
         self.require_positive("beta", "eps")
-
-    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        """(r - mean) / (std + eps)."""
-        return super().advantage(reward, weights) / (
-            baselines.standard_deviation(reward, weights)[..., None] + self.eps
-        )

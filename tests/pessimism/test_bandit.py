@@ -10,7 +10,7 @@ import torch
 
 import pessimism as ps
 from pessimism.bandit import make_bandit
-from tests.helpers import Array, assert_log_policies_agree, assert_policy, cases, make_problem
+from tests.helpers import Array, accepted, assert_log_policies_agree, assert_policy, cases, make_problem
 
 HALF = [0.5, 0.5]
 RULES: dict[str, tuple[Any, Any, Any, str]] = {
@@ -109,6 +109,7 @@ def test_types_of_results(behavior: Any, reward: Any, dtype: Any) -> None:
 @pytest.mark.parametrize("name", cases())
 def test_inputs_stay_as_they_were(name: str) -> None:
     behaviors, rewards = map(np.stack, zip(*(make_problem(seed, 5) for seed in range(4)), strict=True))
+    rewards = accepted(name, rewards)
     before = behaviors.copy(), rewards.copy()
     for array in (behaviors, rewards):
         array.flags.writeable = False

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pessimism as ps
-from tests.helpers import PROBLEMS, cases, make_problem
+from tests.helpers import PROBLEMS, cases, make_problem, posed
 
 CASES = cases()
 BETAS = np.logspace(-4, 4, 17)
@@ -122,7 +122,7 @@ def directly(target: Any) -> dict[str, float]:
 @pytest.mark.parametrize("name", [n for n in CASES if n != "oapl-published"])
 @pytest.mark.parametrize("problem", ["generic", "two_actions", "unseen_actions", "ties"])
 def test_columns_are_what_they_say(name: str, problem: str) -> None:
-    target = ps.induced_target(*PROBLEMS[problem], CASES[name])
+    target = ps.induced_target(*posed(name, problem), CASES[name])
     row = target.conservatism().iloc[0]
     assert row["regime"] == target.regime
     for column, expected in directly(target).items():

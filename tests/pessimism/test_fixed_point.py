@@ -10,13 +10,15 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.dynamics import flow_to_rest, logit_field
-from pessimism.fixed_point import is_coupled
+from pessimism.dynamics import flow_to_rest
+from pessimism.field import is_coupled, logit_field
 from tests.helpers import (
     Array,
+    accepted,
     assert_log_policies_agree,
     assert_policy,
     cases,
+    having,
     make_problem,
     rescaled,
     softmax,
@@ -24,8 +26,9 @@ from tests.helpers import (
 )
 
 CASES = cases()
-# No fixed point to compare: a support that shrinks, and weights that are not monotone (several minima).
-COMPARED = [name for name in CASES if name not in ("asym_re", "constant_baseline-negative", "oapl-published")]
+COMPARED = having("routes")
+# log w + kappa w = A/beta up to a shift that normalizes, or with a floor: the generic route cannot read their kappa.
+SHIFTED = ("truncated_is", "mixed_chi2_kl", "cql_reference", "chi_po")
 
 
 def both_routes(behavior: Array, reward: Array, objective: Any, **options: Any) -> tuple[Any, Any]:
@@ -43,11 +46,11 @@ def test_routes_agree(name: str, temperature: float) -> None:
     widths = [2, 3, 7, 16] if CASES[name].coupled else [2, 3, 4, 7, 16, 33, 64]
     for behavior, reward in bandits(widths, 100):
         # Rewards divided, not the temperature multiplied: constants of the objective keep their meaning.
-        closed, generic = both_routes(behavior, reward / temperature, CASES[name])
-        assert closed.status == generic.status == "converged"
+        closed, generic = both_routes(behavior, accepted(name, reward / temperature), CASES[name])
+        assert closed.status == generic.status
+        assert closed.status in ("converged", "vanishing_support")
         assert_log_policies_agree(generic.log_policy, closed.log_policy, tolerance=1e-10)
-        # The generic route reads kappa off targets of the family log w + kappa w = A/beta, A with its own baseline.
-        if CASES[name].name not in ("truncated_is", "mixed_chi2_kl") and np.isfinite(closed.kappa):
+        if CASES[name].name not in SHIFTED and np.isfinite(closed.kappa):
             np.testing.assert_allclose(generic.kappa, closed.kappa, rtol=1e-10, atol=1e-10)
         assert generic.regime == closed.regime
 
@@ -62,7 +65,7 @@ def test_routes_agree_on_64_coupled_actions(name: str) -> None:
 def test_routes_agree_with_another_reference(name: str) -> None:
     behavior, reward = make_problem(6, 5)
     reference = make_problem(7, 5)[0]
-    closed, generic = both_routes(behavior, reward, CASES[name], reference=reference)
+    closed, generic = both_routes(behavior, accepted(name, reward), CASES[name], reference=reference)
     assert_log_policies_agree(generic.log_policy, closed.log_policy, tolerance=1e-10)
     assert_policy(closed.policy, behavior)
     assert float(closed.certificate()["worst"].iloc[0]) <= 1e-10
@@ -139,7 +142,7 @@ def test_an_objective_of_ones_own_on_torch_and_in_batches() -> None:
     assert_log_policies_agree(batch.log_policy.numpy()[0], single.log_policy)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [n for n in CASES if not CASES[n].takes_propensity])
 def test_coupling_is_declared_truthfully(name: str) -> None:
     class Undeclared:
         score_weight = staticmethod(CASES[name].score_weight)
@@ -221,13 +224,15 @@ def test_rescaling_helper_moves_every_unit() -> None:
     assert rescaled(ps.StdNormalized(beta=1.0, eps=0.5), 2.0) == ps.StdNormalized(beta=1.0, eps=1.0)
 
 
-@pytest.mark.parametrize("name", [n for n in COMPARED if CASES[n].name != "mixed_chi2_kl"])
+@pytest.mark.parametrize("name", [n for n in COMPARED if CASES[n].name not in SHIFTED])
 @pytest.mark.parametrize("problem", [([1.0], [0.3]), ([0.2, 0.5, 0.3], [0.7, 0.7, 0.7])], ids=["one action", "equal"])
 def test_routes_agree_without_a_choice(name: str, problem: tuple[list[float], list[float]]) -> None:
     closed, generic = both_routes(*map(np.array, problem), CASES[name])
     np.testing.assert_allclose(generic.policy, closed.policy, rtol=1e-12)
-    np.testing.assert_allclose(generic.kappa, closed.kappa, atol=1e-12)
-    assert generic.regime == closed.regime
+    # Where u = 0 a constant advantage can be read as a baseline of the nominal family or as kappa.
+    if closed.kappa != 0 or np.abs(closed.advantage).max() < 1e-12:
+        np.testing.assert_allclose(generic.kappa, closed.kappa, atol=1e-12)
+        assert generic.regime == closed.regime
 
 
 def test_the_negative_regime_is_not_mistaken_for_a_target() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pessimism as ps
-from tests.helpers import PROBLEMS, cases
+from tests.helpers import PROBLEMS, cases, posed
 
 FIELDS = (
     *("policy", "log_policy", "log_ratio", "kappa", "multiplier", "baseline"),
@@ -55,8 +55,8 @@ def leaves(value: Any) -> list[Any]:
 @pytest.mark.parametrize("name", cases())
 @pytest.mark.parametrize("as_torch", [False, True])
 def test_to_dict_is_json(name: str, as_torch: bool) -> None:
-    behavior, reward = PROBLEMS["unseen_actions"]
-    arrays = [torch.tensor(a) if as_torch else a for a in (behavior, np.stack([reward, -reward]))]
+    behavior, reward = posed(name, "unseen_actions")
+    arrays = [torch.tensor(a) if as_torch else a for a in (behavior, np.stack([reward, reward[::-1].copy()]))]
     target = ps.induced_target(*arrays, cases()[name])
     found = target.to_dict()
     assert tuple(found) == FIELDS

@@ -1,0 +1,51 @@
+"""Offline systems: conservative Q, divergence-augmented and estimated-reference objectives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pessimism as ps
+from tests.cases.case import Case
+
+
+def _case(name: str, hyper: dict[str, Any], **laws: Any) -> Case:
+    return Case(ps.objectives()[name](**hyper), **laws)
+
+
+# The softmax of Q has temperature 1 and starts from the uniform policy: no scaling, and the number of actions matters.
+_SOFTMAX: dict[str, Any] = {
+    "units": None,
+    "softening": None,
+    "split": False,
+    "because": "softmax(Q) at temperature 1 over a uniform base: units and the number of actions matter",
+}
+_NOT_DIFFERENTIATED = "the gradient does not differentiate the divergence, so that the loss is not what descends"
+
+
+def _augmented(divergence: str, **laws: Any) -> Case:
+    # Beside a weak divergence the target moves by A/(beta D'(1)): D'(1) = 1 for KL and rKL alone.
+    hyper = {"beta": 0.4, "divergence": divergence, "normalize": False}
+    return _case("divergence_augmented", hyper, **laws)
+
+
+CASES: dict[str, Case] = {
+    "cql": _case("cql", {"alpha": 0.7}, **_SOFTMAX),
+    "cql-bold": _case("cql", {"alpha": 0.05}, **_SOFTMAX),
+    "cql_huber": _case("cql_huber", {"alpha": 0.8}, **_SOFTMAX),
+    "cql_huber-capped": _case("cql_huber", {"alpha": 3.0}, **_SOFTMAX),
+    "cql_reference": _case("cql_reference", {"alpha": 0.5, "beta": 0.3}, units={"alpha": 1}),
+    "divergence_augmented": _augmented("kl"),
+    "divergence_augmented-rkl": _augmented("rkl", descends=False, because=_NOT_DIFFERENTIATED),
+    "divergence_augmented-hellinger": _augmented(
+        "hellinger", softening=None, descends=False, because=_NOT_DIFFERENTIATED
+    ),
+    "divergence_augmented-inf": _augmented(
+        "inf",
+        softening=None,
+        split=False,
+        descends=False,
+        because=f"{_NOT_DIFFERENTIATED}; and it is a distance of probabilities, not of ratios",
+    ),
+    "awac": _case("awac", {"beta": 0.4}),
+    "brac": _case("brac", {"beta": 0.3}),
+}

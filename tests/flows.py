@@ -1,0 +1,64 @@
+"""Two independent routes to a target: gradient descent on its published loss by autograd, and cone programs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from scipy.integrate import solve_ivp
+
+from tests.helpers import Array
+
+
+def _deep(_: float, logits: Array) -> float:
+    """Falls to zero where an action has run so far away that its reciprocal overflows."""
+    return float(300.0 + logits.min() - logits.max())
+
+
+_deep.terminal = True  # type: ignore[attr-defined]
+
+
+def descend(objective: Any, q: Array, reward: Array, *, reference: Array | None = None, time: float = 1e6) -> Array:
+    """Policy ``(K,)`` after gradient flow of ``objective.loss`` from the reference, on softmax logits.
+
+    On-policy data are drawn from the policy of the moment, without a gradient through the sampling. Losses with jumps
+    in their gradient are followed by steps that shrink, since an integrator would chatter on a jump.
+    """
+    nu = q if reference is None else reference
+    behavior, log_nu = torch.tensor(q), torch.tensor(np.log(nu))
+    advantage = torch.tensor(objective.advantage(reward, q))
+    share = {"log_share": log_nu - torch.log(behavior)} if objective.takes_share else {}
+
+    def velocity(logits: Array) -> Array:
+        theta = torch.tensor(logits, requires_grad=True)
+        log_policy = torch.log_softmax(theta, -1)
+        data = log_policy.detach().exp() if objective.on_policy else behavior
+        loss = (data * objective.loss(log_policy - log_nu, advantage, behavior, **share)).sum()
+        (gradient,) = torch.autograd.grad(loss, theta)
+        return -gradient.numpy()
+
+    logits, end = np.log(nu), 0.0
+    if objective.kinks:
+        for size in np.geomspace(1.0, 1e-4, 10):
+            for _ in range(200):
+                logits = logits + size * velocity(logits)
+    else:
+        for until in np.geomspace(1.0, time, 7):
+            step = solve_ivp(
+                lambda _, y: velocity(y), (end, until), logits, method="LSODA", rtol=1e-8, atol=1e-10, events=_deep
+            )
+            logits, end = step.y[:, -1] - step.y[:, -1].max(), until
+            if np.abs(velocity(logits)).max() < 1e-9 or step.status == 1:
+                break
+    return np.exp(logits - np.logaddexp.reduce(logits))
+
+
+def maximize(value: Any, constraints: list[Any]) -> float:
+    """Solve a cone program as tightly as the solver can: an error of a value is the square of one of a policy."""
+    tight = {"tol_gap_abs": 1e-13, "tol_gap_rel": 1e-13, "tol_feas": 1e-13}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it may stop short of these
+        return float(cp.Problem(cp.Maximize(value), constraints).solve(solver="CLARABEL", **tight))
