@@ -23,14 +23,15 @@ SIGN = {"positive": 1.0, "boundary": 0.0, "negative": -1.0}
 _EPS = float(np.finfo(np.float64).eps)
 
 
-def thresholds(target: InducedTarget, log_z: Floats) -> tuple[Floats, Floats]:
+def thresholds(target: InducedTarget, log_z: Floats, *, slack: Any = 1.0) -> tuple[Floats, Floats]:
     """Critical shift, in temperatures, and critical temperature of each row ``(N,)`` of a target in numpy.
 
     nan where the baseline does not decide the regime: where it is not what the sign of log Z says. The temperature also
-    where it alone does not decide, because the advantage depends on it.
+    where it alone does not decide, because the advantage depends on it. ``slack`` multiplies the rounding that the
+    advantages are taken to have.
     """
     largest = np.abs(target.reward).max(axis=-1)
-    rounding = 64 * _EPS * largest / (temperature_of(target.objective) or math.nan)
+    rounding = slack * 64 * _EPS * largest / (temperature_of(target.objective) or math.nan)
     sign = np.where(np.abs(log_z) <= rounding, 0.0, np.sign(log_z))
     decided = np.isfinite(target.kappa) & (sign == [SIGN.get(regime, math.nan) for regime in target.regime])
     shift = np.where(decided, np.where(sign < 0, -log_z, 0.0), np.nan)
@@ -39,7 +40,7 @@ def thresholds(target: InducedTarget, log_z: Floats) -> tuple[Floats, Floats]:
     # An advantage is (r - V) s: its scale s shows in the spreads.
     spread, wide = np.ptp(target.reward, axis=-1), np.ptp(target.advantage, axis=-1)
     scale = np.where(spread > 0, wide / np.where(spread > 0, spread, 1.0), 1.0)
-    beta = critical_temperature(target.behavior, target.advantage, 8.0 * _EPS * largest * scale)
+    beta = critical_temperature(target.behavior, target.advantage, slack * 8.0 * _EPS * largest * scale)
     return shift, np.where(decided, beta, np.nan)
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pessimism import divergences
+from pessimism import divergences, group_plugin
 from pessimism.critical import thresholds
 from pessimism.induced import induced_target
 from pessimism.objectives import ObjectiveLike, make_objective
@@ -31,11 +31,11 @@ Floats = NDArray[np.float64]
 COLUMNS = (
     *("step", "prompt", "n", "reward_mean", "baseline", "Z", "regime", "kappa", "effective_temperature"),
     *("pessimism_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "all_equal", "critical_shift"),
-    *("critical_beta", "status", "reading"),
+    *("critical_beta", *group_plugin.COLUMNS, "status", "reading"),
 )
 _READING = (
     *("regime", "status", "all_equal", "leak", "pessimism_factor", "effective_temperature", "critical_shift"),
-    *("tv_nominal", "both"),
+    *("tv_nominal", "both", "n", "population_regime", "population_shift"),
 )
 _CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
 _WIDENING = 1.25  # groups up to this many times as large as the smallest are measured at once, padded
@@ -75,6 +75,14 @@ def diagnose(
         - critical_shift: every shift of the baseline by more than this many temperatures downwards makes the group
           positive, 0 where it is not negative; critical_beta (reward units): every temperature below it does, inf
           where all do, 0 where none does. nan where the baseline, or the temperature alone, does not decide;
+        - population_regime, population_log_z (log Z) and population_kappa: the same objective, not on these n
+          completions but on new groups of n drawn from their law (for 0/1 rewards, at the plug-in pass rate): the
+          target of the expected advantage, see :func:`~pessimism.finite_group`. "undefined" and nan for objectives
+          without one. Exact for groups of at most two rewards and for advantages linear in the rewards, to 1e-9 for an
+          optimal value, and by a few seeded draws otherwise: population_error is then the standard error of log Z, and
+          the regime is "undecided" within two of them;
+        - population_shift, population_beta: as critical_shift and critical_beta, for the population; population_beta1:
+          the least beta1 that makes it positive, for groups of at most two rewards under oapl and a_star_po, else nan;
         - reading: the row in a line of plain English.
 
         ``attrs`` has objective, temperature, temperature_name, rows, skipped, step_note and files.
@@ -134,11 +142,18 @@ def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> pd.DataFrame:
         total=len(log), desc="diagnosing", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False
     ) as bar:
         for index in _chunks(n):
-            sizes = np.split(index, np.flatnonzero(np.diff(n[index])) + 1)
+            sizes = _by_size(index, n)
             parts.append(_measure([rewards[start[i, None] + np.arange(n[i[0]])] for i in sizes], objective))
             parts[-1].index = pd.Index(index)
             bar.update(n[index].sum())
-    frame = pd.concat([groups, pd.concat(parts).sort_index()], axis=1)
+    population = group_plugin.population_reading(
+        [
+            (same, rewards[start[same, None] + np.arange(n[same[0]])])
+            for same in _by_size(np.argsort(n, kind="stable"), n)
+        ],
+        objective,
+    )
+    frame = pd.concat([groups, pd.concat(parts).sort_index(), population], axis=1)
     frame["reading"] = [read_group(*row) for row in frame[list(_READING)].itertuples(index=False)]
     return frame[list(COLUMNS)]
 
@@ -163,6 +178,11 @@ def _chunks(n: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
         last = min(int(np.searchsorted(sizes, widest, side="right")), first + max(1, _CHUNK // widest))
         yield by_size[first:last]
         first = last
+
+
+def _by_size(index: NDArray[np.intp], n: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Split groups, sorted by their size n, into those of one size each."""
+    return np.split(index, np.flatnonzero(np.diff(n[index])) + 1)
 
 
 def _measure(rewards: list[Floats], objective: ObjectiveLike) -> pd.DataFrame:

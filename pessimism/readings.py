@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 SAME = 1e-3  # total variation below which two policies are practically the same
 AS_CONSERVATIVE = 5e-3  # relative distance from 1 of a pessimism factor that is practically 1
 
+_REGIMES = ("positive", "boundary", "negative")
 _TROUBLE = {
     "vanishing_support": "the target gives up some of the completions seen",
     "no_target": "no target, the loss has no minimum on this group",
@@ -25,11 +26,37 @@ def read_group(
     shift: float,
     tv: float,
     both: str,
+    n: int,
+    population: str,
+    population_shift: float,
 ) -> str:
     """Say what the objective does to one group.
 
-    ``both`` says what target and nominal target have in common where ``tv``, the distance between them, is small.
+    ``both`` says what target and nominal target have in common where ``tv``, the distance between them, is small;
+    ``population`` is the regime on new groups of ``n``, which is said where it differs.
     """
+    text = _in_sample(regime, status, all_equal, leak, factor, effective, shift, tv, both)
+    if population not in (*_REGIMES, "undecided") or population == regime or status in _TROUBLE:
+        return text
+    cure = "" if math.isnan(population_shift) or population == "positive" else _cure(population, population_shift)
+    return f"{text}; in the population, over new groups of {n}: {population}{cure}"
+
+
+def _cure(population: str, shift: float) -> str:
+    return ", any shift prevents it" if shift == 0 else f", a shift by more than {_temperatures(shift)} prevents it"
+
+
+def _in_sample(
+    regime: str,
+    status: str,
+    all_equal: bool,
+    leak: float,
+    factor: float,
+    effective: float,
+    shift: float,
+    tv: float,
+    both: str,
+) -> str:
     if status in _TROUBLE:
         return f"{regime}: {_TROUBLE[status]}"
     if regime == "negative":
@@ -91,11 +118,12 @@ def read_status(objective: str, status: str) -> str | None:
 
 
 def read_positive(
-    positive: int, giving_up: int, groups: int, *, less: int = 0, negative: int = 0, leak: float = 0.0
+    positive: int, giving_up: int, groups: int, *, less: int = 0, negative: int = 0, leak: float = 0.0, fresh: int = 0
 ) -> str:
     """Say that enough groups are in the positive regime, and whether that is all.
 
-    ``less`` of them are less conservative than nominal; ``negative`` groups remain, with a leak of up to ``leak``.
+    ``less`` of them are less conservative than nominal; ``negative`` groups remain, with a leak of up to ``leak``, and
+    ``fresh`` that are so in the population only.
     """
     text = f"{positive} of {groups} groups with a signal are in the positive regime"
     notes = []
@@ -107,6 +135,8 @@ def read_positive(
         )
     if negative:
         notes.append(f"{negative} {_are(negative)} negative still, with a leak of up to {_percent(leak)}")
+    if fresh:
+        notes.append(f"{fresh} {_are(fresh)} not so in the population, over new groups of the same size")
     return f"{text}, but {'; and '.join(notes)}." if notes else f"{text}: nothing needs to change."
 
 
@@ -142,10 +172,24 @@ def read_boundary(boundary: int, groups: int) -> str:
     )
 
 
-def read_shift(shift: float, beta: float, share: float, temperature: float | None, name: str) -> str:
-    """Say which shift or which temperature brings a share of the groups into the positive regime."""
+def read_shift(
+    shift: float, beta: float, beta1: float, share: float, temperature: float | None, name: str, *, fresh: int = 0
+) -> str:
+    """Say which shift or which temperature brings a share of the groups into the positive regime, in both readings.
+
+    ``fresh`` groups are negative in the population only.
+    """
     more = f"Lower the baseline by more than {_temperatures(shift)}"
     if temperature is not None:
         more += f" (add more than {_digits(shift * temperature, ROUND_CEILING)} to every advantage)"
     cooler = f", or use {name} below {_digits(beta, ROUND_FLOOR)} (greedier)," if 0 < beta < math.inf else ""
-    return f"{more}{cooler} to bring at least {100 * share:g}% of the groups with a signal into the positive regime."
+    if 0 < beta1 < math.inf:
+        cooler += f"{' or' if cooler else ', or use'} beta1 above {_digits(beta1, ROUND_CEILING)},"
+    text = f"{more}{cooler} to bring at least {100 * share:g}% of the groups with a signal into the positive regime."
+    if not fresh:
+        return text
+    also = "it is" if fresh == 1 else "they are"
+    return (
+        f"{text} In-sample {fresh} of them {_are(fresh)} not negative, but in the population, over new groups of the "
+        f"same size, {also}."
+    )

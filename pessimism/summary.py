@@ -23,6 +23,7 @@ from pessimism.readings import (
 _MEDIANS = ("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl", "nominal_kl", "tv_nominal")
 _MAXIMA = ("kl", "max_ratio", "leak")
 _NEEDED = ("n", "regime", *_MEDIANS, *_MAXIMA[1:], "all_equal", "critical_shift", "critical_beta", "status")
+_POPULATION = ("population_regime", "population_shift", "population_beta", "population_beta1")
 
 
 def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
@@ -38,11 +39,14 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     -------
     dict
         Ready for JSON (None stands for undefined, the largest float 1.7976931348623157e308 for infinity): groups, rows,
-        skipped, step_note (says so where the log had no step column), share of the groups in each regime, status (a
-        count for each), all_equal and informative (counts: all rewards equal; with a signal), medians over the groups
+        skipped, step_note (says so where the log had no step column), share of the groups in each regime, in-sample,
+        population_share (the same over new groups of their size; "undecided" and "undefined", too), status (a count for
+        each), all_equal and informative (counts: all rewards equal; with a signal), medians over the groups
         with a signal, maxima over all, and recommendation: share, extra_shift (every shift of the baseline by more than
-        so many temperatures is enough), largest_beta (every temperature below it is enough: the largest float where any
-        will do, 0 where none will, None where the temperature alone does not decide), and text. Groups that leak have
+        so many temperatures is enough, in-sample and in the population: see :func:`~pessimism.smallest_shift`),
+        largest_beta (every temperature below it is enough: the largest float where any will do, 0 where none will, None
+        where the temperature alone does not decide), smallest_beta1 (of oapl and a_star_po with groups of two rewards:
+        see :func:`~pessimism.smallest_beta1`), and text. Groups that leak have
         no effective temperature and no pessimism factor: those medians are over the others.
 
     Raises
@@ -56,14 +60,15 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     >>> report = diagnose("examples/trl_completions", "oapl", beta1=0.1, beta2=0.2)
     >>> summary = summarize(report)
     >>> summary["groups"], summary["share"]["negative"], summary["recommendation"]["extra_shift"]
-    (192, 0.99, 0.808)
+    (192, 0.9895, 0.872)
     >>> print(summary["recommendation"]["text"])  # doctest: +NORMALIZE_WHITESPACE
-    Lower the baseline by more than 0.809 times the temperature (add more than 0.162 to every advantage), or use
-    beta2 below 0.1 (greedier), to bring at least 90% of the groups with a signal into the positive regime.
+    Lower the baseline by more than 0.873 times the temperature (add more than 0.175 to every advantage), or use
+    beta2 below 0.091 (greedier), or beta1 above 0.22, to bring at least 90% of the groups with a signal into the
+    positive regime.
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share must be in (0, 1], got {share!r}")
-    missing = [name for name in _NEEDED if name not in frame]
+    missing = [name for name in (*_NEEDED, *_POPULATION) if name not in frame]
     if missing:
         raise ValueError(f"frame is not a report of diagnose: it has no column {', '.join(missing)}")
     signal = frame[~frame["all_equal"] | (frame["regime"] == "negative")]
@@ -74,18 +79,22 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
         "skipped": int(frame.attrs.get("skipped", 0)),
         "step_note": frame.attrs.get("step_note"),
         "share": {name: json_number((frame["regime"] == name).mean()) for name in SIGN},
+        "population_share": {str(k): json_number(v) for k, v in _shares(frame["population_regime"]).items()},
         "status": {str(name): int(count) for name, count in frame["status"].value_counts().items()},
         "all_equal": int(frame["all_equal"].sum()),
         "informative": len(signal),
     }
     summary |= {f"median_{name}": json_number(signal[name].median()) for name in _MEDIANS}
     summary |= {f"max_{name}": json_number(frame[name].max()) for name in _MAXIMA}
-    shift, beta = _enough(signal["critical_shift"], share), -_enough(-signal["critical_beta"], share)
+    shift = _enough(_stricter(np.fmax, signal["critical_shift"], signal["population_shift"]), share)
+    beta = -_enough(-_stricter(np.fmin, signal["critical_beta"], signal["population_beta"]), share)
+    beta1 = _enough(signal["population_beta1"], share)
     summary["recommendation"] = {
         "share": share,
         "extra_shift": json_number(shift),
         "largest_beta": json_number(beta),
-        "text": _text(signal, share, shift, beta),
+        "smallest_beta1": json_number(beta1),
+        "text": _text(signal, share, shift, beta, beta1),
     }
     return summary
 
@@ -102,33 +111,47 @@ def json_number(value: float) -> float | None:
     return None if math.isnan(value) else min(max(float(value), -largest), largest)
 
 
+def _shares(regime: pd.Series[str]) -> dict[str, float]:
+    """Share of each regime, of the three in any case."""
+    shares = regime.value_counts(normalize=True)
+    return {name: shares.get(name, 0.0) for name in [*SIGN, *(set(shares.index) - set(SIGN))]}
+
+
+def _stricter(which: np.ufunc, in_sample: pd.Series[float], population: pd.Series[float]) -> pd.Series[float]:
+    """The stricter need of the two readings; the in-sample one where the population has none."""
+    stricter: pd.Series[float] = which(in_sample, population)
+    return stricter.where(in_sample.notna())
+
+
 def _enough(needs: pd.Series[float], share: float) -> float:
     """Return what meets the needs of a share of the groups; those that nothing meets (nan) come last."""
     last = math.ceil(share * len(needs) - 1e-9) - 1
     return float(np.sort(needs.to_numpy())[last]) if len(needs) else math.nan
 
 
-def _text(signal: pd.DataFrame, share: float, shift: float, beta: float) -> str:
+def _text(signal: pd.DataFrame, share: float, shift: float, beta: float, beta1: float) -> str:
     same = int(((signal["tv_nominal"] < SAME) & (signal["regime"] != "boundary")).sum())
-    return _advice(signal, share, shift, beta) + (
+    return _advice(signal, share, shift, beta, beta1) + (
         read_same(same, len(signal)) if same and 2 * same >= len(signal) else ""
     )
 
 
-def _advice(signal: pd.DataFrame, share: float, shift: float, beta: float) -> str:
+def _advice(signal: pd.DataFrame, share: float, shift: float, beta: float, beta1: float) -> str:
     groups = len(signal)
-    positive, boundary, negative = (int((signal["regime"] == name).sum()) for name in SIGN)
+    _, boundary, negative = (int((signal["regime"] == name).sum()) for name in SIGN)
     giving_up, without = (int((signal["status"] == name).sum()) for name in ("vanishing_support", "no_target"))
     if not groups:
         return "No group has a signal: within each one all rewards are equal."
-    if positive >= share * groups:
-        less = int(((signal["regime"] == "positive") & (signal["pessimism_factor"] < 1.0 - AS_CONSERVATIVE)).sum())
-        return read_positive(
-            positive, giving_up, groups, less=less, negative=negative, leak=float(signal["leak"].max())
-        )
+    positive = signal["regime"] == "positive"
+    both = positive & signal["population_regime"].isin(["positive", "undefined"])
+    if both.sum() >= share * groups:
+        less = int((positive & (signal["pessimism_factor"] < 1.0 - AS_CONSERVATIVE)).sum())
+        fresh, leak = int((positive & ~both).sum()), float(signal["leak"].max())
+        return read_positive(int(both.sum()), giving_up, groups, less=less, negative=negative, leak=leak, fresh=fresh)
     if math.isnan(shift):
         return read_undecided(without, boundary, groups)
     if shift == 0:
         return read_boundary(boundary, groups)
     named = signal.attrs.get("temperature_name") or "a temperature"
-    return read_shift(shift, beta, share, signal.attrs.get("temperature"), named)
+    fresh = int(((signal["regime"] != "negative") & (signal["population_regime"] == "negative")).sum())
+    return read_shift(shift, beta, beta1, share, signal.attrs.get("temperature"), named, fresh=fresh)
