@@ -1,0 +1,153 @@
+"""STAR: a small reward process over abstract states, estimated from reweighted episodes and solved exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pessimism.evaluation.checks import FloatArray, IntArray, integers, labels, number, refuse
+from pessimism.evaluation.episodes import Episodes, episodes, window_products
+from pessimism.evaluation.logs import Logs
+from pessimism.evaluation.policies import ratios
+from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, effective_sample_size, normal_interval
+
+
+@dataclass(frozen=True, eq=False)
+class RewardProcess:
+    """Start ``(Z,)``, expected reward ``(Z,)``, transitions ``(Z, Z)`` short of one by the chance of the end.
+
+    ``mass`` ``(Z,)`` is the weight per episode that each abstract state was estimated from.
+    """
+
+    start: FloatArray
+    reward: FloatArray
+    transition: FloatArray
+    mass: FloatArray
+
+
+def star(
+    policy: Any, logs: Logs, *, delta: float, phi: Any = None, window: int | None = None, gamma: float = 1.0
+) -> Evaluation:
+    r"""Value of a policy over episodes, from the abstract reward process that the policy would produce (STAR).
+
+    Each row counts with :math:`\gamma^t W_t`, W_t the product of the latest ``window`` ratios. Weighted frequencies
+    give the reward R(z) and the transitions P(z, z') (the end of an episode is no state), and
+
+    .. math:: J = \eta^T (I - \gamma P)^{-1} R,
+
+    eta the distribution of the first abstract state.
+
+    Parameters
+    ----------
+    policy : as in :func:`pessimism.evaluation.evaluate`, the context being the state.
+    logs : with ``episode`` (and ``step``, unless rows are in time order); without it each row is an episode.
+    delta : chance that the two-sided interval misses the value.
+    phi : abstract states: a function from the context of the logs to labels ``(n,)``, or a vector of integers that maps
+        a context id to its abstract state. Default: a single abstract state.
+    window : how many of the latest ratios are multiplied, an integer >= 1. Default: all, which makes J consistent for
+        any ``phi``; fewer trade that for variance.
+    gamma : discount in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        The policy reaches an abstract state where no logged action has weight, or from which no episode ends.
+
+    Notes
+    -----
+    One abstract state and episodes of one step give :func:`~pessimism.evaluation.importance.snips`. The released code
+    counts without gamma^t, which is the same at gamma = 1, its setting; for gamma < 1 only the discounted counts stay
+    consistent when ``phi`` is coarse. The paper gives no interval: this one is the delta method's over episodes.
+    ``n`` is the number of episodes, ``ess`` that of the rows' weights, ``details["abstract_states"]`` their number.
+
+    References
+    ----------
+    arXiv 2410.02172.
+
+    Examples
+    --------
+    >>> from pessimism.evaluation import evaluate
+    >>> logs = {"action": [0, 1, 1, 1], "reward": [0, 1, 0, 1], "pscore": [0.5] * 4, "episode": [0, 0, 1, 1]}
+    >>> logs["context"] = ["start", "end", "start", "end"]
+    >>> evaluate([0.25, 0.75], logs, "star", phi=lambda state: state, window=1).value
+    1.0
+    """
+    if window is not None and (isinstance(window, bool) or not isinstance(window, int | np.integer) or window < 1):
+        raise ValueError(f"window must be a positive integer or None, got {window!r}")
+    gamma = number("gamma", gamma, above=0.0)
+    if gamma > 1.0:
+        raise ValueError(f"gamma must be at most 1, got {gamma!r}")
+    rows = episodes(logs)
+    seen = ratios(policy, logs)
+    with np.errstate(over="ignore"):
+        weight = window_products(seen.weight[rows.order], rows.time, window) * gamma**rows.time
+    if not np.isfinite(weight.sum()):
+        raise ValueError("window must be smaller: products of ratios overflow")
+    state, size = _abstract_states(phi, logs, rows)
+    reward = seen.reward[rows.order]
+    process = _estimate(weight, reward, state, size, rows, gamma)
+    ahead = np.eye(size) - gamma * process.transition
+    value_of = np.linalg.solve(ahead, process.reward)
+    visits = np.linalg.solve(ahead.T, process.start)
+    value = float(process.start @ value_of)
+
+    # Influence of an episode: the value of its start, and its weighted surprises under the process.
+    after = np.where(rows.last, 0.0, gamma * np.roll(value_of[state], -1))
+    importance = np.divide(visits, process.mass, out=np.zeros(size), where=process.mass > 0)
+    surprise = weight * importance[state] * (reward + after - value_of[state])
+    terms = value_of[state[rows.time == 0]] + np.bincount(rows.number, surprise, minlength=rows.count)
+    lower, upper = normal_interval(value, terms, delta)
+    options = {"window": None if window is None else int(window), "gamma": gamma}
+    details = {"abstract_states": size}
+    ess = effective_sample_size(weight)
+    return Evaluation(value, lower, upper, ess, rows.count, "star", delta, ASYMPTOTIC, options, details)
+
+
+def _abstract_states(phi: Any, logs: Logs, rows: Episodes) -> tuple[IntArray, int]:
+    """Abstract state 0, ..., Z - 1 of each ordered row, and Z."""
+    if phi is None:
+        return np.zeros(logs.n, dtype=np.int64), 1
+    if callable(phi):
+        if logs.context is None:
+            raise ValueError("logs must hold context for phi, which maps it to abstract states")
+        label = labels("phi", phi(logs.context), logs.n)
+    else:
+        table, ids = integers("phi", phi), logs.context_ids
+        if ids is None or ids.dtype.kind not in "iu":
+            raise ValueError("logs must hold integer context ids for phi, a vector of abstract states")
+        refuse(
+            "context", ids, (ids < 0) | (ids >= len(table)), f"must be the index of one of {len(table)} entries of phi"
+        )
+        label = table[ids]
+    names, state = np.unique(label, return_inverse=True)
+    return state[rows.order].astype(np.int64), len(names)
+
+
+def _estimate(
+    weight: FloatArray, reward: FloatArray, state: IntArray, size: int, rows: Episodes, gamma: float
+) -> RewardProcess:
+    """Weighted frequencies; abstract states that the process cannot reach stay empty."""
+    mass = np.bincount(state, weight, minlength=size)
+    start = np.bincount(state[rows.time == 0], minlength=size) / rows.count
+    go = np.flatnonzero(~rows.last)
+    flow = np.bincount(state[go] * size + state[go + 1], weight[go], minlength=size**2).reshape(size, size)
+    ends = np.bincount(state[rows.last], weight[rows.last], minlength=size) > 0
+    reached = _closure(start > 0, flow.T > 0)
+    if (reached & (mass == 0)).any():
+        raise ValueError("policy must give some logged action positive probability in every abstract state it reaches")
+    if gamma == 1.0 and (reached & ~_closure(ends, flow > 0)).any():
+        raise ValueError("policy must let episodes end: from some abstract state none does with positive weight")
+    per = np.divide(1.0, mass, out=np.zeros(size), where=reached & (mass > 0))
+    gains = np.bincount(state, weight * reward, minlength=size)
+    return RewardProcess(start, gains * per, flow * per[:, None], np.where(reached, mass / rows.count, 0.0))
+
+
+def _closure(inside: Any, leads_in: Any) -> Any:
+    """States connected to the given ones; ``leads_in[a, b]`` says that a joins when b is inside."""
+    while True:
+        larger = inside | (leads_in & inside).any(axis=1)
+        if (larger == inside).all():
+            return inside
+        inside = larger

@@ -1,0 +1,121 @@
+"""Deterministic policies over continuous actions: kernels in the place of ratios."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pessimism.evaluation.checks import FloatArray, column, number
+from pessimism.evaluation.kernels import KERNELS, quadrature, rate_bandwidth
+from pessimism.evaluation.logs import Logs
+from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, effective_sample_size, normal_interval
+
+RewardModel = Callable[[NDArray[Any] | None, FloatArray], Any]
+FORMS = ("is", "d", "k", "obp")
+
+
+def kernel(
+    policy: Any,
+    logs: Logs,
+    *,
+    delta: float,
+    form: str | None = None,
+    reward_model: RewardModel | None = None,
+    kernel: str = "gaussian",
+    bandwidth: float | None = None,
+) -> Evaluation:
+    r"""Kernel estimators of a policy that takes the action tau(x).
+
+    With :math:`w = K((\tau(x) - a) / h) / (h\, \mu(a|x))`, mu the density, and a model q of the reward, the mean of
+
+    ========  ==========================================================================
+    ``is``    w r
+    ``d``     w (r - q(x, a)) + q(x, tau(x)); unbiased for every h if q is exact
+    ``k``     w (r - q(x, a)) + integral of K_h(a' - tau(x)) q(x, a') over a'
+    ``obp``   w (r - q(x, tau(x))) + q(x, tau(x)), Open Bandit Pipeline's form
+    ========  ==========================================================================
+
+    Parameters
+    ----------
+    policy : actions ``(n,)`` that the policy takes (Open Bandit Pipeline's ``action_by_evaluation_policy``), one number
+        for all rounds, or a function of the context of the logs.
+    logs, delta : as in :func:`pessimism.evaluation.evaluate`; ``action`` holds real numbers and ``pscore`` densities.
+    form : "is", "d", "k" or "obp". Default: "d" with a reward model, else "is".
+    reward_model : function of the context of the logs (None if they have none) and of actions ``(n,)``, to rewards
+        ``(n,)``; not fitted on these rounds.
+    kernel : "gaussian", "epanechnikov", "triangular" or "cosine".
+    bandwidth : h > 0, in the unit of the actions. Default: the standard deviation of the logged actions times
+        n^(-1/5).
+
+    Raises
+    ------
+    ValueError
+        Names the argument, the place and the rule; a form that needs a reward model has none.
+
+    Notes
+    -----
+    Bias h^2 times half the kernel's variance times the mean second derivative in the action of the reward (``d``: of
+    the reward minus the model), variance of order 1/(n h); at h ~ n^(-1/5) the mean squared error falls as n^(-4/5).
+    The normal interval is one for the smoothed value: it leaves that bias out.
+
+    References
+    ----------
+    arXiv 2006.03900 (doubly robust forms); arXiv 1802.06037 (kernel importance sampling).
+
+    Examples
+    --------
+    >>> from pessimism.evaluation import evaluate, make_logs
+    >>> logs = make_logs(action=[-0.5, 0.0, 0.5], reward=[0.75, 1.0, 0.75], pscore=[0.5, 0.5, 0.5])
+    >>> exact = lambda context, action: 1 - action**2
+    >>> evaluate(0.25, logs, "kernel", reward_model=exact, bandwidth=0.3).value
+    0.9375
+    """
+    if logs.action is None or logs.pscore is None:
+        raise ValueError(f"logs must hold {'action' if logs.action is None else 'pscore'} for estimator kernel")
+    form = ("is" if reward_model is None else "d") if form is None else form
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    if (form == "is") != (reward_model is None):
+        need = "takes no" if form == "is" else "needs a"
+        raise ValueError(f"reward_model: form {form!r} {need} reward model")
+    h = rate_bandwidth(logs.action) if bandwidth is None else number("bandwidth", bandwidth, above=0.0)
+    target = _target_actions(policy, logs)
+    weight = KERNELS[kernel]((target - logs.action) / h) / (h * logs.pscore)
+    terms = _terms(form, weight, target, logs, reward_model, kernel, h)
+    value = float(terms.mean())
+    lower, upper = normal_interval(value, terms, delta)
+    options = {"form": form, "kernel": kernel, "bandwidth": h}
+    return Evaluation(value, lower, upper, effective_sample_size(weight), logs.n, "kernel", delta, ASYMPTOTIC, options)
+
+
+def _target_actions(policy: Any, logs: Logs) -> FloatArray:
+    if policy is None:
+        raise ValueError("policy must be given: the actions that it takes, one per round")
+    chosen = policy(logs.context) if callable(policy) else policy
+    return np.full(logs.n, number("policy", chosen)) if np.ndim(chosen) == 0 else column("policy", chosen, logs.n)
+
+
+def _terms(
+    form: str, weight: FloatArray, target: FloatArray, logs: Logs, model: RewardModel | None, kernel: str, h: float
+) -> FloatArray:
+    """One term per round, ``(n,)``."""
+    if model is None:
+        return weight * logs.reward
+    assert logs.action is not None
+
+    def q(action: FloatArray) -> FloatArray:
+        return column("reward_model", model(logs.context, action), logs.n)
+
+    if form == "k":
+        nodes, masses = quadrature(kernel)
+        smeared = np.zeros(logs.n)
+        for node, mass in zip(nodes.tolist(), masses.tolist(), strict=True):
+            smeared += mass * q(target + h * node)
+        return weight * (logs.reward - q(logs.action)) + smeared
+    at_target = q(target)
+    return weight * (logs.reward - (at_target if form == "obp" else q(logs.action))) + at_target
