@@ -1,0 +1,184 @@
+"""Programs of concave surrogates of the ratio or the policy: likelihoods, smoothed and capped rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pessimism.convex.penalties import cost
+from pessimism.convex.program import Program, policies, policy_program
+
+Array = Any
+
+
+def likelihood_program(coefficients: Array, *, solvers: Sequence[str] | None = None) -> Program:
+    r"""Weighted likelihood, :math:`\max_\pi \sum_a c_a \log \pi_a` with c >= 0; its multiplier is the sum of c.
+
+    Examples
+    --------
+    >>> likelihood_program([0.1, 0.3]).policy.round(6)
+    array([0.25, 0.75])
+    """
+    (c,) = policies(coefficients=coefficients)
+    if np.any(c < 0) or not np.any(c > 0):
+        raise ValueError(f"coefficients must be >= 0 and some > 0, got {c.min()} to {c.max()}")
+    some, unit = np.flatnonzero(c > 0), float(c.sum())
+
+    def utility(cp: Any, policy: Any) -> Any:
+        return (c[some] / unit) @ cp.log(policy[some])
+
+    return policy_program("likelihood", len(c), utility, unit=unit, solvers=solvers)
+
+
+def log_smoothing_program(
+    behavior: Array,
+    outcomes: Array,
+    smoothing: float,
+    *,
+    chances: Array | None = None,
+    kl: float = 0.0,
+    solvers: Sequence[str] | None = None,
+) -> Program:
+    r"""Logarithmic smoothing (2405.14335), :math:`\max_\pi E_q[\log(1 + \lambda w R)] / \lambda - \beta KL(\pi \| q)`.
+
+    Parameters
+    ----------
+    behavior : ``(K,)``, positive.
+    outcomes : rewards R >= 0, ``(K,)`` or ``(M, K)`` where an action has M outcomes.
+    smoothing : lambda > 0.
+    chances : probabilities of the outcomes ``(M, K)``; default one outcome each.
+    kl : beta >= 0.
+
+    Examples
+    --------
+    >>> log_smoothing_program([0.5, 0.5], [1.0, 0.5], 1.0).policy.round(6)
+    array([0.75, 0.25])
+    """
+    (q,) = policies(behavior=behavior)
+    outcomes = np.atleast_2d(np.asarray(outcomes, dtype=float))
+    chances = np.ones_like(outcomes) if chances is None else np.atleast_2d(np.asarray(chances, dtype=float))
+    if np.any(outcomes < 0):
+        raise ValueError(f"outcomes must be >= 0, got {outcomes.min()}")
+    unit = float(np.sum(q * chances * np.minimum(outcomes, 1.0 / smoothing))) + kl or 1.0
+
+    def utility(cp: Any, policy: Any) -> Any:
+        gain = 0.0
+        for chance, outcome in zip(chances, outcomes, strict=True):
+            smooth = cp.log(1.0 + cp.multiply(smoothing * outcome / q, policy)) / smoothing
+            gain += (q * chance / unit) @ smooth
+        return gain - cost(cp, policy, [("kl", kl, q)] if kl else [], unit)
+
+    return policy_program("log_smoothing", len(q), utility, unit=unit, solvers=solvers)
+
+
+def power_mean_program(
+    behavior: Array, advantage: Array, power: float, *, solvers: Sequence[str] | None = None
+) -> Program:
+    r"""Power-mean correction, :math:`\max_\pi E_q[r\, w / (1 - \lambda + \lambda w)]` with r >= 0, 0 < lambda <= 1.
+
+    Examples
+    --------
+    >>> power_mean_program([0.5, 0.5], [1.0, 0.25], 0.5).policy.round(5)
+    array([0.83333, 0.16667])
+    """
+    q, advantage = policies(behavior=behavior, advantage=advantage)
+    if np.any(advantage < 0):
+        raise ValueError(f"advantage must be >= 0, got {advantage.min()}")
+    if not 0 < power <= 1:
+        raise ValueError(f"power must be in (0, 1], got {power}")
+    unit = float(q @ advantage) / power or 1.0
+
+    def utility(cp: Any, policy: Any) -> Any:
+        # w / (1 - l + l w) = (1 - (1 - l) / (1 - l + l w)) / l.
+        missing = (1.0 - power) * cp.inv_pos(1.0 - power + cp.multiply(power / q, policy))
+        return (q * advantage / power / unit) @ (1.0 - missing)
+
+    return policy_program("power_mean", len(q), utility, unit=unit, solvers=solvers)
+
+
+def capped_score_program(
+    behavior: Array, advantage: Array, cap: float, *, solvers: Sequence[str] | None = None
+) -> Program:
+    r"""Weights min(w, cap) that are not differentiated: their population gradient is that of a concave function.
+
+    :math:`\max_\pi E_q[A (\min(w, c) + c \log \max(w / c, 1))]`, whose derivative in pi is A min(w, c)/w. Actions with
+    A <= 0 only lose by having mass, where some other has A > 0, so that they have none (CISPO, arXiv 2506.13585).
+
+    Examples
+    --------
+    >>> capped_score_program([0.5, 0.5], [0.9, 1.0], 1.5).policy.round(5)
+    array([0.16667, 0.83333])
+    """
+    q, advantage = policies(behavior=behavior, advantage=advantage)
+    good = np.maximum(advantage, 0.0)
+    unit = float(q @ good)
+    if not unit:
+        raise ValueError(f"advantage must be > 0 for some action, got {advantage.max()} at most")
+    free = np.flatnonzero(good > 0)
+
+    def utility(cp: Any, policy: Any) -> Any:
+        # Mass up to the cap earns A, mass beyond it A c / w: the best split fills the first part first.
+        straight = cp.Variable(len(free))
+        room, weight = cap * q[free], good[free] / unit
+        beyond = cp.multiply(weight * room, cp.log(1.0 + cp.multiply(1.0 / room, policy[free] - straight)))
+        further = {"cap": straight <= room, "split": straight <= policy[free], "sign": straight >= 0}
+        if len(free) < len(q):
+            further["bad"] = policy[np.flatnonzero(good <= 0)] == 0
+        return weight @ straight + cp.sum(beyond), further
+
+    def value_of(log_policy: Array) -> float:
+        ratio = np.exp(log_policy) / q
+        return float((q * advantage) @ (np.minimum(ratio, cap) + cap * np.log(np.maximum(ratio / cap, 1.0))))
+
+    return policy_program("capped_score", len(q), utility, unit=unit, value_of=value_of, solvers=solvers)
+
+
+def truncated_program(
+    behavior: Array,
+    advantage: Array,
+    beta: float,
+    kappa: float,
+    cap: float,
+    *,
+    solvers: Sequence[str] | None = None,
+) -> Program:
+    r"""Penalty of curvature kappa whose pull stays at the cap below it: beta (KL + kappa E_q[c w + (w - c)_+^2 / 2]).
+
+    Its optimality reads log w + kappa max(w, c) = (A - s)/beta: the target of truncated importance weights is the one
+    kappa >= 0 for which the multiplier s is zero (arXiv 2605.28150).
+
+    Examples
+    --------
+    >>> found = truncated_program([0.5, 0.5], [0.0, 1.0], 0.5, 1.0, 1.2)
+    >>> found.policy.round(4), round(found.dual, 4)
+    (array([0.1751, 0.8249]), -0.0753)
+    """
+    q, advantage = policies(behavior=behavior, advantage=advantage)
+    top, unit = float(advantage.max()), beta * (1.0 + kappa)
+
+    def utility(cp: Any, policy: Any) -> Any:
+        ratio = cp.multiply(1.0 / q, policy)
+        pull = beta * kappa / unit * (cap * cp.sum(policy) + 0.5 * q @ cp.square(cp.pos(ratio - cap)))
+        return policy @ ((advantage - top) / unit) - cost(cp, policy, [("kl", beta, q)], unit) - pull
+
+    return policy_program("truncated", len(q), utility, unit=unit, shift=top / unit, solvers=solvers)
+
+
+def projection_program(point: Array, *, solvers: Sequence[str] | None = None) -> Program:
+    r"""Euclidean projection, :math:`\max_\pi -\|\pi - p\|^2 / 2`; pi = (p - dual)_+.
+
+    Examples
+    --------
+    >>> found = projection_program([0.7, 0.5, -0.2])
+    >>> found.policy.round(6), round(found.dual, 6)
+    (array([0.6, 0.4, 0. ]), 0.1)
+    """
+    (point,) = policies(point=point)
+    unit = max(1.0, float(np.abs(point).max()))
+
+    def utility(cp: Any, policy: Any) -> Any:
+        return -0.5 / unit * cp.sum_squares(policy - point)
+
+    return policy_program("projection", len(point), utility, unit=unit, solvers=solvers)
