@@ -16,7 +16,8 @@ import tyro
 
 from pessimism import __version__
 from pessimism.cli_errors import not_a_command, one_line
-from pessimism.cli_options import File, Flag, Float, Hyper, Source, Text, chosen_objective, parse_objective
+from pessimism.cli_hyper import Hyper, chosen_objective, parse_objective
+from pessimism.cli_options import File, Flag, Float, Source, Text
 from pessimism.cli_output import Format, actions, as_json, described, facts, records, short
 from pessimism.diagnose import diagnose
 from pessimism.objectives import objectives

@@ -13,7 +13,7 @@ import pytest
 
 import pessimism as ps
 from pessimism.cli import main, parse_objective
-from pessimism.cli_options import Hyper
+from pessimism.cli_hyper import Hyper
 from pessimism.readings import read_status
 from pessimism.result import FIELDS
 
