@@ -31,11 +31,12 @@ FIGURES := $(RESULTS)/.figures
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint format clean
+.PHONY: help reproduce test verify lint format clean
 
 help:
 	@echo 'make reproduce   install, then write the reports and the figures to $(RESULTS)/'
 	@echo 'make test        install the test extra, then run the suite ($(JOBS) processes)'
+	@echo 'make verify      compare every objective by every route on 50 bandits, rewrite docs/objectives.md (resumes)'
 	@echo 'make lint        ruff check, ruff format --check, mypy --strict'
 	@echo 'make format      let ruff rewrite what it can'
 	@echo 'make clean       remove $(RESULTS)/ and caches (the environment in $(VENV)/ stays)'
@@ -58,6 +59,9 @@ $(FIGURES): $(VENV)/.installed-figures $(SOURCES) $(LOGS)
 
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(PYTEST_ARGS)
+
+verify: $(VENV)/.installed-test
+	@$(BIN)/python -m analysis.verification --jobs $(JOBS) $(VERIFY_ARGS)
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check --quiet --output-format concise .

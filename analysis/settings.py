@@ -7,6 +7,12 @@ from dataclasses import fields
 
 import pessimism as ps
 
+# The Lambert family and its neighbors: what a picture of a dozen rows shows.
+CORE = (
+    *("nominal", "a_star_po", "oapl", "kimi", "shifted_mean", "optimal_value", "constant_baseline", "std_normalized"),
+    *("tba", "rebel", "awr", "asym_re", "truncated_is", "mixed_chi2_kl"),
+)
+
 
 def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str, ps.Objective]:
     """Objectives that claim to solve the nominal problem at `beta`, by name.
@@ -52,5 +58,11 @@ def besides_temperature(objective: ps.Objective) -> str:
     """
     values = {f.name: getattr(objective, f.name) for f in fields(objective)}
     rest = {k: v for k, v in values.items() if k not in (objective.temperature_field, "eta")}
-    text = [v if isinstance(v, str) else f"{k}={v:g}" for k, v in rest.items()]
+    text = [_said(k, v) for k, v in rest.items() if v is not None]
     return ", ".join(text if objective.temperature is not None else [*text, "no temperature"])
+
+
+def _said(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{name}={value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else f"{name}={value}"

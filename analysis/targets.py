@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 import pessimism as ps
-from analysis.settings import at_temperature, besides_temperature
+from analysis.settings import CORE, at_temperature, besides_temperature
 
 BEHAVIOR = (0.4, 0.3, 0.2, 0.1)
 REWARD = (0.2, 0.4, 0.6, 0.8)
@@ -18,9 +18,9 @@ def targets(
     behavior: Sequence[float] = BEHAVIOR,
     reward: Sequence[float] = REWARD,
     beta: float = 0.1,
-    objectives: Iterable[str] | None = None,
+    objectives: Iterable[str] = CORE,
 ) -> pd.DataFrame:
-    """Induced target of one bandit under every objective at temperature `beta`, greedy ones last.
+    """Induced target of one bandit under several objectives at temperature `beta`, greedy ones last.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ def targets(
         Behavior probabilities and rewards, one entry per action.
     beta : float
         Temperature that every objective is set to (`analysis.settings.at_temperature`).
-    objectives : iterable of str, optional
-        Registry names; all of them by default.
+    objectives : iterable of str
+        Registry names; by default the Lambert family and its neighbors.
 
     Returns
     -------

@@ -15,6 +15,11 @@ class Affinity(NamedTuple):
 
     ``value`` = ``effective_update_ratio`` * exp(-``update_consistency`` / tau), tau = log(1 + eps)/2. The ratio is the
     share of abs(advantage) on ratios inside the clip; the consistency the spread of their log-ratios, larger is worse.
+
+    Examples
+    --------
+    >>> float(affinity([0.0, 0.0], [1.0, -1.0]).value)
+    1.0
     """
 
     value: Array

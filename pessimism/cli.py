@@ -18,8 +18,9 @@ from pessimism import __version__
 from pessimism.cli_errors import not_a_command, one_line
 from pessimism.cli_hyper import Hyper, chosen_objective, parse_objective
 from pessimism.cli_options import File, Flag, Float, Source, Text
-from pessimism.cli_output import Format, actions, as_json, described, facts, records, short
+from pessimism.cli_output import Format, actions, as_json, facts, records, short
 from pessimism.diagnose import diagnose
+from pessimism.index import described
 from pessimism.objectives import objectives
 from pessimism.summary import summarize
 
@@ -183,7 +184,7 @@ class Diagnose:
 
 @dataclass(frozen=True)
 class Objectives:
-    """The registered objectives: paper, loss, defaults, and what each induces."""
+    """The registered objectives: paper, loss, defaults, what each induces, and how that was verified."""
 
     format: tyro.conf.OmitArgPrefixes[Format] = field(default_factory=Format)
 
@@ -197,7 +198,10 @@ class Objectives:
         else:
             for row in rows:
                 print(f"{row['name']}({row['defaults']})  {row['title']}, arXiv {row['paper']}")
-                print(f"    loss     {row['loss']}\n    induces  {row['induces']}")
+                print(f"    loss     {row['loss']}")
+                print(f"    data     {row['sampling']}, reference {row['reference']}, baseline {row['baseline']}")
+                print(f"    induces  {row['induces']}")
+                print(f"    regime   {row['regime']}; verified: {row['verified']}")
 
 
 _COMMANDS = {"target": Target, "compare": Compare, "diagnose": Diagnose, "objectives": Objectives}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from pessimism.cli_options import Flag
-from pessimism.objectives import Objective
 from pessimism.readings import read_status
 from pessimism.result import FIELDS, InducedTarget
 from pessimism.summary import json_number
@@ -97,18 +96,3 @@ def short(value: Any) -> str:
     if isinstance(value, float):
         return "inf" if value == sys.float_info.max else f"{value:.4g}"
     return "-" if value is None else str(value)
-
-
-def described(cls: type[Objective]) -> dict[str, str]:
-    """Return the facts of a registered objective."""
-    defaults = ", ".join(f"{f.name}={f.default!r}" for f in fields(cls) if f.default is not MISSING)
-    return {
-        "name": cls.name,
-        "title": cls.title,
-        "paper": cls.paper,
-        "loss": cls.formula,
-        "defaults": defaults,
-        "induces": cls.induces,
-        "reference": cls.reference_policy,
-        "level": cls.level,
-    }

@@ -157,7 +157,10 @@ def _separate_row(row: _Row, unseen: bool) -> tuple[Array, str]:
             return at_zero, "converged"
         return np.full_like(row.q, np.nan), "not_converged"
     lam = sign * row.scale * np.exp(elementwise.find_root(excess, bracket.bracket).x)
-    return row.checked(log_ratio(lam)[0])
+    u = log_ratio(lam)[0]
+    if np.any(np.isposinf(u)):  # linear: all mass or none on either side of lam
+        return np.full_like(row.q, np.nan), "no_target"
+    return row.checked(u)
 
 
 def _coupled_row(row: _Row) -> tuple[Array, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import pessimism as ps
+from pessimism import index
 from pessimism.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -47,13 +48,18 @@ def test_the_quoted_line_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert capsys.readouterr().out.rstrip().splitlines()[-1] == quoted
 
 
-def test_table_is_the_registry() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| \[([\d.]+)\]", README, re.MULTILINE)
-    assert [name for name, _, _ in rows] == list(ps.objectives())
-    for name, defaults, paper in rows:
-        cls = ps.objectives()[name]
-        assert str(cls()) == f"{name}({defaults})"
-        assert cls.paper == paper
+def test_families_are_the_registry() -> None:
+    rows = re.findall(r"^\| [^|]* \| ((?:`\w+` ?)+) \| [^|]* \|$", README, re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r"\w+", row)]
+    assert sorted(names) == sorted(ps.objectives())
+    assert f"{'Fifty-five'} published objectives" in README
+    assert len(names) == 55
+
+
+def test_the_page_is_the_registry_and_what_was_measured() -> None:
+    page = (ROOT / "docs" / "objectives.md").read_text(encoding="utf-8")
+    assert index.markdown() in page
+    assert set(index.measured()) == set(ps.objectives())
 
 
 def test_there_is_something_to_check() -> None:

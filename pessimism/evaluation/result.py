@@ -31,6 +31,14 @@ class Evaluation:
     guarantee : "finite-sample", the interval is right at every n under the estimator's assumptions, or "asymptotic".
     options : the options in effect, defaults filled in.
     details : further numbers, which the estimator's own page explains.
+
+    Examples
+    --------
+    >>> from pessimism.evaluation import evaluate
+    >>> logs = {"action": [0, 1, 1], "reward": [0.0, 1.0, 1.0], "pscore": [0.5, 0.5, 0.5]}
+    >>> found = evaluate([0.25, 0.75], logs, estimator="ips", delta=0.1)
+    >>> round(found.value, 3), found.lower < found.value < found.upper
+    (1.0, True)
     """
 
     value: float

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import pessimism as ps
-from analysis.settings import at_temperature, besides_temperature
+from analysis.settings import CORE, at_temperature, besides_temperature
 from analysis.targets import BEHAVIOR, REWARD, targets
 
 NOMINAL = ["a_star_po", "nominal", "optimal_value", "rebel", "tba"]
@@ -16,8 +16,10 @@ def frame() -> pd.DataFrame:
     return targets(beta=0.1)
 
 
-def test_every_registered_objective_is_there_once_per_action(frame: pd.DataFrame) -> None:
-    assert set(frame["objective"]) == set(ps.objectives())
+@pytest.mark.parametrize("names", [CORE, tuple(ps.objectives())])
+def test_every_objective_is_there_once_per_action(names: tuple[str, ...]) -> None:
+    frame = targets(beta=0.1, objectives=names)
+    assert set(frame["objective"]) == set(names)
     assert (frame.groupby("objective")["action"].apply(list).map(tuple) == (0, 1, 2, 3)).all()
 
 
@@ -61,7 +63,9 @@ def test_a_low_temperature_collapses_the_nominal_target_alone() -> None:
 def test_settings_take_the_temperature_and_keep_the_rest() -> None:
     settings = at_temperature(0.2)
     for name, objective in settings.items():
-        assert objective.temperature == (None if name == "asym_re" else pytest.approx(0.2)), name
+        has_none = ps.objectives()[name]().temperature is None
+        assert objective.temperature == (None if has_none else pytest.approx(0.2)), name
+    assert settings["asym_re"].temperature is None
     assert besides_temperature(settings["a_star_po"]) == "beta1=0.5, on_policy"
     assert besides_temperature(settings["rebel"]) == ""
 

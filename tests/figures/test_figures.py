@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-import pessimism as ps
+from analysis.settings import CORE
 from figures.__main__ import FIGURES, main, make
 from figures.save import FORMATS, save, versions
 from figures.style import LOOKS, context, look, new_axes, size
@@ -107,7 +107,7 @@ def test_data_and_parameters_are_saved_beside_the_picture(
 
 
 def test_every_objective_has_a_look_of_its_own() -> None:
-    assert set(LOOKS) == set(ps.objectives())
+    assert set(LOOKS) == set(CORE)
     assert len({(entry.color, str(entry.linestyle)) for entry in LOOKS.values()}) == len(LOOKS)
     assert len({(entry.color, entry.marker) for entry in LOOKS.values()}) == len(LOOKS)
     assert all(to_rgb(entry.color) for entry in LOOKS.values())

@@ -1,0 +1,104 @@
+"""Every target by every route: closed form, generic fixed point, convex program and gradient flow, compared."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pessimism.bandit import to_numpy
+from pessimism.descent import sgd
+from pessimism.dynamics import gradient_flow
+from pessimism.induced import induced_target
+from pessimism.objectives import Objective
+from pessimism.result import InducedTarget
+from pessimism.verify import verify
+
+Array = Any
+
+_NEAR = 1e-4  # a flow that never rests, its log-ratios growing without bound, has still reached its limit
+
+
+class Comparison(NamedTuple):
+    """One route against the target that the package returns: the error, nan with the reason where it cannot compare."""
+
+    route: str
+    error: float
+    why: str
+
+
+def compare_routes(behavior: Array, reward: Array, objective: Objective) -> tuple[InducedTarget, list[Comparison]]:
+    """Solve one problem ``(K,)`` by the route that users get, and compare the others with it.
+
+    The error is the largest difference of a probability. Where many policies are optimal (status "set_valued") there
+    is no one policy to reach: the routes are compared by the population loss instead, relative to its size.
+
+    Examples
+    --------
+    >>> import numpy as np, pessimism as ps
+    >>> target, found = compare_routes(np.array([0.5, 0.5]), np.array([0.0, 1.0]), ps.Kimi(beta=0.5))
+    >>> [c.route for c in found if c.error < 1e-5]
+    ['fixed_point', 'convex', 'flow']
+    """
+    target = induced_target(behavior, reward, objective)
+    if target.status in ("no_target", "not_converged"):
+        return target, [Comparison(route, np.nan, str(target.status)) for route in ("fixed_point", "convex", "flow")]
+    return target, [_fixed_point(target), _convex(target), _flow(target)]
+
+
+def _fixed_point(target: InducedTarget) -> Comparison:
+    objective = target.objective
+    if target.status == "set_valued":
+        return Comparison("fixed_point", np.nan, "many fixed points")
+    if getattr(objective, "by_flow", False):
+        return Comparison("fixed_point", np.nan, "several fixed points")
+    if not _has_closed_form(target):
+        return Comparison("fixed_point", np.nan, "is the route")
+    generic = induced_target(target.behavior, target.reward, objective, method="fixed_point")
+    if generic.status in ("no_target", "not_converged"):
+        return Comparison("fixed_point", np.nan, "none with mass on every action")
+    return Comparison("fixed_point", _distance(target, to_numpy(generic.policy)), "")
+
+
+def _has_closed_form(target: InducedTarget) -> bool:
+    try:
+        induced_target(target.behavior, target.reward, target.objective, method="closed_form")
+    except ValueError:
+        return False
+    return True
+
+
+def _convex(target: InducedTarget) -> Comparison:
+    row = verify(target).iloc[0]
+    errors = row[["policy_error", "value_error"]].astype(float)
+    if row["reason"] or errors.isna().all():
+        return Comparison("convex", np.nan, str(row["reason"]))
+    return Comparison("convex", float(errors.max()), "")
+
+
+def _flow(target: InducedTarget) -> Comparison:
+    problem = (target.behavior, target.reward, target.objective)
+    if target.status == "set_valued":  # flat where it ends: plain steps get there, and no jump need be resolved
+        reached = sgd(*problem, steps=20_000, lr=5.0)
+    else:
+        reached = gradient_flow(*problem, tolerance=1e-6)  # where it rests is polished, whatever the way there
+    error = _distance(target, reached.policy)
+    if reached.status in ("diverged", "not_converged") and error > _NEAR:
+        return Comparison("flow", np.nan, "still moving at its horizon")
+    return Comparison("flow", error, "")
+
+
+def _distance(target: InducedTarget, policy: Array) -> float:
+    """Largest difference of a probability; of a set-valued target, of the population loss."""
+    own = to_numpy(target.policy)
+    if target.status != "set_valued":
+        return float(np.abs(policy - own).max())
+    losses = [_population_loss(target, p) for p in (own, policy)]
+    return abs(losses[1] - losses[0]) / max(1.0, abs(losses[0]))
+
+
+def _population_loss(target: InducedTarget, policy: Array) -> float:
+    q = to_numpy(target.behavior)
+    with np.errstate(divide="ignore"):
+        u = np.maximum(np.log(policy / q), -700.0)
+    return float(np.sum(q * target.objective.loss(u, to_numpy(target.advantage), q)))
