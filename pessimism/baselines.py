@@ -7,6 +7,7 @@ an optimal value at a large temperature keeps all its digits.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -103,10 +104,26 @@ def standard_deviation(reward: Array, weights: Array | None = None) -> Array:
     >>> float(standard_deviation(np.array([0.0, 2.0]), np.array([0.5, 0.5])))
     1.0
     """
-    xp = array_namespace(reward)
     anchor, rest = mean_parts(reward, weights)
     gap = (reward - anchor[..., None]) - rest[..., None]
-    variance = expectation(gap * gap, weights)
+    spread = root_mean_square(gap, weights)
     if weights is None and reward.shape[-1] > 1:
-        variance = variance * (reward.shape[-1] / (reward.shape[-1] - 1))
-    return xp.sqrt(variance)
+        spread = spread * math.sqrt(reward.shape[-1] / (reward.shape[-1] - 1))
+    return spread
+
+
+def root_mean_square(values: Array, weights: Array | None = None) -> Array:
+    """Root of the mean square on the last axis, whose squares neither overflow nor underflow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(root_mean_square(np.array([1e200, -1e200])))
+    1e+200
+    """
+    xp = array_namespace(values)
+    seen = values if weights is None else xp.where(weights > 0, values, xp.zeros_like(values))
+    size = xp.max(xp.abs(seen), axis=-1)
+    unit = xp.where(size > 0, size, xp.ones_like(size))
+    scaled = seen / unit[..., None]
+    return xp.sqrt(expectation(scaled * scaled, weights)) * unit

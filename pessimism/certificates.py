@@ -66,7 +66,8 @@ def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) 
     finite = finite if limit is None else np.where(seen, limit, 0.0)
 
     def pull(at: Array) -> Array:
-        return np.where(seen, q * data_weight(target.objective, at, advantage, weights, log_share), 0.0)
+        with np.errstate(all="ignore"):  # rows without a target are nan
+            return np.where(seen, q * data_weight(target.objective, at, advantage, weights, log_share), 0.0)
 
     below, above = (pull(side) for side in sides(target.objective, finite, log_share))
     scale = np.maximum(np.abs(below).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))

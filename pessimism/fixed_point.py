@@ -55,8 +55,9 @@ class _Row:
         policy = self.nu * np.exp(u)
         below, above = (self.q * self.weight(side) for side in sides(self.objective, finite, self.log_share))
         lam = float(agreed_multiplier(below[None], above[None], policy[None], np.isfinite(u)[None])[0])
-        low, high = np.minimum(below, above) - lam * policy, np.maximum(below, above) - lam * policy
-        residual = np.maximum(np.maximum(low, -high), 0.0).max()
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no solution
+            low, high = np.minimum(below, above) - lam * policy, np.maximum(below, above) - lam * policy
+            residual = np.maximum(np.maximum(low, -high), 0.0).max()
         small = max(self.scale, 1e-300)
         ok = bool(residual <= _AGREEMENT * small and abs(policy.sum() - 1.0) <= _AGREEMENT)
         ok = ok and bool(np.all(self.gain_of_faint(finite) - lam <= 1e-6 * (abs(lam) + small)))
@@ -64,18 +65,18 @@ class _Row:
             return np.full_like(u, np.nan), "no_target"
         return u, "vanishing_support" if np.any(np.isneginf(u)) else "converged"
 
-    def gain_of_faint(self, u: Array, least: float = _FAINTEST) -> Array:
+    def gain_of_faint(self, u: Array) -> Array:
         """Pull per mass ``(K,)`` of actions of almost none whose weight carries the ratio, -inf for the others.
 
         At no mass q g = lam pi holds for any lam; only a gain below lam says that the action does not return. It is
-        read at the log-ratio itself, or at ``least`` if that is higher.
+        read at the log-ratio itself, or where there is next to no mass if that is lower.
         """
         faint = u < _FAINT
         if not faint.any():
             return np.full_like(u, -np.inf)
         here, deeper = self.weight(u), self.weight(np.where(faint, u - 50.0, u))
         carries = faint & (np.abs(deeper) <= 1e-10 * np.abs(here) + 1e-290)
-        at = np.where(carries, np.maximum(u, least), u)
+        at = np.where(carries, np.maximum(u, _FAINTEST), 0.0)
         return np.where(carries, self.q * self.weight(at) / (self.nu * np.exp(at)), -np.inf)
 
 
@@ -138,12 +139,14 @@ def _separate_row(row: _Row, unseen: bool) -> tuple[Array, str]:
     def log_mass(u: Array) -> Array:
         return np.logaddexp.reduce(np.log(row.nu) + u, axis=-1)
 
+    if len(row.q) == 1:
+        return -np.log(row.nu), "converged"
     # The sign of lam: at lam = 0 the mass is that of the zeros of g.
     at_zero = log_ratio(np.zeros(1))[0]
     sign = 1.0 if log_mass(at_zero) >= 0 else -1.0
     if unseen and sign < 0:
         return at_zero, "converged"
-    if row.scale == 0.0:  # nothing pulls: the behavior is the fixed point
+    if row.scale == 0.0:  # nothing pulls: the reference is the fixed point
         return np.zeros_like(row.q), "converged"
 
     def excess(log_lam: Array) -> Array:

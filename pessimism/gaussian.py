@@ -95,7 +95,7 @@ def quadratic_target(
     peak, mean0 = _number("peak", peak), _number("reference_mean", reference_mean)
     std0, beta = _number("reference_std", reference_std, positive=True), _number("beta", beta, positive=True)
     if variance_as_std:
-        std0 = std0 * std0
+        std0 = _number("reference_std squared", std0 * std0, positive=True)
     room = std0 / np.sqrt(beta)  # how wide the reference is on the scale of the temperature
     fraction = np.square(room / np.hypot(1.0, room))
     way = fraction * (peak - mean0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from array_api_compat import is_torch_array
 
 from pessimism import targets
@@ -13,7 +12,8 @@ from pessimism.bandit import Bandit, make_bandit
 from pessimism.fixed_point import fixed_point
 from pessimism.flow import flow_target
 from pessimism.objectives import Nominal, Objective, ObjectiveLike, make_objective
-from pessimism.objectives.base import stop_gradient, temperature_of
+from pessimism.objectives.base import stop_gradient
+from pessimism.posed import pose
 from pessimism.result import InducedTarget
 from pessimism.solve import pick, put
 from pessimism.targets import NOT_COVERED, Solution
@@ -92,10 +92,7 @@ def induced_target(
     objective = make_objective(objective, **hyper)
     if method not in (None, "closed_form", "fixed_point"):
         raise ValueError(f'method must be None, "closed_form" or "fixed_point", got {method!r}')
-    if reference is not None and not getattr(objective, "takes_reference", True):
-        raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
-    bandit = make_bandit(behavior, reward, reference, on_error=on_error)
-    advantage = _advantage(bandit, objective, on_error)
+    bandit, advantage = pose(behavior, reward, objective, reference, on_error=on_error)
     solution = solve_rows(_detached(bandit), objective, stop_gradient(advantage), unseen, method)
     if is_torch_array(advantage) and advantage.requires_grad:
         solution = _with_gradient(solution, bandit, objective, advantage, unseen)
@@ -127,22 +124,6 @@ def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = 
         raise ValueError(str(error).removeprefix("nominal: ")) from None
     bandit = make_bandit(behavior, reward, reference)
     return bandit.shaped(targets.nominal_policy(bandit, bandit.reward, beta))
-
-
-def _advantage(bandit: Bandit, objective: ObjectiveLike, on_error: str) -> Array:
-    """Advantage (N, K) under the weights that the objective's paper takes its baseline from."""
-    xp, unit = bandit.xp, temperature_of(objective) or 1.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        advantage = objective.advantage(bandit.reward, bandit.baseline_weights(objective))
-        if tuple(advantage.shape) != tuple(bandit.reward.shape):
-            shapes = f"{tuple(advantage.shape)} for rewards of shape {tuple(bandit.reward.shape)}"
-            raise ValueError(f"objective {objective}: advantage must keep the shape of the rewards, got {shapes}")
-        extremes = () if advantage.shape[0] == 0 else (xp.max(advantage), xp.min(advantage))
-        if all(bool(xp.isfinite(extreme / unit)) for extreme in extremes):
-            return advantage
-        bad = ~xp.all(xp.isfinite(advantage / unit), axis=-1)
-    bandit.report(bad, lambda row: f"{bandit.place('reward', row)}: the advantage of {objective} overflows", on_error)
-    return xp.where(bad[:, None], xp.zeros_like(advantage), advantage)
 
 
 def solve_rows(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pessimism import posed
 from pessimism.bandit import make_bandit, to_numpy
 from pessimism.field import data_weight, group_weights
 from pessimism.objectives.base import ObjectiveLike
@@ -99,14 +100,11 @@ class Problem:
 
 def pose(behavior: Any, reward: Any, objective: ObjectiveLike, reference: Any, start: Any) -> Problem:
     """Validate one problem ``(K,)`` and a start, by default the reference."""
-    if reference is not None and not getattr(objective, "takes_reference", True):
-        raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
-    bandit = make_bandit(behavior, reward, reference)
+    bandit, rows = posed.pose(behavior, reward, objective, reference)
     if bandit.shape:
         raise ValueError(f"behavior and reward must be one problem (K,), got a batch of shape {bandit.shape}")
     q, rewards, nu = (to_numpy(a)[0] for a in (bandit.behavior, bandit.reward, bandit.reference))
-    own = bandit.baseline_weights(objective)
-    advantage = objective.advantage(to_numpy(bandit.reward), None if own is None else to_numpy(own))[0]
+    advantage = to_numpy(rows)[0]
     given, seen = group_weights(bandit, objective), q > 0
     weights = None if given is None else to_numpy(given)[0][seen]
     first = nu

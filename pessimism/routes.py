@@ -16,6 +16,7 @@ from pessimism.verify import verify
 
 Array = Any
 
+_MANY = 32  # actions beyond which jumps that hold them are too costly to follow
 _NEAR = 1e-4  # a flow that never rests, its log-ratios growing without bound, has still reached its limit
 
 
@@ -80,8 +81,11 @@ def _flow(target: InducedTarget) -> Comparison:
     problem = (target.behavior, target.reward, target.objective)
     if target.status == "set_valued":  # flat where it ends: plain steps get there, and no jump need be resolved
         reached = sgd(*problem, steps=20_000, lr=5.0)
+    elif getattr(target.objective, "kinks", ()) and len(target.reward) > _MANY:
+        return Comparison("flow", np.nan, f"more than {_MANY} actions on jumps of the weight")
     else:
-        reached = gradient_flow(*problem, tolerance=1e-6)  # where it rests is polished, whatever the way there
+        # Where it rests is polished, whatever the way there.
+        reached = gradient_flow(*problem, tolerance=1e-6, horizon=1e8)
     error = _distance(target, reached.policy)
     if reached.status in ("diverged", "not_converged") and error > _NEAR:
         return Comparison("flow", np.nan, "still moving at its horizon")

@@ -188,6 +188,7 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
     rounding = 8.0 * xp.finfo(xp.float64).eps * xp.max(xp.abs(bandit.reward), axis=-1)
     regime = xp.astype(xp.sign(xp.where(xp.abs(total) <= rounding, xp.zeros_like(total), total)), xp.int8)
     exists = regime > 0
+    still = ~xp.any(weighted != 0, axis=-1)  # nothing pulls: the behavior stays
     point = weighted / xp.where(exists, total, xp.ones_like(total))[:, None]
     policy = _project_on_simplex(xp, point)
     positive = policy > 0
@@ -198,11 +199,13 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
     vanishing = xp.any(bandit.support & ~positive, axis=-1)
     status = xp.astype(vanishing, xp.int8) * STATUS.index("vanishing_support")
     return Solution(
-        log_ratio=xp.where(exists[:, None], log_ratio, nan[:, None]),
+        log_ratio=xp.where(exists[:, None], log_ratio, xp.where(still, 0.0 * total, nan)[:, None]),
         kappa=nan,
         regime=regime,
-        leak=xp.where(exists, xp.zeros_like(total), nan),
-        status=xp.where(exists, status, xp.full_like(status, STATUS.index("no_target"))),
+        leak=xp.where(exists | still, xp.zeros_like(total), nan),
+        status=xp.where(
+            exists, status, xp.where(still, xp.zeros_like(status), xp.full_like(status, STATUS.index("no_target")))
+        ),
         differentiable=True,
     )
 

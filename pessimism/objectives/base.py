@@ -7,6 +7,7 @@ g the score weight. The induced target is the fixed point q g(u, A) = lam pi (ar
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
@@ -70,7 +71,8 @@ class Objective:
 
     def at_temperature(self, beta: float) -> Self:
         """The same objective at another temperature; itself where it has none."""
-        return self if self.temperature_field is None else replace(self, **{self.temperature_field: beta})
+        has_none = self.temperature_field is None or self.temperature is None
+        return self if has_none else replace(self, **{str(self.temperature_field): beta})
 
     @property
     def on_policy(self) -> bool:
@@ -126,6 +128,12 @@ class Objective:
             self.require_number(name, allow_infinite=allow_infinite)
             if not value > 0:
                 raise ValueError(f"{self.name}: {name} must be > 0, got {value!r}")
+
+    def require_choice(self, name: str, choices: Sequence[str]) -> None:
+        """Raise ``ValueError`` unless the named field is one of the choices."""
+        if (value := getattr(self, name)) not in choices:
+            known = ", ".join(f'"{c}"' for c in choices[:-1]) + f' or "{choices[-1]}"'
+            raise ValueError(f"{self.name}: {name} must be {known}, got {value!r}")
 
     def require_number(self, *names: str, allow_infinite: bool = False) -> None:
         """Raise ``ValueError`` unless each named field is a finite real number."""

@@ -1,4 +1,4 @@
-"""Objectives that centre the log-ratio like the reward: lam = 0 by construction, so they induce the nominal target."""
+"""Objectives that center the log-ratio like the reward: lam = 0 by construction, so they induce the nominal target."""
 
 from __future__ import annotations
 

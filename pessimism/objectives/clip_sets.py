@@ -40,8 +40,8 @@ def optimal_set(
     free = np.zeros_like(q, dtype=bool)
     if not np.all(fits):
         tight = ~fits
-        share = _knapsack if length == 1.0 else _concave
-        log_w[tight], free[tight], several[tight] = share(q[tight], A[tight], sign[tight] > 0, log_high, length)
+        rows = (q[tight], A[tight], sign[tight] > 0, log_high)
+        log_w[tight], free[tight], several[tight] = _knapsack(*rows) if length == 1.0 else _concave(*rows, length)
         lam[tight] = 1.0
     found = separable.solution(bandit, objective, advantage, log_w, lam, set_valued=several)
     log_ratio = found.log_ratio + 0.0 * advantage
@@ -63,7 +63,7 @@ def _level(
     return np.where(down < log_low, down, np.where(up > log_high, up, np.clip(between, log_low, log_high)))
 
 
-def _knapsack(q: Array, A: Array, positive: Array, log_high: float, length: float) -> tuple[Array, Array, Array]:
+def _knapsack(q: Array, A: Array, positive: Array, log_high: float) -> tuple[Array, Array, Array]:
     """Best actions first, each up to the bound; those at the level share what is left. Ties there leave a choice."""
     cap = np.exp(log_high)
     order = np.argsort(np.where(positive, -A, np.inf), axis=-1, kind="stable")

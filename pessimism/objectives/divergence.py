@@ -74,9 +74,7 @@ class DivergenceAugmented(MeanBaseline):
 
     def __post_init__(self) -> None:
         self.require_positive("beta")
-        if self.divergence not in _DIVERGENCES:
-            known = ", ".join(f'"{name}"' for name in _DIVERGENCES)
-            raise ValueError(f"{self.name}: divergence must be one of {known}, got {self.divergence!r}")
+        self.require_choice("divergence", _DIVERGENCES)
         if not isinstance(self.normalize, bool | np.bool_):
             raise ValueError(f"{self.name}: normalize must be True or False, got {self.normalize!r}")
 
@@ -86,8 +84,8 @@ class DivergenceAugmented(MeanBaseline):
         if not self.normalize:
             return advantage
         xp = array_namespace(reward)
-        square = baselines.expectation(advantage * advantage, weights)[..., None]
-        return advantage / xp.sqrt(xp.where(square > 0, square, xp.ones_like(square)))
+        size = baselines.root_mean_square(advantage, weights)[..., None]
+        return advantage / xp.where(size > 0, size, xp.ones_like(size))
 
     def _over_ratio(self, log_ratio: Array, weights: Array | None) -> Array:
         """W D, which stays finite as w falls to 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from pessimism.targets import Solution
 
 Array = Any
-
-
-def variance(gap: Array, weights: Array | None) -> Array:
-    """Variance ``(..., 1)`` of a population or group, from gaps to its mean: divided by n, not n - 1."""
-    return baselines.expectation(gap * gap, weights)[..., None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,8 @@ class APA(MeanBaseline):
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """(r - mean) / sqrt(var + eps)."""
         gap = super().advantage(reward, weights)
-        return gap / array_namespace(gap).sqrt(variance(gap, weights) + self.eps)
+        xp, spread = array_namespace(gap), baselines.root_mean_square(gap, weights)[..., None]
+        return gap / xp.hypot(spread, xp.full_like(spread, math.sqrt(self.eps)))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = 2 (A/beta - u)."""
@@ -107,10 +104,9 @@ class TPO(MeanBaseline):
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """(r - mean) / std, 0 where the rewards hardly differ."""
         gap = super().advantage(reward, weights)
-        xp, spread = array_namespace(gap), variance(gap, weights)
-        differ = spread > self.min_std**2
-        std = xp.sqrt(xp.where(differ, spread, xp.ones_like(spread)))
-        return xp.where(differ, gap / std, xp.zeros_like(gap))
+        xp, std = array_namespace(gap), baselines.root_mean_square(gap, weights)[..., None]
+        differ = std > self.min_std
+        return xp.where(differ, gap / xp.where(differ, std, xp.ones_like(std)), xp.zeros_like(gap))
 
     def _relative(self, x: Array, weights: Array | None) -> Array:
         """Log of softmax(log weights + x) over weights: x normalized in the group."""

@@ -14,8 +14,9 @@ from array_api_compat import array_namespace
 
 from pessimism import separable, targets
 from pessimism.bandit import Bandit, to_numpy
-from pessimism.objectives.base import MeanBaseline, Objective, stop_gradient
+from pessimism.objectives.base import MeanBaseline, stop_gradient
 from pessimism.objectives.branches import K2, K3, stable_branch
+from pessimism.objectives.greedy import greedy
 
 if TYPE_CHECKING:
     from pessimism.targets import Solution
@@ -80,9 +81,7 @@ class KLRegularized(MeanBaseline):
     def __post_init__(self) -> None:
         self.require_positive("beta")
         for field, choices in _CHOICES.items():
-            if (value := getattr(self, field)) not in choices:
-                known = ", ".join(f'"{c}"' for c in choices[:-1]) + f' or "{choices[-1]}"'
-                raise ValueError(f"{self.name}: {field} must be {known}, got {value!r}")
+            self.require_choice(field, choices)
 
     @property
     def on_policy(self) -> bool:
@@ -143,7 +142,7 @@ class KLRegularized(MeanBaseline):
             return None if penalty is None else stable_branch(bandit, self, advantage, self.beta, penalty)
         if self.estimator == "k2":
             return targets.nominal(bandit, advantage, self.beta)
-        return _greedy(bandit, self, advantage) if self.estimator == "k1" else self._barrier(bandit, advantage)
+        return greedy(bandit, advantage) if self.estimator == "k1" else self._barrier(bandit, advantage)
 
     def _barrier(self, bandit: Bandit, advantage: Array) -> Solution:
         log_ratio, log_gap = log_barrier(to_numpy(bandit.reference), bandit, to_numpy(advantage) / self.beta)
@@ -169,13 +168,3 @@ def log_barrier(weight: Array, bandit: Bandit, z: Array) -> tuple[Array, Array]:
     mass = lambda t, row: np.sum(weight[row] * np.exp(log_ratio(t, row)), axis=-1)  # noqa: E731
     t = separable.multiplier(mass, low, high)
     return log_ratio(t, np.arange(len(t))), t
-
-
-def _greedy(bandit: Bandit, objective: Objective, advantage: Array) -> Solution:
-    """The reference restricted to the best actions, whose derivative is zero."""
-    nu, seen, A = to_numpy(bandit.reference), to_numpy(bandit.support), to_numpy(advantage)
-    best = np.max(np.where(seen, A, -np.inf), axis=-1, keepdims=True)
-    at = seen & (best == A)
-    log_ratio = np.where(at, -np.log(np.sum(np.where(at, nu, 0.0), axis=-1, keepdims=True)), -np.inf)
-    found = separable.solution(bandit, objective, advantage, log_ratio, best[:, 0], set_valued=np.sum(at, axis=-1) > 1)
-    return found._replace(log_ratio=found.log_ratio + 0.0 * advantage, differentiable=True)

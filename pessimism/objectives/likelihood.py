@@ -142,8 +142,7 @@ class RoiRL(Objective):
 
     def __post_init__(self) -> None:
         self.require_positive("beta")
-        if self.weight not in ("identity", "exponential"):
-            raise ValueError(f'roirl: weight must be "identity" or "exponential", got {self.weight!r}')
+        self.require_choice("weight", ("identity", "exponential"))
 
     @property
     def temperature(self) -> float | None:

@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 from pessimism import separable
 from pessimism.bandit import to_numpy
 from pessimism.objectives.base import propensities
+from pessimism.objectives.greedy import greedy
 from pessimism.objectives.logged_reward import LoggedObjective, MomentObjective, ShrunkReward, count_seen
 
 if TYPE_CHECKING:
@@ -81,17 +82,7 @@ class PEVI(LoggedObjective):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Behavior restricted to the best lower bounds."""
-        q, bound = to_numpy(bandit.behavior), to_numpy(advantage)
-        best = np.max(np.where(q > 0, bound, -np.inf), axis=-1, keepdims=True)
-        tied = (q > 0) & (bound == best)
-        log_mass = np.log(np.sum(np.where(tied, q, 0.0), axis=-1, keepdims=True))
-        log_ratio = np.where(tied, -log_mass, -np.inf)
-        several = np.sum(tied, axis=-1) > 1
-        found = separable.solution(bandit, self, advantage, log_ratio, best[:, 0], set_valued=several)
-        # Piecewise constant in the rewards: the derivative is zero, which autograd should see.
-        xp = bandit.xp
-        flat = xp.where(xp.isinf(found.log_ratio), found.log_ratio, found.log_ratio + 0.0 * advantage)
-        return found._replace(log_ratio=flat, differentiable=True)
+        return greedy(bandit, advantage)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pessimism.targets import Solution
 
 Array = Any
+PREFERENCES = ("bradley_terry", "deterministic")
 Preference = Literal["bradley_terry", "deterministic"]
 
 
@@ -58,13 +59,6 @@ def cross_entropy(win: Array, logit: Array) -> Array:
     """-win log sigmoid(logit) - (1 - win) log sigmoid(-logit)."""
     xp = array_namespace(logit)
     return xp.logaddexp(logit, xp.zeros_like(logit)) - win * logit
-
-
-def require_preference(objective: Objective) -> None:
-    """Raise ``ValueError`` unless the field ``preference`` names a model of the labels."""
-    value = getattr(objective, "preference", None)
-    if value not in ("bradley_terry", "deterministic"):
-        raise ValueError(f'{objective.name}: preference must be "bradley_terry" or "deterministic", got {value!r}')
 
 
 def centered_gap(log_ratio: Array, advantage: Array, weights: Array | None) -> Array:
@@ -160,7 +154,7 @@ class IPO(Objective):
 
     def __post_init__(self) -> None:
         self.require_positive("beta")
-        require_preference(self)
+        self.require_choice("preference", PREFERENCES)
 
     def baseline(self, reward: Array, weights: Array | None = None) -> Array:
         """There is none in reward units: nan."""

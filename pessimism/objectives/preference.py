@@ -15,12 +15,12 @@ from pessimism import targets
 from pessimism.objectives.base import MeanBaseline
 from pessimism.objectives.greedy import greedy
 from pessimism.objectives.pairwise import (
+    PREFERENCES,
     Preference,
     cross_entropy,
     gaps,
     mean_over_partners,
     preferred,
-    require_preference,
     sigmoid,
 )
 
@@ -65,7 +65,7 @@ class DPO(MeanBaseline):
 
     def __post_init__(self) -> None:
         self.require_positive("beta")
-        require_preference(self)
+        self.require_choice("preference", PREFERENCES)
 
     def _counts(self, gap: Array) -> Array | float:
         """Which pairs ``(..., K, K)`` are trained on."""

@@ -50,8 +50,7 @@ class QRPO(SquaredRegression):
 
     def __post_init__(self) -> None:
         self.require_positive("beta")
-        if self.transform not in ("identity", "log"):
-            raise ValueError(f'qrpo: transform must be "identity" or "log", got {self.transform!r}')
+        self.require_choice("transform", ("identity", "log"))
 
     @property
     def log_partition(self) -> float:
@@ -76,6 +75,7 @@ class QRPO(SquaredRegression):
             quantile = xp.mean(no_larger, axis=-1)
         else:
             quantile = xp.sum(no_larger * weights[..., None, :], axis=-1)
+        quantile = quantile + 0.0 * reward  # a step function: autograd should see a derivative of zero
         if self.transform == "identity":
             return quantile - self.beta * self.log_partition
         # Below every reward of the reference there is no quantile to take a logarithm of: the lowest one instead.

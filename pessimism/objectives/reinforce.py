@@ -25,13 +25,6 @@ Array = Any
 Sampling = Literal["on_policy", "off_policy"]
 
 
-def require_sampling(objective: Objective) -> None:
-    """Raise ``ValueError`` unless the field ``sampling`` says where the data come from."""
-    value = getattr(objective, "sampling", None)
-    if value not in ("on_policy", "off_policy"):
-        raise ValueError(f'{objective.name}: sampling must be "on_policy" or "off_policy", got {value!r}')
-
-
 @dataclass(frozen=True)
 class PolicyGradient(Objective):
     """Base: the score weight is the advantage; a subclass gives the baseline and the field ``sampling``."""
@@ -87,7 +80,7 @@ class Reinforce(PolicyGradient):
 
     def __post_init__(self) -> None:
         self.require_number("value")
-        require_sampling(self)
+        self.require_choice("sampling", ("on_policy", "off_policy"))
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """The constant, for every group."""
@@ -127,7 +120,7 @@ class OPO(PolicyGradient):
     sampling: Sampling = "on_policy"
 
     def __post_init__(self) -> None:
-        require_sampling(self)
+        self.require_choice("sampling", ("on_policy", "off_policy"))
         if self.lengths is None:
             return
         numbers = isinstance(self.lengths, tuple) and len(self.lengths) > 0
@@ -181,7 +174,7 @@ class RLOO(MeanBaseline):
 
     def __post_init__(self) -> None:
         self.require_positive("beta")
-        require_sampling(self)
+        self.require_choice("sampling", ("on_policy", "off_policy"))
 
     @property
     def on_policy(self) -> bool:

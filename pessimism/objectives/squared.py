@@ -211,8 +211,7 @@ class AStarPO(SquaredRegression):
 
     def __post_init__(self) -> None:
         self.require_positive("beta1", "beta2")
-        if self.sampling not in ("on_policy", "off_policy"):
-            raise ValueError(f'a_star_po: sampling must be "on_policy" or "off_policy", got {self.sampling!r}')
+        self.require_choice("sampling", ("on_policy", "off_policy"))
 
     @property
     def on_policy(self) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pessimism as ps
+
 
 @dataclass(frozen=True)
 class Case:
@@ -49,3 +51,8 @@ class Case:
             self.units is not None,
         )
         assert all(laws) or self.because, f"{self.objective}: say why a law does not hold"
+
+
+def registered(name: str, hyper: dict[str, Any], **laws: Any) -> Case:
+    """A setting of a registered objective."""
+    return Case(ps.objectives()[name](**hyper), **laws)

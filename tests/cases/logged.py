@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pessimism as ps
-from tests.cases.case import Case
-
-
-def _case(name: str, hyper: dict[str, Any], **laws: Any) -> Case:
-    return Case(ps.objectives()[name](**hyper), **laws)
-
+from tests.cases.case import Case, registered
 
 _RARITY = "how far a reward shrinks depends on the action's probability, which splitting it changes"
 _BERNOULLI = "rewards are means of Bernoulli rewards, within [0, 1]"
@@ -18,29 +10,29 @@ _FLOOR = "rewards must be >= 0"
 _WIDTH = "rewards have range 1, and the width of an action depends on its probability"
 
 CASES: dict[str, Case] = {
-    "ips": _case("ips", {"beta": 0.3}),
-    "weight_clipping": _case(
+    "ips": registered("ips", {"beta": 0.3}),
+    "weight_clipping": registered(
         "weight_clipping", {"cap": 1.3, "beta": 0.3}, unit_rewards=True, shift=False, because=_FLOOR
     ),
-    "weight_clipping-unreached": _case(
+    "weight_clipping-unreached": registered(
         "weight_clipping", {"cap": 1e3, "beta": 0.3}, unit_rewards=True, shift=False, because=_FLOOR
     ),
-    "propensity_clipping": _case(
+    "propensity_clipping": registered(
         "propensity_clipping", {"tau": 0.2, "beta": 0.3}, shift=False, split=False, plain=False, because=_RARITY
     ),
-    "propensity_clipping-published": _case(
+    "propensity_clipping-published": registered(
         "propensity_clipping", {"beta": 0.5}, shift=False, split=False, plain=False, because=_RARITY
     ),
-    "implicit_exploration": _case(
+    "implicit_exploration": registered(
         "implicit_exploration", {"gamma": 0.1, "beta": 0.3}, shift=False, split=False, plain=False, because=_RARITY
     ),
-    "exponential_smoothing": _case(
+    "exponential_smoothing": registered(
         "exponential_smoothing", {"alpha": 0.6, "beta": 0.3}, shift=False, split=False, plain=False, because=_RARITY
     ),
-    "exponential_smoothing-published": _case(
+    "exponential_smoothing-published": registered(
         "exponential_smoothing", {"beta": 0.5}, shift=False, split=False, plain=False, because=_RARITY
     ),
-    "log_smoothing": _case(
+    "log_smoothing": registered(
         "log_smoothing",
         {"lam": 0.5},
         units=None,
@@ -49,7 +41,7 @@ CASES: dict[str, Case] = {
         shift=False,
         because=_BERNOULLI,
     ),
-    "log_smoothing-full_support": _case(
+    "log_smoothing-full_support": registered(
         "log_smoothing",
         {"lam": 300.0},
         units=None,
@@ -58,7 +50,7 @@ CASES: dict[str, Case] = {
         shift=False,
         because=_BERNOULLI,
     ),
-    "log_smoothing_linear": _case(
+    "log_smoothing_linear": registered(
         "log_smoothing_linear",
         {"lam": 0.3, "beta": 0.3},
         units=None,
@@ -68,7 +60,7 @@ CASES: dict[str, Case] = {
         plain=False,
         because=f"{_BERNOULLI}; {_RARITY}",
     ),
-    "power_mean": _case(
+    "power_mean": registered(
         "power_mean",
         {"l": 0.2},
         softening=None,
@@ -76,7 +68,7 @@ CASES: dict[str, Case] = {
         shift=False,
         because=f"{_FLOOR}, and their ratios decide",
     ),
-    "power_mean-full_support": _case(
+    "power_mean-full_support": registered(
         "power_mean",
         {"l": 0.95},
         softening=None,
@@ -84,9 +76,9 @@ CASES: dict[str, Case] = {
         shift=False,
         because=f"{_FLOOR}, and their ratios decide",
     ),
-    "chi2": _case("chi2", {"beta": 1.0}),
-    "chi2-full_support": _case("chi2", {"beta": 30.0}),
-    "pevi": _case(
+    "chi2": registered("chi2", {"beta": 1.0}),
+    "chi2-full_support": registered("chi2", {"beta": 30.0}),
+    "pevi": registered(
         "pevi",
         {"n": 40.0, "delta": 0.1},
         units=None,
@@ -97,10 +89,10 @@ CASES: dict[str, Case] = {
         plain=False,
         because=f"{_WIDTH}; linear: one action keeps all the mass, and any change of the others' logits leaves it so",
     ),
-    "pevi_kl": _case(
+    "pevi_kl": registered(
         "pevi_kl", {"n": 40.0, "delta": 0.1, "beta": 0.3}, units=None, split=False, plain=False, because=_WIDTH
     ),
-    "empirical_likelihood_lcb": _case(
+    "empirical_likelihood_lcb": registered(
         "empirical_likelihood_lcb",
         {"n": 10.0, "z": 1.96},
         units=None,
@@ -109,7 +101,7 @@ CASES: dict[str, Case] = {
         shift=False,
         because=_BERNOULLI,
     ),
-    "empirical_likelihood_lcb-full_support": _case(
+    "empirical_likelihood_lcb-full_support": registered(
         "empirical_likelihood_lcb",
         {"n": 1.0, "z": 1.96},
         units=None,

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import pessimism as ps
-from tests.cases.case import Case
-
-
-def _case(name: str, hyper: dict[str, Any], **laws: Any) -> Case:
-    return Case(ps.objectives()[name](**hyper), **laws)
+from tests.cases.case import Case, registered
 
 
 def _set(name: str, hyper: dict[str, Any], **laws: Any) -> Case:
     """A clipped surrogate: optimal policies form a set, whatever the size of the advantages."""
-    because = "a set of optima: generic routes end elsewhere in it, and policies beside the target belong to it"
-    return _case(name, hyper, softening=None, routes=False, unique=False, because=because, **laws)
+    because = "a set of optima: generic routes end elsewhere in it"
+    return registered(name, hyper, softening=None, routes=False, because=because, **laws)
 
 
 def _kl(estimator: str, placement: str, sampling: str, beta: float, **laws: Any) -> Case:
     hyper = {"estimator": estimator, "placement": placement, "sampling": sampling, "beta": beta}
-    return _case("kl_regularized", hyper, **laws)
+    return registered("kl_regularized", hyper, **laws)
 
 
 _SHARE = "its shape depends on the probability itself, not on the ratio alone"
@@ -33,30 +28,25 @@ CASES: dict[str, Case] = {
     "dr_grpo": _set("dr_grpo", {}),
     "dapo": _set("dapo", {"eps": 1e-3}),
     "gspo": _set("gspo", {"length": 500.0}),
-    "gspo-tight": _case(
+    "gspo-tight": registered(
         "gspo",
         {"length": 3.0, "eps_low": 0.3, "eps_high": 1.5},
         softening=None,
-        routes=False,
-        because="a shrinking support, or a set where the positive actions are few",
     ),
-    "grpo": _case(
+    "grpo": registered(
         "grpo",
         {"beta": 0.8, "eps": 1e-2},
         units={"beta": 0},
-        routes=False,
-        because="one of several fixed points where better actions are few: only the flow finds it there",
     ),
     "grpo-unpenalized": _set("grpo", {"beta": 0.0}),
-    "cispo": _case(
+    "cispo": registered(
         "cispo",
         {"cap": 0.3, "eps": 1e-2},
         softening=None,
         descends=False,
-        routes=False,
-        because="the gradient does not differentiate the weight; a partial level, which no single ratio answers",
+        because="the gradient does not differentiate the weight",
     ),
-    "cispo-partial_level": _case(
+    "cispo-partial_level": registered(
         "cispo",
         {"cap": 1.5, "eps": 1e-2},
         softening=None,
@@ -65,19 +55,17 @@ CASES: dict[str, Case] = {
         unique=False,
         because="the gradient does not differentiate the weight; few actions are left, one of them at any ratio",
     ),
-    "trpo": _case("trpo", {"delta": 0.05}, softening=None),
+    "trpo": registered("trpo", {"delta": 0.05}, softening=None),
     "kl_regularized": _kl("k1", "reward", "on_policy", 0.3, descends=False, because=_SAMPLING),
-    "kl_regularized-k1-reward-off": _kl(
-        "k1", "reward", "off_policy", 0.3, descends=False, because="the penalty in the reward is not differentiated"
-    ),
+    "kl_regularized-k1-reward-off": _kl("k1", "reward", "off_policy", 0.3),
     "kl_regularized-k1-loss-on": _kl(
         "k1", "loss", "on_policy", 0.3, because="greedy at every beta: one action is left", **_GREEDY
     ),
     "kl_regularized-k2-loss-on": _kl("k2", "loss", "on_policy", 0.3, descends=False, because=_SAMPLING),
     "kl_regularized-k3-loss-on": _kl("k3", "loss", "on_policy", 0.3, descends=False, because=_SAMPLING),
-    "luffy": _case("luffy", {"expert_share": 0.9}, softening=None, split=False, routes=False, because=_SHARE),
-    "chord": _case(
+    "luffy": registered("luffy", {"expert_share": 0.9}, softening=None, split=False, routes=False, because=_SHARE),
+    "chord": registered(
         "chord", {"mu": 0.95, "eps": 1e-2}, softening=None, split=False, descends=False, routes=False, because=_SHARE
     ),
-    "chord-without_phi": _case("chord", {"mu": 0.4, "phi": False, "eps": 1e-2}, softening=None),
+    "chord-without_phi": registered("chord", {"mu": 0.4, "phi": False, "eps": 1e-2}, softening=None),
 }

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pessimism as ps
-from tests.cases.case import Case
-
-
-def _case(name: str, hyper: dict[str, Any], **laws: Any) -> Case:
-    return Case(ps.objectives()[name](**hyper), **laws)
-
+from tests.cases.case import Case, registered
 
 # The softmax of Q has temperature 1 and starts from the uniform policy: no scaling, and the number of actions matters.
 _SOFTMAX: dict[str, Any] = {
@@ -25,15 +19,15 @@ _NOT_DIFFERENTIATED = "the gradient does not differentiate the divergence, so th
 def _augmented(divergence: str, **laws: Any) -> Case:
     # Beside a weak divergence the target moves by A/(beta D'(1)): D'(1) = 1 for KL and rKL alone.
     hyper = {"beta": 0.4, "divergence": divergence, "normalize": False}
-    return _case("divergence_augmented", hyper, **laws)
+    return registered("divergence_augmented", hyper, **laws)
 
 
 CASES: dict[str, Case] = {
-    "cql": _case("cql", {"alpha": 0.7}, **_SOFTMAX),
-    "cql-bold": _case("cql", {"alpha": 0.05}, **_SOFTMAX),
-    "cql_huber": _case("cql_huber", {"alpha": 0.8}, **_SOFTMAX),
-    "cql_huber-capped": _case("cql_huber", {"alpha": 3.0}, **_SOFTMAX),
-    "cql_reference": _case("cql_reference", {"alpha": 0.5, "beta": 0.3}, units={"alpha": 1}),
+    "cql": registered("cql", {"alpha": 0.7}, **_SOFTMAX),
+    "cql-bold": registered("cql", {"alpha": 0.05}, **_SOFTMAX),
+    "cql_huber": registered("cql_huber", {"alpha": 0.8}, **_SOFTMAX),
+    "cql_huber-capped": registered("cql_huber", {"alpha": 3.0}, **_SOFTMAX),
+    "cql_reference": registered("cql_reference", {"alpha": 0.5, "beta": 0.3}, units={"alpha": 1}),
     "divergence_augmented": _augmented("kl"),
     "divergence_augmented-rkl": _augmented("rkl", descends=False, because=_NOT_DIFFERENTIATED),
     "divergence_augmented-hellinger": _augmented(
@@ -46,6 +40,6 @@ CASES: dict[str, Case] = {
         descends=False,
         because=f"{_NOT_DIFFERENTIATED}; and it is a distance of probabilities, not of ratios",
     ),
-    "awac": _case("awac", {"beta": 0.4}),
-    "brac": _case("brac", {"beta": 0.3}),
+    "awac": registered("awac", {"beta": 0.4}),
+    "brac": registered("brac", {"beta": 0.3}),
 }

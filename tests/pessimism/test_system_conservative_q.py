@@ -68,7 +68,7 @@ def test_cql_residual_is_zero(alpha: float) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 10.0])
-def test_cql_is_the_lambert_function_of_the_sheet(alpha: float) -> None:
+def test_cql_by_lamberts_function(alpha: float) -> None:
     for behavior, reward in BANDITS:
 
         def policy(nu: float, mu: Array = behavior, r: Array = reward) -> Array:
