@@ -84,5 +84,5 @@ def label_curves(ax: Axes, colors: Mapping[str, str]) -> None:
             continue
         box = best[0]
         placed.append(box.outline())
-        centre = (box.left + box.right) / 2 / area[0], (box.bottom + box.top) / 2 / area[1]
-        ax.text(*centre, name, transform=ax.transAxes, ha="center", va="center_baseline", color=color)
+        center = (box.left + box.right) / 2 / area[0], (box.bottom + box.top) / 2 / area[1]
+        ax.text(*center, name, transform=ax.transAxes, ha="center", va="center_baseline", color=color)

@@ -81,7 +81,7 @@ UNKNOWN = Look(QUIET, (0, (1, 1.5)), "o")
 
 
 def look(objective: str) -> Look:
-    """Color, dash and marker of an objective; quiet grey for one that has no entry.
+    """Color, dash and marker of an objective; quiet gray for one that has no entry.
 
     Examples
     --------

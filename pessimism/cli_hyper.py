@@ -20,7 +20,7 @@ _NAMED = 4  # objectives named in the help of an option
 
 
 def _kinds(cls: type[Objective]) -> dict[str, Any]:
-    """Field -> what its values are: float, bool, str, tuple, or a Literal of strings."""
+    """Field -> what its values are: float, int, bool, str, tuple, or a Literal of strings."""
     hints = get_type_hints(cls)
     return {f.name: _kind(hints[f.name]) for f in fields(cls)}
 
@@ -32,7 +32,7 @@ def _kind(hint: Any) -> Any:
     inner = next((a for a in get_args(hint) if a is not type(None)), hint) if type(None) in get_args(hint) else hint
     if get_origin(inner) is tuple:
         return tuple
-    return float if inner in (int, float) else inner
+    return inner
 
 
 def _declared() -> dict[str, tuple[Any, list[str]]]:
@@ -49,17 +49,22 @@ def _declared() -> dict[str, tuple[Any, list[str]]]:
 def _option(key: str, kind: Any, owners: list[str]) -> tuple[str, Any, Any]:
     some = ", ".join(owners[:_NAMED]) + (f" and {len(owners) - _NAMED} others" if len(owners) > _NAMED else "")
     text = f"{_SAYS[key]}." if key in _SAYS else f"Of {some}."
-    shape = str if kind is tuple else kind
-    metavar = {float: "FLOAT", str: "STR", tuple: "FLOAT,FLOAT,...", bool: "{True,False}"}.get(kind)
+    shape: Any = {tuple: str, bool: Literal["True", "False"]}.get(kind, kind)
+    metavar = {float: "FLOAT", int: "INT", str: "STR", tuple: "FLOAT,FLOAT,..."}.get(kind)
     named = tyro.conf.arg(help=text, help_behavior_hint="", metavar=metavar)
     return key, Annotated[shape | None, named], field(default=None)
 
 
 def _given(self: Any) -> dict[str, Any]:
     """Those that were set."""
-    set_ = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
     kinds = _declared()
-    return {k: tuple(parse_numbers(f"--{k}", v)) if kinds[k][0] is tuple else v for k, v in set_.items()}
+    given = {}
+    for f in fields(self):
+        if (value := getattr(self, f.name)) is not None:
+            kind = kinds[f.name][0]
+            read = kind in (tuple, bool)
+            given[f.name] = _value(f"--{f.name.replace('_', '-')}", value, kind) if read else value
+    return given
 
 
 if TYPE_CHECKING:
@@ -118,7 +123,7 @@ def _value(place: str, text: str, kind: Any) -> Any:
     if kind is bool and text in ("True", "False", "true", "false"):
         return text.lower() == "true"
     try:
-        return float(text)
+        return int(text) if kind is int else float(text)
     except ValueError:
         return text
 

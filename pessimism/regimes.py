@@ -159,8 +159,8 @@ def _collapsed(q: Any, z: Any) -> list[tuple[float, int]]:
 def _roots(f: Callable[[Any, Any], Any], low: Any, high: Any, label: Any) -> Any:
     """Bracketed roots of f(x, label), one for each label."""
 
-    def labelled(x: Any, tag: Any) -> Any:
+    def labeled(x: Any, tag: Any) -> Any:
         return f(x, tag.astype(int))
 
     find: Any = elementwise.find_root
-    return find(labelled, (low, high), args=(label.astype(float),)).x
+    return find(labeled, (low, high), args=(label.astype(float),)).x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from pessimism.convex.row import Check, Row, rows_of
 from pessimism.convex.table import check_of
+from pessimism.result import InducedTarget
 
 Array = Any
 
@@ -35,19 +37,20 @@ COLUMNS = {
 }
 
 
-def verify(target: Any, *, tolerance: float = 1e-5, solvers: Sequence[str] | None = None) -> pd.DataFrame:
+def verify(target: Any, *, tolerance: float = 1e-5, solvers: str | Sequence[str] | None = None) -> pd.DataFrame:
     """Solve the convex program of a target's objective with a cone solver, and compare policy, value and multiplier.
 
     The program is the published population objective where that is concave in the policy, otherwise the concave problem
-    that the objective is said to solve, in the objective's own advantage; it knows nothing of the closed forms. Cone
-    solvers lose digits that closed forms keep: the check is independent, not the truth.
+    that the objective is said to solve, in the objective's own advantage; it does not use the closed forms, but for
+    truncated_is, whose penalty takes the target's own kappa. Cone solvers lose digits that closed forms keep: the check
+    is independent, not the truth.
 
     Parameters
     ----------
     target : an :class:`~pessimism.result.InducedTarget`, of one problem or a batch.
     tolerance : largest error of an agreement: absolute for policies and leaks, relative to max(1, abs(...)) for values
         and multipliers.
-    solvers : names of cvxpy's solvers in the order of trial; default Clarabel, then SCS and ECOS if installed.
+    solvers : a name or names of cvxpy's solvers, in the order of trial; default Clarabel, then SCS, ECOS if installed.
 
     Returns
     -------
@@ -72,6 +75,8 @@ def verify(target: Any, *, tolerance: float = 1e-5, solvers: Sequence[str] | Non
         cvxpy is not installed.
     ValueError
         The tolerance is not positive.
+    TypeError
+        ``target`` is not an induced target.
 
     References
     ----------
@@ -84,8 +89,11 @@ def verify(target: Any, *, tolerance: float = 1e-5, solvers: Sequence[str] | Non
     >>> found["program"][0], found["solver_status"][0], bool(found["agrees"][0])
     ('log_ratio', 'optimal', True)
     """
-    if not tolerance > 0:
-        raise ValueError(f"tolerance must be > 0, got {tolerance!r}")
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not tolerance > 0:
+        raise ValueError(f"tolerance must be a number > 0, got {tolerance!r}")
+    if not isinstance(target, InducedTarget):
+        raise TypeError(f"target must be an InducedTarget, as induced_target returns, got {type(target).__name__}")
+    solvers = (solvers,) if isinstance(solvers, str) else solvers
     with np.errstate(all="ignore"):  # a target may hold zeros and nan
         records = [_record(row, tolerance) for row in rows_of(target, solvers)]
     return pd.DataFrame(records, columns=list(COLUMNS)).astype(COLUMNS)

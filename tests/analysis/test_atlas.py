@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,12 +63,25 @@ def test_digest_counts_and_takes_the_worst() -> None:
 
 
 def test_every_measured_route_is_within_its_tolerance() -> None:
+    assert set(index.measured()) == set(ps.objectives())
     for name, entry in index.measured().items():
         for route, one in entry["routes"].items():
             assert one["compared"] <= entry["problems"]
             assert one["compared"] or one["why"], f"{name}: nothing is said of {route}"
             assert not one["compared"] or one["worst"] <= index.TOLERANCES[route], f"{name}: {route}"
         assert sum(one["compared"] for one in entry["routes"].values()), f"{name}: no route at all"
+
+
+@pytest.mark.parametrize(
+    "path", ["pessimism/convex/log_ratio.py", "pessimism/objectives/clip_sets.py", "analysis/atlas.py"]
+)
+def test_a_change_of_the_code_changes_its_hash(path: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("pessimism", "analysis"):
+        shutil.copytree(verification.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(verification, "ROOT", tmp_path)
+    before = verification.source_hash()
+    (tmp_path / path).write_text((tmp_path / path).read_text() + "# changed\n")
+    assert verification.source_hash() != before
 
 
 def test_finished_objectives_are_not_measured_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,28 @@ def test_objectives_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> No
     assert all(row[key] for row in rows for key in ("title", "paper", "loss", "defaults", "induces"))
     table = run(capsys, "objectives")
     assert all(f"{name}(" in table for name in ps.objectives())
+
+
+@pytest.mark.parametrize(
+    "name", ["kimi", "chord", "divergence_augmented", "kl_regularized", "gspo", "pevi", "a_star_po"]
+)
+def test_every_kind_of_hyper_parameter_is_read_from_text(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [(f"--{f.name.replace('_', '-')}", str(f.default)) for f in fields(ps.objectives()[name])]
+    said = run(capsys, "target", *BANDIT, "--objective", name, *chain.from_iterable(options), "--json")
+    assert json.loads(said)["objective"] == str(ps.objectives()[name]())
+    spec = ",".join(f"{f.name}={f.default}" for f in fields(ps.objectives()[name]))
+    said = run(capsys, "target", *BANDIT, "--objective", f"{name}:{spec}", "--json")
+    assert json.loads(said)["objective"] == str(ps.objectives()[name]())
+
+
+def test_lists_and_false_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    said = run(capsys, "target", *BANDIT, "--objective", "chord", "--phi", "False", "--json")
+    assert json.loads(said)["objective"] == str(ps.CHORD(phi=False))
+    moments = ["--second-moment", "0.2,0.3,0.6,0.8"]
+    said = run(capsys, "target", *BANDIT, "--objective", "log_smoothing", *moments, "--json")
+    assert json.loads(said)["objective"] == str(ps.LogSmoothing(second_moment=(0.2, 0.3, 0.6, 0.8)))
+    said = run(capsys, "target", *BANDIT, "--objective", "log_smoothing:second_moment=0.2/0.3/0.6/0.8", "--json")
+    assert json.loads(said)["objective"] == str(ps.LogSmoothing(second_moment=(0.2, 0.3, 0.6, 0.8)))
 
 
 def test_every_hyper_parameter_is_an_option() -> None:

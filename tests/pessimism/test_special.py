@@ -21,7 +21,7 @@ TINY = 5e-324
 
 
 def around(*points: float) -> list[float]:
-    """Each point with its neighbours in float64."""
+    """Each point with its neighbors in float64."""
     return [y for x in points for y in (np.nextafter(x, -np.inf), x, np.nextafter(x, np.inf))]
 
 
