@@ -71,8 +71,9 @@ def digest(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def disagreements(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose route is farther from the returned target than its tolerance."""
-    return frame[frame["error"] > frame["route"].map(index.TOLERANCES)]
+    """Rows whose route is farther from the returned target than its tolerance, or whose certificate is broken."""
+    far = frame["error"] > frame["route"].map(index.TOLERANCES)
+    return frame[far | (frame["certificate"] > index.CERTIFICATE)]
 
 
 def write_index(found: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pessimism import divergences, group_plugin
 from pessimism.critical import thresholds
-from pessimism.induced import induced_target
+from pessimism.induced import induced_target, solve_rows
 from pessimism.objectives import ObjectiveLike, make_objective
 from pessimism.objectives.base import temperature_of
 from pessimism.ragged import stack
@@ -35,7 +35,7 @@ COLUMNS = (
 )
 _READING = (
     *("regime", "status", "all_equal", "leak", "pessimism_factor", "effective_temperature", "critical_shift"),
-    *("tv_nominal", "both", "n", "population_regime", "population_shift"),
+    *("tv_nominal", "both", "kl", "n", "population_regime", "population_shift"),
 )
 _CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
 _WIDENING = 1.25  # groups up to this many times as large as the smallest are measured at once, padded
@@ -85,7 +85,9 @@ def diagnose(
           the least beta1 that makes it positive, for groups of at most two rewards under oapl and a_star_po, else nan;
         - reading: the row in a line of plain English.
 
-        ``attrs`` has objective, temperature, temperature_name, rows, skipped, step_note and files.
+        ``attrs`` has objective, temperature, temperature_name, rows, skipped, step_note, files and lowering_helps
+        (whether, in the first group without a target or with one that gives up completions, a lower baseline keeps more
+        of them).
 
         Written as JSON (``pessimism diagnose --json``), null is a number that is undefined (nan), and an infinite one,
         such as a critical_beta of "always", is the largest float, 1.7976931348623157e308.
@@ -115,7 +117,7 @@ def diagnose(
         skip_bad=skip_bad,
     )
     frame = _diagnosed(log, made)
-    frame.attrs = {
+    frame.attrs |= {
         "objective": describe(made),
         "temperature": temperature_of(made),
         "temperature_name": getattr(made, "temperature_field", None),
@@ -155,7 +157,27 @@ def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> pd.DataFrame:
     )
     frame = pd.concat([groups, pd.concat(parts).sort_index(), population], axis=1)
     frame["reading"] = [read_group(*row) for row in frame[list(_READING)].itertuples(index=False)]
-    return frame[list(COLUMNS)]
+    frame = frame[list(COLUMNS)]
+    (lost,) = np.nonzero(frame["status"].isin(["vanishing_support", "no_target"]).to_numpy())
+    helps = bool(lost.size) and _lowering_helps(rewards[start[lost[0]] :][: n[lost[0]]], objective)
+    frame.attrs = {"lowering_helps": helps}
+    return frame
+
+
+def _lowering_helps(rewards: Floats, objective: ObjectiveLike) -> bool:
+    """Whether a group keeps more completions where the objective's baseline, if it has one, is lowered by enough.
+
+    Enough is here what puts the mean advantage at the spread of the rewards or above.
+    """
+    if getattr(objective, "subtracts", "") == "nothing":
+        return False
+    target = induced_target(None, rewards, objective, unseen=True)
+    advantage = target.advantage_rows
+    higher = advantage + np.ptp(rewards) + max(0.0, -float(advantage.mean()))
+    lowered = InducedTarget(objective, target.bandit, solve_rows(target.bandit, objective, higher, True, None), higher)
+    before, after = (int((t.policy > 0).sum()) for t in (target, lowered))
+    lost = target.status == "no_target"
+    return bool(lowered.status in ("converged", "vanishing_support") and (lost or after > before))
 
 
 def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, Floats, NDArray[np.intp]]:

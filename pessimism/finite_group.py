@@ -188,8 +188,8 @@ def finite_group(
     check_setting(group_size, leave_one_out=leave_one_out, drop_equal=drop_equal)
     if leave_one_out and not has_baseline(made):
         raise ValueError(f"leave_one_out: the advantage of {made} is not the reward minus a baseline")
-    if not draws >= 2:
-        raise ValueError(f"draws must be >= 2, got {draws!r}")
+    _check_integer("draws", draws, 2)
+    _check_integer("seed", seed, 0)
     q, r = sampler(behavior, reward, pass_rate)
     shape, width = q.shape[:-1], q.shape[-1]
     rows, rewards = q.reshape(-1, width), r.reshape(-1, width)
@@ -232,11 +232,18 @@ def finite_group(
 
 def check_setting(group_size: Any, *, leave_one_out: bool, drop_equal: bool) -> None:
     """Raise ``ValueError`` unless the group size is an integer that the options make sense for."""
-    integer = isinstance(group_size, int | np.integer) and not isinstance(group_size, bool)
     least = 2 if leave_one_out or drop_equal else 1
-    if not integer or group_size < least:
-        why = " with leave_one_out or drop_equal" if least == 2 else ""
-        raise ValueError(f"group_size must be an integer >= {least}{why}, got {group_size!r}")
+    _check_integer("group_size", group_size, least, " with leave_one_out or drop_equal" if least == 2 else "")
+
+
+def _check_integer(name: str, value: Any, least: int, why: str = "") -> None:
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not integer or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}{why}, got {_line(value)}")
+
+
+def _line(value: Any) -> str:
+    return " ".join(repr(value).split())
 
 
 def sampler(behavior: Any, reward: Any, pass_rate: Any) -> tuple[Floats, Floats]:
@@ -246,7 +253,16 @@ def sampler(behavior: Any, reward: Any, pass_rate: Any) -> tuple[Floats, Floats]
         return tuple(to_numpy(a).reshape(*bandit.shape, -1) for a in (bandit.behavior, bandit.reward))  # type: ignore[return-value]
     if behavior is not None or reward is not None:
         raise ValueError("give pass_rate, or reward (and behavior), not both")
-    p = np.asarray(pass_rate, dtype=np.float64)
-    if not np.all((p >= 0) & (p <= 1)):
-        raise ValueError(f"pass_rate must be in [0, 1], got {p[~((p >= 0) & (p <= 1))].flat[0]}")
+    try:
+        p = np.asarray(pass_rate)
+        if p.dtype.kind not in "fiubO":
+            raise TypeError
+        p = p.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"pass_rate must be real numbers in [0, 1], got {_line(pass_rate)}") from None
+    outside = ~((p >= 0) & (p <= 1))
+    if outside.any():
+        index = tuple(np.argwhere(outside)[0].tolist())
+        place = f"[{', '.join(map(str, index))}]" if index else ""
+        raise ValueError(f"pass_rate{place} must be in [0, 1], got {p[index]}")
     return np.stack([1.0 - p, p], axis=-1), np.broadcast_to(np.array([0.0, 1.0]), (*p.shape, 2))

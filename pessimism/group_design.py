@@ -131,5 +131,6 @@ def smallest_beta1(
 
 
 def _check_temperature(name: str, value: Any) -> None:
-    if not (isinstance(value, int | float | np.integer | np.floating) and 0 < value < math.inf):
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not (is_number and 0 < value < math.inf):
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")

@@ -11,6 +11,7 @@ from typing import Any
 from pessimism.objectives import Objective, objectives
 
 ROUTES = {"fixed_point": "fixed point", "convex": "convex program", "flow": "gradient flow"}
+CERTIFICATE = 1e-9  # largest KKT residual of a target
 TOLERANCES = {"fixed_point": 1e-9, "convex": 1e-5, "flow": 1e-4}
 _REGIMES = ("positive", "boundary", "negative")
 
@@ -69,7 +70,8 @@ def _routes(found: dict[str, Any]) -> str:
     for route, name in ROUTES.items():
         entry = found["routes"][route]
         if entry["compared"]:
-            said.append(f"{name} {entry['worst']:.0e} ({entry['compared']}/{found['problems']})")
+            rest = f", else {entry['why']}" if entry["compared"] < found["problems"] else ""
+            said.append(f"{name} {entry['worst']:.0e} ({entry['compared']}/{found['problems']}{rest})")
         else:
             said.append(f"{name}: {entry['why']}")
     return "; ".join(said)

@@ -12,8 +12,8 @@ _REGIMES = ("positive", "boundary", "negative")
 _TROUBLE = {
     "vanishing_support": "the target gives up some of the completions seen",
     "no_target": "no target, the loss has no minimum on this group",
-    "not_converged": "the solver did not converge",
 }
+_UNSOLVED = "the solver did not converge"
 
 
 def read_group(
@@ -26,6 +26,7 @@ def read_group(
     shift: float,
     tv: float,
     both: str,
+    kl: float,
     n: int,
     population: str,
     population_shift: float,
@@ -33,9 +34,12 @@ def read_group(
     """Say what the objective does to one group.
 
     ``both`` says what target and nominal target have in common where ``tv``, the distance between them, is small;
-    ``population`` is the regime on new groups of ``n``, which is said where it differs.
+    ``kl`` is how far the target is from the behavior; ``population`` is the regime on new groups of ``n``, which is
+    said where it differs.
     """
-    text = _in_sample(regime, status, all_equal, leak, factor, effective, shift, tv, both)
+    if status == "not_converged":  # whatever the regime says
+        return f"no solution: {_UNSOLVED}"
+    text = _in_sample(regime, status, all_equal, leak, factor, effective, shift, tv, both, kl)
     if population not in (*_REGIMES, "undecided") or population == regime or status in _TROUBLE:
         return text
     cure = "" if math.isnan(population_shift) or population == "positive" else _cure(population, population_shift)
@@ -56,44 +60,61 @@ def _in_sample(
     shift: float,
     tv: float,
     both: str,
+    kl: float,
 ) -> str:
     if status in _TROUBLE:
         return f"{regime}: {_TROUBLE[status]}"
-    if regime == "negative":
+    if regime == "negative" and leak > 0:
         why = " (all rewards are equal, and below the baseline)" if all_equal else ""
         cure = "" if math.isnan(shift) else f"; lowering the baseline by more than {_temperatures(shift)} prevents it"
         return f"negative: {_percent(leak)} of the mass leaks to unseen completions{why}{cure}"
     if all_equal:
         return "no signal: all rewards are equal, the target is the behavior"
-    if regime == "boundary":
-        cure = "" if math.isnan(shift) else "; any shift of the baseline downwards adds some"
+    if status == "set_valued":
+        greedy = ", as far as greedy" if effective == 0 else ""
+        return f"{regime}: many policies are optimal; the nearest is KL {kl:.3g} from the behavior{greedy}"
+    if regime != "boundary":
+        return _compared(regime, factor, effective, tv, both)
+    cure = "" if math.isnan(shift) else "; any shift of the baseline downwards adds some"
+    if tv < SAME:  # so that there is a temperature
         return f"boundary: the nominal target, with no implicit pessimism{cure}"
-    return _positive(factor, effective, tv, both)
+    return _compared(regime, factor, effective, tv, both)
 
 
-def _positive(factor: float, effective: float, tv: float, both: str) -> str:
+def _compared(regime: str, factor: float, effective: float, tv: float, both: str) -> str:
     if math.isnan(effective):
-        return "positive"
+        return regime
     if math.isinf(effective):
-        return "positive: within rounding of the behavior"
+        return f"{regime}: within rounding of the behavior"
+    if effective == 0:
+        return f"{regime}: as far from the behavior as greedy"
     if math.isnan(factor):  # no temperature to compare with
-        return f"positive: as far from the behavior as nominal at temperature {effective:.3g}"
+        return f"{regime}: as far from the behavior as nominal at temperature {effective:.3g}"
     if abs(factor - 1.0) < AS_CONSERVATIVE:
-        return "positive: as conservative as nominal within 0.5%"
+        return f"{regime}: as conservative as nominal within 0.5%"
     if tv < SAME:
         why = f": both are nearly {both}" if both else ""
         return (
-            f"positive: {factor:.3g} times the temperature on paper, but within 1e-3 (total variation) of the "
+            f"{regime}: {factor:.3g} times the temperature on paper, but within 1e-3 (total variation) of the "
             f"nominal target{why}"
         )
     than = "more" if factor > 1.0 else "less"
-    return f"positive: {than} conservative than nominal, as if at {factor:.3g} times the temperature ({effective:.3g})"
+    return f"{regime}: {than} conservative than nominal, as if at {factor:.3g} times the temperature ({effective:.3g})"
 
 
 def _percent(part: float) -> str:
     if part < 0.0005:
         return "less than 0.1%"
     return "more than 99.9%" if part > 0.9995 else f"{part:.1%}"
+
+
+def _up_to(leak: float) -> str:
+    """Name the largest leak of some groups; nothing where none of them leaks."""
+    if not leak > 0:
+        return ""
+    return (
+        f", with a leak of {_percent(leak)}" if not 0.0005 <= leak <= 0.9995 else f", with a leak of up to {leak:.1%}"
+    )
 
 
 def _temperatures(shift: float) -> str:
@@ -117,24 +138,40 @@ def read_status(objective: str, status: str) -> str | None:
     return None
 
 
+def read_unsolved(unsolved: int, groups: int) -> str:
+    """Say on how many groups there is nothing to go by, before anything is said of the others."""
+    what = f"{unsolved} of {groups} groups with a signal {'has' if unsolved == 1 else 'have'} no solution: {_UNSOLVED}"
+    return f"{what}." if unsolved == groups else f"{what}. Of the others: "
+
+
 def read_positive(
-    positive: int, giving_up: int, groups: int, *, less: int = 0, negative: int = 0, leak: float = 0.0, fresh: int = 0
+    positive: int,
+    giving_up: int,
+    groups: int,
+    *,
+    lowering_helps: bool = False,
+    less: int = 0,
+    negative: int = 0,
+    leak: float = 0.0,
+    fresh: int = 0,
 ) -> str:
     """Say that enough groups are in the positive regime, and whether that is all.
 
-    ``less`` of them are less conservative than nominal; ``negative`` groups remain, with a leak of up to ``leak``, and
-    ``fresh`` that are so in the population only.
+    ``lowering_helps`` where a lower baseline keeps more of what ``giving_up`` groups give up; ``less`` of them are less
+    conservative than nominal; ``negative`` groups remain, with a leak of up to ``leak``, and ``fresh`` that are
+    negative in the population only.
     """
     text = f"{positive} of {groups} groups with a signal are in the positive regime"
     notes = []
     if giving_up:
-        notes.append(f"in {giving_up} {_TROUBLE['vanishing_support']}: lower the baseline to keep more")
+        advice = ": lower the baseline to keep more" if lowering_helps else ""
+        notes.append(f"in {giving_up} {_TROUBLE['vanishing_support']}{advice}")
     if less:
         notes.append(
             f"{less} {_are(less)} less conservative than nominal, with an effective temperature below the stated one"
         )
     if negative:
-        notes.append(f"{negative} {_are(negative)} negative still, with a leak of up to {_percent(leak)}")
+        notes.append(f"{negative} {_are(negative)} negative still{_up_to(leak)}")
     if fresh:
         notes.append(f"{fresh} {_are(fresh)} not so in the population, over new groups of the same size")
     return f"{text}, but {'; and '.join(notes)}." if notes else f"{text}: nothing needs to change."
@@ -152,23 +189,48 @@ def read_same(same: int, groups: int) -> str:
     )
 
 
-def read_undecided(without_target: int, boundary: int, groups: int) -> str:
-    """Say why no shift is recommended."""
+def read_undecided(
+    without_target: int,
+    boundary: int,
+    nominal: int,
+    several: int,
+    groups: int,
+    *,
+    lowering_helps: bool = False,
+    kl: float = math.nan,
+) -> str:
+    """Say why no shift is recommended.
+
+    ``nominal`` of the ``boundary`` groups have the nominal target, within 1e-3; ``several`` groups have many optimal
+    policies, ``kl`` being the median distance of the nearest.
+    """
     if without_target:
-        return f"The loss has no minimum on {without_target} of {groups} groups with a signal: try a lower baseline."
-    if boundary == groups:
+        advice = ": try a lower baseline." if lowering_helps else "."
+        return f"The loss has no minimum on {without_target} of {groups} groups with a signal{advice}"
+    if several:
+        return (
+            f"In {several} of {groups} groups with a signal many policies are optimal; the nearest is KL {kl:.3g} from "
+            "the behavior (median): no shift can be recommended."
+        )
+    if nominal == groups:
         return (
             "Every group with a signal has the nominal target, with no implicit pessimism: a higher temperature makes "
             "it more conservative, a shift of the baseline need not."
         )
+    if boundary == groups:
+        return (
+            f"Every group with a signal is at the boundary; in {nominal} of {groups} the target is within 1e-3 (total "
+            "variation) of the nominal one: no shift can be recommended."
+        )
     return "The baseline alone does not decide the regime of this objective: no shift can be recommended."
 
 
-def read_boundary(boundary: int, groups: int) -> str:
+def read_boundary(boundary: int, nominal: int, groups: int) -> str:
     """Say what a shift does where the groups that are not positive yet are at the boundary."""
+    target = ", with the nominal target and no implicit pessimism" if nominal == boundary else ""
     return (
-        f"{boundary} of {groups} groups with a signal are at the boundary, with the nominal target and no implicit "
-        "pessimism: lowering the baseline by any shift above 0 makes them positive, more conservative than nominal."
+        f"{boundary} of {groups} groups with a signal are at the boundary{target}: lowering the baseline by any shift "
+        f"above 0 makes them positive{', more conservative than nominal' if target else ''}."
     )
 
 

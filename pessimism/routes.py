@@ -31,8 +31,9 @@ class Comparison(NamedTuple):
 def compare_routes(behavior: Array, reward: Array, objective: Objective) -> tuple[InducedTarget, list[Comparison]]:
     """Solve one problem ``(K,)`` by the route that users get, and compare the others with it.
 
-    The error is the largest difference of a probability. Where many policies are optimal (status "set_valued") there
-    is no one policy to reach: the routes are compared by the population loss instead, relative to its size.
+    The error is the largest difference of a probability; for the convex program also of its optimal value, its dual and
+    the leak. It is infinite where a route contradicts the target. Where many policies are optimal (status "set_valued")
+    there is no one policy to reach: the routes are compared by the population loss instead, relative to its size.
 
     Examples
     --------
@@ -43,7 +44,8 @@ def compare_routes(behavior: Array, reward: Array, objective: Objective) -> tupl
     """
     target = induced_target(behavior, reward, objective)
     if target.status in ("no_target", "not_converged"):
-        return target, [Comparison(route, np.nan, str(target.status)) for route in ("fixed_point", "convex", "flow")]
+        none = [Comparison(route, np.nan, str(target.status)) for route in ("fixed_point", "convex")]
+        return target, [*none, _flow_without_target(target)]
     return target, [_fixed_point(target), _convex(target), _flow(target)]
 
 
@@ -53,10 +55,14 @@ def _fixed_point(target: InducedTarget) -> Comparison:
         return Comparison("fixed_point", np.nan, "many fixed points")
     if getattr(objective, "by_flow", False):
         return Comparison("fixed_point", np.nan, "several fixed points")
+    if isinstance(objective, Objective) and objective.at_infinity(target.log_ratio, target.advantage) is not None:
+        return Comparison("fixed_point", np.nan, "log-ratios grow without bound")
     if not _has_closed_form(target):
         return Comparison("fixed_point", np.nan, "is the route")
     generic = induced_target(target.behavior, target.reward, objective, method="fixed_point")
     if generic.status in ("no_target", "not_converged"):
+        if target.status == "converged":
+            return Comparison("fixed_point", np.inf, f"{generic.status}, yet the target has full support")
         return Comparison("fixed_point", np.nan, "none with mass on every action")
     return Comparison("fixed_point", _distance(target, to_numpy(generic.policy)), "")
 
@@ -71,7 +77,7 @@ def _has_closed_form(target: InducedTarget) -> bool:
 
 def _convex(target: InducedTarget) -> Comparison:
     row = verify(target).iloc[0]
-    errors = row[["policy_error", "value_error"]].astype(float)
+    errors = row[["policy_error", "value_error", "dual_error", "leak_error"]].astype(float)
     if row["reason"] or errors.isna().all():
         return Comparison("convex", np.nan, str(row["reason"]))
     return Comparison("convex", float(errors.max()), "")
@@ -87,9 +93,18 @@ def _flow(target: InducedTarget) -> Comparison:
         # Where it rests is polished, whatever the way there.
         reached = gradient_flow(*problem, tolerance=1e-6, horizon=1e8)
     error = _distance(target, reached.policy)
-    if reached.status in ("diverged", "not_converged") and error > _NEAR:
+    if reached.status == "diverged":
+        return Comparison("flow", np.inf, "diverged, yet there is a target")
+    if reached.status == "not_converged" and error > _NEAR:
         return Comparison("flow", np.nan, "still moving at its horizon")
     return Comparison("flow", error, "")
+
+
+def _flow_without_target(target: InducedTarget) -> Comparison:
+    """Where there is no target, the flow must not come to rest with mass on several actions."""
+    reached = gradient_flow(target.behavior, target.reward, target.objective, tolerance=1e-6, horizon=1e8)
+    rests = reached.status in ("converged", "vanishing_support")
+    return Comparison("flow", np.inf if rests else 0.0, "rests, yet there is no target" if rests else "")
 
 
 def _distance(target: InducedTarget, policy: Array) -> float:

@@ -18,6 +18,7 @@ from pessimism.readings import (
     read_same,
     read_shift,
     read_undecided,
+    read_unsolved,
 )
 
 _MEDIANS = ("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl", "nominal_kl", "tv_nominal")
@@ -39,9 +40,10 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     -------
     dict
         Ready for JSON (None stands for undefined, the largest float 1.7976931348623157e308 for infinity): groups, rows,
-        skipped, step_note (says so where the log had no step column), share of the groups in each regime, in-sample,
-        population_share (the same over new groups of their size; "undecided" and "undefined", too), status (a count for
-        each), all_equal and informative (counts: all rewards equal; with a signal), medians over the groups
+        skipped, step_note (says so where the log had no step column), share in each regime, in-sample, of the groups
+        on which the solver converged, population_share (of all groups, over new groups of their size; "undecided" and
+        "undefined", too), status (a count for each), all_equal and informative (counts: all rewards equal; with a
+        signal), medians over the groups
         with a signal, maxima over all, and recommendation: share, extra_shift (every shift of the baseline by more than
         so many temperatures is enough, in-sample and in the population: see :func:`~pessimism.smallest_shift`),
         largest_beta (every temperature below it is enough: the largest float where any will do, 0 where none will, None
@@ -71,14 +73,17 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     missing = [name for name in (*_NEEDED, *_POPULATION) if name not in frame]
     if missing:
         raise ValueError(f"frame is not a report of diagnose: it has no column {', '.join(missing)}")
-    signal = frame[~frame["all_equal"] | (frame["regime"] == "negative")]
+    unsolved = frame["status"] == "not_converged"  # whose regime and leak mean nothing
+    leaks = (frame["regime"] == "negative") & (frame["leak"] != 0) & ~unsolved
+    signal = frame[~frame["all_equal"] | leaks]
+    solved = signal[signal["status"] != "not_converged"]
     summary: dict[str, Any] = {
         "objective": frame.attrs.get("objective"),
         "groups": len(frame),
         "rows": int(frame["n"].sum()),
         "skipped": int(frame.attrs.get("skipped", 0)),
         "step_note": frame.attrs.get("step_note"),
-        "share": {name: json_number((frame["regime"] == name).mean()) for name in SIGN},
+        "share": {name: json_number((frame["regime"][~unsolved] == name).mean()) for name in SIGN},
         "population_share": {str(k): json_number(v) for k, v in _shares(frame["population_regime"]).items()},
         "status": {str(name): int(count) for name, count in frame["status"].value_counts().items()},
         "all_equal": int(frame["all_equal"].sum()),
@@ -86,15 +91,15 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     }
     summary |= {f"median_{name}": json_number(signal[name].median()) for name in _MEDIANS}
     summary |= {f"max_{name}": json_number(frame[name].max()) for name in _MAXIMA}
-    shift = _enough(_stricter(np.fmax, signal["critical_shift"], signal["population_shift"]), share)
-    beta = -_enough(-_stricter(np.fmin, signal["critical_beta"], signal["population_beta"]), share)
-    beta1 = _enough(signal["population_beta1"], share)
+    shift = _enough(_stricter(np.fmax, solved["critical_shift"], solved["population_shift"]), share)
+    beta = -_enough(-_stricter(np.fmin, solved["critical_beta"], solved["population_beta"]), share)
+    beta1 = _enough(solved["population_beta1"], share)
     summary["recommendation"] = {
         "share": share,
         "extra_shift": json_number(shift),
         "largest_beta": json_number(beta),
         "smallest_beta1": json_number(beta1),
-        "text": _text(signal, share, shift, beta, beta1),
+        "text": _text(signal, solved, share, shift, beta, beta1),
     }
     return summary
 
@@ -129,29 +134,50 @@ def _enough(needs: pd.Series[float], share: float) -> float:
     return float(np.sort(needs.to_numpy())[last]) if len(needs) else math.nan
 
 
-def _text(signal: pd.DataFrame, share: float, shift: float, beta: float, beta1: float) -> str:
-    same = int(((signal["tv_nominal"] < SAME) & (signal["regime"] != "boundary")).sum())
-    return _advice(signal, share, shift, beta, beta1) + (
-        read_same(same, len(signal)) if same and 2 * same >= len(signal) else ""
+def _text(signal: pd.DataFrame, solved: pd.DataFrame, share: float, shift: float, beta: float, beta1: float) -> str:
+    unsolved = len(signal) - len(solved)
+    first = read_unsolved(unsolved, len(signal)) if unsolved else ""
+    if unsolved and solved.empty:
+        return first
+    near = (solved["tv_nominal"] < SAME) & (solved["regime"] != "boundary") & (solved["status"] != "set_valued")
+    same = int(near.sum())
+    return (
+        first
+        + _advice(solved, share, shift, beta, beta1)
+        + (read_same(same, len(solved)) if same and 2 * same >= len(solved) else "")
     )
 
 
 def _advice(signal: pd.DataFrame, share: float, shift: float, beta: float, beta1: float) -> str:
+    """What to change, for groups with a signal and a solution."""
     groups = len(signal)
-    _, boundary, negative = (int((signal["regime"] == name).sum()) for name in SIGN)
+    positive, at_boundary, leaking = (signal["regime"] == name for name in SIGN)
+    boundary, negative = int(at_boundary.sum()), int(leaking.sum())
+    several = signal["status"] == "set_valued"
+    nominal = int((at_boundary & ~several & (signal["tv_nominal"] < SAME)).sum())
     giving_up, without = (int((signal["status"] == name).sum()) for name in ("vanishing_support", "no_target"))
+    lowering_helps = bool(signal.attrs.get("lowering_helps", False))
     if not groups:
         return "No group has a signal: within each one all rewards are equal."
-    positive = signal["regime"] == "positive"
     both = positive & signal["population_regime"].isin(["positive", "undefined"])
     if both.sum() >= share * groups:
-        less = int((positive & (signal["pessimism_factor"] < 1.0 - AS_CONSERVATIVE)).sum())
-        fresh, leak = int((positive & ~both).sum()), float(signal["leak"].max())
-        return read_positive(int(both.sum()), giving_up, groups, less=less, negative=negative, leak=leak, fresh=fresh)
+        return read_positive(
+            int(both.sum()),
+            giving_up,
+            groups,
+            lowering_helps=lowering_helps,
+            less=int((positive & (signal["pessimism_factor"] < 1.0 - AS_CONSERVATIVE)).sum()),
+            negative=negative,
+            leak=float(signal["leak"].max()),
+            fresh=int((positive & ~both).sum()),
+        )
     if math.isnan(shift):
-        return read_undecided(without, boundary, groups)
+        kl = float(signal["kl"][several].median())
+        return read_undecided(
+            without, boundary, nominal, int(several.sum()), groups, lowering_helps=lowering_helps, kl=kl
+        )
     if shift == 0:
-        return read_boundary(boundary, groups)
+        return read_boundary(boundary, nominal, groups)
     named = signal.attrs.get("temperature_name") or "a temperature"
     fresh = int(((signal["regime"] != "negative") & (signal["population_regime"] == "negative")).sum())
     return read_shift(shift, beta, beta1, share, signal.attrs.get("temperature"), named, fresh=fresh)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.evaluation.checks import FloatArray, IntArray, integers, labels, number, refuse
+from pessimism.evaluation.checks import FloatArray, IntArray, integers, number, refuse, sortable_labels, whole
 from pessimism.evaluation.episodes import Episodes, episodes, window_products
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.policies import ratios
@@ -74,8 +74,7 @@ def star(
     >>> evaluate([0.25, 0.75], logs, "star", phi=lambda state: state, window=1).value
     1.0
     """
-    if window is not None and (isinstance(window, bool) or not isinstance(window, int | np.integer) or window < 1):
-        raise ValueError(f"window must be a positive integer or None, got {window!r}")
+    window = None if window is None else whole("window", window, none=True)
     gamma = number("gamma", gamma, above=0.0)
     if gamma > 1.0:
         raise ValueError(f"gamma must be at most 1, got {gamma!r}")
@@ -99,7 +98,7 @@ def star(
     surprise = weight * importance[state] * (reward + after - value_of[state])
     terms = value_of[state[rows.time == 0]] + np.bincount(rows.number, surprise, minlength=rows.count)
     lower, upper = normal_interval(value, terms, delta)
-    options = {"window": None if window is None else int(window), "gamma": gamma}
+    options = {"window": window, "gamma": gamma}
     details = {"abstract_states": size}
     ess = effective_sample_size(weight)
     return Evaluation(value, lower, upper, ess, rows.count, "star", delta, ASYMPTOTIC, options, details)
@@ -112,7 +111,7 @@ def _abstract_states(phi: Any, logs: Logs, rows: Episodes) -> tuple[IntArray, in
     if callable(phi):
         if logs.context is None:
             raise ValueError("logs must hold context for phi, which maps it to abstract states")
-        label = labels("phi", phi(logs.context), logs.n)
+        label = sortable_labels("phi", phi(logs.context), logs.n)
     else:
         table, ids = integers("phi", phi), logs.context_ids
         if ids is None or ids.dtype.kind not in "iu":

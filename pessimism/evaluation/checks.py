@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -53,15 +54,62 @@ def labels(name: str, value: Any, n: int) -> NDArray[Any]:
     return array
 
 
+def sortable_labels(name: str, value: Any, n: int) -> NDArray[Any]:
+    """Identifiers ``(n,)`` that have an order: numbers or strings, say, not both."""
+    array = labels(name, value, n)
+    if array.dtype.kind == "O" or (array.dtype.kind in "US" and isinstance(value, list | tuple)):
+        comparable(name, value)  # of a list with both, numpy makes strings
+    return array
+
+
+def comparable(name: str, values: Iterable[Any]) -> None:
+    """Raise for the first label that cannot be compared with the first of all."""
+    entries = list(values)
+    for place, entry in enumerate(entries):
+        try:
+            bool(entry < entries[0])
+        except (TypeError, ValueError):
+            of = f"{type(entry).__name__} and {type(entries[0]).__name__}"
+            raise ValueError(f"{name}[{place}] must be comparable with {name}[0], got {of}") from None
+
+
 def number(name: str, value: Any, *, above: float = -np.inf, below: float = np.inf) -> float:
     """A finite number strictly between two limits."""
     if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
+        raise ValueError(f"{name} must be a finite number, got {shown(value)}")
     if not above < float(value) < below:
         if np.isinf(below):
             raise ValueError(f"{name} must be greater than {above:g}, got {value!r}")
         raise ValueError(f"{name} must be strictly between {above:g} and {below:g}, got {value!r}")
     return float(value)
+
+
+def whole(name: str, value: Any, *, none: bool = False) -> int:
+    """A positive integer; a float that is a whole number counts. ``none``: the message says that None is allowed."""
+    integral = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+    if isinstance(value, bool) or not integral or value < 1:
+        raise ValueError(f"{name} must be a positive integer{' or None' if none else ''}, got {shown(value)}")
+    return int(value)
+
+
+def choice(name: str, value: Any, names: Iterable[str]) -> str:
+    """One of the names."""
+    known = list(names)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {shown(value)}")
+    return value
+
+
+def function(name: str, value: Any, of: str) -> None:
+    """Raise unless the value can be called."""
+    if not callable(value):
+        raise ValueError(f"{name} must be a function of {of}, got {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """Any value on one short line."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 60 else f"{line[:57]}..."
 
 
 def refuse(name: str, array: NDArray[Any], bad: NDArray[np.bool_], rule: str) -> None:
@@ -71,6 +119,13 @@ def refuse(name: str, array: NDArray[Any], bad: NDArray[np.bool_], rule: str) ->
     index = tuple(int(i) for i in np.argwhere(bad)[0])
     place = f"[{', '.join(map(str, index))}]" if index else ""
     raise ValueError(f"{name}{place} {rule}, got {array[index]}")
+
+
+def refuse_overflow(reward: FloatArray, estimator: str, also: str = "") -> None:
+    """Raise for the reward farthest from zero, the numbers of an estimator being too large for float64."""
+    farthest = np.arange(len(reward)) == np.abs(reward).argmax()
+    others = f"and {also} " if also else ""
+    refuse("reward", reward, farthest, f"{others}must be closer to zero: estimator {estimator} overflows")
 
 
 def _one_per_round(name: str, array: NDArray[Any], n: int | None) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pessimism.evaluation.checks import FloatArray, column, number
+from pessimism.evaluation.checks import FloatArray, as_array, choice, column, function, number, refuse
 from pessimism.evaluation.kernels import KERNELS, quadrature, rate_bandwidth
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, effective_sample_size, normal_interval
@@ -75,17 +75,18 @@ def kernel(
     """
     if logs.action is None or logs.pscore is None:
         raise ValueError(f"logs must hold {'action' if logs.action is None else 'pscore'} for estimator kernel")
-    form = ("is" if reward_model is None else "d") if form is None else form
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    form = ("is" if reward_model is None else "d") if form is None else choice("form", form, FORMS)
+    kernel = choice("kernel", kernel, KERNELS)
+    if reward_model is not None:
+        function("reward_model", reward_model, "the context and the actions")
     if (form == "is") != (reward_model is None):
         need = "takes no" if form == "is" else "needs a"
         raise ValueError(f"reward_model: form {form!r} {need} reward model")
     h = rate_bandwidth(logs.action) if bandwidth is None else number("bandwidth", bandwidth, above=0.0)
     target = _target_actions(policy, logs)
-    weight = KERNELS[kernel]((target - logs.action) / h) / (h * logs.pscore)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        weight = KERNELS[kernel]((target - logs.action) / h) / (h * logs.pscore)
+    refuse("pscore", logs.pscore, ~np.isfinite(weight), "must not be so small that the ratio overflows")
     terms = _terms(form, weight, target, logs, reward_model, kernel, h)
     value = float(terms.mean())
     lower, upper = normal_interval(value, terms, delta)
@@ -97,7 +98,10 @@ def _target_actions(policy: Any, logs: Logs) -> FloatArray:
     if policy is None:
         raise ValueError("policy must be given: the actions that it takes, one per round")
     chosen = policy(logs.context) if callable(policy) else policy
-    return np.full(logs.n, number("policy", chosen)) if np.ndim(chosen) == 0 else column("policy", chosen, logs.n)
+    actions = as_array("policy", chosen)
+    if actions.ndim == 0:
+        return np.full(logs.n, number("policy", actions.item()))
+    return column("policy", actions, logs.n)
 
 
 def _terms(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import fdtri
 
-from pessimism.evaluation.checks import number, refuse
+from pessimism.evaluation.checks import number, refuse, refuse_overflow
 from pessimism.evaluation.empirical_likelihood import likelihood_weights, multiplier, smallest_value
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.policies import ratios
@@ -84,13 +84,16 @@ def el(
 
     b = multiplier(weight, wmin, wmax)
     q, unseen = likelihood_weights(weight, b)
+    unit = rmax - rmin
     carried = float((weight * reward * q).sum())
+    if not np.isfinite([carried, unit]).all():
+        refuse_overflow(reward, "el")
     radius = float(fdtri(1, logs.n - 1, 1.0 - delta)) / 2.0
     options = {"weight_min": wmin, "weight_max": wmax, "reward_min": rmin, "reward_max": rmax, "rho": rho}
     return Evaluation(
         value=carried + unseen * rho,
-        lower=rmin + smallest_value(weight * (reward - rmin), weight, wmin, wmax, b, radius),
-        upper=rmax - smallest_value(weight * (rmax - reward), weight, wmin, wmax, b, radius),
+        lower=rmin + unit * smallest_value(weight * ((reward - rmin) / unit), weight, wmin, wmax, b, radius),
+        upper=rmax - unit * smallest_value(weight * ((rmax - reward) / unit), weight, wmin, wmax, b, radius),
         ess=effective_sample_size(weight),
         n=logs.n,
         estimator="el",

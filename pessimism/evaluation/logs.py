@@ -9,7 +9,18 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from pessimism.evaluation.checks import FloatArray, IntArray, as_array, column, integers, labels, real_array, refuse
+from pessimism.evaluation.checks import (
+    FloatArray,
+    IntArray,
+    as_array,
+    column,
+    integers,
+    labels,
+    real_array,
+    refuse,
+    sortable_labels,
+    whole,
+)
 
 # What each argument may be called in a dictionary or a frame, its own name first.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -85,7 +96,7 @@ def make_logs(
     action : ``(n,)``, integers 0, ..., K - 1; real numbers for the kernel estimator.
     pscore : ``(n,)``, propensity > 0 of the logged action under the behavior.
     context : ``(n,)`` integers or strings that identify contexts, or ``(n, d)`` features.
-    weight : ``(n,)``, ratios >= 0 of target to behavior, for use without actions.
+    weight : ``(n,)``, ratios >= 0 of target to behavior, in the place of a policy.
     episode, step : ``(n,)``, which episode a row belongs to, and its time there. Without ``step`` the rows of an
         episode stand together, in order.
     position : None or zeros: one action a round (``len_list=1``).
@@ -122,7 +133,7 @@ def make_logs(
         raise ValueError(f"logs must be a mapping, a frame or made by make_logs, got {type(source).__name__}")
     logs = _validated({name: _find(source, name, known) for name, known in NAMES.items()})
     rounds = source.get("n_rounds") if isinstance(source, Mapping) else None
-    if rounds is not None and rounds != logs.n:
+    if rounds is not None and whole("n_rounds", rounds) != logs.n:
         raise ValueError(f"n_rounds must be the number of rewards, got {rounds} for {logs.n} rewards")
     return logs
 
@@ -156,8 +167,7 @@ def _validated(given: dict[str, Any]) -> Logs:
     if given["position"] is not None:
         position = integers("position", given["position"], n)
         refuse("position", position, position != 0, "must be 0 (one action a round, len_list=1)")
-    if given["n_actions"] is not None and (given["n_actions"] != int(given["n_actions"]) or given["n_actions"] < 1):
-        raise ValueError(f"n_actions must be a positive integer, got {given['n_actions']!r}")
+    n_actions = None if given["n_actions"] is None else whole("n_actions", given["n_actions"])
     if given["step"] is not None and given["episode"] is None:
         raise ValueError("step needs episode: logs must say which episode a row belongs to")
     return Logs(
@@ -166,9 +176,9 @@ def _validated(given: dict[str, Any]) -> Logs:
         pscore=pscore,
         context=None if given["context"] is None else _context(given["context"], n),
         weight=weight,
-        episode=None if given["episode"] is None else labels("episode", given["episode"], n),
+        episode=None if given["episode"] is None else sortable_labels("episode", given["episode"], n),
         step=None if given["step"] is None else integers("step", given["step"], n),
-        n_actions=None if given["n_actions"] is None else int(given["n_actions"]),
+        n_actions=n_actions,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.evaluation.checks import FloatArray, number, refuse
+from pessimism.evaluation.checks import FloatArray, number, refuse, whole
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.lower_bounds import bernstein_lower, ix_lower, ls_lower, moments_lower, smoothed_mean
 from pessimism.evaluation.policies import Ratios, ratios
@@ -185,12 +185,11 @@ def moments(
     """
     seen = ratios(policy, logs)
     lam = _lambda(lam, logs.n)
-    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
-        raise ValueError(f"order must be a positive integer, got {order!r}")
+    order = whole("order", order)
     low, terms = _from_minimum(seen, reward_min)
     kept = np.minimum(seen.weight * terms, 1.0 / lam)
     bound = low + float(moments_lower(kept, lam, delta, order))
-    options = {"lam": lam, "order": int(order), "reward_min": low}
+    options = {"lam": lam, "order": order, "reward_min": low}
     return _one_sided("moments", seen, low + float(kept.mean()), bound, delta, options)
 
 

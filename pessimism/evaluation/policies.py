@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pessimism.bandit import SUM_TOLERANCE
-from pessimism.evaluation.checks import FloatArray, IntArray, real_array, refuse
+from pessimism.evaluation.checks import FloatArray, IntArray, comparable, real_array, refuse
 from pessimism.evaluation.logs import Logs
 
 _SHAPES = "must have shape (K,), (n_rounds, K) or (n_rounds, K, 1), or one row per integer context id"
@@ -74,6 +74,7 @@ def ratios(policy: Any, logs: Logs) -> Ratios:
     if policy is None:
         if logs.weight is None:
             raise ValueError("policy must be given: the logs have no column weight to take the ratios from")
+        _check_total("weight", logs.weight, logs.weight, "must not be so large that the sum of the ratios overflows")
         return Ratios(logs.weight, logs.reward, logs.pscore)
     if logs.action is None or logs.pscore is None:
         raise ValueError(f"logs must hold {'action' if logs.action is None else 'pscore'} to evaluate a policy")
@@ -84,6 +85,7 @@ def ratios(policy: Any, logs: Logs) -> Ratios:
     with np.errstate(over="ignore"):
         weight = probabilities.at(action) / logs.pscore
     refuse("pscore", logs.pscore, ~np.isfinite(weight), "must not be so small that the ratio overflows")
+    _check_total("pscore", logs.pscore, weight, "must not be so small that the sum of the ratios overflows")
     return Ratios(weight, logs.reward, logs.pscore, action, probabilities)
 
 
@@ -119,6 +121,8 @@ def _from_mapping(name: str, value: Mapping[Any, Any], logs: Logs) -> ActionTabl
     ids = logs.context_ids
     if ids is None:
         raise ValueError(f"{name}: a mapping needs context ids in the logs, one integer or string per round")
+    if ids.dtype.kind == "O":
+        comparable("context", ids)
     keys, first, row = np.unique(ids, return_index=True, return_inverse=True)
     vectors = []
     for key, place in zip(keys.tolist(), first.tolist(), strict=True):
@@ -155,6 +159,13 @@ def _check_probabilities(table: FloatArray) -> None:
         place = "policy" if single else f"policy[{row}]"
         hint = " (mass that leaves the logged actions has no value there)" if total[row] < 1 else ""
         raise ValueError(f"{place} must sum to 1 within {SUM_TOLERANCE:g}, got {total[row]:.9g}{hint}")
+
+
+def _check_total(name: str, column: FloatArray, weight: FloatArray, rule: str) -> None:
+    """Raise at the largest ratio where their sum is not finite."""
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weight.sum()):
+            refuse(name, column, np.arange(len(weight)) == weight.argmax(), rule)
 
 
 def _check_pscore(pscore: FloatArray) -> None:

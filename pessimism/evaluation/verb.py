@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pessimism.evaluation.abstract_rewards import star
-from pessimism.evaluation.checks import number
+from pessimism.evaluation.checks import choice, number, refuse_overflow
 from pessimism.evaluation.continuous import kernel
 from pessimism.evaluation.importance import dr, ips, snips
 from pessimism.evaluation.likelihood import el
 from pessimism.evaluation.logs import Logs, make_logs
 from pessimism.evaluation.pessimistic import clipped, es, ix, ls, moments
-from pessimism.evaluation.result import Evaluation
+from pessimism.evaluation.result import FINITE, Evaluation
 
 _ESTIMATORS: dict[str, Callable[..., Evaluation]] = {
     found.__name__: found for found in (ips, snips, dr, clipped, ix, es, ls, moments, el, kernel, star)
@@ -68,7 +69,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        Names the argument, the place and the rule that it breaks; an unknown estimator or option.
+        Names the argument, the place and the rule that it breaks; an unknown estimator or option; numbers so large
+        that the estimate or its interval overflows.
 
     Notes
     -----
@@ -102,9 +104,7 @@ def evaluate(
     0.532
     """
     delta = number("delta", delta, above=0.0, below=1.0)
-    if estimator not in _ESTIMATORS:
-        raise ValueError(f"estimator must be one of {', '.join(_ESTIMATORS)}, got {estimator!r}")
-    function = _ESTIMATORS[estimator]
+    function = _ESTIMATORS[choice("estimator", estimator, _ESTIMATORS)]
     known = inspect.signature(function).parameters
     own = [name for name in known if name not in ("policy", "logs", "delta")]
     for name in options:
@@ -113,4 +113,21 @@ def evaluate(
     for name in own:
         if known[name].default is inspect.Parameter.empty and name not in options:
             raise ValueError(f"{name} must be given for estimator {estimator}")
-    return function(policy, make_logs(logs), delta=delta, **options)
+    made = make_logs(logs)
+    if policy is not None and made.weight is not None:
+        raise ValueError("weight must not be in the logs beside a policy: drop it, or give policy None to use it")
+    with np.errstate(over="ignore", invalid="ignore"):  # said in one line below
+        found = function(policy, made, delta=delta, **options)
+    if not _is_finite(found):
+        refuse_overflow(made.reward, estimator, "reward_model" if options.get("reward_model") is not None else "")
+    return found
+
+
+def _is_finite(found: Evaluation) -> bool:
+    """Whether the numbers are finite, but for bounds that an estimator does not give."""
+    numbers = [found.value, found.ess]
+    if found.guarantee == FINITE:
+        numbers.append(found.lower)
+    elif found.n > 1:
+        numbers += [found.lower, found.upper]
+    return bool(np.isfinite(numbers).all())

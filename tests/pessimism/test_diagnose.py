@@ -25,6 +25,7 @@ from pessimism.group_design import smallest_beta1, smallest_shift
 from pessimism.induced import induced_target
 from pessimism.objectives import ConstantBaseline, Kimi, ShiftedMean, make_objective, objectives
 from pessimism.ragged import stack
+from pessimism.readings import read_group, read_positive
 from pessimism.rollouts import read_rollouts
 from pessimism.summary import summarize
 
@@ -254,6 +255,101 @@ def test_advice_where_the_loss_has_no_target_or_gives_up_completions() -> None:
         "completions seen: lower the baseline to keep more."
     )
     assert advice(shift=0.0) == ("The loss has no minimum on 190 of 190 groups with a signal: try a lower baseline.")
+
+
+@pytest.mark.parametrize("name", ["ppo", "dapo", "dr_grpo", "gspo"])
+def test_many_optimal_policies_are_not_the_nominal_target(name: str) -> None:
+    report = diagnose(log_of([1.0, 0.0], [1.0, 0.0, 0.0, 0.0]), name)
+    assert (report["status"] == "set_valued").all()
+    for kl, reading in zip(report["kl"], report["reading"], strict=True):
+        assert reading == f"boundary: many policies are optimal; the nearest is KL {kl:.3g} from the behavior"
+    assert summarize(report)["recommendation"]["text"] == (
+        f"In 2 of 2 groups with a signal many policies are optimal; the nearest is KL {report['kl'].median():.3g} from "
+        "the behavior (median): no shift can be recommended."
+    )
+
+
+@pytest.mark.parametrize("name", ["tpo", "ipo", "divergence_augmented"])
+def test_the_boundary_is_nominal_only_where_the_target_is(name: str) -> None:
+    report = diagnose(log_of([1.0, 0.0], [1.0, 0.0, 0.0, 0.0]), name)
+    assert (report["regime"] == "boundary").all()
+    assert (report["tv_nominal"] > 1e-3).all()
+    assert report["reading"].str.match("boundary: (more|less) conservative than nominal, as if at ").all()
+    assert "in 0 of 2 the target is within 1e-3" in summarize(report)["recommendation"]["text"]
+
+
+def unsolved(report: pd.DataFrame, *rows: int) -> pd.DataFrame:
+    """The report as it is where the solver fails on some groups."""
+    report.loc[list(rows), "status"] = "not_converged"
+    report.loc[list(rows), "regime"] = "negative"
+    report.loc[list(rows), ["leak", "kl", "tv_nominal", "critical_shift"]] = math.nan
+    return report
+
+
+def test_groups_without_a_solution_are_counted_first_and_left_out() -> None:
+    log = log_of(*[[0.0, 1.0]] * 3, [0.0, 0.0])
+    summary = summarize(unsolved(diagnose(log, "kimi"), 1))
+    assert summary["share"] == pytest.approx({"positive": 2 / 3, "boundary": 1 / 3, "negative": 0.0})
+    assert summary["status"] == {"converged": 3, "not_converged": 1}
+    assert summary["informative"] == 3
+    assert summary["recommendation"]["text"].startswith(
+        "1 of 3 groups with a signal has no solution: the solver did not converge. Of the others: 2 of 2 groups with "
+        "a signal are in the positive regime: nothing needs to change."
+    )
+    nothing = summarize(unsolved(diagnose(log, "kimi"), 0, 1, 2, 3))
+    assert set(nothing["share"].values()) == {None}
+    assert nothing["recommendation"]["text"] == (
+        "3 of 3 groups with a signal have no solution: the solver did not converge."
+    )
+    json.dumps(nothing, allow_nan=False)
+
+
+def test_the_solver_says_where_it_failed() -> None:
+    report = diagnose(TRL, "grpo")
+    failed = report["status"] == "not_converged"
+    if failed.any():
+        assert (report["reading"][failed] == "no solution: the solver did not converge").all()
+    text = summarize(report)["recommendation"]["text"]
+    assert ("have no solution" in text) == bool(failed.sum() > 1)
+    assert "leak" not in text
+
+
+@pytest.mark.parametrize(
+    ("leak", "words"),
+    [
+        (math.nan, "1 is negative still."),
+        (0.0, "1 is negative still."),
+        (1e-5, "1 is negative still, with a leak of less than 0.1%."),
+        (0.25, "1 is negative still, with a leak of up to 25.0%."),
+        (0.9999, "1 is negative still, with a leak of more than 99.9%."),
+    ],
+)
+def test_the_leak_of_what_stays_negative(leak: float, words: str) -> None:
+    text = read_positive(9, 0, 10, negative=1, leak=leak)
+    assert text == f"9 of 10 groups with a signal are in the positive regime, but {words}"
+
+
+@pytest.mark.parametrize("name", ["log_smoothing", "pevi", "chord", "chi2", "luffy", "reinforce"])
+def test_no_lower_baseline_is_advised_where_none_acts(name: str) -> None:
+    report = diagnose(log_of([0.2, 0.5, 0.9], [1.0, 0.0, 0.0]), name)
+    assert "vanishing_support" in report["status"].tolist()
+    text = summarize(report)["recommendation"]["text"]
+    assert "the target gives up some of the completions seen" in text
+    assert "baseline" not in text
+    assert not report.attrs["lowering_helps"]
+
+
+@pytest.mark.parametrize("shift", [-0.1, 0.5])
+def test_a_lower_baseline_is_advised_where_it_helps(shift: float) -> None:
+    assert diagnose(log_of([0.2, 0.5, 0.9]), "asym_re", shift=shift).attrs["lowering_helps"]
+    assert not diagnose(log_of([0.2, 0.5, 0.9]), "asym_re", shift=-2.0).attrs["lowering_helps"]  # nothing is given up
+
+
+def test_the_temperature_zero_is_called_greedy() -> None:
+    reading = diagnose(log_of([1.0] * 3 + [0.0]), "reinforce")["reading"].item()
+    assert reading.endswith("from the behavior, as far as greedy")
+    said = read_group("positive", "converged", False, 0.0, 0.0, 0.0, math.nan, 0.1, "", 0.7, 2, "undefined", math.nan)
+    assert said == "positive: as far from the behavior as greedy"
 
 
 def test_z_overflows_to_infinity_quietly() -> None:

@@ -423,7 +423,17 @@ ERRORS: list[tuple[Any, dict[str, Any], str]] = [
     ("kimi", {"reward": [0.0, 1.0]}, "give pass_rate, or reward"),
     ("kimi", {"pass_rate": None}, "reward must be given"),
     ("kimi", {"pass_rate": None, "reward": [0.0, np.inf]}, "must be finite"),
-    ("kimi", {"draws": 1}, "draws must be >= 2"),
+    ("kimi", {"pass_rate": [0.5, 2.0]}, r"^pass_rate\[1\] must be in \[0, 1\], got 2.0$"),
+    ("kimi", {"pass_rate": "a"}, r"^pass_rate must be real numbers in \[0, 1\], got 'a'$"),
+    ("kimi", {"pass_rate": ["a", 0.5]}, r"^pass_rate must be real numbers in \[0, 1\], got \['a', 0.5\]$"),
+    ("kimi", {"pass_rate": [[0.1], [0.1, 0.2]]}, "^pass_rate must be real numbers in"),
+    ("kimi", {"pass_rate": 10**400}, "^pass_rate must be real numbers in"),
+    ("kimi", {"draws": 1}, "^draws must be an integer >= 2, got 1$"),
+    ("kimi", {"draws": 2.5}, "^draws must be an integer >= 2, got 2.5$"),
+    ("kimi", {"draws": "x"}, "^draws must be an integer >= 2, got 'x'$"),
+    ("kimi", {"draws": np.full((2, 2), 3)}, "^draws must be an integer >= 2, got array"),
+    ("kimi", {"seed": -1}, "^seed must be an integer >= 0, got -1$"),
+    ("kimi", {"seed": None}, "^seed must be an integer >= 0, got None$"),
     ("kimi", {"betta": 1.0}, "no hyper-parameter 'betta'"),
 ]
 

@@ -163,6 +163,8 @@ def test_the_shift_that_an_optimal_value_needs() -> None:
     ("call", "message"),
     [
         (lambda: smallest_shift(0.0, 4, 0.5), "beta must be a finite number > 0, got 0.0"),
+        (lambda: smallest_shift(True, 4, 0.5), "^beta must be a finite number > 0, got True$"),
+        (lambda: smallest_beta1(True, 4, 0.5), "^beta2 must be a finite number > 0, got True$"),
         (lambda: smallest_beta1(-1.0, 4, 0.5), "beta2 must be a finite number > 0, got -1.0"),
         (lambda: smallest_beta1("hot", 4, 0.5), "beta2 must be a finite number"),  # type: ignore[arg-type]
         (lambda: smallest_shift(0.1, 4, 0.5, baseline="median"), "baseline must be"),  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
@@ -92,6 +93,13 @@ def test_forms_by_hand() -> None:
     assert evaluate(tau, logs, "kernel").options["form"] == "is"
 
 
+def test_one_number_in_any_spelling_is_the_action_of_all_rounds() -> None:
+    logs = _random()
+    expected = evaluate(np.full(400, 0.25), logs, "kernel")
+    for policy in (0.25, np.float64(0.25), np.array(0.25), torch.tensor(0.25), lambda context: np.array(0.25)):
+        assert evaluate(policy, logs, "kernel") == expected
+
+
 def test_default_bandwidth_is_a_length() -> None:
     logs = _random()
     scaled = logs | {"action": 100 * logs["action"], "pscore": logs["pscore"] / 100}
@@ -119,6 +127,10 @@ def test_kernels_are_densities(kernel: str) -> None:
         (TAU, {"form": "d"}, "^reward_model: form 'd' needs a reward model$"),
         (TAU, {"form": "is", "reward_model": _reward}, "^reward_model: form 'is' takes no reward model$"),
         (TAU, {"bandwidth": 0.0}, "^bandwidth must be greater than 0, got 0.0$"),
+        (TAU, {"kernel": ["box"]}, r"^kernel must be one of gaussian, .*, got \['box'\]$"),
+        (TAU, {"form": ["is"]}, r"^form must be one of is, d, k, obp, got \['is'\]$"),
+        (TAU, {"reward_model": 3}, "^reward_model must be a function of the context and the actions, got 3$"),
+        ("a", {}, "^policy must be a finite number, got 'a'$"),
         ([TAU], {}, "^policy must have one entry per round, got 1 entries for 400 rounds$"),
         (None, {}, "^policy must be given: the actions that it takes, one per round$"),
         (TAU, {"reward_model": lambda c, a: a * np.nan}, r"^reward_model\[0\] must be finite, got nan$"),
@@ -132,5 +144,8 @@ def test_refusals(policy: Any, options: dict[str, Any], message: str) -> None:
 def test_refusals_of_logs() -> None:
     with pytest.raises(ValueError, match="^logs must hold pscore for estimator kernel$"):
         evaluate(TAU, make_logs(action=[0.1], reward=[1.0]), "kernel")
+    small = make_logs(action=[0.1, 0.2], reward=[1.0, 2.0], pscore=[1.0, 1e-309])
+    with pytest.raises(ValueError, match=r"^pscore\[1\] must not be so small that the ratio overflows, got 1e-309$"):
+        evaluate([0.1, 0.2], small, "kernel")
     with pytest.raises(ValueError, match="^bandwidth must be given: the logged actions do not vary$"):
         evaluate(TAU, make_logs(action=[0.1, 0.1], reward=[1.0, 2.0], pscore=[1.0, 1.0]), "kernel")

@@ -216,3 +216,14 @@ def test_refusals(options: dict[str, float], message: str) -> None:
 
 def test_no_reward_above_the_least_is_the_least() -> None:
     assert smallest_value(np.zeros(3), np.array([0.5, 1.0, 2.0]), 0.0, 5.0, 0.0, 1.0) == 0.0
+
+
+def test_the_unit_of_the_rewards_does_not_matter() -> None:
+    """Squares of rewards in units of 1e-200 or 1e+200 leave float64."""
+    logs = {"weight": [1.5, 0.5, 1.0, 1.2], "reward": [1.0, 0.2, 0.7, 0.0]}
+    base = evaluate(None, logs, "el", weight_max=4.0)
+    for unit in (1e-200, 1e200, 1e307):
+        scaled = logs | {"reward": [unit * r for r in logs["reward"]]}
+        found = evaluate(None, scaled, "el", weight_max=4.0, reward_max=unit)
+        numbers = np.array([found.value, found.lower, found.upper]) / unit
+        np.testing.assert_allclose(numbers, [base.value, base.lower, base.upper], rtol=1e-9)

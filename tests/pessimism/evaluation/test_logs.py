@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,22 @@ BAD_LOGS: dict[str, tuple[dict[str, Any], str]] = {
     "slate": ({"position": [0, 2]}, r"^position\[1\] must be 0 \(one action a round, len_list=1\), got 2$"),
     "n_rounds": ({"n_rounds": 3}, r"^n_rounds must be the number of rewards, got 3 for 2 rewards$"),
     "n_actions": ({"n_actions": 3}, r"^policy must have one entry per action, got 2 for 3 actions$"),
+    "long n_rounds": ({"n_rounds": np.ones(2)}, r"^n_rounds must be a positive integer, got array\(\[1., 1.\]\)$"),
+    "nan n_actions": ({"n_actions": np.nan}, r"^n_actions must be a positive integer, got nan$"),
+    "long n_actions": ({"n_actions": np.ones((9, 9))}, r"^n_actions must be a positive integer, got array.*\.\.\.$"),
+    "mixed episodes": (
+        {"episode": [0, "a"]},
+        r"^episode\[1\] must be comparable with episode\[0\], got str and int$",
+    ),
+    "episodes of no order": ({"episode": [{}, {}]}, r"^episode\[0\] must be comparable with episode\[0\], got dict"),
+    "ratios beside a policy": (
+        {"weight": [1.0, 1.0]},
+        r"^weight must not be in the logs beside a policy: drop it, or give policy None to use it$",
+    ),
+    "sum of ratios": (
+        {"pscore": [4e-309, 3e-309], "reward": [0.0, 0.0]},
+        r"^pscore\[1\] must not be so small that the sum of the ratios overflows, got 3e-309$",
+    ),
     "bad n_actions": ({"n_actions": 0}, r"^n_actions must be a positive integer, got 0$"),
     "context": (
         {"context": np.zeros((3, 2))},
@@ -151,6 +168,11 @@ BAD_POLICIES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "unknown id": ([HALF] * 3, {"context": [0, 3]}, r"^context\[1\] must be the index of one of the 3 rows of policy"),
     "ambiguous": ([HALF] * 2, {"context": [0, 0]}, r"^policy has as many rows as the logs have rounds and"),
     "no entry": ({"a": HALF}, {"context": ["a", "b"]}, r"^policy has no entry for context 'b' \(round 1\)$"),
+    "mixed ids": (
+        {0: HALF, "a": HALF},
+        {"context": np.array([0, "a"], dtype=object)},
+        r"^context\[1\] must be comparable with context\[0\], got str and int$",
+    ),
     "widths": ({0: HALF, 1: [1.0]}, {"context": [0, 1]}, r"^policy\[1\] must be a vector \(K,\), K the same"),
     "mapping": ({0: HALF}, {}, r"^policy: a mapping needs context ids in the logs"),
 }
@@ -159,8 +181,9 @@ BAD_POLICIES: dict[str, tuple[Any, dict[str, Any], str]] = {
 @pytest.mark.parametrize("rule", BAD_LOGS)
 def test_bad_logs(rule: str) -> None:
     change, message = BAD_LOGS[rule]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         evaluate(HALF, GOOD | change, "ips")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("rule", BAD_POLICIES)
@@ -176,6 +199,12 @@ def test_other_refusals() -> None:
             evaluate(HALF, GOOD, delta=delta)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="^estimator must be one of ips, snips, .*, got 'magic'$"):
         evaluate(HALF, GOOD, "magic")
+    with pytest.raises(ValueError, match=r"^estimator must be one of ips, snips, .*, got \['ls'\]$"):
+        evaluate(HALF, GOOD, ["ls"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="^weight must not be in the logs beside a policy"):
+        evaluate(0.5, GOOD | {"weight": [1.0, 1.0]}, "kernel", bandwidth=1.0)
+    with pytest.raises(ValueError, match=r"^weight\[1\] must not be so large that the sum of the ratios overflows"):
+        evaluate(None, {"weight": [1e308, 1.5e308], "reward": [0.0, 0.0]})
     with pytest.raises(ValueError, match="^cap is no option of estimator ls, which takes lam, reward_min$"):
         evaluate(HALF, GOOD, "ls", cap=3.0)
     with pytest.raises(ValueError, match="^cap is no option of estimator ips, which takes none$"):
@@ -189,6 +218,33 @@ def test_other_refusals() -> None:
     twice = pd.DataFrame([[0, 1.0, 0.5, 0.5]], columns=["action", "reward", "pscore", "pscore"])
     with pytest.raises(ValueError, match="^logs must hold column 'pscore' once, got 2 columns of that name$"):
         evaluate(HALF, twice)
+
+
+@pytest.mark.parametrize("estimator", list(estimators()))
+def test_numbers_that_overflow_are_refused(estimator: str) -> None:
+    """Either every number is finite, or the largest reward is named: never inf or nan, never a warning."""
+    ranged = estimator in ("clipped", "ix", "el")
+    options = OPTIONS.get(estimator, {}) | ({"reward_max": 1.7e308} if ranged else {})
+    logs = {"action": [1, 1, 0, 0], "reward": [1e308, 1.5e308, 0.0, 0.0], "pscore": [0.4] * 4}
+    policy: Any = 0.5 if estimator == "kernel" else [0.3, 0.7]
+    if estimator == "dr":
+        options = options | {"reward_model": [0.0, 0.0]}
+    if estimator in ("clipped", "ix", "moments"):  # rewards are divided, or their terms clipped
+        found = evaluate(policy, logs, estimator, **options)
+        assert np.isfinite([found.value, found.lower]).all()
+    else:
+        named = "reward[1] and reward_model" if estimator == "dr" else "reward[1]"
+        rule = f"{named} must be closer to zero: estimator {estimator} overflows, got 1.5e+308"
+        with pytest.raises(ValueError, match=f"^{re.escape(rule)}$"):
+            evaluate(policy, logs, estimator, **options)
+
+
+def test_an_interval_that_overflows_is_refused() -> None:
+    """The value is finite, the spread is not."""
+    for estimator in ("ips", "snips", "star"):
+        with pytest.raises(ValueError, match=rf"^reward\[1\] must be closer to zero: estimator {estimator} overflows"):
+            evaluate(HALF, GOOD | {"reward": [0.0, -1e200]}, estimator)
+    assert evaluate(HALF, {"action": [0], "reward": [1e200], "pscore": [0.5]}, "ips").upper == np.inf  # of one round
 
 
 def test_a_result_prints_and_becomes_a_row() -> None:

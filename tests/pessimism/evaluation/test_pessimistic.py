@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pessimism.evaluation import evaluate
+from pessimism.evaluation import evaluate, make_logs
 from pessimism.evaluation.lower_bounds import bernstein_lower, ix_lower, ls_lower, moments_lower
 from tests.helpers import Array
 from tests.pessimism.evaluation.simulate import BEHAVIOR, CHANCE, POLICY, VALUE, bandit_feedback, draw
+
+PAGE = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 
 
 def _psi(u: float, lam: float) -> float:
@@ -147,6 +150,46 @@ def test_bounds_fail_as_rarely_as_they_say(delta: float) -> None:
             assert np.mean(bounds > VALUE) <= delta, label
             assert bounds.mean() > 0.1, label
     assert pytest.approx(POLICY @ CHANCE) == VALUE
+
+
+def test_the_rates_that_the_page_quotes() -> None:
+    """docs/evaluation.md, "What the interval means"."""
+    bounds = _bounds(1 / np.sqrt(500), np.sqrt(500), 0.05, seed=11)
+    failures = {label: int((bound > VALUE).sum()) for label, bound in bounds.items()}
+    assert failures == {"ls": 5, "ix": 0, "es": 0, "moments": 3, "clipped": 0}
+    rates = {label: f"{100 * count / 2000:g}%" for label, count in failures.items()}
+    assert f"in {rates['ls']} (`ls`), {rates['moments']} (`moments`) and {rates['ix']} of the logs" in " ".join(
+        PAGE.split()
+    )
+
+
+ONE_SIDED = ("ls", "ix", "es", "moments", "clipped")
+
+
+def _lower_by_evaluate(estimator: str, logs: int, delta: float, **options: Any) -> Array:
+    """Lower bounds of the first logs of :func:`_bounds`, by the verb."""
+    action, reward = draw(11, 2000, 500)
+    rounds = zip(action[:logs], reward[:logs], strict=True)
+    made = [make_logs(action=a, reward=r, pscore=BEHAVIOR[a]) for a, r in rounds]
+    return np.array([evaluate(POLICY, log, estimator, delta=delta, **options).lower for log in made])
+
+
+@pytest.mark.parametrize("estimator", ONE_SIDED)
+def test_evaluate_fails_as_rarely_as_it_says(estimator: str) -> None:
+    """300 of the logs through the verb, at its defaults and at bolder settings; the bounds are those of the others."""
+    bold: dict[str, Any] = {"cap": 5.0} if estimator == "clipped" else {"lam": 0.1}
+    for delta in (0.05, 0.5):
+        for options, lam, cap in (({}, 1 / np.sqrt(500), np.sqrt(500)), (bold, 0.1, 5.0)):
+            lower = _lower_by_evaluate(estimator, 300, delta, **options)
+            np.testing.assert_allclose(lower, _bounds(lam, cap, delta, seed=11)[estimator][:300], rtol=1e-12)
+            assert np.mean(lower > VALUE) <= delta
+            assert lower.mean() > 0.1
+
+
+@pytest.mark.parametrize("estimator", ["ls", "ix", "moments"])
+def test_failures_of_evaluate_would_be_seen(estimator: str) -> None:
+    """Next to no payment for the confidence, next to no shrinkage: the bound is too high in half of the logs."""
+    assert np.mean(_lower_by_evaluate(estimator, 300, 0.999, lam=0.001) > VALUE) > 0.3
 
 
 def test_the_failures_would_be_seen() -> None:

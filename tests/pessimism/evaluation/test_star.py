@@ -161,6 +161,11 @@ def test_zero_ratios_give_numbers() -> None:
             {},
             "^policy must give some logged action positive probability in every abstract state",
         ),
+        (
+            {"context": [0, 1, 2]},
+            {"phi": lambda c: ["a", 1, "b"]},
+            r"^phi\[1\] must be comparable with phi\[0\], got int and str$",
+        ),
         ({"weight": [1e200, 1e200, 1]}, {}, "^window must be smaller: products of ratios overflow$"),
     ],
 )
