@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from pessimism import divergences
-from pessimism.bandit import make_bandit, to_numpy
+from pessimism.bandit import SUM_TOLERANCE, make_bandit, to_numpy
 
 Array = Any
 
@@ -52,6 +52,8 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
         ) from None
     if not np.all((policy >= 0) & (policy.sum(axis=-1, keepdims=True) > 0)):
         raise ValueError("policy must be probabilities >= 0 with some mass in each problem")
+    if (most := float(policy.sum(axis=-1).max(initial=0.0))) > 1.0 + SUM_TOLERANCE:
+        raise ValueError(f"policy must not sum to more than 1 within {SUM_TOLERANCE:g}, got {most:.9g}")
     bandit = make_bandit(behavior, reward)
     rows = policy.reshape(bandit.reward.shape)
     with np.errstate(divide="ignore"):

@@ -161,3 +161,8 @@ def test_rows_of_a_batch_come_in_c_order() -> None:
             single.drop(columns="regime").iloc[0].astype(float),
             rtol=1e-9,
         )
+
+
+def test_a_policy_of_more_than_all_mass_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^policy must not sum to more than 1 within 1e-06, got 1\.4$"):
+        ps.effective_temperature([0.5, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8])
