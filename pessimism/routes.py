@@ -55,7 +55,7 @@ def _fixed_point(target: InducedTarget) -> Comparison:
         return Comparison("fixed_point", np.nan, "many fixed points")
     if getattr(objective, "by_flow", False):
         return Comparison("fixed_point", np.nan, "several fixed points")
-    if isinstance(objective, Objective) and objective.at_infinity(target.log_ratio, target.advantage) is not None:
+    if _is_limit(target):
         return Comparison("fixed_point", np.nan, "log-ratios grow without bound")
     if not _has_closed_form(target):
         return Comparison("fixed_point", np.nan, "is the route")
@@ -65,6 +65,12 @@ def _fixed_point(target: InducedTarget) -> Comparison:
             return Comparison("fixed_point", np.inf, f"{generic.status}, yet the target has full support")
         return Comparison("fixed_point", np.nan, "none with mass on every action")
     return Comparison("fixed_point", _distance(target, to_numpy(generic.policy)), "")
+
+
+def _is_limit(target: InducedTarget) -> bool:
+    """Whether log-ratios grow without bound towards the target."""
+    objective = target.objective
+    return isinstance(objective, Objective) and objective.at_infinity(target.log_ratio, target.advantage) is not None
 
 
 def _has_closed_form(target: InducedTarget) -> bool:
@@ -93,9 +99,9 @@ def _flow(target: InducedTarget) -> Comparison:
         # Where it rests is polished, whatever the way there.
         reached = gradient_flow(*problem, tolerance=1e-6, horizon=1e8)
     error = _distance(target, reached.policy)
-    if reached.status == "diverged":
+    if reached.status == "diverged" and not _is_limit(target):
         return Comparison("flow", np.inf, "diverged, yet there is a target")
-    if reached.status == "not_converged" and error > _NEAR:
+    if reached.status in ("diverged", "not_converged") and error > _NEAR:
         return Comparison("flow", np.nan, "still moving at its horizon")
     return Comparison("flow", error, "")
 
