@@ -257,7 +257,7 @@ def test_close_advantages_beside_a_distant_one() -> None:
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, float("nan")])
 def test_tolerance_is_checked(tolerance: float) -> None:
     target = ps.induced_target([0.5, 0.5], [0.0, 1.0], "kimi")
-    with pytest.raises(ValueError, match="tolerance must be > 0, got"):
+    with pytest.raises(ValueError, match="tolerance must be a number > 0, got"):
         verify(target, tolerance=tolerance)
 
 
