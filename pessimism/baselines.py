@@ -30,6 +30,19 @@ def expectation(values: Array, weights: Array | None = None) -> Array:
     return xp.vecdot(*xp.broadcast_arrays(weights, values))
 
 
+def constant_parts(reward: Array, value: float = 0.0) -> tuple[Array, Array]:
+    """One constant for every group, in two parts as :func:`mean_parts`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [float(part) for part in constant_parts(np.array([0.0, 1.0]), 0.5)]
+    [0.5, 0.0]
+    """
+    zeros = array_namespace(reward).zeros_like(reward[..., 0])
+    return zeros + value, zeros
+
+
 def mean_parts(reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
     """The mean as a rounded anchor plus what rounding took from it, so that (r - anchor) - rest keeps every digit.
 

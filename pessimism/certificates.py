@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.field import agreed_multiplier, data_weight, group_weights, sides
+from pessimism.field import agreed_multiplier, beside, data_weight, group_weights
 from pessimism.objectives.base import Objective
 from pessimism.temperature import to_numpy_float
 
@@ -69,7 +69,7 @@ def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) 
         with np.errstate(all="ignore"):  # rows without a target are nan
             return np.where(seen, q * data_weight(target.objective, at, advantage, weights, log_share), 0.0)
 
-    below, above = (pull(side) for side in sides(target.objective, finite, log_share))
+    below, above = beside(pull, target.objective, finite, log_share)
     scale = np.maximum(np.abs(below).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
     kept = seen & ~np.isneginf(u)
     lam = agreed_multiplier(below, above, pi, kept)[:, None]
@@ -81,9 +81,9 @@ def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) 
     # A vanished action whose weight carries the ratio has no drift at zero mass: what it would gain per mass counts.
     nu = to_numpy_float(target.bandit.reference)
     gone = seen & ~kept
-    beside = pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT) - lam
+    gain = pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT) - lam
     carries = (np.abs(high) <= 1e-290) & (limit is None)
-    entering = np.where(gone & carries, nu * np.maximum(beside, 0.0), 0.0)
+    entering = np.where(gone & carries, nu * np.maximum(gain, 0.0), 0.0)
     outside = np.where(gone, np.maximum(high - common, 0.0), 0.0)
     worst = np.where(kept, inside, np.maximum(outside, entering)).max(axis=-1)
     with np.errstate(invalid="ignore"):

@@ -57,15 +57,16 @@ def _option(key: str, kind: Any, owners: list[str]) -> tuple[str, Any, Any]:
 
 def _given(self: Any) -> dict[str, Any]:
     """Those that were set."""
-    kinds = _declared()
     given = {}
     for f in fields(self):
         if (value := getattr(self, f.name)) is not None:
-            kind = kinds[f.name][0]
+            kind = _DECLARED[f.name][0]
             read = kind in (tuple, bool)
             given[f.name] = _value(f"--{f.name.replace('_', '-')}", value, kind) if read else value
     return given
 
+
+_DECLARED = _declared()
 
 if TYPE_CHECKING:
 
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
 else:
     Hyper = make_dataclass(
         "Hyper",
-        [_option(key, kind, owners) for key, (kind, owners) in _declared().items()],
+        [_option(key, kind, owners) for key, (kind, owners) in _DECLARED.items()],
         namespace={
             "given": _given,
             "__doc__": "Hyper-parameters; what is not given keeps its default (see pessimism objectives).",

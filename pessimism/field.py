@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from pessimism.bandit import Bandit
-from pessimism.objectives.base import ObjectiveLike
+from pessimism.objectives.base import ObjectiveLike, log_behavior_ratio
 
 Array = Any
 
@@ -34,7 +34,7 @@ def data_weight(
         g = objective.score_weight(log_ratio, advantage, weights)
     if not getattr(objective, "on_policy", False):
         return g
-    return g * array_namespace(g).exp(log_ratio if log_share is None else log_ratio + log_share)
+    return g * array_namespace(g).exp(log_behavior_ratio(log_ratio, log_share))
 
 
 def group_weights(bandit: Bandit, objective: ObjectiveLike) -> Array | None:
@@ -57,6 +57,15 @@ def sides(objective: ObjectiveLike, log_ratio: Array, log_share: Array | None) -
         below = xp.where(here, at - 2.0 * BESIDE, below)
         above = xp.where(here, at + 2.0 * BESIDE, above)
     return below, above
+
+
+def beside(
+    pull: Callable[[Array], Array], objective: ObjectiveLike, log_ratio: Array, log_share: Array | None
+) -> tuple[Array, Array]:
+    """A pull just below and just above each log-ratio on a jump of the weight; without jumps it is taken once."""
+    below, above = sides(objective, log_ratio, log_share)
+    low = pull(below)
+    return low, low if above is below else pull(above)
 
 
 def agreed_multiplier(below: Array, above: Array, pi: Array, kept: Array) -> Array:

@@ -8,7 +8,6 @@ Everything runs on the host in float64. Source: arXiv 2605.28150.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,10 @@ from scipy.optimize import elementwise
 
 from pessimism.bandit import Bandit, to_numpy
 from pessimism.dynamics import flow_to_rest
-from pessimism.field import agreed_multiplier, data_weight, group_weights, is_coupled, sides
+from pessimism.field import agreed_multiplier, beside, data_weight, group_weights, is_coupled
 from pessimism.identify import identify
 from pessimism.objectives.base import ObjectiveLike
+from pessimism.pull import Pull
 from pessimism.targets import STATUS, Solution
 
 Array = Any
@@ -30,21 +30,12 @@ _FAINT, _FAINTEST = -20.0, -300.0  # log-ratios: of an action with almost no mas
 _AGREEMENT = 1e-8  # largest residual, relative to the score weights, of something called a fixed point
 
 
-class _Row:
-    """One problem on the behavior's support, every array ``(K,)``."""
+class _Row(Pull):
+    """One problem on the behavior's support, every array ``(K,)``, and what makes log-ratios a fixed point of it."""
 
     def __init__(self, objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, weights: Array | None) -> None:
-        self.objective, self.q, self.nu, self.advantage, self.weights = objective, q, nu, advantage, weights
-        self.log_share = np.log(nu) - np.log(q)
-
-    def weight(self, u: Array) -> Array:
-        """Score weight against data of the behavior."""
-        return data_weight(self.objective, u, self.advantage, self.weights, self.log_share)
-
-    @cached_property
-    def scale(self) -> float:
-        """Size of the pulls at the reference."""
-        return float(np.sum(self.q * np.abs(self.weight(np.zeros_like(self.q)))))
+        super().__init__(objective, q, nu, advantage, weights)
+        self.nu = nu
 
     def checked(self, u: Array) -> tuple[Array, str]:
         """Keep u if q g = lam pi holds with lam = E_q[g]; otherwise there is no fixed point and it becomes nan.
@@ -53,7 +44,7 @@ class _Row:
         """
         finite = np.where(np.isneginf(u), _DEEP, u)
         policy = self.nu * np.exp(u)
-        below, above = (self.q * self.weight(side) for side in sides(self.objective, finite, self.log_share))
+        below, above = beside(lambda at: self.q * self.plain(at), self.objective, finite, self.log_share)
         lam = float(agreed_multiplier(below[None], above[None], policy[None], np.isfinite(u)[None])[0])
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no solution
             low, high = np.minimum(below, above) - lam * policy, np.maximum(below, above) - lam * policy
@@ -74,10 +65,10 @@ class _Row:
         faint = u < _FAINT
         if not faint.any():
             return np.full_like(u, -np.inf)
-        here, deeper = self.weight(u), self.weight(np.where(faint, u - 50.0, u))
+        here, deeper = self.plain(u), self.plain(np.where(faint, u - 50.0, u))
         carries = faint & (np.abs(deeper) <= 1e-10 * np.abs(here) + 1e-290)
         at = np.where(carries, np.maximum(u, _FAINTEST), 0.0)
-        return np.where(carries, self.q * self.weight(at) / (self.nu * np.exp(at)), -np.inf)
+        return np.where(carries, self.q * self.plain(at) / (self.nu * np.exp(at)), -np.inf)
 
 
 def fixed_point(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, unseen: bool = False) -> Solution:
@@ -102,7 +93,7 @@ def fixed_point(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, u
         u, ended = _coupled_row(row) if coupled else _separate_row(row, unseen)
         log_ratio[i, seen] = u
         status[i] = STATUS.index(ended)
-        multiplier[i] = np.sum(row.q * row.weight(np.maximum(np.nan_to_num(u, nan=0.0), _DEEP)))
+        multiplier[i] = np.sum(row.q * row.plain(np.maximum(np.nan_to_num(u, nan=0.0), _DEEP)))
         if unseen and ended == "converged":
             leak[i] = _missing(row, u)
     kappa, regime = identify(objective, q, reference, host_advantage, log_ratio, multiplier)
@@ -137,10 +128,10 @@ def _separate_row(row: _Row, unseen: bool) -> tuple[Array, str]:
         return np.where(below, -np.inf, np.where(above, np.inf, root))
 
     def log_mass(u: Array) -> Array:
-        return np.logaddexp.reduce(np.log(row.nu) + u, axis=-1)
+        return np.logaddexp.reduce(row.log_nu + u, axis=-1)
 
     if len(row.q) == 1:
-        return -np.log(row.nu), "converged"
+        return -row.log_nu, "converged"
     # The sign of lam: at lam = 0 the mass is that of the zeros of g.
     at_zero = log_ratio(np.zeros(1))[0]
     sign = 1.0 if log_mass(at_zero) >= 0 else -1.0
@@ -175,17 +166,17 @@ def _coupled_row(row: _Row) -> tuple[Array, str]:
     u, ended = row.checked(_without_the_faint(row, _newton(row, start, np.ones_like(row.q, dtype=bool))))
     if ended != "no_target" or row.scale == 0.0:
         return u, ended
-    log_policy, rests = flow_to_rest(row.q, np.log(row.nu), row.weight, np.log(row.q))
+    log_policy, rests = flow_to_rest(row.q, row.log_nu, row.plain, np.log(row.q))
     if not rests:
         return np.full_like(row.q, np.nan), "no_target"
-    found = _newton(row, log_policy - np.log(row.nu), np.ones_like(row.q, dtype=bool))
+    found = _newton(row, log_policy - row.log_nu, np.ones_like(row.q, dtype=bool))
     return row.checked(_without_the_faint(row, found))
 
 
 def _without_the_faint(row: _Row, u: Array) -> Array:
     if not np.all(np.isfinite(u)):
         return u
-    lam = float(np.sum(row.q * row.weight(u)))
+    lam = float(np.sum(row.q * row.plain(u)))
     # Where no mass is left at all, what would return gains more than lam; what gains less is given up.
     gain = row.gain_of_faint(np.where(u < _FAINT, _FAINTEST, u))
     kept = np.isneginf(gain) | (gain >= lam - 1e-6 * (abs(lam) + row.scale))
@@ -205,7 +196,7 @@ def _newton(row: _Row, start: Array, kept: Array) -> Array:
     def equations(x: Array) -> Array:
         x = np.moveaxis(x, 0, -1)  # scipy.differentiate puts the unknowns first
         u, lam = whole(x[..., :-1]), x[..., -1:]
-        balance = (row.weight(u) - lam * np.exp(u + row.log_share))[..., kept]
+        balance = (row.plain(u) - lam * np.exp(u + row.log_share))[..., kept]
         if on_policy:  # per mass, where no action is too rare to be seen
             balance = balance / np.exp(u + row.log_share)[..., kept]
         mass = np.sum(row.nu * np.exp(u), axis=-1, keepdims=True)
@@ -215,7 +206,7 @@ def _newton(row: _Row, start: Array, kept: Array) -> Array:
         return differentiate.jacobian(equations, x).df
 
     on_policy = getattr(row.objective, "on_policy", False)
-    first = np.append(start[kept], np.sum(row.q * row.weight(whole(start[kept]))))
+    first = np.append(start[kept], np.sum(row.q * row.plain(whole(start[kept]))))
     with np.errstate(all="ignore"):  # steps may overshoot; what is found is checked
         found: Array = optimize.root(equations, first, jac=jacobian, tol=1e-13).x
     return whole(found[:-1])

@@ -11,7 +11,7 @@ from array_api_compat import device
 
 from pessimism import targets
 from pessimism.bandit import Bandit, to_numpy
-from pessimism.field import agreed_multiplier, sides, weight_on
+from pessimism.field import agreed_multiplier, beside, weight_on
 from pessimism.objectives.base import Objective, ObjectiveLike, temperature_of
 from pessimism.targets import STATUS, Solution
 
@@ -133,11 +133,13 @@ class InducedTarget:
         bandit, xp = self.bandit, self.bandit.xp
         u = bandit.masked(self.solution.log_ratio, 0.0)
         u = xp.where(xp.isinf(u), xp.full_like(u, -700.0), u)
-        below, above = sides(self.objective, u, bandit.log_reference_ratio)
+
+        def pull(at: Array) -> Array:
+            return bandit.masked(bandit.behavior * weight_on(bandit, self.objective, at, self.advantage_rows), 0.0)
+
         with np.errstate(over="ignore"):  # an uncapped exponential weight may be infinite
-            pulls = [weight_on(bandit, self.objective, at, self.advantage_rows) for at in (below, above)]
-        low, high = (bandit.masked(bandit.behavior * g, 0.0) for g in pulls)
-        if not bool(xp.any(low != high)):
+            low, high = beside(pull, self.objective, u, bandit.log_reference_ratio)
+        if low is high or not bool(xp.any(low != high)):
             return bandit.shaped(xp.sum(low, axis=-1))
         kept = to_numpy(bandit.support & ~xp.isinf(self.solution.log_ratio))
         lam = agreed_multiplier(to_numpy(low), to_numpy(high), to_numpy(self._policy_rows), kept)

@@ -177,6 +177,16 @@ def propensities(x: Array, weights: Array | None) -> Array:
     return array_namespace(x).full_like(x, 1.0 / x.shape[-1])
 
 
+def log_behavior_ratio(log_ratio: Array, log_share: Array | None) -> Array:
+    """log(policy / behavior) from that to the reference; ``log_share`` is log(reference / behavior), None where 0."""
+    return log_ratio if log_share is None else log_ratio + log_share
+
+
+def partners(width: int, weights: Array | None) -> float:
+    """What turns a mean over the group into one over the other members: G/(G - 1) in a sampled group, else 1."""
+    return width / (width - 1) if weights is None and width > 1 else 1.0
+
+
 def centered(x: Array, weights: Array | None) -> Array:
     """X minus its mean over the group, under the group's weights."""
     xp = array_namespace(x)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pessimism import targets
-from pessimism.objectives.base import MeanBaseline, centered, stop_gradient
+from pessimism.objectives.base import MeanBaseline, centered, partners, stop_gradient
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -95,20 +95,16 @@ class REBEL(MeanBaseline):
         """Eta = 1 / beta."""
         return replace(self, eta=1.0 / beta)
 
-    def _partners(self, width: int, weights: Array | None) -> float:
-        """A sampled group averages over its width - 1 other members, a population over everybody."""
-        return width / (width - 1) if weights is None and width > 1 else 1.0
-
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = -4/eta (d - mean d) with d = u/eta - A, times G/(G - 1) in a sampled group."""
         gap = centered(log_ratio / self.eta - advantage, weights)
-        return -4.0 / self.eta * self._partners(log_ratio.shape[-1], weights) * gap
+        return -4.0 / self.eta * partners(log_ratio.shape[-1], weights) * gap
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Mean over partners j of (d_i - d_j)^2 = (d_i - mean d)^2 + var d, times G/(G - 1) in a sampled group."""
         gap = centered(log_ratio / self.eta - advantage, weights)
         spread = gap * gap - centered(gap * gap, weights)  # the variance, once per member
-        return self._partners(log_ratio.shape[-1], weights) * (gap * gap + spread)
+        return partners(log_ratio.shape[-1], weights) * (gap * gap + spread)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Nominal target at 1/eta."""

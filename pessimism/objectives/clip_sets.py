@@ -6,10 +6,11 @@ where A < 0; with L = 1 a linear program over the ratios w. Derived from the pub
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import device
+from array_api_compat import array_namespace, device
 
 from pessimism import separable
 from pessimism.bandit import Bandit, to_numpy
@@ -17,6 +18,24 @@ from pessimism.objectives.base import Objective
 from pessimism.targets import Solution
 
 Array = Any
+
+
+def clip_edges(eps_low: float, eps_high: float) -> tuple[float, float]:
+    """Log-ratios at which the clip begins; -inf below if 1 - eps_low is not positive."""
+    return math.log1p(-eps_low) if eps_low < 1 else -math.inf, math.log1p(eps_high)
+
+
+def is_clipped(log_w: Array, advantage: Array, edges: tuple[float, float]) -> Array:
+    """Where the clipped surrogate is flat."""
+    low, high = edges
+    return ((advantage > 0) & (log_w > high)) | ((advantage < 0) & (log_w < low))
+
+
+def clipped_surrogate(log_w: Array, advantage: Array, edges: tuple[float, float]) -> Array:
+    """min(w A, clip(w) A)."""
+    xp, (low, high) = array_namespace(log_w), edges
+    held = xp.exp(xp.clip(log_w, None if math.isinf(low) else low, high))
+    return xp.minimum(xp.exp(log_w) * advantage, held * advantage)
 
 
 def optimal_set(

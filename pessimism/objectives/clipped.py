@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from array_api_compat import array_namespace
 
 from pessimism.objectives.base import MeanBaseline
-from pessimism.objectives.clip_sets import optimal_set
+from pessimism.objectives.clip_sets import clip_edges, clipped_surrogate, is_clipped, optimal_set
 from pessimism.objectives.standardized import Standardized
 
 if TYPE_CHECKING:
@@ -51,24 +51,19 @@ class Clipped(MeanBaseline):
 
     @property
     def _edges(self) -> tuple[float, float]:
-        low = math.log1p(-self.eps_low) if self.eps_low < 1 else -math.inf
-        return self._length * low, self._length * math.log1p(self.eps_high)
+        low, high = clip_edges(self.eps_low, self.eps_high)
+        return self._length * low, self._length * high
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = s A / length where the ratio is not clipped, 0 where it is."""
         xp = array_namespace(log_ratio)
-        low, high = self._edges
-        clipped = ((advantage > 0) & (log_ratio > high)) | ((advantage < 0) & (log_ratio < low))
         pull = xp.exp(log_ratio / self._length) * advantage / self._length
-        return xp.where(clipped, xp.zeros_like(pull), pull)
+        return xp.where(is_clipped(log_ratio, advantage, self._edges), xp.zeros_like(pull), pull)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """-min(s A, clip(s, 1 - eps_low, 1 + eps_high) A)."""
-        xp = array_namespace(log_ratio)
         low, high = (edge / self._length for edge in self._edges)
-        own = log_ratio / self._length
-        held = xp.exp(xp.clip(own, None if math.isinf(low) else low, high))
-        return -xp.minimum(xp.exp(own) * advantage, held * advantage)
+        return -clipped_surrogate(log_ratio / self._length, advantage, (low, high))
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """The optimal policy nearest to the behavior in KL(pi || mu)."""

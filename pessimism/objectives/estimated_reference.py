@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from array_api_compat import array_namespace
 
 from pessimism import baselines, targets
-from pessimism.objectives.base import MeanBaseline, Objective
+from pessimism.objectives.base import MeanBaseline, Objective, log_behavior_ratio
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -126,4 +126,4 @@ class BRAC(MeanBaseline):
 def _ratio(log_ratio: Array, log_share: Array | None) -> Array:
     """pi/mu from log(pi/mu_hat) and log(mu_hat/mu)."""
     xp = array_namespace(log_ratio)
-    return xp.exp(log_ratio if log_share is None else log_ratio + log_share)
+    return xp.exp(log_behavior_ratio(log_ratio, log_share))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from array_api_compat import array_namespace
 
+from pessimism.objectives.base import log_behavior_ratio
 from pessimism.objectives.branches import K3, stable_branch
-from pessimism.objectives.clip_sets import optimal_set
+from pessimism.objectives.clip_sets import clip_edges, clipped_surrogate, is_clipped, optimal_set
 from pessimism.objectives.standardized import Standardized
 
 if TYPE_CHECKING:
@@ -83,19 +84,16 @@ class GRPO(Standardized):
 
     @property
     def _edges(self) -> tuple[float, float]:
-        low = math.log1p(-self.eps_low) if self.eps_low < 1 else -math.inf
-        return low, math.log1p(self.eps_high)
+        return clip_edges(self.eps_low, self.eps_high)
 
     def score_weight(
         self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
     ) -> Array:
         """g = w A inside the clip, 0 beyond, minus beta (1 - e^-u)."""
         xp = array_namespace(log_ratio)
-        log_w = log_ratio if log_share is None else log_ratio + log_share
-        low, high = self._edges
-        clipped = ((advantage > 0) & (log_w > high)) | ((advantage < 0) & (log_w < low))
+        log_w = log_behavior_ratio(log_ratio, log_share)
         pull = xp.exp(log_w) * advantage
-        pull = xp.where(clipped, xp.zeros_like(pull), pull)
+        pull = xp.where(is_clipped(log_w, advantage, self._edges), xp.zeros_like(pull), pull)
         return pull + self.beta * xp.expm1(-log_ratio) if self.beta else pull
 
     def loss(
@@ -103,10 +101,8 @@ class GRPO(Standardized):
     ) -> Array:
         """-min(w A, clip(w) A) + beta (e^-u - 1 + u)."""
         xp = array_namespace(log_ratio)
-        log_w = log_ratio if log_share is None else log_ratio + log_share
-        low, high = self._edges
-        held = xp.exp(xp.clip(log_w, None if math.isinf(low) else low, high))
-        surrogate = xp.minimum(xp.exp(log_w) * advantage, held * advantage)
+        log_w = log_behavior_ratio(log_ratio, log_share)
+        surrogate = clipped_surrogate(log_w, advantage, self._edges)
         return self.beta * (xp.expm1(-log_ratio) + log_ratio) - surrogate
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:

@@ -14,7 +14,7 @@ from array_api_compat import array_namespace
 
 from pessimism import separable, targets
 from pessimism.bandit import Bandit, to_numpy
-from pessimism.objectives.base import MeanBaseline, stop_gradient
+from pessimism.objectives.base import MeanBaseline, log_behavior_ratio, stop_gradient
 from pessimism.objectives.branches import K2, K3, stable_branch
 from pessimism.objectives.greedy import greedy
 
@@ -113,7 +113,7 @@ class KLRegularized(MeanBaseline):
         xp = array_namespace(log_ratio)
         if self.on_policy:
             return xp.ones_like(log_ratio)
-        return xp.exp(log_ratio if log_share is None else log_ratio + log_share)
+        return xp.exp(log_behavior_ratio(log_ratio, log_share))
 
     def score_weight(
         self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None

@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 
 from pessimism import baselines, targets
 from pessimism.objectives.base import MeanBaseline, Objective
+from pessimism.objectives.greedy import greedy
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -64,7 +65,32 @@ class AWR(MeanBaseline):
 
 
 @dataclass(frozen=True)
-class AsymRE(Objective):
+class PolicyGradient(Objective):
+    """Base: the score weight is the advantage; a subclass gives the baseline, and ``sampling`` where it varies."""
+
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+    temperature_field: ClassVar[str | None] = None
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the data follow the current policy."""
+        return getattr(self, "sampling", None) == "on_policy"
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = A."""
+        return advantage + array_namespace(advantage).zeros_like(log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """-A log pi, up to a constant of the policy."""
+        return -advantage * log_ratio
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """On-policy the best actions, off-policy the water-filling limit of the gradient flow."""
+        return greedy(bandit, advantage) if self.on_policy else targets.water_filling(bandit, advantage)
+
+
+@dataclass(frozen=True)
+class AsymRE(PolicyGradient):
     """Off-policy REINFORCE without ratios, baseline mean + shift (AsymRE, arXiv 2506.20520; shift = -0.1 published).
 
     There is no temperature: ``nominal`` and the pessimism factor are undefined. With shift < 0 a target exists; actions
@@ -85,8 +111,6 @@ class AsymRE(Objective):
     formula: ClassVar[str] = "-(r - mean r - shift) u"
     induces: ClassVar[str] = "(mu A - c)_+ / E_mu[A], c normalizing; exists iff shift < 0"
     subtracts: ClassVar[str] = "E[r] + shift"
-    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
-    temperature_field: ClassVar[str | None] = None
 
     shift: float = -0.1
 
@@ -97,19 +121,6 @@ class AsymRE(Objective):
         """Mean reward plus shift."""
         anchor, rest = baselines.mean_parts(reward, weights)
         return anchor, rest + self.shift
-
-    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = A."""
-        xp = array_namespace(advantage)
-        return advantage + xp.zeros_like(log_ratio)
-
-    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-A log pi, up to a constant of the policy."""
-        return -advantage * log_ratio
-
-    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Water-filling limit of the gradient flow."""
-        return targets.water_filling(bandit, advantage)
 
 
 @dataclass(frozen=True)
@@ -151,8 +162,7 @@ class RoiRL(Objective):
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """No baseline: zero."""
-        zeros = array_namespace(reward).zeros_like(reward[..., 0])
-        return zeros, zeros
+        return baselines.constant_parts(reward)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = r or exp(r/beta)."""

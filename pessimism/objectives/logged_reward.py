@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
-from pessimism import targets
+from pessimism import baselines, targets
 from pessimism.objectives.base import Objective, propensities
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class LoggedObjective(Objective):
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Zero."""
-        zero = array_namespace(reward).zeros_like(reward[..., 0])
-        return zero, zero
+        return baselines.constant_parts(reward)
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """The reward itself."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from array_api_compat import array_namespace, device
 
 from pessimism import targets
-from pessimism.objectives.base import MeanBaseline, Objective, centered
+from pessimism.objectives.base import MeanBaseline, Objective, centered, partners
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -26,11 +26,6 @@ Preference = Literal["bradley_terry", "deterministic"]
 def gaps(x: Array) -> Array:
     """Differences x_i - x_j ``(..., K, K)``."""
     return x[..., :, None] - x[..., None, :]
-
-
-def partners(width: int, weights: Array | None) -> float:
-    """What turns a mean over the group into one over the other members: G/(G - 1) in a sampled group, else 1."""
-    return width / (width - 1) if weights is None and width > 1 else 1.0
 
 
 def mean_over_partners(pairs: Array, weights: Array | None) -> Array:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from array_api_compat import array_namespace, device
 
 from pessimism import baselines, targets
-from pessimism.objectives.base import MeanBaseline, Objective, stop_gradient
-from pessimism.objectives.greedy import greedy
+from pessimism.objectives.base import MeanBaseline, stop_gradient
+from pessimism.objectives.likelihood import PolicyGradient
 from pessimism.objectives.pairwise import centered_gap
 
 if TYPE_CHECKING:
@@ -23,31 +23,6 @@ if TYPE_CHECKING:
 
 Array = Any
 Sampling = Literal["on_policy", "off_policy"]
-
-
-@dataclass(frozen=True)
-class PolicyGradient(Objective):
-    """Base: the score weight is the advantage; a subclass gives the baseline and the field ``sampling``."""
-
-    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
-    temperature_field: ClassVar[str | None] = None
-
-    @property
-    def on_policy(self) -> bool:
-        """Whether the data follow the current policy."""
-        return getattr(self, "sampling", None) == "on_policy"
-
-    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = A."""
-        return advantage + array_namespace(advantage).zeros_like(log_ratio)
-
-    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-A log pi, up to a constant of the policy."""
-        return -advantage * log_ratio
-
-    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """On-policy the best actions, off-policy the water-filling limit of the gradient flow."""
-        return greedy(bandit, advantage) if self.on_policy else targets.water_filling(bandit, advantage)
 
 
 @dataclass(frozen=True)
@@ -84,8 +59,7 @@ class Reinforce(PolicyGradient):
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """The constant, for every group."""
-        zeros = array_namespace(reward).zeros_like(reward[..., 0])
-        return zeros + self.value, zeros
+        return baselines.constant_parts(reward, self.value)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from array_api_compat import array_namespace
-
 from pessimism import baselines, targets
 from pessimism.objectives.base import MeanBaseline, Objective
 from pessimism.objectives.standardized import Standardized
@@ -258,9 +256,7 @@ class ConstantBaseline(SquaredRegression):
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """The constant, for every group."""
-        xp = array_namespace(reward)
-        zeros = xp.zeros_like(reward[..., 0])
-        return zeros + self.value, zeros
+        return baselines.constant_parts(reward, self.value)
 
 
 @dataclass(frozen=True)

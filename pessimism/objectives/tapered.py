@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from array_api_compat import array_namespace
 
+from pessimism import baselines
 from pessimism.objectives.base import Objective, stop_gradient
 from pessimism.objectives.greedy import greedy
 from pessimism.targets import NOT_COVERED, STATUS, Solution
@@ -60,8 +61,7 @@ class TOPR(Objective):
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """The constant, for every group."""
-        zeros = array_namespace(reward).zeros_like(reward[..., 0])
-        return zeros + self.value, zeros
+        return baselines.constant_parts(reward, self.value)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = A where A >= 0, min(w, 1) A where A < 0."""
