@@ -31,12 +31,13 @@ FIGURES := $(RESULTS)/.figures
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test verify lint format clean
+.PHONY: help reproduce test verify findings lint format clean
 
 help:
 	@echo 'make reproduce   install, then write the reports and the figures to $(RESULTS)/'
 	@echo 'make test        install the test extra, then run the suite ($(JOBS) processes)'
 	@echo 'make verify      compare every objective by every route on 50 bandits, rewrite docs/objectives.md (resumes)'
+	@echo 'make findings    run every study, rewrite docs/findings.md (resumes)'
 	@echo 'make lint        ruff check, ruff format --check, mypy --strict'
 	@echo 'make format      let ruff rewrite what it can'
 	@echo 'make clean       remove $(RESULTS)/ and caches (the environment in $(VENV)/ stays)'
@@ -62,6 +63,9 @@ test: $(VENV)/.installed-test
 
 verify: $(VENV)/.installed-test
 	@$(BIN)/python -m analysis.verification --jobs $(JOBS) $(VERIFY_ARGS)
+
+findings: $(VENV)/.installed-figures
+	@$(BIN)/python -m analysis findings
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check --quiet --output-format concise .

@@ -1,4 +1,4 @@
-"""`python -m analysis list` and `python -m analysis run NAME --set beta=0.1 --csv FILE`."""
+"""`python -m analysis list`, `python -m analysis run NAME --set beta=0.1 --csv FILE`, `python -m analysis findings`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.pass_rate import pass_rate
-from analysis.targets import targets
-
-STUDIES: dict[str, Callable[..., pd.DataFrame]] = {"pass_rate": pass_rate, "targets": targets}
+from analysis import studies
+from analysis.work import CACHE
 
 
 def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) -> dict[str, Any]:
@@ -28,7 +26,7 @@ def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) 
 
     Examples
     --------
-    >>> parse_settings(targets, ["beta=0.1", "reward=0,1"])
+    >>> parse_settings(studies.study("targets").run, ["beta=0.1", "reward=0,1"])
     {'beta': 0.1, 'reward': (0, 1)}
     """
     known = inspect.signature(study).parameters
@@ -45,11 +43,34 @@ def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) 
 
 
 def _list() -> None:
-    for name, study in STUDIES.items():
-        print(f"{name:10} {(inspect.getdoc(study) or '').splitlines()[0]}")
-        for parameter in inspect.signature(study).parameters.values():
+    for name in studies.NAMES:
+        run = studies.study(name).run
+        print(f"{name:22} {(inspect.getdoc(run) or '').splitlines()[0]}")
+        for parameter in inspect.signature(run).parameters.values():
             default = parameter.default
-            print(f"{'':12}{parameter.name}={str(default) if isinstance(default, Path) else repr(default)}")
+            print(f"{'':24}{parameter.name}={str(default) if isinstance(default, Path) else repr(default)}")
+
+
+def _run(options: argparse.Namespace) -> int:
+    given = parse_settings(studies.study(options.name).run, options.set)
+    frame = studies.run(options.name, options.smoke, options.cache, **given)
+    if options.csv is None:
+        print(frame.to_string(index=False, max_rows=60))
+    else:
+        frame.to_csv(options.csv, index=False, lineterminator="\n")
+    return 0
+
+
+def _findings(options: argparse.Namespace) -> int:
+    text = studies.findings(options.cache)
+    if not options.check:
+        studies.PAGE.write_text(text, encoding="utf-8")
+        print(studies.PAGE)
+        return 0
+    stale = text != studies.PAGE.read_text(encoding="utf-8")
+    if stale:
+        print(f"error: {studies.PAGE} is not what the studies find: run `make findings`", file=sys.stderr)
+    return int(stale)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,24 +85,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the studies and their parameters")
     run = commands.add_parser("run", help="run one study")
-    run.add_argument("name", choices=sorted(STUDIES))
+    run.add_argument("name", choices=studies.NAMES)
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter; may be repeated")
+    run.add_argument("--smoke", action="store_true", help="fewer points, for a quick look")
     run.add_argument("--csv", type=Path, help="write the table here instead of printing it")
+    all_of_them = commands.add_parser("findings", help="run all studies, write what they found to docs/findings.md")
+    all_of_them.add_argument("--check", action="store_true", help="only say whether the page is up to date")
+    for command in (run, all_of_them):
+        command.add_argument("--cache", type=Path, default=CACHE, help="where finished work is kept")
     options = parser.parse_args(arguments)
-    if options.command == "list":
-        _list()
-        return 0
-    study = STUDIES[options.name]
     try:
-        frame = study(**parse_settings(study, options.set))
-        if options.csv is None:
-            print(frame.to_string(index=False, max_rows=60))
-        else:
-            frame.to_csv(options.csv, index=False, lineterminator="\n")
+        if options.command == "list":
+            _list()
+            return 0
+        return _run(options) if options.command == "run" else _findings(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

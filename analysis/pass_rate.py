@@ -12,6 +12,7 @@ import pessimism as ps
 from analysis.settings import at_temperature
 
 LOGS = Path(__file__).resolve().parents[1] / "examples" / "trl_completions"
+SMOKE = {"n": 19}
 CURVES = ("nominal", "kimi", "shifted_mean", "std_normalized")
 
 _MEASURED = ("effective_temperature", "pessimism_factor", "kappa", "regime")
@@ -132,3 +133,31 @@ def pass_rate(
         points = groups(logs, {name: settings[name] for name in logged}).assign(kind="group")
         frame = pd.concat([frame, points], ignore_index=True)
     return frame[[*("kind", "objective", "setting", "pass_rate", *_MEASURED), "groups"]]
+
+
+_HARD = 0.1
+
+
+def _factors(frame: pd.DataFrame) -> tuple[str, float, float]:
+    """The logged objectives, and the least and largest of their pessimism factors at one pass in ten."""
+    logged = frame.loc[frame["kind"] == "group", "objective"].unique()
+    curve = frame[(frame["kind"] == "curve") & np.isclose(frame["pass_rate"], _HARD)]
+    factor = curve.loc[curve["objective"].isin(logged), "pessimism_factor"]
+    return ", ".join(sorted(logged)), float(factor.min()), float(factor.max())
+
+
+def headline(frame: pd.DataFrame) -> str:
+    """How much warmer than stated the logged objectives act on hard prompts."""
+    names, least, most = _factors(frame)
+    if not names:
+        return "Effective temperature against pass rate"
+    return f"On hard prompts (p = {_HARD:g}) {names} act {least:.0f} to {most:.0f} times warmer than stated"
+
+
+def finding(frame: pd.DataFrame) -> str:
+    """The same in a sentence."""
+    names, least, most = _factors(frame)
+    return (
+        f"At a pass rate of {_HARD:g} the effective temperatures of {names} are {least:.1f} to {most:.1f} times the "
+        "stated ones: on hard prompts the implicit pessimism slows learning down most."
+    )

@@ -10,6 +10,7 @@ import pandas as pd
 import pessimism as ps
 from analysis.settings import CORE, at_temperature, besides_temperature
 
+SMOKE: dict[str, object] = {}
 BEHAVIOR = (0.4, 0.3, 0.2, 0.1)
 REWARD = (0.2, 0.4, 0.6, 0.8)
 
@@ -75,3 +76,31 @@ def targets(
     rank = frame["effective_temperature"].map(lambda x: float(f"{x:.12g}"))
     by = frame.assign(rank=rank).sort_values(["rank", "objective", "action"], ascending=[False, True, True])
     return by.drop(columns="rank").reset_index(drop=True)
+
+
+_SAME = 5  # digits of the effective temperature to which equal targets agree
+
+
+def _misses(frame: pd.DataFrame) -> tuple[int, int, float]:
+    """How many objectives miss the nominal target, of how many, and by which factor at most."""
+    rows = frame.drop_duplicates("objective")
+    ratio = (rows["effective_temperature"] / rows["beta"]).to_numpy()
+    known = ratio[(ratio > 0) & np.isfinite(ratio)]
+    missed = int((np.abs(ratio - 1) > 10.0**-_SAME).sum())
+    return missed, len(rows), float(np.maximum(known, 1 / known).max())
+
+
+def headline(frame: pd.DataFrame) -> str:
+    """How many objectives miss the target that they claim."""
+    missed, total, factor = _misses(frame)
+    beta = frame["beta"].iloc[0]
+    return f"Same β = {beta:g}: {missed} of {total} objectives miss the nominal target, by up to {factor:.1f}×"
+
+
+def finding(frame: pd.DataFrame) -> str:
+    """The same in a sentence."""
+    missed, total, factor = _misses(frame)
+    return (
+        f"Set to the same temperature, {missed} of {total} objectives miss the nominal target; the effective "
+        f"temperature is off by a factor of up to {factor:.1f}."
+    )

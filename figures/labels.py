@@ -50,6 +50,16 @@ def _boxes(
                 yield _Box(x - width / 2, x + width / 2, bottom, bottom + height), float(np.ptp(under))
 
 
+def _area(ax: Axes) -> tuple[float, float]:
+    """Width and height of the axes in points, about."""
+    inches, spec = page(ax).get_size_inches(), ax.get_subplotspec()
+    share = (1.0, 1.0)
+    if spec is not None:
+        grid = spec.get_gridspec()
+        share = (len(spec.colspan) / grid.ncols, len(spec.rowspan) / grid.nrows)
+    return 72 * _SHARE * share[0] * float(inches[0]), 72 * _SHARE * share[1] * float(inches[1])
+
+
 def label_curves(ax: Axes, colors: Mapping[str, str]) -> None:
     """Write the label of every line in `colors` beside it, where other lines and labels leave most room.
 
@@ -62,8 +72,7 @@ def label_curves(ax: Axes, colors: Mapping[str, str]) -> None:
     colors : mapping
         Color of the text by label; lines without an entry stay unnamed, but are kept clear of.
     """
-    inches = page(ax).get_size_inches()
-    area = (72 * _SHARE * float(inches[0]), 72 * _SHARE * float(inches[1]))
+    area = _area(ax)
     size = float(mpl.rcParams["font.size"])
     to_axes = ax.transScale + ax.transLimits
     curves = {}

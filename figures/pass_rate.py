@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -14,20 +13,6 @@ from figures.style import QUIET, look, new_axes, size
 
 SIZE = size(2, 0.54)
 _LIMITS = (0.25, 16.0)
-_HARD = 0.1
-
-
-def title(frame: pd.DataFrame) -> str:
-    """The finding, read off the curves of the logged objectives at one pass in ten."""
-    logged = frame.loc[frame["kind"] == "group", "objective"].unique()
-    curve = frame[(frame["kind"] == "curve") & np.isclose(frame["pass_rate"], _HARD)]
-    factor = curve.loc[curve["objective"].isin(logged), "pessimism_factor"]
-    if factor.empty:
-        return "Effective temperature against pass rate"
-    names = ", ".join(sorted(logged))
-    return (
-        f"On hard prompts (p = {_HARD:g}) {names} act {factor.min():.0f} to {factor.max():.0f} times warmer than stated"
-    )
 
 
 def _note(ax: Axes, points: pd.DataFrame, curves: pd.DataFrame) -> None:
@@ -98,5 +83,7 @@ def plot_pass_rate(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     _note(ax, points, curves)
     ax.set_xlabel("pass rate p of the behavior policy")
     ax.set_ylabel(r"effective / stated temperature, $\beta_{\mathrm{eff}}\,/\,\beta$")
-    ax.set_title(title(frame))
     return ax
+
+
+PANELS = {"A": plot_pass_rate}

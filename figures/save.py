@@ -36,6 +36,18 @@ def versions() -> dict[str, str]:
     return ours | {name: version(name) for name in _DISTRIBUTIONS}
 
 
+def check(formats: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless all formats are known.
+
+    Examples
+    --------
+    >>> check(["pdf"])
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise ValueError(f"format {unknown[0]!r} is not one of {', '.join(FORMATS)}")
+
+
 def save(
     figure: Figure,
     frame: pd.DataFrame,
@@ -57,9 +69,7 @@ def save(
     ValueError
         If a format is not one of pdf, svg, png.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise ValueError(f"format {unknown[0]!r} is not one of {', '.join(FORMATS)}")
+    check(formats)
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = [stem.with_suffix(f".{name}") for name in (*formats, "csv", "json")]
     for name, path in zip(formats, written, strict=False):

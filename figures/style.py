@@ -60,22 +60,30 @@ class Look(NamedTuple):
     marker: str = "o"
 
 
-# Okabe and Ito's palette; objectives of one family share a color and differ in dash and marker.
+# Okabe and Ito's palette with a yellow dark enough for lines on white, gray and brown. Objectives of one family share a
+# color and differ in dash and marker, in this order; the first is drawn solid.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "#000000": ("nominal", "optimal_value", "ips", "awr", "brac", "awac", "kl_regularized"),
+    "#777777": ("tba", "rebel", "copg", "rloo", "tpo", "ipo"),
+    "#0072B2": ("kimi", "std_normalized", "apa", "qrpo"),
+    "#D55E00": ("shifted_mean", "constant_baseline"),
+    "#009E73": ("oapl", "a_star_po", "luffy", "chord"),
+    "#56B4E9": ("asym_re", "reinforce", "opo", "topr", "roirl"),
+    "#CC79A7": ("ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "trpo", "truncated_is"),
+    "#E69F00": ("mixed_chi2_kl", "chi2", "cql", "cql_reference", "cql_huber", "divergence_augmented"),
+    "#8F8600": ("dpo", "async_dpo", "chi_po"),
+    "#8B4513": (
+        *("log_smoothing", "weight_clipping", "propensity_clipping", "implicit_exploration"),
+        *("exponential_smoothing", "log_smoothing_linear", "power_mean", "pevi", "pevi_kl", "empirical_likelihood_lcb"),
+    ),
+}
+_DASHES: tuple[Any, ...] = (
+    *("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (7, 2)), (0, (2, 1))),
+    *((0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (8, 2, 2, 2)), (0, (1, 3)), (0, (1, 1, 3, 1))),
+)
+_MARKERS = ("o", "s", "^", "D", "v", "X", "P", "<", ">", "p", "h")
 LOOKS: dict[str, Look] = {
-    "nominal": Look("#000000", "-", "o"),
-    "optimal_value": Look("#000000", (0, (1, 1)), "s"),
-    "awr": Look("#000000", (0, (4, 1, 1, 1)), "^"),
-    "tba": Look("#777777", "-", "v"),
-    "rebel": Look("#777777", (0, (4, 1.5)), "D"),
-    "kimi": Look("#0072B2", "-", "o"),
-    "std_normalized": Look("#0072B2", (0, (4, 1.5)), "D"),
-    "constant_baseline": Look("#56B4E9", "-", "v"),
-    "shifted_mean": Look("#D55E00", "-", "s"),
-    "asym_re": Look("#D55E00", (0, (4, 1.5)), "P"),
-    "oapl": Look("#009E73", "-", "^"),
-    "a_star_po": Look("#009E73", (0, (4, 1.5)), "X"),
-    "truncated_is": Look("#CC79A7", "-", "X"),
-    "mixed_chi2_kl": Look("#E69F00", "-", "D"),
+    name: Look(color, _DASHES[i], _MARKERS[i]) for color, names in FAMILIES.items() for i, name in enumerate(names)
 }
 UNKNOWN = Look(QUIET, (0, (1, 1.5)), "o")
 

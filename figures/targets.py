@@ -51,19 +51,6 @@ def _columns(ax: Axes, y: float, temperature: str, value: str, setting: str) -> 
         )
 
 
-def title(frame: pd.DataFrame) -> str:
-    """The finding, counted in the frame."""
-    rows = _rows(frame)
-    ratio = (rows["effective_temperature"] / rows["beta"]).to_numpy()
-    missed = int((np.abs(ratio - 1) > 10.0**-_SAME).sum())
-    known = ratio[(ratio > 0) & np.isfinite(ratio)]
-    factor = np.maximum(known, 1 / known)
-    return (
-        f"Same β = {rows['beta'][0]:g}: {missed} of {len(rows)} objectives miss the nominal target, "
-        f"by up to {factor.max():.1f}× in temperature"
-    )
-
-
 def plot_targets(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Stacked bars of `analysis.targets.targets`: one bar per objective, one segment per action, darker is worse.
 
@@ -108,5 +95,7 @@ def plot_targets(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("probability of each action")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_title(title(frame))
     return ax
+
+
+PANELS = {"A": plot_targets}

@@ -5,20 +5,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.__main__ import STUDIES, main
+from analysis import studies
+from analysis.__main__ import main
 
 
 def test_list_names_every_study_and_parameter(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in STUDIES)
+    assert all(name in printed for name in studies.NAMES)
     assert "beta=0.1" in printed
 
 
 def test_run_writes_the_frame(tmp_path: Path) -> None:
     out = tmp_path / "targets.csv"
     assert main(["run", "targets", "--set", "beta=0.5", "--set", "objectives=('kimi',)", "--csv", str(out)]) == 0
-    expected = STUDIES["targets"](beta=0.5, objectives=["kimi"])
+    expected = studies.study("targets").run(beta=0.5, objectives=["kimi"])
     pd.testing.assert_frame_equal(pd.read_csv(out, keep_default_na=False), expected, check_dtype=False)
 
 

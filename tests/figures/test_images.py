@@ -1,31 +1,32 @@
 """The pictures look as committed, up to the rendering of text (root mean square of 8 in 255).
 
-After a wanted change: `python -m tests.figures.test_images`; then look at the pictures.
+After a wanted change: `python -m tests.figures.test_images NAME ...`; then look at the pictures.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from figures.__main__ import FIGURES
+from analysis import studies
+from figures.sheet import sheet
 from figures.style import context
 
 REFERENCE = Path(__file__).parent / "reference"
 
 
 def draw(name: str, folder: Path, **parameters: Any) -> Path:
-    entry = FIGURES[name]
-    path = folder / f"{name}.png"
+    frame, path = studies.run(name, smoke=True, cache=None, **parameters), folder / f"{name}.png"
     with context():
-        entry.plot(entry.study(**{**entry.parameters, **entry.smoke, **parameters})).figure.savefig(path, dpi=80)
+        sheet(name).draw(frame, studies.study(name).headline(frame)).savefig(path, dpi=80)
     return path
 
 
-@pytest.mark.parametrize("name", sorted(FIGURES))
+@pytest.mark.parametrize("name", studies.NAMES)
 def test_picture_looks_as_committed(name: str, tmp_path: Path) -> None:
     assert compare_images(str(REFERENCE / f"{name}.png"), str(draw(name, tmp_path)), tol=8) is None
 
@@ -36,5 +37,5 @@ def test_another_picture_is_told_apart(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for figure in FIGURES:
+    for figure in sys.argv[1:] or studies.NAMES:
         print(draw(figure, REFERENCE))

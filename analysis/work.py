@@ -1,0 +1,79 @@
+"""Work done once: results kept on disk by parameters and by the code that made them, pieces with progress."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from joblib import Memory, Parallel, delayed
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / "results" / "cache"
+
+
+@cache
+def source_hash(*ours: str) -> str:
+    """Fingerprint of the code that a result depends on: `pessimism/`, and the files named of `analysis/`, or all of it.
+
+    Examples
+    --------
+    >>> len(source_hash())
+    16
+    """
+    files = sorted((ROOT / "analysis").rglob("*.py")) if not ours else [ROOT / "analysis" / name for name in ours]
+    digest = hashlib.sha256()
+    for path in [*sorted((ROOT / "pessimism").rglob("*.py")), *files]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def kept(function: Callable[..., Any], folder: Path | None = CACHE, *ours: str) -> Callable[..., Any]:
+    """The function, its results read from `folder` where it ran before with these arguments and this code.
+
+    Parameters
+    ----------
+    function : callable
+        At the top level of a module; its arguments and its result can be pickled.
+    folder : Path, optional
+        Where results are kept; None keeps nothing.
+    *ours : str
+        Files of `analysis/` that the results depend on, all of them by default.
+
+    Examples
+    --------
+    >>> kept(max, None)(1, 2)
+    2
+    """
+    if folder is None:
+        return function
+    memory = Memory(folder / source_hash(*ours), verbose=0)
+    return memory.cache(function)  # type: ignore[no-any-return]
+
+
+def each(
+    function: Callable[..., Any],
+    settings: Iterable[tuple[Any, ...]],
+    *,
+    desc: str,
+    jobs: int = 2,
+    folder: Path | None = CACHE,
+    ours: tuple[str, ...] = (),
+) -> list[Any]:
+    """Results of `function(*setting)` for all settings, in their order, in parallel; what is finished is kept.
+
+    An interrupted call goes on where it was. Progress is shown on a terminal.
+
+    Examples
+    --------
+    >>> each(divmod, [(7, 2), (9, 4)], desc="quotients", jobs=1, folder=None)
+    [(3, 1), (2, 1)]
+    """
+    one, work = kept(function, folder, *ours), list(settings)
+    found = Parallel(n_jobs=jobs, return_as="generator")(delayed(one)(*setting) for setting in work)
+    bar = tqdm(found, total=len(work), desc=desc, delay=2, leave=False, disable=not sys.stderr.isatty())
+    return list(bar)

@@ -1,0 +1,42 @@
+"""What is finished is not done again, and other code or other parameters are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from analysis import work
+
+LOG = "calls.txt"
+
+
+def logged(folder: str, x: int) -> int:
+    """At the top level, as joblib wants it; writes down that it ran."""
+    with (Path(folder) / LOG).open("a") as file:
+        file.write(f"{x}\n")
+    if x == 3 and not (Path(folder) / "go").exists():
+        raise OSError("killed")
+    return x * x
+
+
+def test_an_interrupted_call_goes_on_where_it_was(tmp_path: Path) -> None:
+    settings = [(str(tmp_path), x) for x in (1, 2, 3, 4)]
+    with pytest.raises(OSError, match="killed"):
+        work.each(logged, settings, desc="squares", jobs=1, folder=tmp_path / "cache")
+    (tmp_path / "go").touch()
+    assert work.each(logged, settings, desc="squares", jobs=1, folder=tmp_path / "cache") == [1, 4, 9, 16]
+    assert (tmp_path / LOG).read_text().split() == ["1", "2", "3", "3", "4"]
+
+
+def test_other_code_is_other_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work.kept(logged, tmp_path / "cache")(str(tmp_path), 1)
+    work.kept(logged, tmp_path / "cache")(str(tmp_path), 1)
+    monkeypatch.setattr(work, "source_hash", lambda *ours: "changed")
+    work.kept(logged, tmp_path / "cache")(str(tmp_path), 1)
+    assert (tmp_path / LOG).read_text().split() == ["1", "1"]
+
+
+def test_the_fingerprint_is_that_of_the_files_named() -> None:
+    assert work.source_hash("atlas.py") != work.source_hash("settings.py")
+    assert work.source_hash("atlas.py") == work.source_hash("atlas.py")
