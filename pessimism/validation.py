@@ -1,0 +1,156 @@
+"""What a problem must be: every refusal names the argument, the place and the rule.
+
+``xp`` is the array library, ``shape`` the caller's leading shape. A check of rows ``(N, K)`` raises for the first bad
+one or, with ``on_error="status"``, notes every bad one in ``invalid`` and puts something harmless in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_array_api_obj
+
+Array = Any
+
+SUM_TOLERANCE = 1e-6
+
+
+def to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any]:
+    """Bring the arguments to float64 on one array library and device; remember the type to return."""
+    foreign = [v for v in given.values() if is_array_api_obj(v) and not isinstance(v, np.ndarray | np.generic)]
+    xp = array_namespace(*foreign) if foreign else array_namespace(np.empty(0))
+    where = {"device": device(foreign[0])} if foreign else {}
+    arrays = {
+        name: value if any(value is f for f in foreign) else xp.asarray(_as_numpy(name, value), **where)
+        for name, value in given.items()
+    }
+    for name, a in arrays.items():
+        _check_type(xp, name, a)
+    # A plain list takes the type of the arrays beside it, as a Python scalar does; integers have no say.
+    typed = [value for value in given.values() if is_array_api_obj(value)]
+    floats = [str(v.dtype) for v in typed if array_namespace(v).isdtype(v.dtype, "real floating")]
+    single = bool(floats) and all(name.endswith("float32") for name in floats)
+    return (
+        xp,
+        {k: xp.astype(a, xp.float64, copy=False) for k, a in arrays.items()},
+        xp.float32 if single else xp.float64,
+    )
+
+
+def _check_type(xp: Any, name: str, a: Array) -> None:
+    if xp.isdtype(a.dtype, "complex floating"):
+        raise ValueError(f"{name} must be real numbers, got values of type {a.dtype}")
+    if xp.isdtype(a.dtype, "real floating") and a.dtype not in (xp.float32, xp.float64):
+        raise ValueError(f"{name} must be float32 or float64, got {a.dtype}: cast it and normalize again")
+    if name != "reward" and getattr(a, "requires_grad", False):
+        raise ValueError(f"{name} must not require gradients, which are taken with respect to reward only: detach it")
+
+
+def _as_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array of numbers: rows differ in length") from None
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be real numbers, got values of type {array.dtype}")
+    return array.astype(np.float64) if array.dtype.kind in "iub" or array.dtype.itemsize > 8 else array
+
+
+def broadcast_shape(arrays: dict[str, Array]) -> tuple[int, ...]:
+    """Common shape of the arguments, which agree in their last axis, the actions."""
+    for name, a in arrays.items():
+        if a.ndim == 0:
+            raise ValueError(f"{name} must have at least one dimension (the actions), got a scalar")
+        if a.shape[-1] == 0:
+            raise ValueError(f"{name} has an empty group: the last axis must hold at least one action")
+    widths = {name: int(a.shape[-1]) for name, a in arrays.items()}
+    if len(set(widths.values())) > 1:
+        raise ValueError(f"last axes must agree in the number of actions, got {widths}")
+    try:
+        return np.broadcast_shapes(*(tuple(a.shape) for a in arrays.values()))
+    except ValueError:
+        shapes = {name: tuple(a.shape) for name, a in arrays.items()}
+        raise ValueError(f"leading shapes must broadcast against each other, got {shapes}") from None
+
+
+def place(name: str, row: int, shape: tuple[int, ...], action: int | None = None) -> str:
+    """Name of an argument with the caller's index of a row, and of an action in it."""
+    index = tuple(int(i) for i in np.unravel_index(row, shape)) if shape else ()
+    if action is not None:
+        index = (*index, action)
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
+
+
+def report(bad: Array, message: Callable[[int], str], on_error: str, invalid: dict[int, str]) -> None:
+    """Raise for the first bad row, or note every one."""
+    rows = array_namespace(bad).nonzero(bad)[0]
+    for row in (int(rows[i]) for i in range(rows.shape[0])):
+        if on_error == "raise":
+            raise ValueError(message(row))
+        invalid.setdefault(row, message(row))
+
+
+def check_reward(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]) -> Array:
+    """Rewards, all finite; rows that are not become zeros."""
+    # The sum of a row is finite exactly if its entries are (and do not overflow together).
+    with np.errstate(over="ignore", invalid="ignore"):
+        if bool(xp.all(xp.isfinite(xp.sum(a, axis=-1)))):
+            return a
+    finite = xp.isfinite(a)
+
+    def message(row: int) -> str:
+        action = int(xp.argmin(xp.astype(finite[row, :], xp.int8)))
+        value = a[row, action]
+        value = value.detach() if hasattr(value, "detach") else value
+        return f"{place(name, row, shape, action)} must be finite, got {float(value)}"
+
+    bad = ~xp.all(finite, axis=-1)
+    report(bad, message, on_error, invalid)
+    return xp.where(bad[:, None], xp.zeros_like(a), a)
+
+
+def check_policy(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]) -> Array:
+    """Probabilities, rows normalized; those that are none become uniform."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = xp.sum(a, axis=-1)
+    off = ~(xp.abs(total - 1) <= SUM_TOLERANCE)
+    if bool(xp.all(a >= 0)) and not bool(xp.any(off)):
+        return _normalized(xp, a, total)
+
+    bad = off | ~xp.all(a >= 0, axis=-1)
+
+    def message(row: int) -> str:
+        wrong = ~(a[row, :] >= 0)
+        if bool(xp.any(wrong)):
+            action = int(xp.argmax(xp.astype(wrong, xp.int8)))
+            return f"{place(name, row, shape, action)} must be a probability >= 0, got {float(a[row, action])}"
+        return f"{place(name, row, shape)} must sum to 1 within {SUM_TOLERANCE:g}, got {float(total[row]):.9g}"
+
+    report(bad, message, on_error, invalid)
+    uniform = xp.full_like(a, 1.0 / a.shape[-1])
+    return xp.where(bad[:, None], uniform, _normalized(xp, a, xp.where(bad, xp.ones_like(total), total)))
+
+
+def _normalized(xp: Any, a: Array, total: Array) -> Array:
+    """Rows that sum to one; those that rounding alone keeps from it are left as they are, no solver needs more."""
+    exact = xp.abs(total - 1) <= 4 * xp.finfo(a.dtype).eps
+    return a if bool(xp.all(exact)) else a / xp.where(exact, xp.ones_like(total), total)[:, None]
+
+
+def check_reference_support(
+    xp: Any, rows: dict[str, Array], shape: tuple[int, ...], on_error: str, invalid: dict[int, str]
+) -> None:
+    """A reference with mass wherever the behavior has some; rows without become the behavior."""
+    missing = (rows["behavior"] > 0) & (rows["reference"] == 0)
+    bad = xp.any(missing, axis=-1)
+    if not bool(xp.any(bad)):
+        return
+
+    def message(row: int) -> str:
+        action = int(xp.argmax(xp.astype(missing[row, :], xp.int8)))
+        return f"{place('reference', row, shape, action)} must be positive wherever behavior is (infinite log-ratio)"
+
+    report(bad, message, on_error, invalid)
+    rows["reference"] = xp.where(bad[:, None], rows["behavior"], rows["reference"])
