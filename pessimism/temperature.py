@@ -9,7 +9,8 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from pessimism import divergences
-from pessimism.bandit import SUM_TOLERANCE, make_bandit, to_numpy
+from pessimism.bandit import make_bandit, to_numpy
+from pessimism.validation import SUM_TOLERANCE
 
 Array = Any
 

@@ -57,6 +57,8 @@ def test_refusals_hold_for_tensors() -> None:
         make_bandit(torch.tensor([1.5, -0.5]), torch.tensor([0.0, 1.0]))
     with pytest.raises(ValueError, match=r"^reward\[1\] must be finite, got nan$"):
         make_bandit(torch.tensor(HALF), torch.tensor([0.0, torch.nan]))
+    with pytest.raises(ValueError, match=r"^reward\[1, 0\] must be finite, got inf$"):
+        make_bandit(torch.tensor(HALF), torch.tensor([[0.0, 1.0], [torch.inf, 0.0]], requires_grad=True))
 
 
 def test_other_refusals() -> None:
