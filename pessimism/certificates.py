@@ -81,7 +81,8 @@ def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) 
     # A vanished action whose weight carries the ratio has no drift at zero mass: what it would gain per mass counts.
     nu = to_numpy_float(target.bandit.reference)
     gone = seen & ~kept
-    gain = pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT) - lam
+    with np.errstate(over="ignore", invalid="ignore"):  # rows without a target are nan
+        gain = pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT) - lam
     carries = (np.abs(high) <= 1e-290) & (limit is None)
     entering = np.where(gone & carries, nu * np.maximum(gain, 0.0), 0.0)
     outside = np.where(gone, np.maximum(high - common, 0.0), 0.0)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from pessimism.field import logit_field
 from pessimism.objectives import ObjectiveLike, make_objective
 from pessimism.pull import Pull, pose
 from pessimism.rest import Rest, find_rest
@@ -108,6 +106,8 @@ class Run:
         if self.rest is None:
             explodes = bool(self.failure) and np.abs(pull.field(self.last)).max() > 1e3 * pull.scale
             return "diverged" if explodes else "not_converged", f"{self.failure or 'still moving'} {end}"
+        if not self.rest.stable:
+            return "not_converged", "rests on a saddle, between equal actions that any difference would part"
         left = int(np.count_nonzero(self.rest.log_policy > -np.inf))
         if left == len(self.rest.log_policy):
             return "converged", ""
@@ -130,6 +130,8 @@ def follow(
     last = 10.0**_DECADES * unit if horizon is None else horizon
     asked_until = 0.0 if times is None else float(times[-1])
     rest, failure, time = find_rest(pull, log_policy), "", 0.0
+    if rest is not None and not rest.stable:  # nothing pulls from the very start: there it stays
+        rest = rest._replace(stable=True)
     while time < asked_until or (rest is None and time < last):
         target = last if rest is None and time < last else asked_until
         until = unit if time == 0.0 else 10.0 * time
@@ -205,30 +207,3 @@ def _checked(times: Any, horizon: float | None) -> Array | None:
     if horizon is not None and times[-1] > horizon:
         raise ValueError(f"times must not exceed the horizon {horizon!r}, got {float(times[-1])!r}")
     return times
-
-
-def flow_to_rest(
-    q: Array, log_reference: Array, weight: Callable[[Array], Array], start: Array, *, tolerance: float = 1e-9
-) -> tuple[Array, bool]:
-    """Follow the logit field from ``start`` until it rests: (log-policy, whether the field fell by ``tolerance``).
-
-    Time is stretched tenfold until the field is small beside its size at the start.
-    """
-    logits, span = np.array(start, dtype=np.float64), 1.0
-    scale = np.abs(q * weight(start - np.logaddexp.reduce(start) - log_reference)).sum()
-    for _ in range(12):
-        step = solve_ivp(
-            lambda _, y: logit_field(q, log_reference, weight, y),
-            (0.0, span),
-            logits,
-            method="LSODA",
-            rtol=1e-9,
-            atol=1e-11,
-        )
-        if not step.success or not np.all(np.isfinite(step.y)):
-            return logits, False
-        logits = step.y[:, -1] - step.y[:, -1].max()
-        if np.abs(logit_field(q, log_reference, weight, logits)).max() <= tolerance * scale:
-            return logits - np.logaddexp.reduce(logits), True
-        span *= 10.0
-    return logits - np.logaddexp.reduce(logits), False

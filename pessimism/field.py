@@ -96,13 +96,3 @@ def is_coupled(objective: ObjectiveLike) -> bool:
     together = objective.score_weight(u, advantage, weights)
     alone = [objective.score_weight(u[i : i + 1], advantage[i : i + 1], None)[0] for i in range(3)]
     return not np.allclose(together, alone, rtol=1e-12, atol=0.0)
-
-
-def logit_field(q: Array, log_reference: Array, weight: Callable[[Array], Array], logits: Array) -> Array:
-    r"""Expected gradient on softmax logits, :math:`q_a g_a - \pi_a \sum_b q_b g_b`, for one problem ``(K,)``.
-
-    ``weight`` maps log-ratios log(pi / reference) to score weights g. Source: arXiv 2605.28150.
-    """
-    log_policy = logits - np.logaddexp.reduce(logits)
-    pull = q * weight(log_policy - log_reference)
-    return pull - np.exp(log_policy) * pull.sum()

@@ -16,7 +16,7 @@ from scipy import differentiate, optimize
 from scipy.optimize import elementwise
 
 from pessimism.bandit import Bandit, to_numpy
-from pessimism.dynamics import flow_to_rest
+from pessimism.dynamics import follow
 from pessimism.field import agreed_multiplier, beside, data_weight, group_weights, is_coupled
 from pessimism.identify import identify
 from pessimism.objectives.base import ObjectiveLike
@@ -166,10 +166,10 @@ def _coupled_row(row: _Row) -> tuple[Array, str]:
     u, ended = row.checked(_without_the_faint(row, _newton(row, start, np.ones_like(row.q, dtype=bool))))
     if ended != "no_target" or row.scale == 0.0:
         return u, ended
-    log_policy, rests = flow_to_rest(row.q, row.log_nu, row.plain, np.log(row.q))
-    if not rests:
-        return np.full_like(row.q, np.nan), "no_target"
-    found = _newton(row, log_policy - row.log_nu, np.ones_like(row.q, dtype=bool))
+    run = follow(row, np.log(row.q))
+    if run.rest is not None:
+        return row.checked(run.rest.log_policy - row.log_nu)
+    found = _newton(row, run.last - row.log_nu, np.ones_like(row.q, dtype=bool))
     return row.checked(_without_the_faint(row, found))
 
 

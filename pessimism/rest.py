@@ -20,22 +20,28 @@ Array = Any
 _DEEP = -700.0  # log-ratio of an action without mass
 _DEEPEST = -1e8  # log-ratio down to which an action is sought that comes to rest without a mass that float64 knows
 _FAINT = np.log(1e-6)  # log-probability below which a falling action may be on its way out
+_STILL = 1e-11  # of the pulls, below which a flow moves no more
 _NEAR = 1e-3  # distance in log-probabilities from which Newton may finish what the flow began
 
 
 class Rest(NamedTuple):
-    """Where a flow rests: log-probabilities (-inf for actions that lose all mass), lam, whether the field vanishes."""
+    """Where a flow rests: log-probabilities (-inf for actions that lose all mass), lam, whether the field vanishes.
+
+    On a saddle it is not stable: a flow that begins exactly between equal actions gets there, none beside it does.
+    """
 
     log_policy: Array
     multiplier: float
     vanishes: bool
+    stable: bool = True
 
 
 def find_rest(pull: Pull, log_policy: Array) -> Rest | None:
-    """The stable rest that a flow which has come to ``log_policy`` will reach, None while it is not close to one.
+    """The rest that a flow which has come to ``log_policy`` will reach, None while it is not close to one.
 
-    Newton's method must end close by. An action of next to no mass that still falls has lost it for good if its drift
-    stays negative all the way down, the others at rest; otherwise it comes to rest where the drift changes sign.
+    Newton's method must end close by; where it is not stable the flow must have stopped. An action of next to no mass
+    that still falls has lost it for good if its drift stays negative all the way down, the others at rest; otherwise it
+    comes to rest where the drift changes sign.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return _find_rest(pull, log_policy)
@@ -72,11 +78,14 @@ def _finished(pull: Pull, log_policy: Array, near: Array) -> Rest | None:
                 settled, kept[action], u[action] = False, stop is not None, at
         if settled:
             break
-    if not (settled and _holds(pull, u, lam, kept) and _is_stable(pull, u, kept)):
+    if not (settled and _holds(pull, u, lam, kept)):
+        return None
+    stable = _is_stable(pull, u, kept)
+    if not stable and np.abs(pull.field(log_policy)).max() > _STILL * pull.scale:
         return None
     gone = (pull.q * pull.plain(u))[~kept]
     rest = np.where(kept, u + pull.log_nu, -np.inf)
-    return Rest(rest, lam, bool(np.abs(gone).sum() <= 1e-9 * pull.scale))
+    return Rest(rest, lam, bool(np.abs(gone).sum() <= 1e-9 * pull.scale), stable)
 
 
 def _on_both_sides(pull: Pull, u: Array, kept: Array) -> tuple[Array, Array]:
@@ -199,8 +208,8 @@ def _is_stable(pull: Pull, u: Array, kept: Array) -> bool:
         m = (total * left[0] - squares * left[1]) / determinant
         return p - pi * lam[..., None] - m[..., None]
 
-    growth = np.linalg.eigvals(jacobian(drift, u[free])).real.max()
-    return bool(growth <= 1e-7 * pull.scale)
+    growth = np.linalg.eigvals(jacobian(drift, u[free]))
+    return bool(growth.real.max() <= 1e-7 * max(pull.scale, np.abs(growth).max()))
 
 
 def jacobian(function: Callable[[Array], Array], x: Array) -> Array:

@@ -52,10 +52,12 @@ def solution(
     lam: Array,
     *,
     set_valued: Array | bool = False,
+    leak: Array | float = 0.0,
 ) -> Solution:
     """Wrap log-ratios ``(N, K)`` to the reference, -inf where an action has no mass, and lam ``(N,)``.
 
-    kappa and regime are read off it; the status says whether support vanishes or the target is one of a set.
+    kappa and regime are read off it, negative where mass leaks; the status says whether support vanishes or the target
+    is one of a set.
     """
     q, nu = to_numpy(bandit.behavior), to_numpy(bandit.reference)
     log_ratio = np.where(q > 0, log_ratio, 0.0)
@@ -63,5 +65,7 @@ def solution(
     vanishing = np.any(np.isneginf(log_ratio), axis=-1)
     status = np.where(vanishing, STATUS.index("vanishing_support"), STATUS.index("converged"))
     status = np.where(set_valued, STATUS.index("set_valued"), status).astype(np.int8)
-    found = (log_ratio, kappa, regime, np.zeros(len(q)), status)
+    leak = np.zeros(len(q)) + leak
+    regime[leak > 0] = -1
+    found = (log_ratio, kappa, regime, leak, status)
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))

@@ -56,8 +56,11 @@ def stable_branch(
     beta: float,
     penalty: Penalty,
     clip: tuple[float, float] | None = None,
+    unseen: bool = False,
 ) -> Solution:
     """Fixed point with every action at its first crossing; rows without one are NOT_COVERED.
+
+    With ``unseen`` and less than unit mass at lam = 0 that is the target, and the rest leaks.
 
     ``clip`` holds the bounds of log(pi/q) beyond which the advantage is cut off: above the upper where A > 0, below the
     lower where A < 0. With lam >= 0 it is the only fixed point and the best policy, since no action gains beyond it.
@@ -98,9 +101,12 @@ def stable_branch(
     low = low - 1e-6 * (np.abs(low) + high + beta)
     lam = separable.multiplier(mass, low, high)
     rows = np.arange(len(lam))
-    found = np.abs(mass(lam, rows) - 1.0) <= 1e-13
+    missing = 1.0 - mass(np.zeros_like(lam), rows)
+    leaks = unseen & (missing > 1e-13)
+    lam = np.where(leaks, 0.0, lam)
+    found = leaks | (np.abs(mass(lam, rows) - 1.0) <= 1e-13)
     u = np.where(found[:, None], answer(lam, rows), 0.0)
-    solved = separable.solution(bandit, objective, advantage, u, lam)
+    solved = separable.solution(bandit, objective, advantage, u, lam, leak=np.where(leaks, missing, 0.0))
     covered = bandit.xp.asarray(found, device=device(bandit.reward))
     open_rows = bandit.xp.full_like(solved.status, NOT_COVERED)
     return solved._replace(status=bandit.xp.where(covered, solved.status, open_rows))

@@ -31,8 +31,9 @@ class GRPO(Standardized):
     k3 is convex in the ratio only below twice the reference. Where every action is on that branch and lam >= 0 (as many
     better actions as worse, roughly) the fixed point is unique and the best policy; with lam < 0 it is stable, the
     one that gradient flow from the reference reaches, though dumping mass on some rare action costs a k3 taken on old
-    samples next to nothing. Where there is none (better actions are few), the target is the flow's limit.
-    beta = 0 leaves PPO's set of optima.
+    samples next to nothing. Where there is none (better actions are few), the target is the limit of the flow: one
+    action takes what the clip frees, among equal ones any (status "local_minimum"). With ``unseen`` that mass leaks,
+    wherever lam would be negative. beta = 0 leaves PPO's set of optima.
 
     Traps: std is unbiased in a sampled group, eps 1e-6 is verl's (TRL: 1e-4); beta 0.04 is the paper's (DeepSeek-R1:
     0.001 with a clip of 10, ``eps_low=eps_high=10``); the mean over tokens comes before that over the group.
@@ -109,4 +110,4 @@ class GRPO(Standardized):
         """The stable branch of the penalty; without a penalty the element of PPO's set nearest to the behavior."""
         if self.beta == 0:
             return optimal_set(bandit, self, advantage, *self._edges, 1.0)
-        return stable_branch(bandit, self, advantage, self.beta, K3, self._edges)
+        return stable_branch(bandit, self, advantage, self.beta, K3, self._edges, unseen)

@@ -139,7 +139,9 @@ class KLRegularized(MeanBaseline):
             return targets.nominal(bandit, advantage, self.beta) if self.estimator == "k1" else None
         if not self.on_policy:
             penalty = {"k2": K2, "k3": K3}.get(self.estimator)
-            return None if penalty is None else stable_branch(bandit, self, advantage, self.beta, penalty)
+            return (
+                None if penalty is None else stable_branch(bandit, self, advantage, self.beta, penalty, unseen=unseen)
+            )
         if self.estimator == "k2":
             return targets.nominal(bandit, advantage, self.beta)
         return greedy(bandit, advantage) if self.estimator == "k1" else self._barrier(bandit, advantage)

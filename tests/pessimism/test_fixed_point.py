@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.dynamics import flow_to_rest
-from pessimism.field import is_coupled, logit_field
+from pessimism.field import is_coupled
+from pessimism.pull import pose
+from tests.flows import flow_to_rest, logit_field
 from tests.helpers import (
     Array,
     accepted,
@@ -171,10 +172,12 @@ def test_logit_field_is_the_gradient_of_the_population_loss() -> None:
     u = torch.log_softmax(logits, -1) - torch.tensor(np.log(behavior))
     loss = (torch.tensor(behavior) * objective.loss(u, torch.tensor(advantage))).sum()
     (gradient,) = torch.autograd.grad(loss, logits)
-    field = logit_field(
-        behavior, np.log(behavior), lambda u: objective.score_weight(u, advantage, behavior), logits.detach().numpy()
-    )
+    pull = pose(behavior, reward, objective, None, None).pull
+    field = pull.field(torch.log_softmax(logits, -1).detach().numpy())
     np.testing.assert_allclose(field, -gradient.numpy(), rtol=1e-12, atol=1e-14)
+    weight = lambda u: objective.score_weight(u, advantage, behavior)  # noqa: E731
+    plain = logit_field(behavior, np.log(behavior), weight, logits.detach().numpy())
+    np.testing.assert_allclose(plain, field, rtol=1e-12, atol=1e-14)
 
 
 def test_flow_says_when_it_does_not_rest() -> None:

@@ -14,7 +14,7 @@ import torch
 from scipy import optimize
 
 import pessimism as ps
-from pessimism.dynamics import flow_to_rest
+from tests.flows import flow_to_rest
 from tests.helpers import Array, assert_log_policies_agree, make_problem, total_variation
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {

@@ -11,7 +11,7 @@ from scipy.optimize import elementwise, minimize
 from scipy.special import wrightomega
 
 import pessimism as ps
-from pessimism.field import logit_field
+from tests.flows import logit_field
 from tests.helpers import (
     PROBLEMS,
     Array,
