@@ -21,6 +21,7 @@ NAMES = (
     "three_regimes",
     "targets",
     "pass_rate",
+    "group_size",
 )
 
 

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import brentq
+from scipy.special import comb, logsumexp
+
+from analysis.group_size import finding, group_size, headline
+
+BETA, SHIFT = 0.2, 0.7
+RATES, SIZES = (0.1, 0.5, 0.8), (2, 3, 8)
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return group_size(beta=BETA, pass_rates=RATES, sizes=SIZES, shift=SHIFT)
+
+
+def baseline(name: str, rewards: np.ndarray, me: int) -> float:
+    """Of completion `me` in a sampled group, as published."""
+    if name == "V*":
+        return float(BETA * (logsumexp(rewards / BETA) - np.log(len(rewards))))
+    if name == "leave-one-out mean":
+        return float(np.delete(rewards, me).mean())
+    return float(rewards.mean() - (SHIFT * BETA if name == "shifted mean" else 0.0))
+
+
+def enumerated(name: str, size: int, p: float) -> np.ndarray:
+    """E[A_1 | a_1] of a failing and of a passing completion, over all groups."""
+    expected = np.zeros(2)
+    for mine in (0, 1):
+        for others in product((0, 1), repeat=size - 1):
+            chance = p ** sum(others) * (1 - p) ** (size - 1 - sum(others))
+            expected[mine] += chance * (mine - baseline(name, np.array([mine, *others], dtype=float), 0))
+    return expected
+
+
+def factor(advantage: np.ndarray, p: float) -> float:
+    """1 / (beta log(w+/w-)) of the stationary ratio, from log w + kappa w = A/beta without kappa."""
+    failing, passing = advantage / BETA
+
+    def gap(down: float) -> float:
+        up = (1 - (1 - p) * down) / p
+        kappa = (failing - np.log(down)) / down
+        return float(np.log(up) + kappa * up - passing)
+
+    down = brentq(gap, 1e-12, 1 - 1e-9, xtol=1e-15)
+    return float(1 / np.log((1 - (1 - p) * down) / p / down) / BETA)
+
+
+def test_population_is_that_of_all_groups_enumerated(frame: pd.DataFrame) -> None:
+    for row in frame.itertuples():
+        advantage = enumerated(row.baseline, row.group_size, row.pass_rate)
+        q = np.array([1 - row.pass_rate, row.pass_rate])
+        assert row.log_z == pytest.approx(logsumexp(advantage / BETA, b=q), rel=1e-9)
+        assert row.pessimism_factor == pytest.approx(factor(advantage, row.pass_rate), rel=1e-7)
+
+
+def test_groups_with_a_pass_and_a_failure_are_positive_under_the_mean(frame: pd.DataFrame) -> None:
+    rows = frame[frame["baseline"].isin(["mean", "leave-one-out mean"])]
+    p, size = rows["pass_rate"], rows["group_size"]
+    mixed = sum(comb(size, k) * p**k * (1 - p) ** (size - k) * (k < size) for k in range(1, max(SIZES)))
+    np.testing.assert_allclose(rows["positive"], mixed, rtol=1e-12)
+    np.testing.assert_allclose(rows["boundary"], 1 - mixed, rtol=1e-9)
+
+
+def test_the_optimal_value_is_negative_and_tends_to_the_boundary() -> None:
+    frame = group_size(sizes=(2, 8, 32, 128, 512)).query("baseline == 'V*'")
+    assert (frame["log_z"] < 0).all()
+    assert (frame["regime"] == "negative").all()
+    assert (frame["boundary"] == 1).all()
+    last = frame[frame["group_size"] == 512]
+    assert (last["log_z"] > -0.01).all()
+    np.testing.assert_allclose(last["pessimism_factor"], last["factor_limit"], rtol=2e-3)
+
+
+def test_a_shift_adds_itself_to_log_z_and_the_others_mean_needs_no_group(frame: pd.DataFrame) -> None:
+    log_z = frame.pivot(index=["pass_rate", "group_size"], columns="baseline", values="log_z")
+    np.testing.assert_allclose(log_z["shifted mean"], log_z["mean"] + SHIFT, rtol=1e-12)
+    out = frame[frame["baseline"] == "leave-one-out mean"]
+    np.testing.assert_allclose(out["log_z"], out["log_z_limit"], rtol=1e-10)
+    np.testing.assert_allclose(out["pessimism_factor"], out["factor_limit"], rtol=1e-8)
+
+
+def test_what_is_said_is_read_from_the_frame(frame: pd.DataFrame) -> None:
+    top = frame[(frame["baseline"] == "V*") & (frame["group_size"] == 2)]["pessimism_factor"].max()
+    assert headline(frame).endswith(f"up to {top:.1f}× as conservative as stated at G = 2")
+    one_rate = frame[frame["pass_rate"] == 0.5]
+    assert "p = 0.5" in finding(one_rate)
+    swapped = frame.assign(regime="positive")
+    assert "not always negative" in headline(swapped)
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="group_size must be an integer >= 2"):
+        group_size(sizes=(1,))
+    with pytest.raises(ValueError, match=r"pass_rate\[0\] must be in \[0, 1\]"):
+        group_size(pass_rates=(1.5,))
