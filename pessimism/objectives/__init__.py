@@ -28,12 +28,13 @@ from pessimism.objectives.logged import (
     WeightClipping,
 )
 from pessimism.objectives.lower_bound import PEVI, EmpiricalLikelihoodLCB, PEVIWithKL
+from pessimism.objectives.optimal_value import OAPL, AStarPO, OptimalValue
 from pessimism.objectives.pairwise import IPO, CoPG
 from pessimism.objectives.preference import DPO, AsyncDPO
 from pessimism.objectives.quantile import QRPO
 from pessimism.objectives.reinforce import OPO, RLOO, Reinforce
 from pessimism.objectives.smoothing import Chi2, PowerMean
-from pessimism.objectives.squared import OAPL, AStarPO, ConstantBaseline, Kimi, OptimalValue, ShiftedMean, StdNormalized
+from pessimism.objectives.squared import ConstantBaseline, Kimi, ShiftedMean, StdNormalized
 from pessimism.objectives.tapered import TOPR
 from pessimism.objectives.trust_region import TRPO
 from pessimism.objectives.weighted import MixedChi2KL, Nominal, TruncatedIS
