@@ -28,6 +28,9 @@ class QRPO(SquaredRegression):
     same expected advantage, for "log" it is not. "log" and 0.003 are the defaults of the repository, which for
     "identity" takes log Z = log beta + 1/beta, the same at such a beta. u is summed over tokens.
 
+    The paper's third transform, the normal quantile of q with log Z = 1/(2 beta^2), is left out: the best of finitely
+    many actions has q = 1, hence an infinite R and no advantage.
+
     Examples
     --------
     >>> import pessimism as ps
