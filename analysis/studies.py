@@ -22,6 +22,7 @@ NAMES = (
     "targets",
     "pass_rate",
     "group_size",
+    "shift_dial",
 )
 
 
