@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pessimism.bandit import make_bandit, to_numpy
+from pessimism.group_input import check_integer, check_setting, sampler
 from pessimism.group_laws import has_baseline, kept_given_value, reward_law
 from pessimism.group_route import expected
 from pessimism.group_shares import regime_shares
 from pessimism.group_target import log_z_of, solve_group, why_undefined
 from pessimism.objectives import ObjectiveLike, make_objective
 from pessimism.objectives.base import temperature_of
+from pessimism.progress import progress
 from pessimism.result import InducedTarget
 
 Floats = NDArray[np.float64]
@@ -188,8 +189,8 @@ def finite_group(
     check_setting(group_size, leave_one_out=leave_one_out, drop_equal=drop_equal)
     if leave_one_out and not has_baseline(made):
         raise ValueError(f"leave_one_out: the advantage of {made} is not the reward minus a baseline")
-    _check_integer("draws", draws, 2)
-    _check_integer("seed", seed, 0)
+    check_integer("draws", draws, 2)
+    check_integer("seed", seed, 0)
     q, r = sampler(behavior, reward, pass_rate)
     shape, width = q.shape[:-1], q.shape[-1]
     rows, rewards = q.reshape(-1, width), r.reshape(-1, width)
@@ -200,7 +201,7 @@ def finite_group(
     alike: dict[bytes, list[int]] = {}
     for row, law in enumerate(laws):
         alike.setdefault(law.values.tobytes(), []).append(row)
-    for members in alike.values():
+    for members in progress(alike.values(), "problems"):
         same = [laws[row] for row in members]
         found = expected(made, same, group_size, leave_one_out, drop_equal, draws=draws, seed=seed)
         chances = kept_given_value(np.stack([law.mass for law in same]), group_size)
@@ -228,41 +229,3 @@ def finite_group(
         draws=draws,
         seed=seed,
     )
-
-
-def check_setting(group_size: Any, *, leave_one_out: bool, drop_equal: bool) -> None:
-    """Raise ``ValueError`` unless the group size is an integer that the options make sense for."""
-    least = 2 if leave_one_out or drop_equal else 1
-    _check_integer("group_size", group_size, least, " with leave_one_out or drop_equal" if least == 2 else "")
-
-
-def _check_integer(name: str, value: Any, least: int, why: str = "") -> None:
-    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not integer or value < least:
-        raise ValueError(f"{name} must be an integer >= {least}{why}, got {_line(value)}")
-
-
-def _line(value: Any) -> str:
-    return " ".join(repr(value).split())
-
-
-def sampler(behavior: Any, reward: Any, pass_rate: Any) -> tuple[Floats, Floats]:
-    """Behavior and rewards ``(..., K)`` in numpy from either way to give them."""
-    if pass_rate is None:
-        bandit = make_bandit(behavior, reward)
-        return tuple(to_numpy(a).reshape(*bandit.shape, -1) for a in (bandit.behavior, bandit.reward))  # type: ignore[return-value]
-    if behavior is not None or reward is not None:
-        raise ValueError("give pass_rate, or reward (and behavior), not both")
-    try:
-        p = np.asarray(pass_rate)
-        if p.dtype.kind not in "fiubO":
-            raise TypeError
-        p = p.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"pass_rate must be real numbers in [0, 1], got {_line(pass_rate)}") from None
-    outside = ~((p >= 0) & (p <= 1))
-    if outside.any():
-        index = tuple(np.argwhere(outside)[0].tolist())
-        place = f"[{', '.join(map(str, index))}]" if index else ""
-        raise ValueError(f"pass_rate{place} must be in [0, 1], got {p[index]}")
-    return np.stack([1.0 - p, p], axis=-1), np.broadcast_to(np.array([0.0, 1.0]), (*p.shape, 2))

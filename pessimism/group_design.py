@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pessimism.finite_group import check_setting, finite_group, sampler
+from pessimism.finite_group import finite_group
 from pessimism.group_beta1 import least_beta1, least_of_law
+from pessimism.group_input import check_setting, sampler
 from pessimism.group_laws import reward_law
 from pessimism.objectives import Kimi, OptimalValue
 

@@ -17,6 +17,7 @@ from scipy.special import gammaln, xlog1py, xlogy
 from pessimism.baselines import optimal_value
 from pessimism.group_laws import kept_given_value
 from pessimism.objectives import OAPL, AStarPO, ObjectiveLike, OptimalValue
+from pessimism.progress import progress
 
 Floats = NDArray[np.float64]
 
@@ -148,7 +149,7 @@ def expected_by_draws(
     first, second = np.zeros(width), np.zeros(width)
     anchor: Floats | None = None
     part = max(1, _CHUNK // (width * size))
-    for done in range(0, draws, part):
+    for done in progress(range(0, draws, part), "drawing groups"):
         count = min(part, draws - done)
         if drop_equal:
             others = np.stack([_others_that_differ(rng, values, law, size, v, count) for v in range(width)], axis=1)

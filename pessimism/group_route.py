@@ -15,6 +15,7 @@ from pessimism import group_expectation as routes
 from pessimism.group_laws import RewardLaw, expected_by_counts, kept_given_value, number_of_compositions
 from pessimism.group_target import require_affine
 from pessimism.objectives import ObjectiveLike
+from pessimism.progress import progress
 
 Floats = NDArray[np.float64]
 Method = Literal["exact", "quadrature", "monte_carlo"]
@@ -69,7 +70,8 @@ def expected(
         found = routes.expected_under_optimal_value(wide, mass, size, beta, leave_one_out=leave_one_out)
         return Expected(routes.given_kept(found, equal, mass, size) if drop_equal else found, exact, "quadrature")
     options = {"leave_one_out": leave_one_out, "drop_equal": drop_equal, "draws": draws, "seed": seed}
-    drawn = [routes.expected_by_draws(objective, values, row, size, **options) for row in mass]  # type: ignore[arg-type]
+    rows = progress(mass, "problems")
+    drawn = [routes.expected_by_draws(objective, values, row, size, **options) for row in rows]  # type: ignore[arg-type]
     require_affine(objective, min(ends[0] for *_, ends in drawn), max(ends[1] for *_, ends in drawn))
     return Expected(np.stack([d[0] for d in drawn]), np.stack([d[1] for d in drawn]), "monte_carlo")
 

@@ -17,6 +17,7 @@ from pessimism.group_laws import (
 from pessimism.group_target import solve_group
 from pessimism.induced import induced_target
 from pessimism.objectives import ObjectiveLike
+from pessimism.progress import progress
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +41,7 @@ def regime_shares(
     Counted over all groups where they are few, over seeded draws of groups otherwise.
     """
     rows, known = [], {}
-    for law in laws:
+    for law in progress(laws, "problems"):
         width = len(law.values)
         counted = number_of_compositions(size, width)
         if counted <= _COUNTED and counted * size <= _WRITTEN:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pessimism.convex.row import Check, Row, rows_of
 from pessimism.convex.table import check_of
+from pessimism.progress import progress
 from pessimism.result import InducedTarget
 
 Array = Any
@@ -95,7 +96,7 @@ def verify(target: Any, *, tolerance: float = 1e-5, solvers: str | Sequence[str]
         raise TypeError(f"target must be an InducedTarget, as induced_target returns, got {type(target).__name__}")
     solvers = (solvers,) if isinstance(solvers, str) else solvers
     with np.errstate(all="ignore"):  # a target may hold zeros and nan
-        records = [_record(row, tolerance) for row in rows_of(target, solvers)]
+        records = [_record(row, tolerance) for row in progress(rows_of(target, solvers), "verifying")]
     return pd.DataFrame(records, columns=list(COLUMNS)).astype(COLUMNS)
 
 
