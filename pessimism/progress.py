@@ -1,0 +1,23 @@
+"""Progress bars: on a terminal only, of several steps, and once they have taken two seconds."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def progress(items: Iterable[T], desc: str, *, total: int | None = None) -> Iterable[T]:
+    """The same items, with a bar on stderr that disappears at the end; ``total`` where they have no length.
+
+    Examples
+    --------
+    >>> list(progress("ab", "letters"))
+    ['a', 'b']
+    """
+    total = operator.length_hint(items) if total is None else total
+    return items if total <= 1 else tqdm(items, desc=desc, total=total, delay=2, disable=None, leave=False)
