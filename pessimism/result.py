@@ -13,6 +13,7 @@ from pessimism import targets
 from pessimism.bandit import Bandit, to_numpy
 from pessimism.field import agreed_multiplier, beside, weight_on
 from pessimism.objectives.base import Objective, ObjectiveLike, temperature_of
+from pessimism.readings import read_status
 from pessimism.targets import STATUS, Solution
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ class InducedTarget:
     regime : "positive", "boundary" or "negative" (numpy array of strings for a batch; "undefined" where the input
         was invalid). Positive: more conservative than nominal.
     leak : ``(...)``, mass that leaves the seen actions.
-    status : "converged", "local_minimum", "vanishing_support", "no_target", "not_converged" or "invalid_input",
-        as ``regime``; ``message`` gives the reason of an invalid row.
+    status : as ``regime``. "converged"; "local_minimum", in the negative regime, where there may be others;
+        "vanishing_support", some action loses all its mass; "set_valued", many policies are optimal and this one is
+        nearest to the reference; "no_target", "not_converged" or "invalid_input", for which ``message`` has the reason.
     residual : ``(...)``, abs(sum(policy) + leak - 1).
     nominal : ``(..., K)``, nu exp(r/beta)/Z at the same beta; nan where the objective has no temperature.
     """
@@ -178,9 +180,11 @@ class InducedTarget:
 
     @property
     def message(self) -> dict[tuple[int, ...], str]:
-        """Why a problem is invalid, by its index in the batch."""
-        shape = self.bandit.shape
-        return {tuple(map(int, np.unravel_index(row, shape))): why for row, why in self.bandit.invalid.items()}
+        """Why a problem has no target to rely on (invalid, none, or none found), by its index in the batch."""
+        name = getattr(self.objective, "name", "")
+        unsolved = np.flatnonzero(np.isin(self._status, ("no_target", "not_converged")))
+        why = {int(row): read_status(name, str(self._status[row])) for row in unsolved} | self.bandit.invalid
+        return {tuple(map(int, np.unravel_index(row, self.bandit.shape))): str(why[row]) for row in sorted(why)}
 
     @property
     def beta(self) -> float | None:
@@ -208,11 +212,15 @@ class InducedTarget:
 
     def __repr__(self) -> str:
         shape = tuple(self.log_ratio.shape)
+        names, counts = np.unique(self.status, return_counts=True)
+        plain = set(names) <= {"converged"}
         if len(shape) > 1:
-            return f"InducedTarget({self.objective}, shape={shape})"
+            ended = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+            return f"InducedTarget({self.objective}, shape={shape}{'' if plain else f', status: {ended}'})"
         kappa = float(self.kappa)
         policy = np.array2string(to_numpy(self.policy), precision=4, threshold=8)
-        return f"InducedTarget({self.objective}, regime={self.regime}, kappa={kappa:.4g}, policy={policy})"
+        status = "" if plain else f"status={self.status}, "
+        return f"InducedTarget({self.objective}, {status}regime={self.regime}, kappa={kappa:.4g}, policy={policy})"
 
 
 def _plain(value: Any) -> Any:

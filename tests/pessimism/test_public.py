@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import pessimism as ps
+from pessimism.targets import STATUS
 from tests.helpers import PROBLEMS, cases, posed
 
 FIELDS = (
@@ -28,6 +29,11 @@ def test_public_names_are_documented(name: str) -> None:
     # An example for everything that can be called on its own.
     base_or_result = name in ("Objective", "InducedTarget", "StationaryPoint")
     assert base_or_result or "Examples\n--------\n>>> " in text
+
+
+def test_every_status_is_documented() -> None:
+    text = inspect.getdoc(ps.InducedTarget) or ""
+    assert all(f'"{name}"' in text for name in STATUS)
 
 
 def test_all_is_complete() -> None:
@@ -74,6 +80,33 @@ def test_to_dict_of_one_problem_holds_plain_values() -> None:
     found = ps.induced_target(*PROBLEMS["two_actions"], "asym_re").to_dict()
     for field, value in found.items():
         assert {type(leaf) for leaf in leaves(value)} <= {float, str, type(None)}, field
+
+
+def test_repr_and_message_say_where_there_is_no_target() -> None:
+    lost = ps.induced_target([0.5, 0.5], [0.0, 1.0], "asym_re", shift=0.1)
+    assert repr(lost).startswith("InducedTarget(asym_re(shift=0.1), status=no_target, regime=negative, ")
+    assert lost.message == {(): "no target: shift must be below 0, the loss is unbounded"}
+    behavior = [[[0.5, 0.5]], [[0.5, 0.6]], [[0.5, 0.5]]]
+    batch = ps.induced_target(behavior, [0.0, 1.0], "asym_re", shift=0.1, on_error="status")
+    assert repr(batch) == "InducedTarget(asym_re(shift=0.1), shape=(3, 1, 2), status: 1 invalid_input, 2 no_target)"
+    assert list(batch.message) == [(0, 0), (1, 0), (2, 0)]
+    assert batch.message[1, 0] == "behavior[1, 0] must sum to 1 within 1e-06, got 1.1"
+    assert batch.message[2, 0] == lost.message[()]
+    kept = ps.induced_target([[0.5, 0.5]] * 3, [[0.0, 1.0], [1.0, 1.0], [0.0, 0.01]], "asym_re")
+    assert repr(kept) == "InducedTarget(asym_re(shift=-0.1), shape=(3, 2), status: 2 converged, 1 vanishing_support)"
+    assert kept.message == {}
+    assert repr(ps.induced_target([[0.5, 0.5]], [0.0, 1.0], "kimi")) == "InducedTarget(kimi(beta=0.01), shape=(1, 2))"
+
+
+@pytest.mark.parametrize("as_torch", [False, True])
+def test_a_solver_that_did_not_converge_says_so(as_torch: bool) -> None:
+    behavior = [[0.5, 0.5], [0.5, 0.5]]
+    target = ps.induced_target(torch.tensor(behavior) if as_torch else behavior, [0.0, 1.0], "kimi")
+    status = target.solution.status
+    status[1] = STATUS.index("not_converged")
+    assert repr(target).endswith("status: 1 converged, 1 not_converged)")
+    assert list(target.message) == [(1,)]
+    assert target.message[1,].startswith("not converged: the solver found no fixed point to working accuracy")
 
 
 def test_repr_names_objective_regime_and_policy() -> None:
