@@ -1,4 +1,4 @@
-"""What brings a group into the positive regime: the least shift of its baseline, and the highest temperature.
+"""What a lower baseline or temperature does to a group: the least shift into the positive regime, the highest beta.
 
 With E the mean over a group, its regime is the sign of log Z = log E[exp(A/beta)] (arXiv 2605.28150; docs/theory.md).
 """
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
+from pessimism.induced import induced_target, solve_rows
 from pessimism.objectives import ObjectiveLike
 from pessimism.objectives.base import temperature_of
 from pessimism.result import InducedTarget
@@ -81,3 +82,20 @@ def critical_temperature(behavior: Floats, advantage: Floats, rounding: Floats) 
 
         beta[rows] = 1.0 / elementwise.find_root(certainty, ends, args=(np.arange(rows.size, dtype=float),)).x
     return beta
+
+
+def lowering_helps(rewards: Floats, objective: ObjectiveLike) -> bool:
+    """Whether a group keeps more completions where the objective's baseline, if it has one, is lowered by enough.
+
+    Enough is here what puts the mean advantage at the spread of the rewards or above.
+    """
+    if getattr(objective, "subtracts", "") == "nothing":
+        return False
+    target = induced_target(None, rewards, objective, unseen=True)
+    advantage = target.advantage_rows
+    higher = advantage + np.ptp(rewards) + max(0.0, -float(advantage.mean()))
+    lowered = InducedTarget(objective, target.bandit, solve_rows(target.bandit, objective, higher, True, None), higher)
+    before, after = (int((t.policy > 0).sum()) for t in (target, lowered))
+    lost = target.status == "no_target"
+    found = lowered.status in ("converged", "vanishing_support", "set_valued")
+    return bool(found and (lost or after > before))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pessimism import divergences, group_plugin
-from pessimism.critical import thresholds
-from pessimism.induced import induced_target, solve_rows
+from pessimism.critical import lowering_helps, thresholds
+from pessimism.induced import induced_target
 from pessimism.objectives import ObjectiveLike, make_objective
 from pessimism.objectives.base import temperature_of
 from pessimism.ragged import stack
@@ -30,12 +30,12 @@ Floats = NDArray[np.float64]
 
 COLUMNS = (
     *("step", "prompt", "n", "reward_mean", "baseline", "Z", "regime", "kappa", "effective_temperature"),
-    *("pessimism_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "all_equal", "critical_shift"),
-    *("critical_beta", *group_plugin.COLUMNS, "status", "reading"),
+    *("pessimism_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "given_up", "all_equal"),
+    *("critical_shift", "critical_beta", *group_plugin.COLUMNS, "status", "reading"),
 )
 _READING = (
     *("regime", "status", "all_equal", "leak", "pessimism_factor", "effective_temperature", "critical_shift"),
-    *("tv_nominal", "both", "kl", "n", "population_regime", "population_shift"),
+    *("tv_nominal", "both", "kl", "n", "given_up", "population_regime", "population_shift"),
 )
 _CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
 _WIDENING = 1.25  # groups up to this many times as large as the smallest are measured at once, padded
@@ -66,6 +66,8 @@ def diagnose(
         - step, prompt, n (completions), reward_mean, baseline (reward units), all_equal (no reward differs: no signal);
         - Z = E[exp(A/beta)], regime ("positive", "boundary", "negative"), kappa, status, leak (mass pulled to unseen
           completions), kl = KL(target || behavior) in nats, max_ratio = max target/behavior;
+        - given_up: completions seen that lose all their mass, nan without a target. Where many policies are optimal
+          (status "set_valued") every one of them gives these up, since the nearest keeps all that any of them keeps;
         - nominal_kl = KL(nominal target || behavior) and tv_nominal, the total variation between target (what leaks
           included) and nominal target: below 1e-3 the two are practically the same policy. nan without temperature;
         - effective_temperature (reward units): the one at which the nominal target is as far from the behavior;
@@ -85,9 +87,9 @@ def diagnose(
           the least beta1 that makes it positive, for groups of at most two rewards under oapl and a_star_po, else nan;
         - reading: the row in a line of plain English.
 
-        ``attrs`` has objective, temperature, temperature_name, rows, skipped, step_note, files and lowering_helps
-        (whether, in the first group without a target or with one that gives up completions, a lower baseline keeps more
-        of them).
+        ``attrs`` has objective, temperature, temperature_name, rows, skipped, step_note, files, population_note (why
+        population_regime is undefined, None where it is not) and lowering_helps (whether, in the first group without a
+        target or with one that gives up completions, a lower baseline keeps more of them).
 
         Written as JSON (``pessimism diagnose --json``), null is a number that is undefined (nan), and an infinite one,
         such as a critical_beta of "always", is the largest float, 1.7976931348623157e308.
@@ -158,26 +160,10 @@ def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> pd.DataFrame:
     frame = pd.concat([groups, pd.concat(parts).sort_index(), population], axis=1)
     frame["reading"] = [read_group(*row) for row in frame[list(_READING)].itertuples(index=False)]
     frame = frame[list(COLUMNS)]
-    (lost,) = np.nonzero(frame["status"].isin(["vanishing_support", "no_target"]).to_numpy())
-    helps = bool(lost.size) and _lowering_helps(rewards[start[lost[0]] :][: n[lost[0]]], objective)
-    frame.attrs = {"lowering_helps": helps}
+    (lost,) = np.nonzero(((frame["given_up"] > 0) | (frame["status"] == "no_target")).to_numpy())
+    helps = bool(lost.size) and lowering_helps(rewards[start[lost[0]] :][: n[lost[0]]], objective)
+    frame.attrs = {"lowering_helps": helps, "population_note": population.attrs["why_undefined"]}
     return frame
-
-
-def _lowering_helps(rewards: Floats, objective: ObjectiveLike) -> bool:
-    """Whether a group keeps more completions where the objective's baseline, if it has one, is lowered by enough.
-
-    Enough is here what puts the mean advantage at the spread of the rewards or above.
-    """
-    if getattr(objective, "subtracts", "") == "nothing":
-        return False
-    target = induced_target(None, rewards, objective, unseen=True)
-    advantage = target.advantage_rows
-    higher = advantage + np.ptp(rewards) + max(0.0, -float(advantage.mean()))
-    lowered = InducedTarget(objective, target.bandit, solve_rows(target.bandit, objective, higher, True, None), higher)
-    before, after = (int((t.policy > 0).sum()) for t in (target, lowered))
-    lost = target.status == "no_target"
-    return bool(lowered.status in ("converged", "vanishing_support") and (lost or after > before))
 
 
 def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, Floats, NDArray[np.intp]]:
@@ -222,11 +208,18 @@ def _measure(rewards: list[Floats], objective: ObjectiveLike) -> pd.DataFrame:
         Z=z,
         kappa=target.kappa,
         leak=target.leak,
+        given_up=_given_up(target),
         all_equal=target.reward.max(axis=-1) == target.reward.min(axis=-1),
         critical_shift=shift,
         critical_beta=beta,
         status=target.status,
     )
+
+
+def _given_up(target: InducedTarget) -> Floats:
+    """Completions of each row that lose all their mass, nan where there is no target."""
+    lost = np.sum(np.isneginf(target.log_ratio), axis=-1)
+    return np.where(np.isnan(target.log_ratio).any(axis=-1), np.nan, lost)
 
 
 def _against_nominal(target: InducedTarget) -> dict[str, Any]:

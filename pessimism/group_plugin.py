@@ -19,7 +19,7 @@ from pessimism import group_expectation as routes
 from pessimism.critical import thresholds
 from pessimism.group_beta1 import least_beta1
 from pessimism.group_laws import expected_by_counts
-from pessimism.group_target import is_affine, log_z_of, solve_group, why_undefined
+from pessimism.group_target import NOT_AFFINE, is_affine, log_z_of, solve_group, why_undefined
 from pessimism.objectives import OAPL, AStarPO, ObjectiveLike
 from pessimism.objectives.base import temperature_of
 
@@ -36,6 +36,7 @@ _BUDGET = 2**25  # completions drawn for a log at most, but
 _FEWEST = 32  # groups in any case
 _CHUNK = 2**22
 _ROOTS = 2**18  # counts at once in the search for beta1
+_NOT_DRAWN = "some completion was in none of the groups drawn, so that its expected advantage is not known"
 
 
 class _Rows(NamedTuple):
@@ -60,12 +61,14 @@ def population_reading(groups: list[tuple[NDArray[np.intp], Floats]], objective:
     Returns
     -------
     pandas.DataFrame
-        Indexed by the number of the group. Regime "undefined" and nan for objectives without an expected advantage.
+        Indexed by the number of the group. Regime "undefined" and nan for objectives without an expected advantage:
+        ``attrs["why_undefined"]`` says why, None where there is one for all groups.
     """
     total = sum(len(index) for index, _ in groups)
     columns: dict[str, Any] = {name: np.full(total, np.nan) for name in COLUMNS}
     columns["population_regime"] = np.full(total, "undefined", dtype="U9")
-    if why_undefined(objective) is None:
+    why = why_undefined(objective)
+    if why is None:
         pairs, others = [], []
         completions = sum(reward.size for _, reward in groups)
         draws = int(np.clip(_BUDGET // max(1, completions), _FEWEST, _DRAWS))
@@ -77,8 +80,10 @@ def population_reading(groups: list[tuple[NDArray[np.intp], Floats]], objective:
             if not two.all():
                 others += _others(index[~two], reward[~two], objective, draws)
         for rows in ([_joined(pairs)] if pairs else []) + others:
-            _fill(columns, rows, objective)
-    return pd.DataFrame(columns)
+            why = _fill(columns, rows, objective) or why
+    frame = pd.DataFrame(columns)
+    frame.attrs["why_undefined"] = why
+    return frame
 
 
 def _pairs(index: NDArray[np.intp], low: Floats, high: Floats, reward: Floats, objective: ObjectiveLike) -> _Rows:
@@ -156,14 +161,19 @@ def _drawn(objective: ObjectiveLike, reward: Floats, draws: int) -> tuple[Floats
     return np.take_along_axis(mean, inverse, axis=-1), np.take_along_axis(error, inverse, axis=-1)
 
 
-def _fill(columns: dict[str, Any], rows: _Rows, objective: ObjectiveLike) -> None:
-    """Solve the problems and write what they say into the columns of the groups that have them."""
+def _fill(columns: dict[str, Any], rows: _Rows, objective: ObjectiveLike) -> str | None:
+    """Solve the problems and write what they say into the columns of the groups that have them.
+
+    Returns why some of them have no reading, None where all have one.
+    """
     beta = temperature_of(objective)
     seen = rows.behavior > 0
     of_seen = np.where(seen, rows.advantage, np.nan)
     whole = ~np.isnan(np.where(seen, rows.advantage, 0.0)).any(axis=-1)  # a completion never drawn is not estimated
-    if not whole.any() or not is_affine(objective, float(np.nanmin(of_seen)), float(np.nanmax(of_seen))):
-        return
+    if not whole.any():
+        return _NOT_DRAWN
+    if not is_affine(objective, float(np.nanmin(of_seen)), float(np.nanmax(of_seen))):
+        return NOT_AFFINE
     advantage = np.where(whole[:, None], rows.advantage, 0.0)
     target = solve_group(objective, rows.behavior, rows.reward, advantage, unseen=True)
     log_z = log_z_of(rows.behavior, advantage, beta)
@@ -183,6 +193,7 @@ def _fill(columns: dict[str, Any], rows: _Rows, objective: ObjectiveLike) -> Non
     for name, found in values.items():
         missing: Any = "undefined" if name == "population_regime" else np.nan
         columns[name][rows.group] = np.where(whole, found, missing)[rows.problem]
+    return None if whole.all() else _NOT_DRAWN
 
 
 def _error_of_log_z(rows: _Rows, advantage: Floats, log_z: Floats, beta: float | None) -> Floats:

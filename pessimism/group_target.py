@@ -25,6 +25,7 @@ from pessimism.targets import STATUS, Solution
 
 Floats = NDArray[np.float64]
 
+NOT_AFFINE = "its weight is not affine in the advantage, so that finite groups have no expected advantage"
 _LOG_RATIOS = np.array([[-3.0], [-0.4], [-0.05], [0.0], [0.03], [0.3], [1.5]])
 _OF_THE_SAMPLER = ("takes_propensity", "takes_share", "kinks", "by_flow")
 
@@ -64,10 +65,7 @@ def is_affine(objective: ObjectiveLike, lowest: float, highest: float) -> bool:
 def require_affine(objective: ObjectiveLike, lowest: float, highest: float) -> None:
     """Raise ``ValueError`` where the expected advantage would not be enough."""
     if not is_affine(objective, lowest, highest):
-        raise ValueError(
-            f"objective {objective}: its weight is not affine in the advantage, so that finite groups have no expected "
-            "advantage; defined for squared regressions and policy gradients"
-        )
+        raise ValueError(f"objective {objective}: {NOT_AFFINE}; defined for squared regressions and policy gradients")
 
 
 def is_squared(objective: ObjectiveLike) -> bool:

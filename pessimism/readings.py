@@ -1,19 +1,20 @@
-"""The numbers of a diagnosis in plain English: one line for a group, one recommendation for a log."""
+"""The numbers of a group, and how its solution ended, in plain English."""
 
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from decimal import ROUND_CEILING, Context
 
 SAME = 1e-3  # total variation below which two policies are practically the same
 AS_CONSERVATIVE = 5e-3  # relative distance from 1 of a pessimism factor that is practically 1
 
 _REGIMES = ("positive", "boundary", "negative")
+GIVES_UP = "the target gives up some of the completions seen"
 _TROUBLE = {
-    "vanishing_support": "the target gives up some of the completions seen",
+    "vanishing_support": GIVES_UP,
     "no_target": "no target, the loss has no minimum on this group",
 }
-_UNSOLVED = "the solver did not converge"
+UNSOLVED = "the solver did not converge"
 
 
 def read_group(
@@ -28,18 +29,19 @@ def read_group(
     both: str,
     kl: float,
     n: int,
+    given_up: float,
     population: str,
     population_shift: float,
 ) -> str:
     """Say what the objective does to one group.
 
     ``both`` says what target and nominal target have in common where ``tv``, the distance between them, is small;
-    ``kl`` is how far the target is from the behavior; ``population`` is the regime on new groups of ``n``, which is
-    said where it differs.
+    ``kl`` is how far the target is from the behavior, ``given_up`` how many completions it gives up; ``population`` is
+    the regime on new groups of ``n``, which is said where it differs.
     """
     if status == "not_converged":  # whatever the regime says
-        return f"no solution: {_UNSOLVED}"
-    text = _in_sample(regime, status, all_equal, leak, factor, effective, shift, tv, both, kl)
+        return f"no solution: {UNSOLVED}"
+    text = _in_sample(regime, status, all_equal, leak, factor, effective, shift, tv, both, kl, given_up)
     if population not in (*_REGIMES, "undecided") or population == regime or status in _TROUBLE:
         return text
     cure = "" if math.isnan(population_shift) or population == "positive" else _cure(population, population_shift)
@@ -47,7 +49,7 @@ def read_group(
 
 
 def _cure(population: str, shift: float) -> str:
-    return ", any shift prevents it" if shift == 0 else f", a shift by more than {_temperatures(shift)} prevents it"
+    return ", any shift prevents it" if shift == 0 else f", a shift by more than {temperatures(shift)} prevents it"
 
 
 def _in_sample(
@@ -61,18 +63,20 @@ def _in_sample(
     tv: float,
     both: str,
     kl: float,
+    given_up: float,
 ) -> str:
     if status in _TROUBLE:
         return f"{regime}: {_TROUBLE[status]}"
     if regime == "negative" and leak > 0:
         why = " (all rewards are equal, and below the baseline)" if all_equal else ""
-        cure = "" if math.isnan(shift) else f"; lowering the baseline by more than {_temperatures(shift)} prevents it"
-        return f"negative: {_percent(leak)} of the mass leaks to unseen completions{why}{cure}"
+        cure = "" if math.isnan(shift) else f"; lowering the baseline by more than {temperatures(shift)} prevents it"
+        return f"negative: {percent(leak)} of the mass leaks to unseen completions{why}{cure}"
     if all_equal:
         return "no signal: all rewards are equal, the target is the behavior"
     if status == "set_valued":
         greedy = ", as far as greedy" if effective == 0 else ""
-        return f"{regime}: many policies are optimal; the nearest is KL {kl:.3g} from the behavior{greedy}"
+        lost = ", all of them giving up some of the completions seen" if given_up > 0 else ""
+        return f"{regime}: many policies are optimal{lost}; the nearest is KL {kl:.3g} from the behavior{greedy}"
     if regime != "boundary":
         return _compared(regime, factor, effective, tv, both)
     cure = "" if math.isnan(shift) else "; any shift of the baseline downwards adds some"
@@ -102,26 +106,19 @@ def _compared(regime: str, factor: float, effective: float, tv: float, both: str
     return f"{regime}: {than} conservative than nominal, as if at {factor:.3g} times the temperature ({effective:.3g})"
 
 
-def _percent(part: float) -> str:
+def percent(part: float) -> str:
+    """A part of the mass, never 0% or 100% by rounding."""
     if part < 0.0005:
         return "less than 0.1%"
     return "more than 99.9%" if part > 0.9995 else f"{part:.1%}"
 
 
-def _up_to(leak: float) -> str:
-    """Name the largest leak of some groups; nothing where none of them leaks."""
-    if not leak > 0:
-        return ""
-    return (
-        f", with a leak of {_percent(leak)}" if not 0.0005 <= leak <= 0.9995 else f", with a leak of up to {leak:.1%}"
-    )
+def temperatures(shift: float) -> str:
+    """A shift of the baseline that is enough."""
+    return f"{digits(shift, ROUND_CEILING)} times the temperature"
 
 
-def _temperatures(shift: float) -> str:
-    return f"{_digits(shift, ROUND_CEILING)} times the temperature"
-
-
-def _digits(value: float, rounding: str) -> str:
+def digits(value: float, rounding: str) -> str:
     """Three digits of a bound, rounded to the side on which it holds; the last digits of the value are noise."""
     slack = value * (1.0 - 1e-12 if rounding == ROUND_CEILING else 1.0 + 1e-12)
     return f"{float(Context(prec=3, rounding=rounding).create_decimal_from_float(slack)):g}"
@@ -136,122 +133,3 @@ def read_status(objective: str, status: str) -> str | None:
     if status == "not_converged":
         return "not converged: the solver found no fixed point to working accuracy, so the numbers cannot be relied on"
     return None
-
-
-def read_unsolved(unsolved: int, groups: int) -> str:
-    """Say on how many groups there is nothing to go by, before anything is said of the others."""
-    what = f"{unsolved} of {groups} groups with a signal {'has' if unsolved == 1 else 'have'} no solution: {_UNSOLVED}"
-    return f"{what}." if unsolved == groups else f"{what}. Of the others: "
-
-
-def read_positive(
-    positive: int,
-    giving_up: int,
-    groups: int,
-    *,
-    lowering_helps: bool = False,
-    less: int = 0,
-    negative: int = 0,
-    leak: float = 0.0,
-    fresh: int = 0,
-) -> str:
-    """Say that enough groups are in the positive regime, and whether that is all.
-
-    ``lowering_helps`` where a lower baseline keeps more of what ``giving_up`` groups give up; ``less`` of them are less
-    conservative than nominal; ``negative`` groups remain, with a leak of up to ``leak``, and ``fresh`` that are
-    negative in the population only.
-    """
-    text = f"{positive} of {groups} groups with a signal are in the positive regime"
-    notes = []
-    if giving_up:
-        advice = ": lower the baseline to keep more" if lowering_helps else ""
-        notes.append(f"in {giving_up} {_TROUBLE['vanishing_support']}{advice}")
-    if less:
-        notes.append(
-            f"{less} {_are(less)} less conservative than nominal, with an effective temperature below the stated one"
-        )
-    if negative:
-        notes.append(f"{negative} {_are(negative)} negative still{_up_to(leak)}")
-    if fresh:
-        notes.append(f"{fresh} {_are(fresh)} not so in the population, over new groups of the same size")
-    return f"{text}, but {'; and '.join(notes)}." if notes else f"{text}: nothing needs to change."
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def read_same(same: int, groups: int) -> str:
-    """Say that in many groups the objective and the nominal one are practically the same."""
-    return (
-        f" In {same} of {groups} groups with a signal the target is within 1e-3 (total variation) of the nominal "
-        "target: the two objectives pull towards practically the same policy there."
-    )
-
-
-def read_undecided(
-    without_target: int,
-    boundary: int,
-    nominal: int,
-    several: int,
-    groups: int,
-    *,
-    lowering_helps: bool = False,
-    kl: float = math.nan,
-) -> str:
-    """Say why no shift is recommended.
-
-    ``nominal`` of the ``boundary`` groups have the nominal target, within 1e-3; ``several`` groups have many optimal
-    policies, ``kl`` being the median distance of the nearest.
-    """
-    if without_target:
-        advice = ": try a lower baseline." if lowering_helps else "."
-        return f"The loss has no minimum on {without_target} of {groups} groups with a signal{advice}"
-    if several:
-        return (
-            f"In {several} of {groups} groups with a signal many policies are optimal; the nearest is KL {kl:.3g} from "
-            "the behavior (median): no shift can be recommended."
-        )
-    if nominal == groups:
-        return (
-            "Every group with a signal has the nominal target, with no implicit pessimism: a higher temperature makes "
-            "it more conservative, a shift of the baseline need not."
-        )
-    if boundary == groups:
-        return (
-            f"Every group with a signal is at the boundary; in {nominal} of {groups} the target is within 1e-3 (total "
-            "variation) of the nominal one: no shift can be recommended."
-        )
-    return "The baseline alone does not decide the regime of this objective: no shift can be recommended."
-
-
-def read_boundary(boundary: int, nominal: int, groups: int) -> str:
-    """Say what a shift does where the groups that are not positive yet are at the boundary."""
-    target = ", with the nominal target and no implicit pessimism" if nominal == boundary else ""
-    return (
-        f"{boundary} of {groups} groups with a signal are at the boundary{target}: lowering the baseline by any shift "
-        f"above 0 makes them positive{', more conservative than nominal' if target else ''}."
-    )
-
-
-def read_shift(
-    shift: float, beta: float, beta1: float, share: float, temperature: float | None, name: str, *, fresh: int = 0
-) -> str:
-    """Say which shift or which temperature brings a share of the groups into the positive regime, in both readings.
-
-    ``fresh`` groups are negative in the population only.
-    """
-    more = f"Lower the baseline by more than {_temperatures(shift)}"
-    if temperature is not None:
-        more += f" (add more than {_digits(shift * temperature, ROUND_CEILING)} to every advantage)"
-    cooler = f", or use {name} below {_digits(beta, ROUND_FLOOR)} (greedier)," if 0 < beta < math.inf else ""
-    if 0 < beta1 < math.inf:
-        cooler += f"{' or' if cooler else ', or use'} beta1 above {_digits(beta1, ROUND_CEILING)},"
-    text = f"{more}{cooler} to bring at least {100 * share:g}% of the groups with a signal into the positive regime."
-    if not fresh:
-        return text
-    also = "it is" if fresh == 1 else "they are"
-    return (
-        f"{text} In-sample {fresh} of them {_are(fresh)} not negative, but in the population, over new groups of the "
-        f"same size, {also}."
-    )

@@ -9,21 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pessimism.advice import read_boundary, read_positive, read_same, read_shift, read_undecided, read_unsolved
 from pessimism.critical import SIGN
-from pessimism.readings import (
-    AS_CONSERVATIVE,
-    SAME,
-    read_boundary,
-    read_positive,
-    read_same,
-    read_shift,
-    read_undecided,
-    read_unsolved,
-)
+from pessimism.readings import AS_CONSERVATIVE, SAME
 
 _MEDIANS = ("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl", "nominal_kl", "tv_nominal")
 _MAXIMA = ("kl", "max_ratio", "leak")
-_NEEDED = ("n", "regime", *_MEDIANS, *_MAXIMA[1:], "all_equal", "critical_shift", "critical_beta", "status")
+_NEEDED = (
+    *("n", "regime", *_MEDIANS, *_MAXIMA[1:], "given_up", "all_equal", "critical_shift", "critical_beta", "status"),
+)
 _POPULATION = ("population_regime", "population_shift", "population_beta", "population_beta1")
 
 
@@ -40,12 +34,13 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     -------
     dict
         Ready for JSON (None stands for undefined, the largest float 1.7976931348623157e308 for infinity): groups, rows,
-        skipped, step_note (says so where the log had no step column), share in each regime, in-sample, of the groups
-        on which the solver converged, population_share (of all groups, over new groups of their size; "undecided" and
-        "undefined", too), status (a count for each), all_equal and informative (counts: all rewards equal; with a
-        signal), medians over the groups
-        with a signal, maxima over all, and recommendation: share, extra_shift (every shift of the baseline by more than
-        so many temperatures is enough, in-sample and in the population: see :func:`~pessimism.smallest_shift`),
+        skipped, step_note (says so where the log had no step column), share in each regime, in-sample, of the share_of
+        groups that the solver solved, with a signal or not, population_share (of all population_share_of groups, over
+        new groups of their size; "undecided" and "undefined", too, with a population_note that says why), status (a
+        count for each), all_equal, informative and giving_up (counts: all rewards equal; with a signal; with one and a
+        target that gives up completions), medians over the groups with a signal, maxima over all, and recommendation:
+        share, extra_shift (every shift of the baseline by more than so many temperatures is enough, in-sample and in
+        the population: see :func:`~pessimism.smallest_shift`),
         largest_beta (every temperature below it is enough: the largest float where any will do, 0 where none will, None
         where the temperature alone does not decide), smallest_beta1 (of oapl and a_star_po with groups of two rewards:
         see :func:`~pessimism.smallest_beta1`), and text. Groups that leak have
@@ -84,10 +79,14 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
         "skipped": int(frame.attrs.get("skipped", 0)),
         "step_note": frame.attrs.get("step_note"),
         "share": {name: json_number((frame["regime"][~unsolved] == name).mean()) for name in SIGN},
+        "share_of": int((~unsolved).sum()),
         "population_share": {str(k): json_number(v) for k, v in _shares(frame["population_regime"]).items()},
+        "population_share_of": len(frame),
+        "population_note": frame.attrs.get("population_note"),
         "status": {str(name): int(count) for name, count in frame["status"].value_counts().items()},
         "all_equal": int(frame["all_equal"].sum()),
         "informative": len(signal),
+        "giving_up": int((solved["given_up"] > 0).sum()),
     }
     summary |= {f"median_{name}": json_number(signal[name].median()) for name in _MEDIANS}
     summary |= {f"max_{name}": json_number(frame[name].max()) for name in _MAXIMA}
@@ -155,7 +154,7 @@ def _advice(signal: pd.DataFrame, share: float, shift: float, beta: float, beta1
     boundary, negative = int(at_boundary.sum()), int(leaking.sum())
     several = signal["status"] == "set_valued"
     nominal = int((at_boundary & ~several & (signal["tv_nominal"] < SAME)).sum())
-    giving_up, without = (int((signal["status"] == name).sum()) for name in ("vanishing_support", "no_target"))
+    giving_up, without = int((signal["given_up"] > 0).sum()), int((signal["status"] == "no_target").sum())
     lowering_helps = bool(signal.attrs.get("lowering_helps", False))
     if not groups:
         return "No group has a signal: within each one all rewards are equal."
@@ -174,7 +173,7 @@ def _advice(signal: pd.DataFrame, share: float, shift: float, beta: float, beta1
     if math.isnan(shift):
         kl = float(signal["kl"][several].median())
         return read_undecided(
-            without, boundary, nominal, int(several.sum()), groups, lowering_helps=lowering_helps, kl=kl
+            without, boundary, nominal, int(several.sum()), giving_up, groups, lowering_helps=lowering_helps, kl=kl
         )
     if shift == 0:
         return read_boundary(boundary, nominal, groups)

@@ -17,15 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
+from pessimism.advice import read_positive
 from pessimism.baselines import optimal_value
 from pessimism.critical import critical_temperature
 from pessimism.diagnose import COLUMNS, describe, diagnose
+from pessimism.dynamics import gradient_flow
 from pessimism.finite_group import finite_group
 from pessimism.group_design import smallest_beta1, smallest_shift
 from pessimism.induced import induced_target
 from pessimism.objectives import ConstantBaseline, Kimi, ShiftedMean, make_objective, objectives
 from pessimism.ragged import stack
-from pessimism.readings import read_group, read_positive
+from pessimism.readings import read_group
 from pessimism.rollouts import read_rollouts
 from pessimism.summary import summarize
 
@@ -269,6 +271,32 @@ def test_many_optimal_policies_are_not_the_nominal_target(name: str) -> None:
     )
 
 
+GIVING_UP = ("cispo", "reinforce", "opo", "pevi", "async_dpo", "asym_re", "topr", "chi2", "log_smoothing")
+
+
+@pytest.mark.parametrize("name", GIVING_UP)
+def test_what_every_optimal_policy_gives_up_is_counted(name: str) -> None:
+    """The flow of the logits from the behavior empties exactly the completions counted."""
+    groups = [1.0, 1.0, 0.0, 0.0], [1.0, 0.4, 0.0, 0.0, 0.0], [1.0, 1.0]
+    report = diagnose(log_of(*groups), name)
+    for rewards, count in zip(groups, report["given_up"], strict=True):
+        flow = gradient_flow(np.full(len(rewards), 1 / len(rewards)), rewards, name, horizon=1e9)
+        assert (flow.policy < 1e-3).sum() == count
+    several = report["status"] == "set_valued"
+    assert several[0] == (name in GIVING_UP[:5])
+    assert (report["reading"][several & (report["given_up"] > 0)].str.contains("all of them giving up some of")).all()
+    summary = summarize(report)
+    assert summary["giving_up"] == 2
+    assert "in 2 the target gives up some of the completions seen" in summary["recommendation"]["text"].lower()
+
+
+def test_without_a_target_nothing_is_counted_as_given_up() -> None:
+    report = diagnose(log_of([1.0, 0.0], [1.0, 1.0]), "asym_re", shift=0.1)
+    assert report["given_up"].isna().tolist() == [True, True]
+    assert summarize(report)["giving_up"] == 0
+    assert diagnose(log_of([1.0, 0.0]), "kimi", beta=1e-3)["given_up"].item() == 0  # rare is not none
+
+
 @pytest.mark.parametrize("name", ["tpo", "ipo", "divergence_augmented"])
 def test_the_boundary_is_nominal_only_where_the_target_is(name: str) -> None:
     report = diagnose(log_of([1.0, 0.0], [1.0, 0.0, 0.0, 0.0]), name)
@@ -290,6 +318,7 @@ def test_groups_without_a_solution_are_counted_first_and_left_out() -> None:
     log = log_of(*[[0.0, 1.0]] * 3, [0.0, 0.0])
     summary = summarize(unsolved(diagnose(log, "kimi"), 1))
     assert summary["share"] == pytest.approx({"positive": 2 / 3, "boundary": 1 / 3, "negative": 0.0})
+    assert (summary["share_of"], summary["population_share_of"], summary["groups"]) == (3, 4, 4)
     assert summary["status"] == {"converged": 3, "not_converged": 1}
     assert summary["informative"] == 3
     assert summary["recommendation"]["text"].startswith(
@@ -298,6 +327,7 @@ def test_groups_without_a_solution_are_counted_first_and_left_out() -> None:
     )
     nothing = summarize(unsolved(diagnose(log, "kimi"), 0, 1, 2, 3))
     assert set(nothing["share"].values()) == {None}
+    assert nothing["share_of"] == 0
     assert nothing["recommendation"]["text"] == (
         "3 of 3 groups with a signal have no solution: the solver did not converge."
     )
@@ -348,7 +378,9 @@ def test_a_lower_baseline_is_advised_where_it_helps(shift: float) -> None:
 def test_the_temperature_zero_is_called_greedy() -> None:
     reading = diagnose(log_of([1.0] * 3 + [0.0]), "reinforce")["reading"].item()
     assert reading.endswith("from the behavior, as far as greedy")
-    said = read_group("positive", "converged", False, 0.0, 0.0, 0.0, math.nan, 0.1, "", 0.7, 2, "undefined", math.nan)
+    said = read_group(
+        "positive", "converged", False, 0.0, 0.0, 0.0, math.nan, 0.1, "", 0.7, 2, 0.0, "undefined", math.nan
+    )
     assert said == "positive: as far from the behavior as greedy"
 
 
@@ -800,6 +832,37 @@ def test_summary_errors() -> None:
             summarize(report, share=share)
     with pytest.raises(ValueError, match="no column regime"):
         summarize(report.drop(columns="regime"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ppo", "not affine in the advantage"),
+        ("awr", "not affine in the advantage"),
+        ("rebel", "couples the log-ratios of a group"),
+        ("rloo", "its groups follow the policy itself"),
+        ("pevi", "needs the probability of each completion"),
+        ("kimi", None),
+        ("oapl", None),
+    ],
+)
+def test_an_undefined_population_has_a_reason(name: str, reason: str | None) -> None:
+    report = diagnose(log_of([1.0, 0.0, 0.0], [1.0, 1.0], [0.0, 0.3, 0.7, 1.0]), name)
+    note = summarize(report)["population_note"]
+    undefined = report["population_regime"] == "undefined"
+    assert undefined.any() == (reason is not None) == (note is not None)
+    assert reason is None or reason in note
+    if reason is not None:
+        with pytest.raises(ValueError, match=note):
+            finite_group(name, 3, None, [1.0, 0.0, 0.5])
+
+
+def test_a_completion_that_no_draw_reached_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in ("_DRAWS", "_FEWEST"):
+        monkeypatch.setattr(sys.modules["pessimism.group_plugin"], setting, 1)
+    report = diagnose(log_of(np.linspace(0.0, 1.0, 40).tolist(), [1.0, 0.0]), "std_normalized")
+    assert report["population_regime"].tolist() == ["undefined", "positive"]
+    assert str(report.attrs["population_note"]).startswith("some completion was in none of the groups drawn")
 
 
 def test_no_progress_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
