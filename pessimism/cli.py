@@ -15,13 +15,15 @@ import pandas as pd
 import tyro
 
 from pessimism import __version__
+from pessimism.cli_compare import Compare
 from pessimism.cli_errors import not_a_command, one_line
-from pessimism.cli_hyper import Hyper, chosen_objective, parse_objective
-from pessimism.cli_options import File, Flag, Float, Source, Text
-from pessimism.cli_output import Format, actions, as_json, facts, records, short
+from pessimism.cli_hyper import Hyper, chosen_objective
+from pessimism.cli_options import File, Flag, Source, Text
+from pessimism.cli_output import Format, actions, as_json, facts, records, summary_lines
 from pessimism.diagnose import diagnose
 from pessimism.index import described
 from pessimism.objectives import objectives
+from pessimism.progress import progress
 from pessimism.summary import summarize
 
 _HELP = """Which policy an off-policy RL objective really converges to, and how conservative that policy is:
@@ -53,7 +55,9 @@ class Target:
     def run(self) -> None:
         """Solve and print."""
         objective = chosen_objective(self.objective, self.hyper)
-        solved = self.source.solve(self.source.problems(), objective, self.unseen)
+        problems = self.source.problems()
+        solving = self.source.solve(problems, objective, self.unseen)
+        solved = list(progress(solving, "solving", total=len(problems)))
         if self.format.json:
             print(json.dumps(as_json(solved), allow_nan=False))
             return
@@ -61,44 +65,6 @@ class Target:
         if not self.format.csv:
             for label, target in solved:
                 print(("" if len(solved) == 1 else f"{label}: ") + facts(target))
-
-
-@dataclass(frozen=True)
-class Compare:
-    """Several objectives side by side on a bandit; with --json, null is undefined or infinite."""
-
-    source: tyro.conf.OmitArgPrefixes[Source] = field(default_factory=Source)
-    objectives: tuple[str, ...] = ()
-    """Names, each with hyper-parameters of its own if need be: kimi oapl:beta1=0.5. Without it all, or with --reference
-    all that take one."""
-    beta: Float = None
-    """Temperature of every objective that has one; its own hyper-parameters win. Without it each has its default."""
-    format: tyro.conf.OmitArgPrefixes[Format] = field(default_factory=Format)
-    unseen: Flag = False
-    """The actions are only those seen: in the negative regime mass may leave them."""
-
-    def run(self) -> None:
-        """Solve and print one row per problem and objective."""
-        rows, problems = [], self.source.problems()
-        for spec in self.objectives or self._all():
-            objective = parse_objective(spec, self.beta)
-            for label, target in self.source.solve(problems, objective, self.unseen):
-                row: dict[Any, Any] = {"problem": label, "objective": str(objective), "status": str(target.status)}
-                metrics = target.conservatism().to_dict("records")[0]
-                rows.append(row | metrics | {f"pi[{i}]": float(p) for i, p in enumerate(target.policy)})
-        frame = pd.DataFrame(rows)
-        if self.format.json:
-            print(json.dumps({"comparison": json.loads(frame.to_json(orient="records", double_precision=15))}))
-            return
-        if not self.format.csv:
-            shown = ["objective", "regime", "status", "kappa", "pessimism_factor", "effective_temperature"]
-            shown += ["kl", "value", "max_ratio", "leak", *(c for c in map(str, frame) if c.startswith("pi["))]
-            frame = frame[[*shown[:1], "problem", *shown[1:]] if frame["problem"].nunique() > 1 else shown]
-        self.format.table(frame)
-
-    def _all(self) -> tuple[str, ...]:
-        """Every registered objective that the problem makes sense for."""
-        return tuple(n for n, cls in objectives().items() if self.source.reference is None or cls.takes_reference)
 
 
 @dataclass(frozen=True)
@@ -176,9 +142,8 @@ class Diagnose:
             print()
         if summary["step_note"]:
             print(summary["step_note"])
-        for name, value in summary.items():
-            if name not in ("recommendation", "step_note"):
-                print(f"{name}: {short(value)}")
+        for line in summary_lines(summary):
+            print(line)
         print(f"recommendation: {summary['recommendation']['text']}")
 
 

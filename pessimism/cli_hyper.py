@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 
 import tyro
 
+from pessimism.cli_phrases import PHRASES
 from pessimism.objectives import Objective, make_objective, objectives
 from pessimism.problems import parse_numbers
 
-_SAYS = {
-    "beta": "Temperature of the regression or of the KL penalty",
-    "beta1": "Temperature of the optimal value",
-    "beta2": "Temperature of the regression",
-    "shift": "Temperatures off the mean (shifted_mean); reward units on the mean (asym_re)",
-}
 _NAMED = 4  # objectives named in the help of an option
 
 
@@ -48,7 +43,7 @@ def _declared() -> dict[str, tuple[Any, list[str]]]:
 
 def _option(key: str, kind: Any, owners: list[str]) -> tuple[str, Any, Any]:
     some = ", ".join(owners[:_NAMED]) + (f" and {len(owners) - _NAMED} others" if len(owners) > _NAMED else "")
-    text = f"{_SAYS[key]}." if key in _SAYS else f"Of {some}."
+    text = f"{PHRASES[key]}. Of {some}." if key in PHRASES else f"Of {some}."
     shape: Any = {tuple: str, bool: Literal["True", "False"]}.get(kind, kind)
     metavar = {float: "FLOAT", int: "INT", str: "STR", tuple: "FLOAT,FLOAT,..."}.get(kind)
     named = tyro.conf.arg(help=text, help_behavior_hint="", metavar=metavar)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,9 +46,8 @@ class Source:
             Problem("0", parse_numbers("--behavior", self.behavior), parse_numbers("--reward", self.reward), reference)
         ]
 
-    def solve(self, problems: list[Problem], objective: Any, unseen: bool) -> list[tuple[str, InducedTarget]]:
+    def solve(self, problems: list[Problem], objective: Any, unseen: bool) -> Iterator[tuple[str, InducedTarget]]:
         """Label and target of every one of its problems; an error names the file and the problem."""
-        solved = []
         for problem in problems:
             try:
                 target = induced_target(
@@ -56,5 +56,4 @@ class Source:
             except ValueError as error:
                 where = "" if self.input is None else f"{self.input}: problem {problem.label}: "
                 raise ValueError(f"{where}{error}") from None
-            solved.append((problem.label, target))
-        return solved
+            yield problem.label, target

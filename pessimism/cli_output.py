@@ -89,10 +89,20 @@ def facts(target: InducedTarget) -> str:
     return line if why is None else f"{line}\n{why}"
 
 
-def short(value: Any) -> str:
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """Lines "name: value" of a summary, the shares with the number of groups that they are shares of."""
+    of = {"share": f" (of {summary['share_of']} solved groups)"}
+    of["population_share"] = f" (of {summary['population_share_of']} groups)"
+    if summary["population_note"]:
+        of["population_share"] += f"; undefined: {summary['population_note']}"
+    apart = ("recommendation", "step_note", "share_of", "population_share_of", "population_note")
+    return [f"{name}: {_short(value)}{of.get(name, '')}" for name, value in summary.items() if name not in apart]
+
+
+def _short(value: Any) -> str:
     """Return a value of a summary as a line shows it."""
     if isinstance(value, dict):
-        return ", ".join(f"{k} {short(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
     if isinstance(value, float):
         return "inf" if value == sys.float_info.max else f"{value:.4g}"
     return "-" if value is None else str(value)

@@ -1,7 +1,9 @@
 """The console script, as a user meets it: tables, JSON, CSV, and one line for every mistake."""
 
+import dataclasses
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -13,8 +15,10 @@ import pandas as pd
 import pytest
 
 import pessimism as ps
-from pessimism.cli import main, parse_objective
-from pessimism.cli_hyper import Hyper
+from pessimism.cli import main
+from pessimism.cli_compare import short_setting
+from pessimism.cli_hyper import Hyper, parse_objective
+from pessimism.cli_phrases import PHRASES
 from pessimism.readings import read_status
 from pessimism.result import FIELDS
 
@@ -122,10 +126,14 @@ def test_compare_covers_the_registry_at_one_temperature(capsys: pytest.CaptureFi
 
 
 def test_compare_takes_settings_per_objective(capsys: pytest.CaptureFixture[str]) -> None:
-    specs = ["kimi", "shifted_mean:shift=2", "a_star_po:beta1=0.5,sampling=off_policy"]
+    specs = ["kimi", "shifted_mean:shift=2", "a_star_po:beta1=0.3,sampling=off_policy"]
     out = run(capsys, "compare", *BANDIT, "--beta", "0.25", "--objectives", *specs)
-    settings = ["kimi(beta=0.25)", "shifted_mean(beta=0.25, shift=2.0)", "sampling='off_policy')"]
-    assert all(text in out for text in settings)
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == specs
+    assert "but a temperature of 0.25 where there is one" in out
+    full = json.loads(run(capsys, "compare", *BANDIT, "--beta", "0.25", "--objectives", *specs, "--json"))
+    settings = ["kimi(beta=0.25)", "shifted_mean(beta=0.25, shift=2.0)"]
+    assert [row["objective"] for row in full["comparison"]][:2] == settings
+    assert full["comparison"][2]["objective"].endswith("sampling='off_policy')")
     defaults = run(capsys, "compare", *BANDIT, "--objectives", "kimi", "oapl", "--csv")
     assert pd.read_csv(io.StringIO(defaults))["objective"].tolist() == [str(ps.Kimi()), str(ps.OAPL())]
 
@@ -135,6 +143,67 @@ def test_compare_with_a_reference_leaves_out_what_takes_none(capsys: pytest.Capt
     rows = json.loads(run(capsys, "compare", *BANDIT, *reference, "--json"))["comparison"]
     names = [row["objective"].partition("(")[0] for row in rows]
     assert names == [name for name, cls in ps.objectives().items() if cls.takes_reference]
+
+
+@pytest.mark.parametrize("beta", [None, 0.25])
+@pytest.mark.parametrize("name", list(ps.objectives()))
+def test_a_short_setting_is_the_objective_again(name: str, beta: float | None) -> None:
+    """Also with every setting changed that has room: numbers halved or one up, switches turned."""
+    plain = parse_objective(name, beta)
+    assert short_setting(plain, beta) == name
+    for f in fields(plain):
+        value = getattr(plain, f.name)
+        if isinstance(value, bool | float):
+            other = not value if isinstance(value, bool) else value + 1.0 if f.name == "length" else 0.5 * value
+            changed = dataclasses.replace(plain, **{f.name: other})
+            assert parse_objective(short_setting(changed, beta), beta) == changed
+    moments = ps.LogSmoothing(second_moment=(0.2, 0.3))
+    assert parse_objective(short_setting(moments, None), None) == moments
+
+
+@pytest.mark.parametrize(("columns", "left_out"), [(80, "max_w, policy"), (100, "max_w"), (120, "")])
+@pytest.mark.parametrize("objectives", [(), ("kimi", "oapl:beta1=0.5", "shifted_mean:shift=2")])
+def test_a_comparison_fits_the_terminal(
+    columns: int,
+    left_out: str,
+    objectives: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    some = ["--objectives", *objectives] if objectives else []
+    out = run(capsys, "compare", *BANDIT, *some)
+    assert max(map(len, out.splitlines())) <= columns
+    names = [line.split()[0].partition(":")[0] for line in out.splitlines()[1:-3]]
+    assert names == ([spec.partition(":")[0] for spec in objectives] or list(ps.objectives()))
+    if not objectives:
+        assert f"Not shown: {left_out}. " in out or not left_out
+        assert "vanishing" in out
+        assert "set valued" in out
+    csv = pd.read_csv(io.StringIO(run(capsys, "compare", *BANDIT, *some, "--csv")))
+    assert {"max_ratio", "pessimism_factor", "leak", "status", *(f"pi[{i}]" for i in range(4))} <= set(csv)
+    assert csv["objective"].str.contains(r"\(.*=.*\)", regex=True).all()
+
+
+def test_the_numbers_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    def cells(*arguments: str) -> list[dict[str, str]]:
+        lines = run(capsys, "compare", *arguments).splitlines()
+        return [dict(zip(lines[0].split(), line.split(), strict=False)) for line in lines[1:-3]]
+
+    target = ps.induced_target([0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8], "kimi", beta=0.25)
+    facts = target.conservatism().iloc[0]
+    (row,) = cells(*BANDIT, "--objectives", "kimi:beta=0.25")
+    assert row["factor"] == f"{facts['pessimism_factor']:.3g}"
+    assert row["T_eff"] == f"{facts['effective_temperature']:.3g}"
+    assert row["max_w"] == f"{facts['max_ratio']:.3g}"
+    assert "leak" not in row
+    assert "status" not in row
+    leaking = cells(*BANDIT, "--unseen", "--objectives", "constant_baseline:value=0.9", "--beta", "0.25")
+    z = np.exp((np.array([0.2, 0.4, 0.6, 0.8]) - 0.9) / 0.25) @ np.array([0.4, 0.3, 0.2, 0.1])
+    assert leaking[0]["leak"] == f"{1 - z:.3g}"
+    lost = run(capsys, "compare", *BANDIT, "--objectives", "pevi", "asym_re:shift=0.1").splitlines()
+    assert lost[1].endswith("   0    0    0 1.00")
+    assert "no target" in lost[2]
 
 
 def test_settings_after_a_colon_everywhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -201,8 +270,19 @@ def test_table_of_a_diagnosis(capsys: pytest.CaptureFixture[str]) -> None:
     assert "positive: " in first
     assert not {"Z", "baseline"} & set(header.split())
     assert "median_tv_nominal: " in table
+    assert "\nshare: positive 0.9896, boundary 0.01042, negative 0 (of 192 solved groups)\n" in table
+    assert "\npopulation_share: positive 0.9896, boundary 0.01042, negative 0 (of 192 groups)\n" in table
+    assert "share_of" not in table
     none = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "0")
     assert none.startswith("objective: kimi(beta=0.1)\n")
+
+
+def test_an_undefined_population_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "diagnose", str(EXAMPLES / "verl_rollouts"), "--objective", "ppo", "--rows", "0")
+    why = "its weight is not affine in the advantage, so that finite groups have no expected advantage"
+    shares = "positive 0, boundary 0, negative 0, undefined 1 (of 64 groups)"
+    assert f"\npopulation_share: {shares}; undefined: {why}\n" in out
+    assert "population_note" not in out
 
 
 def test_merged_steps_are_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -241,6 +321,17 @@ def test_lists_and_false_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(said)["objective"] == str(ps.LogSmoothing(second_moment=(0.2, 0.3, 0.6, 0.8)))
     said = run(capsys, "target", *BANDIT, "--objective", "log_smoothing:second_moment=0.2/0.3/0.6/0.8", "--json")
     assert json.loads(said)["objective"] == str(ps.LogSmoothing(second_moment=(0.2, 0.3, 0.6, 0.8)))
+
+
+def test_every_hyper_parameter_has_a_phrase_and_its_objectives(capsys: pytest.CaptureFixture[str]) -> None:
+    owners = {key: [n for n, cls in ps.objectives().items() if key in {f.name for f in fields(cls)}] for key in PHRASES}
+    assert set(PHRASES) == {f.name for f in fields(Hyper)}
+    out = " ".join(re.sub("[│╭╮╰╯─]", " ", run(capsys, "target", "--help")).split())
+    for key, phrase in PHRASES.items():
+        assert 8 < len(phrase) <= 140
+        assert not phrase.endswith(".")
+        said = f"{phrase}. Of {', '.join(owners[key][:4])}"
+        assert said in out, key
 
 
 def test_every_hyper_parameter_is_an_option() -> None:
