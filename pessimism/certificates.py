@@ -49,7 +49,7 @@ def certificate(target: Any) -> pd.DataFrame:
         "normalization": np.abs(pi.sum(axis=-1) + leak - 1.0),
         "support": np.sum(np.where(q > 0, 0.0, pi), axis=-1),
         "stationarity": _stationarity(target, q, pi, u, advantage),
-        "nonnegativity": np.maximum(0.0, -pi.min(axis=-1)),
+        "nonnegativity": np.maximum(0.0, -pi.min(axis=-1)) + 0.0,  # no negative zero
     }
     frame = pd.DataFrame(columns)
     frame["worst"] = frame.max(axis=1, skipna=False)
@@ -64,6 +64,8 @@ def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) 
     finite = np.where(seen & np.isfinite(u), u, np.where(seen, -700.0, 0.0))
     limit = target.objective.at_infinity(u, advantage) if isinstance(target.objective, Objective) else None
     finite = finite if limit is None else np.where(seen, limit, 0.0)
+    if getattr(target.objective, "shift_rescales", False):  # from the best advantage no exponential overflows
+        advantage = advantage - np.max(np.where(seen, advantage, -np.inf), axis=-1, keepdims=True)
 
     def pull(at: Array) -> Array:
         with np.errstate(all="ignore"):  # rows without a target are nan

@@ -169,7 +169,7 @@ def capped_exponential(bandit: Bandit, advantage: Array, beta: float, cap: float
     xp = bandit.xp
     log_weight = advantage / beta
     log_cap = xp.asarray(np.log(cap), dtype=log_weight.dtype)
-    solution = _normalized(bandit, xp.minimum(log_weight, log_cap))
+    solution = _normalized(bandit, _below_best(bandit, xp.minimum(advantage, beta * log_cap)) / beta)
     capped = xp.any((log_weight > log_cap) & bandit.support, axis=-1)
     nan = xp.full_like(solution.kappa, xp.nan)
     return solution._replace(kappa=xp.where(capped, nan, solution.kappa), regime=xp.astype(capped, xp.int8))

@@ -89,6 +89,11 @@ class Objective:
         """Whether fixed points are several: the target is the one that gradient flow from the reference reaches."""
         return False
 
+    @property
+    def shift_rescales(self) -> bool:
+        """Whether a constant added to all advantages of a group multiplies all weights alike, which moves no target."""
+        return False
+
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Baseline V ``(...)`` as a sum of two, an anchor near the rewards and the rest."""
         raise NotImplementedError

@@ -47,6 +47,11 @@ class AWR(MeanBaseline):
         self.require_positive("beta")
         self.require_positive("w_max", allow_infinite=True)
 
+    @property
+    def shift_rescales(self) -> bool:
+        """Where no weight is capped."""
+        return math.isinf(self.w_max)
+
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = min(exp(A/beta), w_max)."""
         xp = array_namespace(advantage)
@@ -130,7 +135,8 @@ class RoiRL(Objective):
     ``weight="identity"``, g = r, is fine-tuning on the majority's answers (r is 0 or 1 in the paper): the target is
     mu r/E[r], where r = 0 vanishes. With negative rewards it is off-policy REINFORCE without a baseline: water filling,
     if E[r] > 0. ``weight="exponential"``, g = exp(r/beta), is nominal at beta (the paper's b); only then is there a
-    temperature. No baseline, no ratio, no reference. The identity did best in the paper; b = 0.1.
+    temperature. No baseline, no ratio, no reference. The identity did best in the paper; b = 0.1. Where r/beta exceeds
+    709 the exponential overflows: the multiplier is infinite, target and certificate do not need it.
 
     Examples
     --------
@@ -159,6 +165,11 @@ class RoiRL(Objective):
     def temperature(self) -> float | None:
         """Beta of the exponential weight; the identity has none."""
         return float(self.beta) if self.weight == "exponential" else None
+
+    @property
+    def shift_rescales(self) -> bool:
+        """For the exponential weight."""
+        return self.weight == "exponential"
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """No baseline: zero."""

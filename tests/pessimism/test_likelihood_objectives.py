@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -271,6 +272,20 @@ def test_the_share_of_positives_moves_with_the_constant() -> None:
     target = ps.induced_target([p, 1 - p], [1.0, -1.0], "topr", value=c)
     np.testing.assert_allclose(target.policy, [1.0, 0.0], atol=1e-15)
     assert float(target.multiplier) == pytest.approx(p * (1 - c), rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "hyper"), [("roirl", {"weight": "exponential"}), ("awr", {"w_max": np.inf})])
+@pytest.mark.parametrize("base", [0.0, 100.0, 1e4])
+def test_exponential_weights_that_overflow_keep_target_and_certificate(name: str, hyper: Any, base: float) -> None:
+    q, reward = np.array([0.2, 0.3, 0.5]), base + np.array([0.125, 0.25, -2.0 * base])
+    target = ps.induced_target(q, reward, name, beta=0.125, **hyper)
+    assert np.isinf(target.multiplier) == (base > 0)
+    # Two rewards one temperature apart, and one that is below them by as much as it is.
+    weights = q * np.exp([-1.0, 0.0, -(0.25 + 2.0 * base) / 0.125])
+    np.testing.assert_allclose(target.policy, weights / weights.sum(), rtol=1e-12)
+    assert target.certificate()["worst"][0] < 1e-15
+    off = target.solution._replace(log_ratio=np.zeros((1, 3)))
+    assert dataclasses.replace(target, solution=off).certificate()["stationarity"][0] > 0.1
 
 
 @pytest.mark.parametrize(
