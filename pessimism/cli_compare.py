@@ -63,8 +63,8 @@ class Compare:
     def _print(self, frame: pd.DataFrame) -> None:
         shown, left_out = fitted(frame, shutil.get_terminal_size((100, 24)).columns)
         self.format.table(shown)
-        common = "" if self.beta is None else f", but a temperature of {self.beta:g} where there is one"
-        print(f"Settings not shown are the defaults (pessimism objectives){common}.")
+        common = "" if self.beta is None else f", temperature {self.beta:g}"
+        print(f"Settings not shown: the defaults (pessimism objectives){common}.")
         print(", ".join(f"{short}: {name}" for name, short in _SHORT.items() if short in shown) + ".")
         print(f"{'Not shown: ' + ', '.join(left_out) + '. ' if left_out else ''}All digits and columns: --csv, --json.")
 

@@ -129,7 +129,7 @@ def test_compare_takes_settings_per_objective(capsys: pytest.CaptureFixture[str]
     specs = ["kimi", "shifted_mean:shift=2", "a_star_po:beta1=0.3,sampling=off_policy"]
     out = run(capsys, "compare", *BANDIT, "--beta", "0.25", "--objectives", *specs)
     assert [line.split()[0] for line in out.splitlines()[1:4]] == specs
-    assert "but a temperature of 0.25 where there is one" in out
+    assert "Settings not shown: the defaults (pessimism objectives), temperature 0.25." in out
     full = json.loads(run(capsys, "compare", *BANDIT, "--beta", "0.25", "--objectives", *specs, "--json"))
     settings = ["kimi(beta=0.25)", "shifted_mean(beta=0.25, shift=2.0)"]
     assert [row["objective"] for row in full["comparison"]][:2] == settings
@@ -172,7 +172,9 @@ def test_a_comparison_fits_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     some = ["--objectives", *objectives] if objectives else []
+    at = run(capsys, "compare", *BANDIT, *some, "--beta", "0.25")
     out = run(capsys, "compare", *BANDIT, *some)
+    assert max(map(len, at.splitlines())) <= columns
     assert max(map(len, out.splitlines())) <= columns
     names = [line.split()[0].partition(":")[0] for line in out.splitlines()[1:-3]]
     assert names == ([spec.partition(":")[0] for spec in objectives] or list(ps.objectives()))
