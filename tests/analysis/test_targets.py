@@ -3,12 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import rel_entr
 
 import pessimism as ps
 from analysis.settings import CORE, at_temperature, besides_temperature
-from analysis.targets import BEHAVIOR, REWARD, targets
+from analysis.targets import BEHAVIOR, REWARD, finding, headline, targets
 
-NOMINAL = ["a_star_po", "nominal", "optimal_value", "rebel", "tba"]
+NOMINAL = [
+    *("a_star_po", "awac", "brac", "copg", "dpo", "ips", "kl_regularized", "nominal", "optimal_value", "rebel"),
+    *("rloo", "tba", "weight_clipping"),  # the cap of 10 does not bind here
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +27,11 @@ def test_every_objective_is_there_once_per_action(names: tuple[str, ...]) -> Non
     assert (frame.groupby("objective")["action"].apply(list).map(tuple) == (0, 1, 2, 3)).all()
 
 
+def test_every_registered_objective_is_the_default(frame: pd.DataFrame) -> None:
+    assert set(frame["objective"]) == set(ps.objectives())
+    assert frame["objective"].nunique() >= 55
+
+
 def test_policies_sum_to_one(frame: pd.DataFrame) -> None:
     np.testing.assert_allclose(frame.groupby("objective")["policy"].sum(), 1.0, rtol=1e-12)
 
@@ -35,9 +44,55 @@ def test_sorted_by_effective_temperature(frame: pd.DataFrame) -> None:
 def test_nominal_family_agrees_with_its_closed_form(frame: pd.DataFrame) -> None:
     weight = np.array(BEHAVIOR) * np.exp(np.array(REWARD) / 0.1)
     table = frame.pivot(index="objective", columns="action", values="policy")
-    np.testing.assert_allclose(table.loc[NOMINAL], np.tile(weight / weight.sum(), (5, 1)), rtol=1e-9)
+    np.testing.assert_allclose(table.loc[NOMINAL], np.tile(weight / weight.sum(), (len(NOMINAL), 1)), rtol=1e-9)
+    np.testing.assert_allclose(frame["nominal"], np.tile(weight / weight.sum(), len(frame) // 4), rtol=1e-12)
     temperature = frame.set_index("objective")["effective_temperature"]
     np.testing.assert_allclose(temperature[NOMINAL], 0.1, rtol=1e-9)
+
+
+def test_measures_are_those_of_the_policy(frame: pd.DataFrame) -> None:
+    pi, mu, r = (frame[column].to_numpy().reshape(-1, 4) for column in ("policy", "behavior", "reward"))
+    one = frame.drop_duplicates("objective")
+    np.testing.assert_allclose(one["value"], (pi * r).sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(one["chi_square"], (pi**2 / mu).sum(axis=1) - 1, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(one["max_ratio"], (pi / mu).max(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(one["kl"], rel_entr(pi, mu).sum(axis=1), rtol=1e-6, atol=1e-12)
+
+
+def test_effective_temperature_is_where_the_nominal_target_is_as_far(frame: pd.DataFrame) -> None:
+    one = frame.drop_duplicates("objective").query("effective_temperature > 0")
+    weight = np.array(BEHAVIOR) * np.exp((np.array(REWARD) - 0.8) / one["effective_temperature"].to_numpy()[:, None])
+    nominal = weight / weight.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(rel_entr(nominal, np.array(BEHAVIOR)).sum(axis=1), one["kl"], rtol=1e-6)
+
+
+def test_equal_targets_share_a_number_and_no_others(frame: pd.DataFrame) -> None:
+    table = frame.pivot(index="objective", columns="action", values="policy")
+    number = frame.drop_duplicates("objective").set_index("objective")["target"][table.index].to_numpy()
+    apart = np.abs(table.to_numpy()[:, None] - table.to_numpy()[None]).max(axis=2)
+    np.testing.assert_array_equal(number[:, None] == number[None], apart < 5e-6)
+    assert frame["target"].is_monotonic_increasing
+    assert set(frame.loc[frame["objective"].isin(NOMINAL), "target"]) == {number[list(table.index).index("nominal")]}
+
+
+def test_only_what_states_a_temperature_can_miss_the_nominal_target(frame: pd.DataFrame) -> None:
+    stated = {name for name, objective in at_temperature(0.1).items() if objective.temperature is not None}
+    table = frame.pivot(index="objective", columns="action", values="policy").loc[sorted(stated)]
+    weight = np.array(BEHAVIOR) * np.exp(np.array(REWARD) / 0.1)
+    missed = int((np.abs(table - weight / weight.sum()).max(axis=1) > 1e-5).sum())
+    assert headline(frame).startswith(f"Set to the same β = 0.1, {missed} of {len(stated)} objectives miss")
+    assert finding(frame).startswith(f"{missed} of the {len(stated)} objectives that state a temperature miss")
+    assert set(frame.loc[frame["beta"].isna(), "objective"]) == set(ps.objectives()) - stated
+
+
+def test_objectives_without_a_target_come_last_and_say_so() -> None:
+    frame = targets(reward=(-0.8, -0.6, -0.4, -0.2), objectives=["topr", "roirl", "reinforce", "kimi"])
+    gone = frame[frame["status"] == "no_target"]
+    assert set(gone["objective"]) == {"roirl"}  # every reward is negative: its loss is unbounded
+    assert frame.tail(len(gone)).index.equals(gone.index)
+    assert "nan" not in headline(frame) + finding(frame)
+    assert gone["policy"].isna().all()
+    assert frame.loc[frame["status"] != "no_target", "policy"].notna().all()
 
 
 @pytest.mark.parametrize("name", ["kimi", "shifted_mean", "oapl", "constant_baseline", "mixed_chi2_kl"])
