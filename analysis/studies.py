@@ -23,6 +23,7 @@ NAMES = (
     "pass_rate",
     "group_size",
     "shift_dial",
+    "flow_simplex",
 )
 
 
