@@ -24,6 +24,7 @@ NAMES = (
     "group_size",
     "shift_dial",
     "flow_simplex",
+    "kl_estimators",
 )
 
 
