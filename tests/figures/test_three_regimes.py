@@ -10,7 +10,7 @@ from figures.three_regimes import plot_basins, plot_minima
 
 
 def test_bars_stack_to_all_starts_and_diamonds_sit_on_the_basin_of_the_behavior() -> None:
-    frame = three_regimes(**SMOKE)
+    frame = three_regimes(low=-1.0, high=4.0, n=3, starts=20)
     ax = plot_basins(frame)
     for offset, rows in frame.groupby("offset"):
         bars = [bar for bar in ax.patches if abs(bar.get_x() + bar.get_width() / 2 - float(offset)) < 1e-9]
