@@ -13,7 +13,7 @@ import pessimism as ps
 from tests.helpers import Array, make_problem
 
 BANDITS = [make_problem(200 + width, width) for width in (2, 3, 5, 7)]
-DIVERGENCES = ("kl", "rkl", "inf", "hellinger")
+DIVERGENCES = ("kl", "rkl", "inf", "hellinger", "entropy")
 
 
 def solved(behavior: Array, reward: Array, name: str, **hyper: Any) -> Array:

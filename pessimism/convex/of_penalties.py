@@ -64,8 +64,10 @@ def weight_clipping(row: Row) -> Check:
 
 def divergence(row: Row) -> Check:
     """The potential of which the augmented reward is the slope."""
-    names = {"kl": "kl", "rkl": "forward_kl", "inf": "inf", "hellinger": "hellinger"}
-    return penalized(row, {names[row.objective.divergence]: row.beta})
+    kind = row.objective.divergence
+    if kind == "entropy":
+        return penalized(row, {"kl": (row.beta, np.ones_like(row.q))})
+    return penalized(row, {{"rkl": "forward_kl"}.get(kind, kind): row.beta})
 
 
 def trained_on_policy(row: Row) -> Check | str:

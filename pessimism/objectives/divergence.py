@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Array = Any
 
-_DIVERGENCES = ("kl", "rkl", "inf", "hellinger")
+_DIVERGENCES = ("kl", "rkl", "inf", "hellinger", "entropy")
 _SLACK = 1e-6  # of the bounds of the multiplier, beyond the rounding of a sum of probabilities
 
 
@@ -36,18 +36,21 @@ class DivergenceAugmented(MeanBaseline):
     ``rkl``        1 - mu/pi              mu beta/(s' - A), s' = s + beta
     ``inf``        mu^-1/2 - pi^-1/2      (mu^-1/2 - (A - s)/beta)^-2
     ``hellinger``  1 - (mu/pi)^1/2        mu/(1 - (A - s)/beta)^2
+    ``entropy``    log pi                 exp(A/beta)/Z on the support of mu
     =============  =====================  =======================================
 
-    Each D but KL's falls to minus infinity at pi = 0 and is bounded above: no action loses all its mass, and the best
-    takes all that beta leaves it. Near the behavior rKL is nominal at beta, Hellinger's distance at beta/2, and INF
-    (the implicitly normalized forecaster) moves the ratios of frequent actions more than those of rare ones.
+    Each D but the logarithms falls to minus infinity at pi = 0 and is bounded above: no action loses all its mass, and
+    the best takes all that beta leaves it. Near the behavior rKL is nominal at beta, Hellinger's distance at beta/2,
+    and INF (the implicitly normalized forecaster) moves the ratios of frequent actions more than those of rare ones.
+    The entropy, of the released code alone, knows no behavior: a large beta leads to the uniform policy. The code's TV,
+    D = (mu/2) sign(pi/mu - 1), is left out: it jumps at the behavior itself.
 
     ``normalize`` (published) divides A = r - E[r] by its root mean square on the group, in place of the batch: beta
     then counts in units of the rewards' spread, and equal rewards have advantage 0. Left out of the released code
     (lns/dapo): its 1e-4 beside that root; its sum of D along a trajectory, which a bandit does not have; and its clips
-    of exponents, without effect while ratios stay within e^-10 and e^10 (kl), e^-3 and e^3 (rkl), e^-6 and e^6
-    (hellinger), and probabilities above e^-6 (inf). Beyond, D is constant, and actions can lose or take all the mass.
-    beta = 0.5 is one of the published runs (1 and 0.1 the others).
+    of exponents, without effect while ratios stay within e^-10 and e^10 (kl, entropy), e^-3 and e^3 (rkl), e^-6 and
+    e^6 (hellinger), and probabilities above e^-6 (inf). Beyond, D is constant, and actions can lose or take all the
+    mass. beta = 0.5 is one of the published runs (1 and 0.1 the others).
 
     Examples
     --------
@@ -62,14 +65,15 @@ class DivergenceAugmented(MeanBaseline):
     name: ClassVar[str] = "divergence_augmented"
     title: ClassVar[str] = "Divergence-augmented policy optimization"
     paper: ClassVar[str] = "2501.15034"
-    formula: ClassVar[str] = "-w A + beta w sg[D], D = log w, 1 - 1/w, mu^-1/2 - pi^-1/2 or 1 - w^-1/2"
+    formula: ClassVar[str] = "-w A + beta w sg[D], D = log w, 1 - 1/w, mu^-1/2 - pi^-1/2, 1 - w^-1/2 or log pi"
     induces: ClassVar[str] = (
-        "kl: nominal; rkl: w = beta/(s - A); hellinger: w = (1 - (A - s)/beta)^-2; inf: alike in pi"
+        "kl: nominal; rkl: w = beta/(s - A); hellinger: w = (1 - (A - s)/beta)^-2; inf: alike in pi; "
+        "entropy: exp(A/beta)/Z"
     )
     takes_propensity: ClassVar[bool] = True
 
     beta: float = 0.5
-    divergence: Literal["kl", "rkl", "inf", "hellinger"] = "kl"
+    divergence: Literal["kl", "rkl", "inf", "hellinger", "entropy"] = "kl"
     normalize: bool = True
 
     def __post_init__(self) -> None:
@@ -92,6 +96,8 @@ class DivergenceAugmented(MeanBaseline):
         xp = array_namespace(log_ratio)
         if self.divergence == "kl":
             return xp.exp(log_ratio) * log_ratio
+        if self.divergence == "entropy":
+            return xp.exp(log_ratio) * (log_ratio + xp.log(_known(log_ratio, weights)))
         if self.divergence == "rkl":
             return xp.expm1(log_ratio)
         return xp.exp(0.5 * log_ratio) * xp.expm1(0.5 * log_ratio) * self._unit(log_ratio, weights)
@@ -101,8 +107,7 @@ class DivergenceAugmented(MeanBaseline):
         xp = array_namespace(log_ratio)
         if self.divergence == "hellinger":
             return xp.ones_like(log_ratio)
-        mu = propensities(log_ratio, weights)
-        return 1.0 / xp.sqrt(xp.where(mu > 0, mu, xp.ones_like(mu)))
+        return 1.0 / xp.sqrt(_known(log_ratio, weights))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = w (A - beta D)."""
@@ -116,13 +121,17 @@ class DivergenceAugmented(MeanBaseline):
         return xp.exp(log_ratio) * (self.beta * xp.exp(-at) * self._over_ratio(at, weights) - advantage)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Nominal for KL; every other D is inverted, with one unknown t for the mass.
+        """Nominal for KL, and from the uniform policy for the entropy; every other D is inverted, t unknown.
 
         unit w^(-1/power) of an action is best_unit t plus how far its A/beta - unit is below the best; s is what they
         have in common, A - beta D.
         """
         if self.divergence == "kl":
             return targets.nominal(bandit, advantage, self.beta)
+        if self.divergence == "entropy":
+            own = advantage - self.beta * bandit.masked(bandit.log_behavior, 0.0)
+            u = to_numpy(targets.nominal(bandit, own, self.beta).log_ratio)
+            return separable.solution(bandit, self, advantage, u, np.full(len(u), np.nan))
         q, host = to_numpy(bandit.behavior), to_numpy(advantage)
         seen = q > 0
         power = 1.0 if self.divergence == "rkl" else 2.0
@@ -153,3 +162,10 @@ class DivergenceAugmented(MeanBaseline):
         log_t = elementwise.find_root(excess, (low - _SLACK, high + _SLACK), args=(rows,)).x
         lam = best_a[:, 0] + self.beta * best_unit[:, 0] * np.expm1(log_t)
         return separable.solution(bandit, self, advantage, log_ratio(log_t, np.arange(len(q))), lam)
+
+
+def _known(x: Array, weights: Array | None) -> Array:
+    """mu in the shape of x, 1 at actions without probability."""
+    mu = propensities(x, weights)
+    xp = array_namespace(mu)
+    return xp.where(mu > 0, mu, xp.ones_like(mu))

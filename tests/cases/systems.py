@@ -40,6 +40,12 @@ CASES: dict[str, Case] = {
         descends=False,
         because=f"{_NOT_DIFFERENTIATED}; and it is a distance of probabilities, not of ratios",
     ),
+    "divergence_augmented-entropy": _augmented(
+        "entropy",
+        softening=None,
+        split=False,
+        because="it starts from the uniform policy: the number of actions matters",
+    ),
     "awac": registered("awac", {"beta": 0.4}),
     "brac": registered("brac", {"beta": 0.3}),
 }

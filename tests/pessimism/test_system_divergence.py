@@ -21,6 +21,8 @@ def potential(divergence: str, w: torch.Tensor, mu: torch.Tensor) -> torch.Tenso
     """What has the derivative D in the ratio w: its mean under mu is the divergence that is really paid."""
     if divergence == "kl":
         return w * torch.log(w) - w + 1.0
+    if divergence == "entropy":
+        return w * torch.log(w * mu) - w
     if divergence == "rkl":
         return w - 1.0 - torch.log(w)
     return (torch.sqrt(w) - 1.0) ** 2 / (torch.sqrt(mu) if divergence == "inf" else 1.0)
@@ -76,6 +78,26 @@ def test_divergence_kl_is_nominal_at_beta_times_the_spread() -> None:
         np.testing.assert_allclose(policy, ps.nominal_target(behavior, reward, 0.7 / 3), rtol=1e-11)
 
 
+@pytest.mark.parametrize("beta", [0.01, 0.5, 1e6])
+def test_the_entropy_forgets_the_behavior(beta: float) -> None:
+    hyper = {"beta": beta, "divergence": "entropy", "normalize": False}
+    for behavior, reward in BANDITS:
+        softmax = special.log_softmax(reward / beta)
+        target = ps.induced_target(behavior, reward, "divergence_augmented", **hyper)
+        assert_log_policies_agree(target.log_policy, softmax)
+        assert np.isnan(target.kappa)  # nominal from another policy than the behavior
+        np.testing.assert_allclose(target.multiplier, special.logsumexp(target.advantage / beta) * beta, rtol=1e-12)
+        again = ps.induced_target(np.exp(softmax), reward, "divergence_augmented", **hyper)
+        assert_log_policies_agree(again.log_policy, softmax)
+    rare = np.array([0.5, 1e-300, 0.5, 0.0])
+    found = ps.induced_target(rare, [0.0, 1.0, 0.5, 9.0], "divergence_augmented", **hyper)
+    seen = special.log_softmax(np.array([0.0, 1.0, 0.5]) / beta)
+    assert_log_policies_agree(found.log_policy[:3], seen)
+    assert (found.policy[3], found.status) == (0.0, "converged")
+    uniform = ps.induced_target(np.full(3, 1 / 3), [0.0, 1.0, 0.5], "divergence_augmented", **hyper)
+    assert (float(uniform.kappa), uniform.regime) == (pytest.approx(0.0, abs=1e-12), "boundary")
+
+
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_normalized_advantages(divergence: str) -> None:
     objective = make_objective("divergence_augmented", beta=0.6, divergence=divergence)
@@ -88,7 +110,8 @@ def test_normalized_advantages(divergence: str) -> None:
     assert_log_policies_agree(scaled.log_policy, ps.induced_target(behavior, reward, objective).log_policy)
     equal = ps.induced_target(behavior, np.full(5, 0.1), objective)
     np.testing.assert_array_equal(equal.advantage, 0.0)
-    np.testing.assert_allclose(equal.policy, behavior, rtol=1e-12)
+    unmoved = np.full(5, 0.2) if divergence == "entropy" else behavior
+    np.testing.assert_allclose(equal.policy, unmoved, rtol=1e-12)
     tensors = torch.tensor(reward, requires_grad=True)
     assert torch.autograd.gradcheck(
         lambda r: ps.induced_target(torch.tensor(behavior), r, objective).policy, (tensors,), eps=1e-6, atol=1e-5
@@ -110,7 +133,7 @@ def test_divergences_near_the_behavior() -> None:
             np.testing.assert_allclose(u, (reward - level) / stiffness, atol=1e-3, err_msg=divergence)
 
 
-@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("divergence", [d for d in DIVERGENCES if d != "entropy"])
 def test_small_log_ratios_keep_their_digits(divergence: str) -> None:
     for behavior, reward in BANDITS:
         hyper = {"beta": 1e6, "divergence": divergence, "normalize": False}

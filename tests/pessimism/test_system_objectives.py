@@ -133,6 +133,7 @@ SHAPES: dict[tuple[str, str], tuple[dict[str, Any], Callable[[Array, Array], Arr
     ("divergence_augmented", "rkl"): ({"divergence": "rkl"}, lambda w, mu: 1.0 / w),
     ("divergence_augmented", "hellinger"): ({"divergence": "hellinger"}, lambda w, mu: w**-0.5),
     ("divergence_augmented", "inf"): ({"divergence": "inf"}, lambda w, mu: (w**-0.5 - 1.0) * mu**-0.5),
+    ("divergence_augmented", "entropy"): ({"divergence": "entropy"}, lambda w, mu: np.log(w * mu)),
     ("awac", ""): ({"beta": 0.5}, lambda w, mu: np.log(w)),
     ("brac", ""): ({"beta": 0.5}, lambda w, mu: np.log(w)),
     ("cql", ""): ({"alpha": 2.0}, lambda w, mu: np.log(w * mu) + 2.0 * w),
