@@ -25,6 +25,7 @@ NAMES = (
     "shift_dial",
     "flow_simplex",
     "kl_estimators",
+    "value_from_logs",
 )
 
 
