@@ -1,0 +1,106 @@
+"""Tasks whose data, prompts and answers are made here: sums, with labels noisy enough to leave something to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Addition:
+    """Sums of two numbers of ``digits`` digits whose sum has no more: "07+38=" and "45".
+
+    Attributes
+    ----------
+    digits : digits of each number and of the sum, leading zeros written.
+    steps : whether a completion writes down the sum of each column with its carry before the answer, last column first:
+        "347+286=" and "7+6+0=13;4+8+1=13;3+2+1=06;633".
+    noise : share of the completions in `examples` that go wrong somewhere: a wrong answer, or, with ``steps``, a wrong
+        column that the rest then follows.
+
+    Examples
+    --------
+    >>> task = Addition()
+    >>> task.prompt(7, 38), task.answer(7, 38), len(task.pairs())
+    ('07+38=', '45', 5050)
+    >>> chain = Addition(digits=3, steps=True)
+    >>> chain.solution(347, 286), chain.final(chain.solution(347, 286))
+    ('7+6+0=13;4+8+1=13;3+2+1=06;633', '633')
+    """
+
+    digits: int = 2
+    steps: bool = False
+    noise: float = 0.5
+
+    def __post_init__(self) -> None:
+        if isinstance(self.digits, bool) or not isinstance(self.digits, int) or self.digits < 1:
+            raise ValueError(f"digits must be an integer >= 1, got {self.digits!r}")
+        if not 0.0 <= self.noise <= 1.0:
+            raise ValueError(f"noise must be in [0, 1], got {self.noise!r}")
+
+    @property
+    def alphabet(self) -> str:
+        """Every character of a prompt or a completion."""
+        return "0123456789+=" + (";" if self.steps else "")
+
+    @property
+    def completion_length(self) -> int:
+        """Characters of a correct completion."""
+        return self.digits + (9 * self.digits if self.steps else 0)
+
+    def pairs(self) -> np.ndarray:
+        """All pairs ``(n, 2)`` whose sum has no more digits, in order; for up to two digits."""
+        if self.digits > 2:
+            raise ValueError(f"pairs are listed for up to 2 digits, got digits={self.digits}: draw them instead")
+        pairs: np.ndarray = np.stack(np.divmod(np.arange(100**self.digits), 10**self.digits), axis=-1)
+        return np.asarray(pairs[pairs.sum(axis=-1) < 10**self.digits])
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Pairs ``(count, 2)``, uniform among those whose sum has no more digits."""
+        numbers = rng.integers(10**self.digits, size=(count, 2))
+        # Reflection maps the pairs with a carry out to those without, nearly one to one; the diagonal is redrawn.
+        while np.any(too_large := numbers.sum(axis=-1) >= 10**self.digits):
+            numbers[too_large] = rng.integers(10**self.digits, size=(int(too_large.sum()), 2))
+        return numbers
+
+    def prompt(self, a: int, b: int) -> str:
+        """What the model reads."""
+        return f"{a:0{self.digits}d}+{b:0{self.digits}d}="
+
+    def answer(self, a: int, b: int) -> str:
+        """The right answer."""
+        return f"{a + b:0{self.digits}d}"
+
+    def solution(self, a: int, b: int, wrong: tuple[int, int] | None = None) -> str:
+        """A completion: right, or with the sum of column ``wrong[0]`` (last is 0) raised by ``wrong[1]``, modulo 20."""
+        if not self.steps:
+            slip = 0 if wrong is None else wrong[1]
+            return f"{(a + b + slip) % 10**self.digits:0{self.digits}d}"
+        carry, written, result = 0, [], ""
+        for column in range(self.digits):
+            x, y = a // 10**column % 10, b // 10**column % 10
+            total = x + y + carry
+            if wrong is not None and wrong[0] == column:
+                total = (total + wrong[1]) % 20
+            written.append(f"{x}+{y}+{carry}={total:02d}")
+            carry, result = total // 10, f"{total % 10}{result}"
+        return ";".join([*written, result])
+
+    def final(self, completion: str) -> str:
+        """The answer in a completion: what stands after the last column."""
+        return completion.rpartition(";")[2] if self.steps else completion
+
+    def examples(self, seed: int, batch: int) -> Iterator[list[tuple[str, str]]]:
+        """Endless batches of (prompt, completion), a share ``noise`` of the completions wrong; the same for a seed."""
+        rng = np.random.default_rng(seed)
+        while True:
+            rows = []
+            for a, b in self.draw(rng, batch).tolist():
+                slips = 20 if self.steps else 10**self.digits
+                wrong = (
+                    (int(rng.integers(self.digits)), int(rng.integers(1, slips))) if rng.random() < self.noise else None
+                )
+                rows.append((self.prompt(a, b), self.solution(a, b, wrong)))
+            yield rows

@@ -1,0 +1,28 @@
+"""One small model for all tests: a few seconds of pretraining on sums of one digit, kept for the session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers", reason="the extra llm is not installed")
+
+from llm.tasks import Addition
+from llm.tiny import TinyModel, pretrained
+
+SETTINGS = TinyModel(
+    task=Addition(digits=1, noise=0.3),
+    hidden=32,
+    heads=2,
+    head_dim=16,
+    feed_forward=64,
+    steps=200,
+    batch=64,
+    learning_rate=3e-3,
+)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrained(SETTINGS, tmp_path_factory.mktemp("models"))

@@ -1,0 +1,117 @@
+"""What training all weights of a transformer on the exact expectation leads to, against the closed form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import pessimism as ps
+from llm.exact import Completions
+from llm.population import compared, fit, population_loss
+
+UNIQUE = [
+    ps.TBA(beta=0.3),
+    ps.Kimi(beta=0.3),
+    ps.OptimalValue(beta=0.3),
+    ps.ShiftedMean(beta=0.3, shift=0.3),
+    ps.ShiftedMean(beta=0.3, shift=1.0),
+    ps.OAPL(beta1=0.6, beta2=0.3),
+    ps.AWR(beta=0.5),
+    ps.MixedChi2KL(beta=0.3),
+    ps.TruncatedIS(beta=0.3),
+    ps.StdNormalized(beta=0.8),
+]
+
+
+def posed(folder: Path) -> tuple[Any, Completions, list[int], np.ndarray]:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    completions = Completions(len(tokenizer), tokenizer.eos_token_id, 2, tokenizer.pad_token_id)
+    right = completions.tokens.tolist().index([*tokenizer("7")["input_ids"], tokenizer.eos_token_id])
+    reward = np.zeros(len(completions))
+    reward[right] = 1.0
+    return model, completions, tokenizer("3+4=")["input_ids"], reward
+
+
+@pytest.mark.parametrize("objective", UNIQUE, ids=str)
+def test_a_transformer_ends_at_the_induced_target(objective: ps.Objective, folder: Path) -> None:
+    model, completions, prompt, reward = posed(folder)
+    found = fit(model, completions, prompt, reward, objective)
+    assert found["tv"] <= 1e-3
+    assert found["tv_behavior"] >= 0.02  # there was a way to go
+    assert found["value"] == pytest.approx(found["value_target"], abs=1e-3)
+    with torch.no_grad():
+        policy = completions.log_probabilities(model, prompt).double().exp().numpy()
+    assert float(policy @ reward) == pytest.approx(found["value"], abs=1e-6)
+    if isinstance(objective, ps.Kimi | ps.ShiftedMean | ps.OAPL):
+        assert found["kappa_fit"] == pytest.approx(found["kappa"], abs=0.02)
+        assert found["kappa_identity"] == pytest.approx(found["kappa"], abs=0.02)
+
+
+def test_another_prediction_is_told_apart(folder: Path) -> None:
+    """The distance is no matter of course: trained for one objective, the model misses the target of another."""
+    model, completions, prompt, reward = posed(folder)
+    with torch.no_grad():
+        log_q = completions.log_probabilities(model, prompt).double().numpy()
+    fit(model, completions, prompt, reward, ps.ShiftedMean(beta=0.3))
+    with torch.no_grad():
+        log_policy = completions.log_probabilities(model, prompt).double().numpy()
+    assert compared(log_q, log_policy, reward, ps.Kimi(beta=0.3))["tv"] > 0.01
+
+
+@pytest.mark.parametrize("objective", UNIQUE, ids=str)
+def test_the_gradient_is_minus_the_score_weight(objective: ps.Objective) -> None:
+    rng = np.random.default_rng(0)
+    q, reward = torch.tensor(rng.dirichlet(np.ones(6))), torch.tensor(rng.normal(size=6))
+    advantage = objective.advantage(reward, q)
+    u = torch.tensor(0.3 * rng.normal(size=6), requires_grad=True)
+    population_loss(u, q, advantage, objective).backward()
+    expected = -q * objective.score_weight(u.detach(), advantage, q)
+    torch.testing.assert_close(u.grad, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("objective", [ps.Kimi(beta=0.3), ps.MixedChi2KL(beta=0.3), ps.AWR(beta=0.5)], ids=str)
+def test_the_potential_is_the_loss_where_that_is_one(objective: ps.Objective) -> None:
+    rng = np.random.default_rng(1)
+    q, reward = torch.tensor(rng.dirichlet(np.ones(6))), torch.tensor(rng.normal(size=6))
+    advantage = objective.advantage(reward, q)
+    at = [torch.zeros(6, dtype=torch.float64), torch.tensor(rng.normal(size=6))]
+    published = [torch.sum(q * objective.loss(u, advantage, q)) for u in at]
+    potential = [population_loss(u, q, advantage, objective) for u in at]
+    torch.testing.assert_close(potential[1] - potential[0], published[1] - published[0], rtol=1e-10, atol=1e-12)
+
+
+def test_the_potential_falls_along_its_gradient_where_the_loss_does_not() -> None:
+    """Truncated importance sampling stops the gradient of its weight: its loss is no potential of its gradient."""
+    objective, q = ps.TruncatedIS(beta=0.3), torch.tensor([0.6, 0.4], dtype=torch.float64)
+    advantage = torch.tensor([-0.4, 0.6], dtype=torch.float64)
+    u = torch.tensor([-0.2, 0.25], dtype=torch.float64, requires_grad=True)
+    loss = population_loss(u, q, advantage, objective)
+    (gradient,) = torch.autograd.grad(loss, u)
+    step = 1e-6 * gradient
+    fallen = loss - population_loss(u - step, q, advantage, objective)
+    torch.testing.assert_close(fallen, gradient @ step, rtol=1e-4, atol=0.0)
+    published = [torch.sum(q * objective.loss(at, advantage, q)) for at in (u, u - step)]
+    assert abs((published[0] - published[1]) / (gradient @ step) - 1.0) > 0.01
+
+
+def test_on_policy_data_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="is on-policy: there is no frozen behavior"):
+        fit(*posed(folder), ps.Reinforce(sampling="on_policy"))
+
+
+def test_a_loss_that_is_not_finite_stops(folder: Path) -> None:
+    model, completions, prompt, reward = posed(folder)
+    reward[3] = np.nan
+    with pytest.raises(ValueError, match="the loss of kimi.* is nan after 1 evaluations"):
+        fit(model, completions, prompt, reward, ps.Kimi(beta=0.3))
+
+
+def test_a_reward_per_completion(folder: Path) -> None:
+    model, completions, prompt, reward = posed(folder)
+    with pytest.raises(ValueError, match=r"reward must be \(241,\), one per completion, got shape \(240,\)"):
+        fit(model, completions, prompt, reward[1:], ps.Kimi(beta=0.3))

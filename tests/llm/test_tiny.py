@@ -1,0 +1,93 @@
+"""A small model in Hugging Face format: it loads like any other, and a cache never holds half of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, Qwen3ForCausalLM
+
+from llm import tiny
+from llm.tiny import TinyModel, pretrained
+from llm.tokenizer import SPECIAL, character_tokenizer
+from tests.llm.conftest import SETTINGS
+
+
+def test_it_loads_as_a_hub_model_does(folder: Path) -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert isinstance(model, LlamaForCausalLM)
+    assert len(tokenizer) == model.config.vocab_size == len(SPECIAL) + len(SETTINGS.task.alphabet)
+    assert model.config.eos_token_id == tokenizer.eos_token_id
+    ids = tokenizer("3+4=7<eos>")["input_ids"]
+    assert len(ids) == 6
+    assert ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "3+4=7"
+    assert tokenizer(["1+1=", "2"], padding=True)["input_ids"][1][:3] == [tokenizer.pad_token_id] * 3
+
+
+def test_it_has_learned_something(folder: Path) -> None:
+    """More mass on the right answers than before, on average over all prompts."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    task = SETTINGS.task
+    rows = torch.tensor([tokenizer(task.prompt(a, b) + task.answer(a, b))["input_ids"] for a, b in task.pairs()])
+    untrained = tiny._new_model(SETTINGS, tokenizer)
+    with torch.no_grad():
+        right = [m(rows).logits[:, -2].log_softmax(-1).gather(1, rows[:, -1:]).exp().mean() for m in (model, untrained)]
+    assert right[0] > 1.5 * right[1]
+
+
+def test_equal_settings_give_equal_weights(folder: Path, tmp_path: Path) -> None:
+    again = pretrained(SETTINGS, tmp_path)
+    assert again.name == folder.name
+    first, second = (AutoModelForCausalLM.from_pretrained(f).state_dict() for f in (folder, again))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert pretrained(replace(SETTINGS, seed=1, steps=1), tmp_path).name != folder.name
+
+
+def test_a_finished_model_is_not_trained_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny, "_train", lambda settings: pytest.fail("trained again"))
+    assert pretrained(SETTINGS, folder.parent) == folder
+
+
+def test_what_is_interrupted_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LlamaForCausalLM, "save_pretrained", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(replace(SETTINGS, steps=1), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_global_generator_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    pretrained(replace(SETTINGS, steps=1), tmp_path)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_other_architecture(tmp_path: Path) -> None:
+    folder = pretrained(replace(SETTINGS, architecture="qwen3", tied=False, steps=1), tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert isinstance(model, Qwen3ForCausalLM)
+    assert model.lm_head.weight is not model.model.embed_tokens.weight
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architecture": "gpt"}, "architecture must be one of llama, qwen3, got 'gpt'"),
+        ({"steps": 0}, "steps must be >= 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
+    ],
+)
+def test_bad_settings_are_named(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TinyModel(**change)  # type: ignore[arg-type]
+
+
+def test_an_alphabet_has_each_character_once() -> None:
+    with pytest.raises(ValueError, match="alphabet must not repeat a character, got '011'"):
+        character_tokenizer("011")
