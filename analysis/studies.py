@@ -23,6 +23,7 @@ NAMES = (
     "pass_rate",
     "group_size",
     "shift_dial",
+    "pessimism_or_variance",
     "flow_simplex",
     "kl_estimators",
     "value_from_logs",

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pessimism as ps
+from analysis.pessimism_or_variance import CELLS, crossed, finding, headline, makers, noise, pessimism_or_variance
+from pessimism.field import logit_field
+
+RNG = np.random.default_rng(5)
+Q, R = RNG.dirichlet(np.ones(6)), RNG.uniform(0.1, 0.9, size=6)
+BETA = 0.2
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return pessimism_or_variance(rollouts=(64, 2048), caps=(1e-3, 1.0, 1e4), seeds=30)
+
+
+def halfway(objective: ps.Objective) -> np.ndarray:
+    policy = np.sqrt(Q * np.asarray(ps.induced_target(Q, R, objective).policy))
+    return policy / policy.sum()
+
+
+@pytest.mark.parametrize("name", list(CELLS))
+def test_noise_is_that_of_sampled_gradients(name: str) -> None:
+    objective = makers(BETA, ())[name, np.inf](1.3)
+    policy, rng = halfway(objective), np.random.default_rng(0)
+    actions = rng.choice(6, size=400_000, p=Q)
+    observed = rng.binomial(1, R[actions])
+    baseline = float(ps.induced_target(Q, R, objective).baseline)
+    g = objective.score_weight(np.log(policy / Q)[actions], observed - baseline, None)
+    gradients = g[:, None] * (np.eye(6)[actions] - policy)
+    mean = gradients.mean(axis=0)
+    assert noise(Q, R, objective, 0.5) == pytest.approx(gradients.var(axis=0).sum() / (mean @ mean), rel=0.05)
+
+
+@pytest.mark.parametrize("name", list(CELLS))
+def test_the_signal_is_the_exact_field(name: str) -> None:
+    """Noise + 1 is the second moment over the squared field, with the field from the library."""
+    objective = makers(BETA, ())[name, np.inf](1.3)
+    target, policy = ps.induced_target(Q, R, objective), halfway(objective)
+    field = logit_field(Q, np.log(Q), lambda u: objective.score_weight(u, target.advantage, None), np.log(policy))
+    u, second = np.log(policy / Q), 0.0
+    for action in range(6):
+        for reward, chance in ((0.0, 1 - R[action]), (1.0, R[action])):
+            g = objective.score_weight(u[action], np.float64(reward) - target.baseline, None)
+            second += Q[action] * chance * float(np.sum((g * (np.eye(6)[action] - policy)) ** 2))
+    assert noise(Q, R, objective, 0.5) + 1 == pytest.approx(second / (field @ field), rel=1e-9)
+
+
+def test_noise_does_not_depend_on_the_scale_of_a_loss() -> None:
+    class Doubled(ps.Kimi):
+        def score_weight(self, log_ratio: np.ndarray, advantage: np.ndarray, weights: object = None) -> np.ndarray:
+            return 7.0 * super().score_weight(log_ratio, advantage, None)
+
+    assert noise(Q, R, Doubled(beta=BETA), 0.5) == pytest.approx(noise(Q, R, ps.Kimi(beta=BETA), 0.5), rel=1e-12)
+
+
+def test_ends_of_the_dial_are_the_cells(frame: pd.DataFrame) -> None:
+    for n in (64, 2048):
+        rows = frame[frame["rollouts"] == n].set_index(["objective", "cap"])
+        low, high = rows.loc[("truncated_is", 1e-3)], rows.loc[("truncated_is", 1e4)]
+        assert low["improvement"] == pytest.approx(rows.loc[("kimi", np.inf), "improvement"], abs=1e-5)
+        assert high["improvement"] == pytest.approx(rows.loc[("nominal", np.inf), "improvement"], abs=1e-9)
+        assert low["noise_halfway"] == pytest.approx(rows.loc[("kimi", np.inf), "noise_halfway"], rel=0.01)
+        assert high["noise_halfway"] == pytest.approx(rows.loc[("nominal", np.inf), "noise_halfway"], rel=1e-6)
+
+
+def test_estimators_of_a_target_agree_and_targets_do_not(frame: pd.DataFrame) -> None:
+    for n in (64, 2048):
+        table = crossed(frame, n, "improvement")
+        np.testing.assert_allclose(table["ratio-free"], table["importance-weighted"], atol=1e-12)
+        assert abs(table["ratio-free"].diff().iloc[-1]) > 0.005
+    assert frame.loc[frame["target"] != "between", "apart"].max() < 1e-12
+    assert frame.loc[frame["cap"] == 1.0, "apart"].min() > 1e-3
+
+
+def test_all_objectives_start_alike_up_to_the_baseline(frame: pd.DataFrame) -> None:
+    start = frame.set_index("objective")["noise_start"]
+    means = start.drop("optimal_value")
+    np.testing.assert_allclose(means, means.iloc[0], rtol=1e-9)
+    assert abs(start["optimal_value"].iloc[0] / means.iloc[0] - 1) > 0.01
+
+
+def test_no_baseline_takes_the_noise_of_the_ratios_away() -> None:
+    """A constant baseline leaves the mean of weighted gradients as it is; try all of them on the default problem."""
+    behavior = 1 / np.arange(1, 33) / (1 / np.arange(1, 33)).sum()
+    reward, objective = np.linspace(0.7, 0.2, 32), ps.Nominal(beta=0.05)
+    target = ps.induced_target(behavior, reward, objective)
+    policy = np.sqrt(behavior * np.asarray(target.policy))
+    policy /= policy.sum()
+    score, noises = np.eye(32) - policy, []
+    for baseline in np.linspace(-1, 2, 301):
+        mean, second = np.zeros(32), 0.0
+        for observed, chance in ((0.0, 1 - reward), (1.0, reward)):
+            g = objective.score_weight(np.log(policy / behavior), np.full(32, observed - baseline), None)
+            mean += (behavior * chance * g) @ score
+            second += (behavior * chance * g**2) @ (score**2).sum(axis=1)
+        noises.append(second / (mean @ mean) - 1)
+    assert min(noises) > 0.95 * noise(behavior, reward, objective, 0.5)
+    assert min(noises) > 5 * noise(behavior, reward, ps.OptimalValue(beta=0.05), 0.5)
+
+
+def test_what_is_said_is_read_from_the_frame(frame: pd.DataFrame) -> None:
+    assert headline(frame).startswith("Value follows the target")
+    assert headline(frame.assign(apart=0.1)).startswith("Policies with the same target differ")
+    gain = crossed(frame, 64, "improvement")["ratio-free"]
+    assert f"{gain['Lambert'] - gain['nominal']:+.3f} at n = 64" in finding(frame)
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="seeds must be an integer >= 2, got 1"):
+        pessimism_or_variance(seeds=1)
+    with pytest.raises(ValueError, match="truncated_is: cap must be > 0"):
+        pessimism_or_variance(caps=(0.0,), seeds=2)
