@@ -194,8 +194,9 @@ def finding(frame: pd.DataFrame) -> str:
     noises = crossed(frame, few, "noise_halfway")
     fixed = noises.loc["Lambert"] / noises.loc["nominal"]
     times = noises["importance-weighted"] / noises["ratio-free"]
+    within = max(_apart(frame), 1e-12)  # rounding is no number to quote
     return (
-        f"Trained to convergence on the same logs, the two estimators of a target end within {_apart(frame):.0e} of "
+        f"Trained to convergence on the same logs, the two estimators of a target end within {within:.0e} of "
         f"each other, so that the Lambert target changes the value by {gains[few]:+.3f} at n = {few} and "
         f"{gains[many]:+.3f} at n = {many} with ratios or without: that is pessimism. Halfway to the target the "
         f"variance over squared signal of a one-sample gradient is {times['nominal']:.1f} (nominal) and "
