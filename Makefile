@@ -45,7 +45,7 @@ help:
 
 reproduce: $(REPORTS) $(FIGURES)
 	@echo 'reports: $(OBJECTIVES:%=$(RESULTS)/diagnose_%.csv) (a row per group; .json the summary, .txt what was printed)'
-	@echo 'figures: $(RESULTS)/targets.pdf $(RESULTS)/pass_rate.pdf (and .svg, .png, .csv, .json)'
+	@echo 'figures: $(RESULTS)/*.pdf (and .svg, .png, .csv, .json); what they find: docs/findings.md'
 
 $(RESULTS)/diagnose_%.json: $(VENV)/.installed-figures $(SOURCES) $(LOGS)
 	@echo 'diagnose $(EXAMPLE) under $*'
@@ -65,7 +65,7 @@ verify: $(VENV)/.installed-test
 	@$(BIN)/python -m analysis.verification --jobs $(JOBS) $(VERIFY_ARGS)
 
 findings: $(VENV)/.installed-figures
-	@$(BIN)/python -m analysis findings
+	@$(BIN)/python -m analysis findings $(CHECK)
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check --quiet --output-format concise .
