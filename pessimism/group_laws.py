@@ -22,6 +22,7 @@ Counts = NDArray[np.int64]
 
 _CHUNK = 2**22  # rewards evaluated at once
 _DENSE = 2**16  # rewards up to which groups are written out; above, counts become weights if that is the same
+_WRITTEN = 2**24  # rewards in all groups, up to which they can be counted
 _NEGLIGIBLE = 1e-40  # conditional probability of a group that no sum of float64 sees
 
 
@@ -53,9 +54,10 @@ def reward_law(behavior: Floats, reward: Floats) -> RewardLaw:
     return RewardLaw(values, np.asarray(mass, dtype=np.float64), which)
 
 
-def number_of_compositions(size: int, values: int) -> int:
-    """How many vectors of ``values`` counts add up to ``size``."""
-    return math.comb(size + values - 1, values - 1)
+def few_groups(size: int, values: int, most: int) -> bool:
+    """Whether all groups can be counted: at most so many, of 2^24 rewards in all."""
+    groups = math.comb(size + values - 1, values - 1)
+    return groups <= most and groups * size <= _WRITTEN
 
 
 def compositions(size: int, values: int) -> Counts:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pessimism import group_expectation as routes
-from pessimism.group_laws import RewardLaw, expected_by_counts, kept_given_value, number_of_compositions
+from pessimism.group_laws import RewardLaw, expected_by_counts, few_groups, kept_given_value
 from pessimism.group_target import require_affine
 from pessimism.objectives import ObjectiveLike
 from pessimism.progress import progress
@@ -21,7 +21,6 @@ Floats = NDArray[np.float64]
 Method = Literal["exact", "quadrature", "monte_carlo"]
 
 _COUNTED = 2**17  # compositions of a group up to which they are all summed
-_WRITTEN = 2**24  # rewards in them
 _NODES = 2**17  # of a quadrature
 
 
@@ -49,8 +48,7 @@ def expected(
     exact = np.zeros_like(mass)
     if len(values) == 1:
         return Expected(np.broadcast_to(0.0 * equal if drop_equal else equal, mass.shape), exact, "exact")
-    counted = number_of_compositions(size, len(values))
-    if counted <= _COUNTED and counted * size <= _WRITTEN:
+    if few_groups(size, len(values), _COUNTED):
         found, ends = expected_by_counts(
             objective, values[None], mass, size, leave_one_out=leave_one_out, drop_equal=drop_equal
         )

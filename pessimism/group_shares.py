@@ -10,9 +10,9 @@ from pessimism.group_laws import (
     Counts,
     RewardLaw,
     compositions,
+    few_groups,
     log_multinomial,
     members_left_out,
-    number_of_compositions,
 )
 from pessimism.group_target import solve_group
 from pessimism.induced import induced_target
@@ -23,7 +23,6 @@ Floats = NDArray[np.float64]
 
 REGIMES = ("positive", "boundary", "negative")
 _COUNTED = 2**12  # groups that are solved one by one rather than sampled
-_WRITTEN = 2**24
 
 
 def regime_shares(
@@ -43,8 +42,8 @@ def regime_shares(
     rows, known = [], {}
     for law in progress(laws, "problems"):
         width = len(law.values)
-        counted = number_of_compositions(size, width)
-        if counted <= _COUNTED and counted * size <= _WRITTEN:
+        counted = few_groups(size, width, _COUNTED)
+        if counted:
             key = law.values.tobytes()
             if key not in known:
                 counts = compositions(size, width)
@@ -58,8 +57,7 @@ def regime_shares(
             weight = np.where(counts.max(axis=-1) == size, 0.0, weight)
         total = weight.sum()
         share = [weight[regimes == name].sum() / total if total > 0 else np.nan for name in REGIMES]
-        sampled = counted > _COUNTED or counted * size > _WRITTEN
-        error = max(np.sqrt(s * (1 - s) / total) for s in share) if sampled and total > 0 else 0.0
+        error = max(np.sqrt(s * (1 - s) / total) for s in share) if not counted and total > 0 else 0.0
         rows.append([*share, error])
     return pd.DataFrame(rows, columns=[*REGIMES, "standard_error"])
 
