@@ -69,6 +69,13 @@ class Objective:
         """Temperature of the nominal problem that the objective claims to solve; None where it has none."""
         return None if self.temperature_field is None else float(getattr(self, self.temperature_field))
 
+    @property
+    def _beta(self) -> float:
+        """The temperature, of objectives that have one."""
+        beta = self.temperature
+        assert beta is not None
+        return beta
+
     def at_temperature(self, beta: float) -> Self:
         """The same objective at another temperature; itself where it has none."""
         has_none = self.temperature_field is None or self.temperature is None

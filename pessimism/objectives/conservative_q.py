@@ -33,7 +33,22 @@ def _log_policy(log_ratio: Array, weights: Array | None) -> Array:
 
 
 @dataclass(frozen=True)
-class CQL(MeanBaseline):
+class _SoftmaxOfQ(MeanBaseline):
+    """What CQL(H) is with either error: the policy is softmax(Q), without a temperature of its own."""
+
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+    temperature_field: ClassVar[str | None] = None
+    coupled: ClassVar[bool] = True
+    takes_propensity: ClassVar[bool] = True
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.require_positive("alpha")
+
+
+@dataclass(frozen=True)
+class CQL(_SoftmaxOfQ):
     r"""Discrete CQL(H), squared errors: E_mu[(Q - r)^2]/2 + alpha E_mu[logsumexp Q - Q(a)] (arXiv 2006.04779, eq. 4).
 
     Stationary in Q: :math:`Q - r + \alpha (\pi/\mu - 1) = 0` with pi = softmax(Q), that is
@@ -58,15 +73,6 @@ class CQL(MeanBaseline):
     paper: ClassVar[str] = "2006.04779"
     formula: ClassVar[str] = "(Q - r)^2/2 + alpha (logsumexp Q - Q), pi = softmax(Q)"
     induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s: a Lambert tilt that starts from the uniform policy"
-    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
-    temperature_field: ClassVar[str | None] = None
-    coupled: ClassVar[bool] = True
-    takes_propensity: ClassVar[bool] = True
-
-    alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        self.require_positive("alpha")
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = r - Q + alpha, with Q = log pi + c and E_mu[Q - r] = 0."""
@@ -135,7 +141,7 @@ class CQLReference(MeanBaseline):
 
 
 @dataclass(frozen=True)
-class CQLHuber(MeanBaseline):
+class CQLHuber(_SoftmaxOfQ):
     r"""Discrete CQL as it is run: Huber's loss, delta = 1, in place of the square (arXiv 2006.04779; d3rlpy's code).
 
     Stationary in Q: :math:`clip(Q - r, -1, 1) = \alpha (1 - \pi/\mu)`, so no ratio leaves [1 - 1/alpha, 1 + 1/alpha],
@@ -157,15 +163,6 @@ class CQLHuber(MeanBaseline):
     paper: ClassVar[str] = "2006.04779"
     formula: ClassVar[str] = "huber(Q - r) + alpha (logsumexp Q - Q), pi = softmax(Q)"
     induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s, w clipped to [1 - 1/alpha, 1 + 1/alpha]"
-    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
-    temperature_field: ClassVar[str | None] = None
-    coupled: ClassVar[bool] = True
-    takes_propensity: ClassVar[bool] = True
-
-    alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        self.require_positive("alpha")
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = clip(r - Q, -1, 1) + alpha, with Q = log pi + c and E_mu[clip(r - Q, -1, 1)] = 0."""

@@ -10,17 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
-from pessimism import baselines, targets
+from pessimism import baselines
 from pessimism.objectives.base import Objective, propensities
-
-if TYPE_CHECKING:
-    from pessimism.bandit import Bandit
-    from pessimism.targets import Solution
+from pessimism.objectives.weighted import KLPenalized
 
 Array = Any
 
@@ -74,14 +71,8 @@ class LoggedObjective(Objective):
 
 
 @dataclass(frozen=True)
-class ShrunkReward(LoggedObjective):
+class ShrunkReward(LoggedObjective, KLPenalized):
     """Base of estimators linear in the policy: nominal, in the reward that their expectation sees."""
-
-    @property
-    def _beta(self) -> float:
-        beta = self.temperature
-        assert beta is not None
-        return beta
 
     def shrunk(self, reward: Array, propensity: Array) -> Array:
         """Reward that the estimator sees, ``(..., K)``; ``propensity`` is the behavior's probability."""
@@ -90,20 +81,6 @@ class ShrunkReward(LoggedObjective):
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """The shrunk reward; nothing is subtracted."""
         return self.shrunk(reward, propensities(reward, weights))
-
-    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w (A - beta u)."""
-        xp = array_namespace(log_ratio)
-        return xp.exp(log_ratio) * (advantage - self._beta * log_ratio)
-
-    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w A + beta (w log w - w + 1)."""
-        xp = array_namespace(log_ratio)
-        return self._beta - xp.exp(log_ratio) * (advantage + self._beta * (1.0 - log_ratio))
-
-    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Nominal target in the shrunk reward."""
-        return targets.nominal(bandit, advantage, self._beta)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,25 @@ class OptimalValue(SquaredRegression):
 
 
 @dataclass(frozen=True)
-class OAPL(SquaredRegression):
+class _TwoTemperatures(SquaredRegression):
+    """Optimal value at beta1, regression at beta2: fields of the objective."""
+
+    formula: ClassVar[str] = "(beta2 u - (r - V*_beta1))^2"
+    temperature_field: ClassVar[str | None] = "beta2"
+
+    if TYPE_CHECKING:
+        beta1: float
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta1", "beta2")
+
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """Optimal value V*_beta1, under the weights that the advantage is taken with."""
+        return baselines.optimal_value_parts(reward, self.beta1, weights)
+
+
+@dataclass(frozen=True)
+class OAPL(_TwoTemperatures):
     """OAPL: optimal value at beta1, regression at beta2, reference the lagged inference policy (arXiv 2602.19362).
 
     beta1 > beta2, as published, puts the baseline below V*_beta2: the positive regime. beta1 < beta2 is negative.
@@ -68,24 +86,15 @@ class OAPL(SquaredRegression):
     name: ClassVar[str] = "oapl"
     title: ClassVar[str] = "OAPL"
     paper: ClassVar[str] = "2602.19362"
-    formula: ClassVar[str] = "(beta2 u - (r - V*_beta1))^2"
     induces: ClassVar[str] = f"Lambert, {LAMBERT} at beta2; kappa > 0 iff beta1 > beta2"
     subtracts: ClassVar[str] = "V*_beta1"
-    temperature_field: ClassVar[str | None] = "beta2"
 
     beta1: float = 1.0
     beta2: float = 1e-3
 
-    def __post_init__(self) -> None:
-        self.require_positive("beta1", "beta2")
-
-    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Optimal value V*_beta1 of the group trained on."""
-        return baselines.optimal_value_parts(reward, self.beta1, weights)
-
 
 @dataclass(frozen=True)
-class AStarPO(SquaredRegression):
+class AStarPO(_TwoTemperatures):
     """A*-PO: optimal value at beta1 of the initial model, regression at beta2 against it (arXiv 2505.20686).
 
     The paper samples on-policy: then A - beta2 u is constant at the fixed point and the target is nominal whatever
@@ -104,11 +113,9 @@ class AStarPO(SquaredRegression):
     name: ClassVar[str] = "a_star_po"
     title: ClassVar[str] = "A*-PO"
     paper: ClassVar[str] = "2505.20686"
-    formula: ClassVar[str] = "(beta2 u - (r - V*_beta1))^2"
     induces: ClassVar[str] = f"on-policy: nominal at beta2; off-policy: Lambert, {LAMBERT} at beta2"
     subtracts: ClassVar[str] = "V*_beta1 under the reference"
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
-    temperature_field: ClassVar[str | None] = "beta2"
     baseline_under_reference: ClassVar[bool] = True
 
     beta1: float = 0.5
@@ -116,17 +123,13 @@ class AStarPO(SquaredRegression):
     sampling: Literal["on_policy", "off_policy"] = "on_policy"
 
     def __post_init__(self) -> None:
-        self.require_positive("beta1", "beta2")
+        super().__post_init__()
         self.require_choice("sampling", ("on_policy", "off_policy"))
 
     @property
     def on_policy(self) -> bool:
         """Whether the data follow the current policy."""
         return self.sampling == "on_policy"
-
-    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Optimal value V*_beta1, under the reference policy."""
-        return baselines.optimal_value_parts(reward, self.beta1, weights)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Nominal on-policy, Lambert off-policy."""

@@ -28,12 +28,6 @@ class SquaredRegression(Objective):
 
     takes_reference: ClassVar[bool] = True
 
-    @property
-    def _beta(self) -> float:
-        beta = self.temperature
-        assert beta is not None
-        return beta
-
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = 2 beta (A - beta u)."""
         return 2.0 * self._beta * (advantage - self._beta * log_ratio)

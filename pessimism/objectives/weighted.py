@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from array_api_compat import array_namespace
 
 from pessimism import targets
-from pessimism.objectives.base import MeanBaseline, stop_gradient
+from pessimism.objectives.base import MeanBaseline, Objective, stop_gradient
 
 if TYPE_CHECKING:
     from pessimism.bandit import Bandit
@@ -19,7 +19,26 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class Nominal(MeanBaseline):
+class KLPenalized(Objective):
+    """Base: importance-weighted advantages minus beta KL(pi || mu), whose target is nominal in the advantage."""
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = w (A - beta u)."""
+        xp = array_namespace(log_ratio)
+        return xp.exp(log_ratio) * (advantage - self._beta * log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """-w A + beta (w log w - w + 1)."""
+        xp = array_namespace(log_ratio)
+        return self._beta - xp.exp(log_ratio) * (advantage + self._beta * (1.0 - log_ratio))
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Nominal target."""
+        return targets.nominal(bandit, advantage, self._beta)
+
+
+@dataclass(frozen=True)
+class Nominal(MeanBaseline, KLPenalized):
     r"""KL-regularized policy gradient with importance weights: max E_pi[r] - beta KL(pi || mu).
 
     The penalty is written as :math:`\beta (w \log w - w + 1)`, so that the per-sample gradient is that of the fixed
@@ -43,20 +62,6 @@ class Nominal(MeanBaseline):
 
     def __post_init__(self) -> None:
         self.require_positive("beta")
-
-    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w (A - beta u)."""
-        xp = array_namespace(log_ratio)
-        return xp.exp(log_ratio) * (advantage - self.beta * log_ratio)
-
-    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w A + beta (w log w - w + 1)."""
-        xp = array_namespace(log_ratio)
-        return self.beta - xp.exp(log_ratio) * (advantage + self.beta * (1.0 - log_ratio))
-
-    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Nominal target."""
-        return targets.nominal(bandit, advantage, self.beta)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class TruncatedIS(MeanBaseline):
 
 
 @dataclass(frozen=True)
-class MixedChi2KL(MeanBaseline):
+class MixedChi2KL(MeanBaseline, KLPenalized):
     r"""Importance-weighted objective with an explicit penalty beta (KL + gamma/2 chi^2) (arXiv 2407.13399).
 
     :math:`\log w + \gamma w = (A - s)/\beta`: the Lambert shape with kappa = gamma whatever the baseline. gamma = 1 is
@@ -132,14 +137,13 @@ class MixedChi2KL(MeanBaseline):
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """g = w (A - beta u - beta gamma (w - 1))."""
         xp = array_namespace(log_ratio)
-        penalty = log_ratio + self.gamma * xp.expm1(log_ratio)
-        return xp.exp(log_ratio) * (advantage - self.beta * penalty)
+        return super().score_weight(log_ratio, advantage - self.beta * self.gamma * xp.expm1(log_ratio), weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """-w A + beta (w log w - w + 1) + beta gamma/2 (w - 1)^2."""
         xp = array_namespace(log_ratio)
-        kl = self.beta - xp.exp(log_ratio) * (advantage + self.beta * (1.0 - log_ratio))
-        return kl + 0.5 * self.beta * self.gamma * xp.expm1(log_ratio) ** 2
+        chi_square = xp.expm1(log_ratio) ** 2
+        return super().loss(log_ratio, advantage, weights) + 0.5 * self.beta * self.gamma * chi_square
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Lambert target with kappa = gamma."""
