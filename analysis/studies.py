@@ -20,6 +20,7 @@ NAMES = (
     "lambert_tempering",
     "three_regimes",
     "targets",
+    "conservatism",
     "pass_rate",
     "group_size",
     "shift_dial",

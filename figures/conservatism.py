@@ -1,0 +1,103 @@
+"""Conservatism against the stated temperature: divergence, entropy, value and largest ratio, and the limit at zero."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
+
+from figures.labels import label_curves
+from figures.style import INK, QUIET, look, new_axes, size
+
+SIZE = size(2, 0.66)
+MOSAIC = "AB\nCD"
+# Column, title, label of the axis.
+_PANELS = {
+    "A": ("kl", "divergence", r"KL($\pi\,\|\,\mu$) (nats)"),
+    "B": ("entropy", "entropy", r"entropy of $\pi$ (nats)"),
+    "C": ("value", "value", r"$E_\pi[r]$ (reward)"),
+    "D": ("max_ratio", "largest ratio", r"max $w$"),
+}
+
+
+def _named(name: str, curve: pd.DataFrame) -> str:
+    """V* is on the boundary: its curve is the nominal one, and named there."""
+    if name == "oapl":
+        return f"oapl, β₁ = {(curve['beta1'] / curve['beta']).iloc[0]:g} β"
+    return {"nominal": "nominal, V*", "optimal_value": "_optimal_value"}.get(name, name)
+
+
+def plot_measure(frame: pd.DataFrame, ax: Axes | None = None, panel: str = "A") -> Axes:
+    """A column of `analysis.conservatism.conservatism` against beta; the panel of the divergence shows the limits, too.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.conservatism.conservatism` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+    panel : "A" (KL), "B" (entropy), "C" (value) or "D" (largest ratio)
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from analysis.conservatism import conservatism
+    >>> plot_measure(conservatism(n=5), panel="D").get_ylabel()
+    'max $w$'
+    """
+    ax = new_axes(SIZE) if ax is None else ax
+    column, title, label = _PANELS[panel]
+    one = frame.drop_duplicates(["objective", "beta"])
+    colors: dict[str, str] = {}
+    for name, curve in one.groupby("objective", sort=False):
+        style, said = look(str(name)), _named(str(name), curve)
+        colors |= {} if said.startswith("_") else {said: style.color}
+        ax.plot(curve["beta"], curve[column], color=style.color, linestyle=style.linestyle, label=said)
+    ax.set_xscale("log")
+    ax.set_xlim(one["beta"].min(), one["beta"].max())
+    ax.margins(y=0.16)  # room for names above and below what is flat
+    ax.set_ylim(ax.get_ylim())
+    ax.xaxis.set_major_locator(LogLocator(numticks=7))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(f"stated temperature β (units of reward; rewards span {np.ptp(frame['reward']):g})")
+    ax.set_ylabel(label)
+    ax.set_title(title)
+    if panel == "B":  # no room on the flat parts of this one
+        oapl = one[one["objective"] == "oapl"]
+        half = oapl.iloc[(oapl[column] - 0.5 * oapl[column].max()).abs().argmin()]
+        said = _named("oapl", oapl)
+        ax.text(half["beta"] / 1.5, half[column], said, ha="right", va="center_baseline", color=colors.pop(said))
+    label_curves(ax, colors)
+    if panel == "A":
+        _limits(ax, frame)
+    return ax
+
+
+def _limits(ax: Axes, frame: pd.DataFrame) -> None:
+    """Bars of the targets at beta -> 0, beside those of the behavior, in the empty corner."""
+    inset = ax.inset_axes((0.67, 0.36, 0.33, 0.5))
+    table = frame.drop_duplicates(["objective", "action"]).pivot(index="action", columns="objective", values="limit")
+    first = frame.drop_duplicates("action")
+    x = np.arange(len(first))
+    bars = {"μ": (first["behavior"], QUIET), "nominal": (table["nominal"], look("nominal").color)}
+    bars["kimi"] = (table["kimi"], look("kimi").color)
+    for place, (name, (height, color)) in enumerate(bars.items()):
+        inset.bar(x + 0.27 * (place - 1), height, 0.27, color=color)
+        top = int(np.argmax(height))
+        at, above = (x[top], 0.05) if name == "μ" else (x[top] - 0.25, -0.1 if name == "nominal" else 0.06)
+        inset.text(at, height.iloc[top] + above, name, ha="left" if name == "μ" else "right", color=color, fontsize=6)
+    inset.set_xticks(x, [f"{r:g}".replace("0.", ".") for r in first["reward"]], fontsize=6)
+    inset.set_yticks([0, 1], ["0", "1"], fontsize=6)
+    inset.set_ylim(0, 1.05)
+    inset.set_xlabel("reward of the action", fontsize=6, labelpad=1)
+    inset.set_title("probabilities as β → 0", fontsize=6.5, color=INK, fontweight="normal", pad=3)
+    inset.tick_params(length=2)
+
+
+PANELS = {letter: partial(plot_measure, panel=letter) for letter in _PANELS}
