@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,19 @@ from figures.sheet import sheet
 from figures.style import context
 
 
-def _described(value: Any) -> Any:
-    """A parameter as it goes into a file: a path inside this checkout is named from its root."""
-    if isinstance(value, Path):
-        return value.relative_to(ROOT).as_posix() if value.is_relative_to(ROOT) else value.as_posix()
-    return value
+def described(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as they go into a file: a path inside this checkout is named from its root.
+
+    Examples
+    --------
+    >>> described({"beta": 0.1, "logs": ROOT / "examples" / "log.csv"})
+    {'beta': 0.1, 'logs': 'examples/log.csv'}
+    """
+    return {name: _named(value) if isinstance(value, Path) else value for name, value in parameters.items()}
+
+
+def _named(path: Path) -> str:
+    return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
 
 
 def make(
@@ -45,9 +53,9 @@ def make(
     check(formats)
     drawn = sheet(name)
     frame, headline = studies.run(name, smoke, cache), studies.study(name).headline
-    described = {key: _described(value) for key, value in studies.parameters(name, smoke).items()}
+    parameters = described(studies.parameters(name, smoke))
     with context():
-        return save(drawn.draw(frame, headline(frame)), frame, described, out / name, formats)
+        return save(drawn.draw(frame, headline(frame)), frame, parameters, out / name, formats)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -18,18 +19,14 @@ from matplotlib.text import Text
 
 import pessimism as ps
 from analysis import studies
-from figures.__main__ import main, make
+from figures.__main__ import described, main
 from figures.save import FORMATS, save, versions
 from figures.sheet import sheet
 from figures.style import LOOKS, context, look, new_axes, size
+from tests.smoke import smoke
 
 ROOT = Path(__file__).resolve().parents[2]
 PANELS = [(name, letter) for name in studies.NAMES for letter in sheet(name).panels]
-
-
-@pytest.fixture(scope="module")
-def frames() -> dict[str, pd.DataFrame]:
-    return {name: studies.run(name, smoke=True, cache=None) for name in studies.NAMES}
 
 
 def draw(name: str, frame: pd.DataFrame) -> Figure:
@@ -37,11 +34,11 @@ def draw(name: str, frame: pd.DataFrame) -> Figure:
 
 
 @pytest.mark.parametrize(("name", "letter"), PANELS)
-def test_a_panel_draws_into_the_axes_it_is_given(name: str, letter: str, frames: dict[str, pd.DataFrame]) -> None:
+def test_a_panel_draws_into_the_axes_it_is_given(name: str, letter: str) -> None:
     figure = Figure()
     left, right = figure.subplots(1, 2)
     panels = sheet(name).panels
-    assert panels[letter](frames[name], ax=right) is right
+    assert panels[letter](smoke(name), ax=right) is right
     assert figure.axes == [left, right]
     assert not left.has_data()
     assert right.has_data()
@@ -50,24 +47,25 @@ def test_a_panel_draws_into_the_axes_it_is_given(name: str, letter: str, frames:
 
 
 @pytest.mark.parametrize(("name", "letter"), PANELS)
-def test_a_panel_makes_axes_of_its_own_outside_pyplot(name: str, letter: str, frames: dict[str, pd.DataFrame]) -> None:
+def test_a_panel_makes_axes_of_its_own_outside_pyplot(name: str, letter: str) -> None:
     import matplotlib.pyplot as plt
 
-    before, settings = frames[name].copy(), dict(mpl.rcParams)
-    assert isinstance(sheet(name).panels[letter](frames[name]), Axes)
+    before, settings = smoke(name).copy(), dict(mpl.rcParams)
+    assert isinstance(sheet(name).panels[letter](smoke(name)), Axes)
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == settings
-    pd.testing.assert_frame_equal(frames[name], before)
+    pd.testing.assert_frame_equal(smoke(name), before)
 
 
 @pytest.mark.parametrize("name", studies.NAMES)
-def test_no_text_is_cut_or_overlaps(name: str, frames: dict[str, pd.DataFrame]) -> None:
+def test_no_text_is_cut_or_overlaps(name: str) -> None:
     with context():
-        figure = draw(name, frames[name])
+        figure = draw(name, smoke(name))
         figure.draw_without_rendering()
         renderer = FigureCanvasAgg(figure).get_renderer()
         texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-        texts = [text for text in texts if _is_drawn(text)]
+        hidden = _hidden_labels(figure)
+        texts = [text for text in texts if id(text) not in hidden]
         boxes = [text.get_window_extent(renderer) for text in texts]
         for text, box in zip(texts, boxes, strict=True):
             assert figure.bbox.x0 - 1 <= box.x0 <= box.x1 <= figure.bbox.x1 + 1, text.get_text()
@@ -81,52 +79,40 @@ def test_no_text_is_cut_or_overlaps(name: str, frames: dict[str, pd.DataFrame]) 
         assert overlapping == []
 
 
-def _is_drawn(text: Text) -> bool:
-    """Tick labels outside the limits exist, but are not drawn."""
-    axes = text.axes
-    if axes is None:
-        return True
-    for axis in (axes.xaxis, axes.yaxis):
+def _hidden_labels(figure: Figure) -> set[int]:
+    """Tick labels outside the limits, which exist but are not drawn."""
+    hidden: set[int] = set()
+    for axis in figure.findobj(Axis):
+        drawn = {id(label) for tick in axis._update_ticks() for label in (tick.label1, tick.label2)}
         ticks = [*axis.majorTicks, *axis.minorTicks]
-        if any(text in (tick.label1, tick.label2) for tick in ticks):
-            low, high = sorted(axis.get_view_interval())
-            return any(text in (t.label1, t.label2) and low <= t.get_loc() <= high for t in axis._update_ticks())
-    return True
+        hidden |= {id(label) for tick in ticks for label in (tick.label1, tick.label2)} - drawn
+    return hidden
 
 
-@pytest.fixture(scope="module")
-def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Everything twice, in two processes that share nothing."""
-    here, there = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there")
+def test_a_rerun_in_a_new_process_is_byte_equal(tmp_path: Path) -> None:
+    """All figures with their data and parameters, made here and by the command, which share nothing."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    command = [sys.executable, "-m", "figures", "--smoke", "--out", str(there), "--cache", str(tmp_path / "cache")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        for name in studies.NAMES:
+            parameters = studies.parameters(name, smoke=True)
+            with context():
+                save(draw(name, smoke(name)), smoke(name), described(parameters), here / name)
+        out, error = run.communicate()
+    assert (run.returncode, error) == (0, "")  # no progress bar without a terminal
+    files = sorted(f"{name}.{ending}" for name in studies.NAMES for ending in (*FORMATS, "csv", "json"))
+    assert sorted(path.name for path in there.iterdir()) == files
+    assert sorted(Path(line).name for line in out.splitlines()) == files
+    different = [file for file in files if (here / file).read_bytes() != (there / file).read_bytes()]
+    assert different == []
     for name in studies.NAMES:
-        make(name, here, smoke=True, cache=None)
-    cache = tmp_path_factory.mktemp("cache")
-    command = [sys.executable, "-m", "figures", "--smoke", "--out", str(there), "--cache", str(cache)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stderr == ""  # no progress bar without a terminal
-    return here, there
-
-
-@pytest.mark.parametrize("name", studies.NAMES)
-def test_a_rerun_in_a_new_process_is_byte_equal(name: str, two_runs: tuple[Path, Path]) -> None:
-    here, there = two_runs
-    files = sorted(path.name for path in here.glob(f"{name}.*"))
-    assert files == sorted(f"{name}.{ending}" for ending in (*FORMATS, "csv", "json"))
-    for file in files:
-        assert (here / file).read_bytes() == (there / file).read_bytes(), file
-
-
-@pytest.mark.parametrize("name", studies.NAMES)
-def test_data_and_parameters_are_saved_beside_the_picture(
-    name: str, frames: dict[str, pd.DataFrame], two_runs: tuple[Path, Path]
-) -> None:
-    saved = pd.read_csv(two_runs[0] / f"{name}.csv", keep_default_na=False, na_values=["", "nan"])
-    pd.testing.assert_frame_equal(saved, frames[name].replace("", float("nan")), check_dtype=False)
-    written = (two_runs[0] / f"{name}.json").read_text()
-    about = json.loads(written)
-    assert about["versions"] == versions()
-    assert set(about["parameters"]) == set(studies.parameters(name))
-    assert str(ROOT) not in written
+        saved = pd.read_csv(there / f"{name}.csv", keep_default_na=False, na_values=["", "nan"], low_memory=False)
+        pd.testing.assert_frame_equal(saved, smoke(name).replace("", float("nan")), check_dtype=False)
+        written = (there / f"{name}.json").read_text()
+        about = json.loads(written)
+        assert about["versions"] == versions()
+        assert set(about["parameters"]) == set(studies.parameters(name))
+        assert str(ROOT) not in written
 
 
 def test_every_objective_has_a_look_of_its_own() -> None:

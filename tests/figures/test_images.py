@@ -15,12 +15,14 @@ from matplotlib.testing.compare import compare_images
 from analysis import studies
 from figures.sheet import sheet
 from figures.style import context
+from tests.smoke import smoke
 
 REFERENCE = Path(__file__).parent / "reference"
 
 
 def draw(name: str, folder: Path, **parameters: Any) -> Path:
-    frame, path = studies.run(name, smoke=True, cache=None, **parameters), folder / f"{name}.png"
+    frame = studies.run(name, smoke=True, cache=None, **parameters) if parameters else smoke(name)
+    path = folder / f"{name}.png"
     with context():
         sheet(name).draw(frame, studies.study(name).headline(frame)).savefig(path, dpi=80)
     return path
