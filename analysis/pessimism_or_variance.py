@@ -14,7 +14,30 @@ from analysis.shift_dial import trained, world
 Floats = NDArray[np.float64]
 Makers = dict[tuple[str, float], Callable[[float], ps.Objective]]
 
-CAPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 20.0, 30.0, 50.0, 100.0, 200.0, 1000.0)
+CAPS = (
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    1.5,
+    1.7,
+    2.0,
+    2.2,
+    2.4,
+    3.0,
+    5.0,
+    7.0,
+    10.0,
+    20.0,
+    30.0,
+    50.0,
+    100.0,
+    200.0,
+    1000.0,
+)
 SMOKE = {"seeds": 40, "caps": (0.01, 1.0, 3.0, 100.0)}
 ALONG = {"start": 0.0, "halfway": 0.5, "near": 0.9}
 # Target and estimator of the four cells; both of one target converge to the same policy.
