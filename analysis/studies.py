@@ -21,6 +21,7 @@ NAMES = (
     "three_regimes",
     "targets",
     "conservatism",
+    "decoupled",
     "pass_rate",
     "group_size",
     "shift_dial",
