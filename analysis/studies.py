@@ -26,6 +26,7 @@ NAMES = (
     "group_size",
     "shift_dial",
     "pessimism_or_variance",
+    "lag",
     "flow_simplex",
     "kl_estimators",
     "value_from_logs",

@@ -1,0 +1,143 @@
+"""Lag: value, collapse, entropy and KL to the start against how old the data are, one curve an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+from analysis.lag import held, last, retuned
+from figures.style import INK, QUIET, look, new_axes, size
+
+SIZE = size(2, 0.74)
+MOSAIC = "ABC\nDEF"
+_APART = 0.088  # of the height of the axes, between names
+
+
+def _spread(heights: Mapping[str, float]) -> dict[str, float]:
+    """Heights in [0, 1] moved as little apart as names beside each other need, in their order."""
+    names = sorted(heights, key=lambda name: (round(heights[name], 9), name))
+    steps = _APART * np.arange(len(names))
+    free = np.array([heights[name] for name in names]) - steps
+    # Least squares under an order: the mean of the largest minima of means, over all intervals (isotonic regression).
+    count = len(names)
+    means = [[free[i : j + 1].mean() if j >= i else np.inf for j in range(count)] for i in range(count)]
+    best = np.array([max(min(means[i][k:]) for i in range(k + 1)) for k in range(count)])
+    return dict(zip(names, np.clip(best, 0.0, max(0.0, 1.0 - steps[-1])) + steps, strict=True))
+
+
+def _names(ax: Axes, ends: Mapping[str, float]) -> None:
+    """Each objective's name right of its curve's end, with a line to it where it had to move."""
+    bottom, top = ax.get_ylim()
+    heights = {name: (y - bottom) / (top - bottom) for name, y in ends.items()}
+    for name, height in _spread(heights).items():
+        color = look(name).color
+        between = [1.015, 1.045], [heights[name], height]
+        at: dict[str, Any] = {"color": color, "transform": ax.transAxes}
+        ax.add_artist(Line2D(*between, linewidth=0.4, clip_on=False, label="_leader", **at))
+        ax.text(1.06, height, name, va="center_baseline", fontsize=6.0, **at)
+
+
+def _against_lag(rows: pd.DataFrame, column: str, ax: Axes | None, title: str, unit: str) -> Axes:
+    """A curve of each objective over log2(1 + lag), which has a place for 0; crosses where runs ended early."""
+    ax = new_axes((SIZE[0] / 3, SIZE[1] / 2)) if ax is None else ax
+    ends, lags = {}, np.sort(rows["lag"].unique())
+    for name, part in rows.groupby("objective", sort=False):
+        style, part = look(str(name)), part.sort_values("lag")
+        x = np.log2(1.0 + part["lag"])
+        look_: dict[str, Any] = {
+            "color": style.color,
+            "linestyle": style.linestyle,
+            "marker": style.marker,
+            "label": str(name),
+        }
+        ax.plot(x, part[column], linewidth=1.1, markersize=2.2, clip_on=False, **look_)
+        over = part["ended"] > 0
+        if over.any():
+            ax.plot(x[over], part.loc[over, column], "x", color=INK, markersize=4, zorder=3, clip_on=False)
+        ends[str(name)] = float(part[column].iloc[-1])
+    ax.set_xlim(-0.2, np.log2(1.0 + lags[-1]))
+    ax.xaxis.set_major_locator(FixedLocator(np.log2(1.0 + lags).tolist()))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticklabels([f"{lag:g}" for lag in lags])
+    ax.set_xlabel(f"lag L, {rows['dynamics'].iloc[0]}")
+    ax.set_ylabel(unit)
+    ax.set_title(title, fontsize=7.5)
+    ax.grid(axis="y")
+    if column in ("premature", "entropy"):
+        ax.set_ylim(bottom=min(0.0, -0.03 * float(rows[column].max())))
+    if column == "premature":
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _names(ax, ends)
+    return ax
+
+
+def plot_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Value after the last step at one learning rate for all of `analysis.lag`.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.lag.lag` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from analysis.lag import SMOKE, lag
+    >>> plot_value(lag(**SMOKE)).get_xlabel()
+    'lag L, steps'
+    """
+    rows = held(frame)
+    title = f"Value, one rate for all ({rows['lr'].iloc[0]:g})"
+    ax = _against_lag(rows, "value", ax, title, "expected reward")
+    if (rows["ended"] > 0).any():
+        said = "× some runs overflow"
+        ax.text(0.03, 0.03, said, transform=ax.transAxes, va="bottom", color=QUIET, fontsize=6.0)
+    return ax
+
+
+def plot_retuned(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Value after the last step at the best rate for every objective and lag. Parameters and result as `plot_value`."""
+    return _against_lag(retuned(frame), "value", ax, "Value, rate retuned", "expected reward")
+
+
+def plot_premature(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Share of prompts collapsed on a completion that is not the best. Parameters and result as `plot_value`."""
+    return _against_lag(held(frame), "premature", ax, "Premature collapse", "prompts, not on the best")
+
+
+def plot_entropy(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Entropy after the last step. Parameters and result as `plot_value`."""
+    return _against_lag(held(frame), "entropy", ax, "Entropy", "nats")
+
+
+def plot_kl(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """KL of the policy to the start after the last step. Parameters and result as `plot_value`."""
+    return _against_lag(held(frame), "kl", ax, "KL to the start", r"KL$(\pi\,\|\,\pi_0)$, nats")
+
+
+def plot_rounds(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Value after the last round of training to convergence. Parameters and result as `plot_value`."""
+    rows = last(frame, "rounds")
+    title = f"Value, {rows['time'].iloc[0]} full rounds"
+    return _against_lag(rows, "value", ax, title, "expected reward")
+
+
+PANELS = {
+    "A": plot_value,
+    "B": plot_retuned,
+    "C": plot_premature,
+    "D": plot_entropy,
+    "E": plot_kl,
+    "F": plot_rounds,
+}
