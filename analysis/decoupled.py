@@ -122,6 +122,6 @@ def finding(frame: pd.DataFrame) -> str:
         f"Off-policy, at a mean reward of {frame['behavior_value'].iloc[0]:g}, the published pair of OAPL acts "
         f"{off['oapl']:.2f} times as warm as its beta2 and that of A*-PO {off['a_star_po']:.2f} times, on-policy "
         f"{on['a_star_po']:.2f}: there beta1 does not matter ({flat} on the grid). In {signs} of {len(apart)} pairs "
-        f"the regime is the sign of beta1 - beta2; the factor reaches {grid['pessimism_factor'].max():.2f} where beta1 is "
-        f"large, and up to {negative['leak'].max():.0%} of the mass leaks where it is small."
+        f"the regime is the sign of beta1 - beta2; the factor reaches {grid['pessimism_factor'].max():.2f} where beta1 "
+        f"is large, and up to {negative['leak'].max():.0%} of the mass leaks where it is small."
     )
