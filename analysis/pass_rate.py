@@ -10,23 +10,45 @@ import pandas as pd
 
 import pessimism as ps
 from analysis.settings import at_temperature
+from pessimism.field import weight_on
 
 LOGS = Path(__file__).resolve().parents[1] / "examples" / "trl_completions"
-SMOKE = {"n": 19}
-CURVES = ("nominal", "kimi", "shifted_mean", "std_normalized")
+SMOKE = {"n": 9}
+# What is used with verifiable rewards. The first six are nominal for any pass rate.
+CURVES = (
+    *("nominal", "optimal_value", "a_star_po", "tba", "rloo", "rebel"),
+    *("awr", "qrpo", "tpo", "kimi", "shifted_mean", "std_normalized"),
+    *("ppo", "dr_grpo", "grpo", "dapo", "gspo", "cispo", "asym_re", "reinforce", "topr", "roirl"),
+)
 
 _MEASURED = ("effective_temperature", "pessimism_factor", "kappa", "regime")
 
 
-def default_settings(beta: float = 0.1) -> dict[str, ps.Objective]:
-    """Objectives compared: those of `CURVES` at `beta`, and OAPL with its published pair.
+def default_settings(beta: float = 0.1, kl: float = 0.04) -> dict[str, ps.Objective]:
+    """Objectives compared: those of `CURVES` at `beta`, OAPL with its published pair, GRPO with `kl` on its k3 penalty.
+
+    REINFORCE is off-policy; what has no temperature is as published.
 
     Examples
     --------
     >>> default_settings()["oapl"]
     OAPL(beta1=1.0, beta2=0.001)
     """
-    return {**at_temperature(beta, CURVES), "oapl": ps.OAPL()}
+    known = ps.objectives()
+    apart = {
+        "oapl": ps.OAPL(),
+        "grpo": known["grpo"](beta=kl),  # type: ignore[call-arg]
+        "reinforce": known["reinforce"](sampling="off_policy"),  # type: ignore[call-arg]
+    }
+    return at_temperature(beta, CURVES) | apart
+
+
+def _first_step(target: ps.InducedTarget) -> np.ndarray:
+    """Gradient of logit p at the behavior, against the softmax logits: theta_a' = q_a g_a - pi_a sum_b q_b g_b."""
+    bandit, rows = target.bandit, target.advantage_rows
+    pull = bandit.behavior * weight_on(bandit, target.objective, np.zeros_like(rows), rows)
+    field = pull - bandit.behavior * pull.sum(axis=-1, keepdims=True)
+    return np.asarray(field[..., 1] - field[..., 0])
 
 
 def curves(pass_rate: np.ndarray, settings: Mapping[str, ps.Objective]) -> pd.DataFrame:
@@ -39,7 +61,9 @@ def curves(pass_rate: np.ndarray, settings: Mapping[str, ps.Objective]) -> pd.Da
     -------
     pandas.DataFrame
         One row per objective and pass rate: `objective`, `setting`, `pass_rate`, `effective_temperature`,
-        `pessimism_factor` (in units of the objective's own temperature), `kappa`, `regime`.
+        `pessimism_factor` (in units of the objective's own temperature, nan without one), `logit_change` (log w/v, of
+        one round; inf where no failing completion is left), `first_step` (gradient of logit p at the behavior),
+        `kappa`, `regime`, `status`.
 
     Examples
     --------
@@ -50,17 +74,20 @@ def curves(pass_rate: np.ndarray, settings: Mapping[str, ps.Objective]) -> pd.Da
     blocks = []
     for name, objective in settings.items():
         target = ps.induced_target(np.stack([1 - p, p], axis=-1), np.array([0.0, 1.0]), objective)
-        temperature = 1 / (target.log_ratio[..., 1] - target.log_ratio[..., 0])
+        change = target.log_ratio[..., 1] - target.log_ratio[..., 0]
         blocks.append(
             pd.DataFrame(
                 {
                     "objective": name,
                     "setting": str(objective),
                     "pass_rate": p,
-                    "effective_temperature": temperature,
-                    "pessimism_factor": temperature / objective.temperature,
+                    "effective_temperature": 1 / change,
+                    "pessimism_factor": 1 / change / (objective.temperature or np.nan),
+                    "logit_change": change,
+                    "first_step": _first_step(target),
                     "kappa": target.kappa,
                     "regime": target.regime,
+                    "status": target.status,
                 }
             )
         )
@@ -101,63 +128,87 @@ def pass_rate(
     logs: str | Path | None = LOGS,
     logged: tuple[str, ...] = ("kimi", "oapl", "shifted_mean"),
     n: int = 199,
+    kl: float = 0.04,
 ) -> pd.DataFrame:
     """Curves over n pass rates in (0, 1), and the prompt groups of `logs` under the objectives `logged`.
 
     Parameters
     ----------
     beta : float
-        Temperature of the curves; OAPL keeps its published pair.
+        Temperature of the curves; OAPL keeps its published pair, and what has no temperature its defaults.
     logs : path, optional
         Rollout logs with 0/1 rewards, in any format `pessimism.diagnose` reads; None for curves only.
     logged : tuple of str
         Objectives whose reading of the logs is included.
     n : int
         Number of pass rates, evenly spaced inside (0, 1).
+    kl : float
+        Coefficient of GRPO's k3 penalty; 0 leaves the clip alone.
 
     Returns
     -------
     pandas.DataFrame
         `kind` ("curve" or "group"), `objective`, `setting`, `pass_rate`, `effective_temperature`,
-        `pessimism_factor`, `kappa`, `regime`, `groups` (number of logged groups at this pass rate, 0 on a curve).
+        `pessimism_factor`, `kappa`, `regime`, `logit_change`, `first_step`, `status` (of curves), `groups` (number of
+        logged groups at this pass rate, 0 on a curve).
 
     Examples
     --------
     >>> pass_rate(logs=None, n=3).query("objective == 'kimi'")["pessimism_factor"].round(2).tolist()
     [2.53, 1.75, 1.28]
     """
-    settings = default_settings(beta)
+    settings = default_settings(beta, kl)
     p = np.arange(1, n + 1) / (n + 1)
     frame = curves(p, settings).assign(kind="curve", groups=0)
     if logs is not None:
         points = groups(logs, {name: settings[name] for name in logged}).assign(kind="group")
         frame = pd.concat([frame, points], ignore_index=True)
-    return frame[[*("kind", "objective", "setting", "pass_rate", *_MEASURED), "groups"]]
+    columns = (
+        "kind",
+        "objective",
+        "setting",
+        "pass_rate",
+        *_MEASURED,
+        "logit_change",
+        "first_step",
+        "status",
+        "groups",
+    )
+    return frame[list(columns)]
 
 
-_HARD = 0.1
+_HARD, _EASY = 0.1, 0.9
+
+
+def _at(frame: pd.DataFrame, p: float, column: str) -> dict[str, float]:
+    """A column of the curves at the pass rate nearest to p, by objective."""
+    curve = frame[frame["kind"] == "curve"]
+    near = curve[curve["pass_rate"] == curve["pass_rate"].iloc[(curve["pass_rate"] - p).abs().to_numpy().argmin()]]
+    return dict(zip(near["objective"].astype(str), near[column].astype(float), strict=True))
 
 
 def _factors(frame: pd.DataFrame) -> tuple[str, float, float]:
-    """The logged objectives, and the least and largest of their pessimism factors at one pass in ten."""
-    logged = frame.loc[frame["kind"] == "group", "objective"].unique()
-    curve = frame[(frame["kind"] == "curve") & np.isclose(frame["pass_rate"], _HARD)]
-    factor = curve.loc[curve["objective"].isin(logged), "pessimism_factor"]
-    return ", ".join(sorted(logged)), float(factor.min()), float(factor.max())
+    """The logged objectives (without logs, those about the mean), and their least and largest factor at one in ten."""
+    logged = sorted(frame.loc[frame["kind"] == "group", "objective"].unique()) or ["kimi", "shifted_mean"]
+    factor = [_at(frame, _HARD, "pessimism_factor")[name] for name in logged]
+    return ", ".join(logged), min(factor), max(factor)
 
 
 def headline(frame: pd.DataFrame) -> str:
     """How much warmer than stated the logged objectives act on hard prompts."""
     names, least, most = _factors(frame)
-    if not names:
-        return "Effective temperature against pass rate"
     return f"On hard prompts (p = {_HARD:g}) {names} act {least:.0f} to {most:.0f} times warmer than stated"
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The same in a sentence."""
+    """The same in a sentence, with what dividing by the standard deviation does."""
     names, least, most = _factors(frame)
+    hard, easy = (_at(frame, p, "logit_change") for p in (_HARD, _EASY))
+    greedy = [name for name, change in hard.items() if np.isinf(change)]
     return (
         f"At a pass rate of {_HARD:g} the effective temperatures of {names} are {least:.1f} to {most:.1f} times the "
-        "stated ones: on hard prompts the implicit pessimism slows learning down most."
+        "stated ones: on hard prompts the implicit pessimism slows learning down most; dividing by the standard "
+        f"deviation turns Kimi's round of {hard['kimi']:.1f} in logit p there into {hard['std_normalized']:.1f}, but "
+        f"of {easy['kimi']:.1f} at {_EASY:g} into {easy['std_normalized']:.1f}, where it is bolder than stated; "
+        f"{len(greedy)} of {len(hard)} objectives leave no failing completion after one round."
     )

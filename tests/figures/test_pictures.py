@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from analysis.pass_rate import pass_rate
 from analysis.targets import headline, targets
 from figures.labels import label_curves
-from figures.pass_rate import plot_pass_rate
+from figures.pass_rate import plot_clipped, plot_first_step, plot_pass_rate, plot_regressions
 from figures.style import context, new_axes
 from figures.targets import plot_dots, plot_targets
 
@@ -87,6 +87,23 @@ def test_curves_and_points_are_those_of_the_frame() -> None:
     drawn = np.concatenate([collection.get_offsets() for collection in ax.collections])
     points = frame[(frame["kind"] == "group") & frame["pessimism_factor"].notna()]
     np.testing.assert_array_equal(np.sort(drawn, axis=0), np.sort(points[["pass_rate", "pessimism_factor"]], axis=0))
+
+
+def test_panels_of_a_round_are_those_of_the_frame() -> None:
+    frame = pass_rate(logs=None, n=19)
+    for ax, name in ((plot_regressions(frame), "tpo"), (plot_clipped(frame), "dapo")):
+        rows = frame[frame["objective"] == name]
+        np.testing.assert_array_equal(curve(ax, name), rows[["pass_rate", "logit_change"]].to_numpy().T)
+    joined = [line.get_label() for line in plot_clipped(frame).get_lines()]
+    assert joined == ["ppo, dr_grpo", "grpo", "dapo", "gspo"]
+    note = plot_clipped(frame).texts[-1].get_text().replace("\n", " ")
+    for name, rows in frame.groupby("objective"):
+        assert (str(name) in re.split("[ ,]+", note)) == np.isinf(rows["logit_change"]).any()
+
+
+def test_first_steps_are_named_by_what_divides_and_what_does_not() -> None:
+    labels = [line.get_label() for line in plot_first_step(pass_rate(logs=None, n=19)).get_lines()]
+    assert sorted(labels) == ["kimi, dr_grpo", "std_normalized, grpo"]
 
 
 def test_curves_alone_need_no_logs() -> None:
