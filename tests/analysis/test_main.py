@@ -24,7 +24,7 @@ def test_run_writes_the_frame(tmp_path: Path) -> None:
 
 
 def test_run_prints_the_frame(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "pass_rate", "--set", "logs=None", "--set", "n=3"]) == 0
+    assert main(["run", "pass_rate", "--set", "logs=None", "--set", "n=2"]) == 0
     assert "shifted_mean" in capsys.readouterr().out
 
 
