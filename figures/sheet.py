@@ -54,8 +54,8 @@ def sheet(name: str) -> Sheet:
 
     Examples
     --------
-    >>> list(sheet("targets").panels)
-    ['A']
+    >>> list(sheet("decoupled").panels)
+    ['A', 'B', 'C']
     """
     if name not in NAMES:
         raise ValueError(f"unknown figure {name!r}; known: {', '.join(NAMES)}")
