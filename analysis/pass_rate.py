@@ -204,11 +204,11 @@ def finding(frame: pd.DataFrame) -> str:
     """The same in a sentence, with what dividing by the standard deviation does."""
     names, least, most = _factors(frame)
     hard, easy = (_at(frame, p, "logit_change") for p in (_HARD, _EASY))
-    greedy = [name for name, change in hard.items() if np.isinf(change)]
+    greedy = [name for name, change in easy.items() if np.isinf(change)]
     return (
         f"At a pass rate of {_HARD:g} the effective temperatures of {names} are {least:.1f} to {most:.1f} times the "
         "stated ones: on hard prompts the implicit pessimism slows learning down most; dividing by the standard "
         f"deviation turns Kimi's round of {hard['kimi']:.1f} in logit p there into {hard['std_normalized']:.1f}, but "
         f"of {easy['kimi']:.1f} at {_EASY:g} into {easy['std_normalized']:.1f}, where it is bolder than stated; "
-        f"{len(greedy)} of {len(hard)} objectives leave no failing completion after one round."
+        f"there {len(greedy)} of {len(easy)} objectives leave no failing completion after one round."
     )

@@ -7,12 +7,6 @@ from dataclasses import fields
 
 import pessimism as ps
 
-# The Lambert family and its neighbors: what a picture of a dozen rows shows.
-CORE = (
-    *("nominal", "a_star_po", "oapl", "kimi", "shifted_mean", "optimal_value", "constant_baseline", "std_normalized"),
-    *("tba", "rebel", "awr", "asym_re", "truncated_is", "mixed_chi2_kl"),
-)
-
 
 def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str, ps.Objective]:
     """Objectives that claim to solve the nominal problem at `beta`, by name.
