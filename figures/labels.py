@@ -8,6 +8,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from figures.style import page
@@ -15,6 +16,8 @@ from figures.style import page
 _PLACES = 121  # positions tried along a curve
 _PAD = 3.5  # points between a curve and its label: half a marker
 _MARGIN = 6.0  # points between a label and the side of the axes
+_NEARER = 3.0  # what a point costs by which another curve is nearer than one's own
+_PARTS = 2000  # points along one segment of a line, at most
 _ROOM = 14.0  # points beyond which more room is no better
 _SHARE = 0.86  # of the figure that the axes take, about: the layout is not settled while drawing
 
@@ -60,6 +63,30 @@ def _area(ax: Axes) -> tuple[float, float]:
     return 72 * _SHARE * share[0] * float(inches[0]), 72 * _SHARE * share[1] * float(inches[1])
 
 
+def _course(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points ``(m, 2)`` along a line through the points ``(n, 2)``, half a point apart unless a segment is very long."""
+    steps = np.diff(points, axis=0)
+    lengths = np.nan_to_num(np.hypot(steps[:, 0], steps[:, 1]), nan=1.0)
+    count = np.clip(np.ceil(2 * lengths), 1, _PARTS).astype(int)
+    share = np.concatenate([np.empty(0), *(np.arange(n) / n for n in count)])[:, None]
+    return np.concatenate(
+        [np.repeat(points[:-1], count, axis=0) + share * np.repeat(steps, count, axis=0), points[-1:]]
+    )
+
+
+def _drawn(ax: Axes, line: Line2D, area: tuple[float, float]) -> NDArray[np.float64]:
+    """Course of a line in points from the corner of the axes, whichever coordinates it is given in."""
+    to_axes = line.get_transform() - ax.transAxes
+    points = np.asarray(to_axes.transform(np.column_stack(line.get_data(orig=False)).astype(float)))
+    return _course(np.where(np.isfinite(points), points, np.nan) * area)
+
+
+def _worth(box: _Box, away: float, own: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """How good a place is: room, but for how far the curve runs away from it; much worse if another one is nearer."""
+    room, near = box.distance(others), box.distance(own)
+    return min(room, _ROOM) - 0.5 * away - _NEARER * max(near - room, 0.0)
+
+
 def label_curves(ax: Axes, colors: Mapping[str, str]) -> None:
     """Write the label of every line in `colors` beside it, where other lines and labels leave most room.
 
@@ -74,19 +101,15 @@ def label_curves(ax: Axes, colors: Mapping[str, str]) -> None:
     """
     area = _area(ax)
     size = float(mpl.rcParams["font.size"])
-    to_axes = ax.transScale + ax.transLimits
-    curves = {}
-    for line in ax.get_lines():
-        points = to_axes.transform(np.column_stack(line.get_data(orig=False))) * area
-        x = np.linspace(points[0, 0], points[-1, 0], 600)
-        curves[str(line.get_label())] = np.column_stack([x, np.interp(x, points[:, 0], points[:, 1])])
+    curves = {str(line.get_label()): _drawn(ax, line, area) for line in ax.get_lines()}
     placed: list[NDArray[np.float64]] = []
     for name, color in colors.items():
         others = np.concatenate([*(c for key, c in curves.items() if key != name), *placed, np.empty((0, 2))])
-        width, height = 0.6 * size * len(name), 1.15 * size
+        others = others[np.isfinite(others).all(axis=1)]
+        width, height = 0.6 * size * len(name), size
         best = max(
             _boxes(curves[name], width, height, area),
-            key=lambda found: min(found[0].distance(others), _ROOM) - 0.5 * found[1],
+            key=lambda found: _worth(*found, curves[name], others),
             default=None,
         )
         if best is None:
