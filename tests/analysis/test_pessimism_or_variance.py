@@ -103,15 +103,64 @@ def test_no_baseline_takes_the_noise_of_the_ratios_away() -> None:
     assert min(noises) > 5 * noise(behavior, reward, ps.OptimalValue(beta=0.05), 0.5)
 
 
+def test_the_dip_of_the_dial_is_the_signal_and_continuous() -> None:
+    behavior = 1 / np.arange(1, 33) / (1 / np.arange(1, 33)).sum()
+    reward, caps = np.linspace(0.7, 0.2, 32), np.linspace(1.4, 2.5, 441)
+    noises, ratios, largest = np.zeros((3, len(caps)))
+    for i, cap in enumerate(caps):
+        objective = ps.TruncatedIS(beta=0.05, cap=cap)
+        log_ratio = np.asarray(ps.induced_target(behavior, reward, objective).log_ratio)
+        policy = behavior * np.exp(0.9 * log_ratio)
+        noises[i] = noise(behavior, reward, objective, 0.9)
+        ratios[i], largest[i] = (policy / policy.sum() / behavior).max(), np.exp(log_ratio).max()
+    assert np.abs(np.diff(np.log(noises))).max() < 0.03
+    meets = caps[np.argmax(caps > ratios)]
+    assert caps[noises.argmin()] == pytest.approx(meets, abs=0.01)
+    nominal = noise(behavior, reward, ps.Nominal(beta=0.05), 0.9)
+    np.testing.assert_allclose(noises[caps > largest], nominal, rtol=1e-9)
+    assert noises.min() < nominal / 2
+
+
 def test_what_is_said_is_read_from_the_frame(frame: pd.DataFrame) -> None:
     assert headline(frame).startswith("Value follows the target")
     assert headline(frame.assign(apart=0.1)).startswith("Policies with the same target differ")
     gain = crossed(frame, 64, "improvement")["ratio-free"]
-    assert f"{gain['Lambert'] - gain['nominal']:+.3f} at n = 64" in finding(frame)
+    assert f"{gain['Lambert'] - gain['nominal']:+.2g} at n = 64 and" in finding(frame)
 
 
-def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="seeds must be an integer >= 2, got 1"):
-        pessimism_or_variance(seeds=1)
-    with pytest.raises(ValueError, match="truncated_is: cap must be > 0"):
-        pessimism_or_variance(caps=(0.0,), seeds=2)
+def test_factors_of_the_noise_say_where_they_hold(frame: pd.DataFrame) -> None:
+    assert "halfway there ratios multiply the noise by 4.8 to 11" in headline(frame)
+    places = {"start": "that without at the behavior", "halfway": "halfway to the target", "near": "at 0.9 of the way"}
+    for along, where in places.items():
+        cells = frame[frame["rollouts"] == 64].set_index("objective")[f"noise_{along}"]
+        times = (cells["nominal"] / cells["optimal_value"], cells["mixed_chi2_kl"] / cells["kimi"])
+        low, high = (f"{time:.0f}" if time > 9.5 else f"{time:.2g}" for time in (min(times), max(times)))
+        assert f"{low} to {high} times {where}" in finding(frame)
+
+
+@pytest.mark.parametrize("beta", [0.01, 1.0])
+def test_nothing_is_concluded_that_other_parameters_deny(beta: float) -> None:
+    frame = pessimism_or_variance(beta=beta, rollouts=(128,), caps=(1.0,), seeds=10)
+    assert finding(frame).count("n = 128") == 1
+    assert "mostly" not in finding(frame)
+    assert "that is pessimism" not in finding(frame)
+    if beta == 1.0:
+        assert headline(frame).endswith("halfway there ratios multiply the noise by 1.1")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"seeds": 1}, "seeds must be an integer >= 2, got 1"),
+        ({"actions": 1}, "actions must be an integer >= 2, got 1"),
+        ({"rollouts": ()}, "rollouts must hold at least one number, got none"),
+        ({"rollouts": (0,)}, "rollouts must be an integer >= 1, got 0"),
+        ({"rewards": (0.5, 0.5)}, r"rewards must be the largest and the smallest, different.*got \(0.5, 0.5\)"),
+        ({"rewards": (2, 0.2)}, r"rewards must be the largest and the smallest, .*in \[0, 1\], got \(2, 0.2\)"),
+        ({"caps": (0.0,), "seeds": 2}, "truncated_is: cap must be > 0"),
+    ],
+)
+def test_bad_arguments_are_refused(setting: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        pessimism_or_variance(**setting)
+    assert "\n" not in str(error.value)
