@@ -208,7 +208,8 @@ def finding(frame: pd.DataFrame) -> str:
         text += f", {equal:.0f} in another policy of the same loss ({', '.join(found.index[found['same loss'] > 0])})"
     text += f" and {total - hit - equal:.0f} elsewhere"
     paths = frame[frame["kind"] == "path"].drop_duplicates(["objective", "run"])
-    for name in found.index[found["minima"] > 1]:
-        counts = paths.loc[paths["objective"] == name, "reached"].value_counts().sort_index()
+    for name, minima in found.loc[found["minima"] > 1, "minima"].items():
+        reached = paths.loc[paths["objective"] == name, "reached"].value_counts()
+        counts = reached.reindex(range(int(minima)), fill_value=0)
         text += f"; under {name} the minima, lowest loss first, draw {' and '.join(str(c) for c in counts)} starts"
     return f"{text}."

@@ -109,6 +109,22 @@ def test_what_is_found(frame: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reached", "drawn"),
+    [((0, 0, 0, 1, 1, 0), "4 and 2"), ((1,) * 6, "0 and 6"), ((0,) * 6, "6 and 0"), ((-1, 1, -1, -1, 1, 0), "1 and 2")],
+)
+def test_starts_are_counted_at_the_minimum_that_draws_them(
+    reached: tuple[int, ...], drawn: str, frame: pd.DataFrame
+) -> None:
+    """Also a minimum that draws none, and beside starts that end in no minimum."""
+    altered = frame.copy()
+    mine = (altered["objective"] == "oapl") & (altered["kind"] == "path")
+    altered.loc[mine, "reached"] = altered.loc[mine, "run"].map(dict(enumerate(reached)))
+    altered.loc[mine, "end"] = np.where(altered.loc[mine, "reached"] < 0, "elsewhere", "target")
+    assert finding(altered).endswith(f"; under oapl the minima, lowest loss first, draw {drawn} starts.")
+    assert f" and {reached.count(-1)} elsewhere" in finding(altered)
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"behavior": (0.5, 0.5)}, "behavior and reward must have three entries"),
