@@ -9,7 +9,7 @@ import pessimism as ps
 
 
 def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str, ps.Objective]:
-    """Objectives that claim to solve the nominal problem at `beta`, by name.
+    """Objectives set to the same temperature `beta`, by name; some of them aim elsewhere than at the nominal target.
 
     A decoupled pair gets `beta` as its regression temperature and keeps its published `beta1`; REBEL gets eta = 1/beta;
     an objective without a temperature keeps its defaults.

@@ -99,21 +99,34 @@ def _missed(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def headline(frame: pd.DataFrame) -> str:
-    """How many objectives miss the target that they claim."""
+    """How many objectives, set to the same temperature, lead elsewhere than the nominal target."""
     stated, missed = _missed(frame)
     if stated.empty:
         return "Objectives without a temperature have no nominal target to hit"
-    beta = stated["beta"].iloc[0]
-    return f"Set to the same β = {beta:g}, {len(missed)} of {len(stated)} objectives miss the nominal target"
+    text = f"Set to the same β = {stated['beta'].iloc[0]:g}, {len(missed)} of {len(stated)} objectives"
+    return f"{text} lead elsewhere than the nominal target"
 
 
 def finding(frame: pd.DataFrame) -> str:
     """The same in a sentence."""
     stated, missed = _missed(frame)
     total, targets_ = frame["objective"].nunique(), frame["target"].nunique()
-    text = f"{len(missed)} of the {len(stated)} objectives that state a temperature miss the nominal target"
-    factor = (missed["effective_temperature"] / missed["beta"]).dropna()
-    if len(factor):
-        warmer, most, least = int((factor > 1).sum()), factor.max(), factor.min()
-        text += f": {warmer} are warmer than stated, the factor goes from {least:.2g} to {most:.2g}"
-    return f"{text}; all {total} objectives together have {targets_} different targets."
+    text = f"{len(missed)} of the {len(stated)} objectives with a temperature lead elsewhere than the nominal target"
+    together = f"all {total} objectives together have {targets_} different targets."
+    return f"{text}{_warmth(missed)}; {together}" if len(stated) else f"None has a temperature; {together}"
+
+
+def _warmth(missed: pd.DataFrame) -> str:
+    """How many of them are warmer than set, which the most, which least, and which are greedy."""
+    factor = (missed["effective_temperature"] / missed["beta"]).set_axis(missed["objective"]).dropna()
+    if factor.empty:
+        return ""
+    names = factor.groupby(factor.map(lambda value: f"{value:.3g}")).agg(lambda same: ", ".join(same.index))
+    most, least = f"{factor.max():.3g}", f"{factor.min():.3g}"
+    warmer = int((factor > 1).sum())
+    text = f": {warmer} {'is' if warmer == 1 else 'are'} warmer than set"
+    text += f", at most {most} times ({names[most]})" if factor.max() > 1 else ""
+    if factor.min() < 1:
+        coldest = "greedy, that is 0 times as warm," if factor.min() == 0 else f"coldest, {least} times as warm,"
+        text += f"; {coldest} is {names[least]}"
+    return text

@@ -64,7 +64,7 @@ def _area(ax: Axes) -> tuple[float, float]:
 
 
 def _course(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points ``(m, 2)`` along a line through the points ``(n, 2)``, half a point apart unless a segment is very long."""
+    """Points ``(m, 2)`` along a line through the points ``(n, 2)``, half a point apart but on very long segments."""
     steps = np.diff(points, axis=0)
     lengths = np.nan_to_num(np.hypot(steps[:, 0], steps[:, 1]), nan=1.0)
     count = np.clip(np.ceil(2 * lengths), 1, _PARTS).astype(int)
@@ -109,7 +109,7 @@ def label_curves(ax: Axes, colors: Mapping[str, str]) -> None:
         width, height = 0.6 * size * len(name), size
         best = max(
             _boxes(curves[name], width, height, area),
-            key=lambda found: _worth(*found, curves[name], others),
+            key=lambda found: _worth(found[0], found[1], curves[name], others),
             default=None,
         )
         if best is None:

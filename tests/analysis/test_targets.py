@@ -80,9 +80,26 @@ def test_only_what_states_a_temperature_can_miss_the_nominal_target(frame: pd.Da
     table = frame.pivot(index="objective", columns="action", values="policy").loc[sorted(stated)]
     weight = np.array(BEHAVIOR) * np.exp(np.array(REWARD) / 0.1)
     missed = int((np.abs(table - weight / weight.sum()).max(axis=1) > 1e-5).sum())
-    assert headline(frame).startswith(f"Set to the same β = 0.1, {missed} of {len(stated)} objectives miss")
-    assert finding(frame).startswith(f"{missed} of the {len(stated)} objectives that state a temperature miss")
+    assert headline(frame).startswith(f"Set to the same β = 0.1, {missed} of {len(stated)} objectives lead elsewhere")
+    assert finding(frame).startswith(f"{missed} of the {len(stated)} objectives with a temperature lead")
     assert set(frame.loc[frame["beta"].isna(), "objective"]) == set(ps.objectives()) - stated
+
+
+def test_the_finding_names_who_is_warmest_and_who_is_greedy(frame: pd.DataFrame) -> None:
+    one = frame.drop_duplicates("objective").dropna(subset="beta").set_index("objective")
+    warmth = one["effective_temperature"] / 0.1
+    assert f"at most {warmth.max():.3g} times ({warmth.idxmax()})" in finding(frame)
+    greedy = warmth.index[warmth == 0]
+    assert len(greedy) > 0
+    assert f"greedy, that is 0 times as warm, is {', '.join(greedy)};" in finding(frame)
+    cold = finding(targets(beta=0.1, objectives=["tpo", "nominal"]))
+    assert "0 are warmer than set; coldest, 0.2 times as warm, is tpo;" in cold
+
+
+def test_without_temperatures_nothing_is_counted() -> None:
+    frame = targets(objectives=["asym_re", "topr"])
+    assert finding(frame) == "None has a temperature; all 2 objectives together have 2 different targets."
+    assert headline(frame) == "Objectives without a temperature have no nominal target to hit"
 
 
 def test_objectives_without_a_target_come_last_and_say_so() -> None:

@@ -71,7 +71,7 @@ def test_bars_grow_darker_to_lighter_with_the_reward() -> None:
 
 def test_title_counts_what_the_frame_says() -> None:
     assert headline(targets(beta=0.1, objectives=["nominal", "kimi"])).startswith(
-        "Set to the same β = 0.1, 1 of 2 objectives miss"
+        "Set to the same β = 0.1, 1 of 2 objectives lead elsewhere"
     )
 
 
