@@ -70,6 +70,21 @@ def _times(last: int, records: int) -> set[int]:
     return set(np.linspace(0, last, records + 1).round().astype(int).tolist())
 
 
+def _recorded(policy: Floats, ended: Flags, prompts: Prompts) -> dict[str, Any]:
+    """What is measured, with the `values` of the prompts one by one, which `_paired` turns into an error."""
+    return {**measured(policy, ended, prompts), "values": np.sum(policy * prompts.reward, axis=-1)}
+
+
+def _paired(frame: pd.DataFrame) -> pd.DataFrame:
+    """The standard error of the difference to the least lag: prompts are the same, so that theirs cancels."""
+    like = [frame[key] for key in ("dynamics", "objective", "lr", "time")]
+    first = pd.Series(frame.index).groupby(like, dropna=False).transform("first")  # lags increase
+    values = np.stack(frame["values"].to_list())
+    error = (values - values[first]).std(axis=1, ddof=1) / np.sqrt(values.shape[1])
+    frame.insert(frame.columns.get_loc("value_error") + 1, "difference_error", error)
+    return frame.drop(columns="values")
+
+
 def _steps(
     name: str,
     beta: float,
@@ -86,7 +101,7 @@ def _steps(
     for time, (policies, ended) in enumerate(run):
         if time in _times(steps, records):
             for lr, policy, over in zip(lrs, np.exp(policies), ended, strict=True):
-                rows.append({"lr": lr, "time": time, "updates": time, **measured(policy, over, prompts)})
+                rows.append({"lr": lr, "time": time, "updates": time, **_recorded(policy, over, prompts)})
     return pd.DataFrame(rows).assign(dynamics="steps", objective=name, lag=lag)
 
 
@@ -99,14 +114,14 @@ def _rounds(
     for time, (policy, ended) in enumerate(run):
         if time in _times(rounds, records):
             updates = -(-time // (lag + 1))
-            rows.append({"lr": np.nan, "time": time, "updates": updates, **measured(policy, ended, prompts)})
+            rows.append({"lr": np.nan, "time": time, "updates": updates, **_recorded(policy, ended, prompts)})
     return pd.DataFrame(rows).assign(dynamics="rounds", objective=name, lag=lag)
 
 
 def lag(
     beta: float = 0.1,
     lags: tuple[int, ...] = (0, 1, 4, 16, 64),
-    lrs: tuple[float, ...] = (0.2, 0.8, 3.2, 12.8),
+    lrs: tuple[float, ...] = (0.2, 0.8, 3.2, 12.8, 51.2),
     steps: int = 1000,
     rounds: int = 65,
     group: int = 8,
@@ -142,7 +157,8 @@ def lag(
     pandas.DataFrame
         `dynamics` ("steps" or "rounds"), `objective`, `lag`, `lr` (nan for rounds), `time` (steps or rounds), `updates`
         (of a chain: ceil(time / (lag + 1)) in rounds, time in steps), and over the prompts the mean of `value`,
-        `entropy` (nats), `kl` (of the policy to the start, nats), `value_error` (standard error), the shares
+        `entropy` (nats), `kl` (of the policy to the start, nats), `value_error` (standard error), `difference_error`
+        (standard error of the difference in value to the least lag, paired by prompt; 0 at that lag), the shares
         `collapsed` (all mass but 1% on one completion), `premature` (one that is not the best) and `ended`: logits that
         overflow, or a round without a target. Such runs count in all columns with the last policy that they had.
 
@@ -166,7 +182,7 @@ def lag(
     rounded = [(*piece, rounds, group, drawn, records) for piece in pieces if piece[0] != "grpo"]
     found: list[pd.DataFrame] = each(_steps, stepped, desc="steps", ours=_OURS)
     found += each(_rounds, rounded, desc="rounds", ours=_OURS)
-    frame = pd.concat(found, ignore_index=True)
+    frame = _paired(pd.concat(found, ignore_index=True))
     first = ["dynamics", "objective", "lag"]
     return frame[[*first, *frame.columns.drop(first)]]
 
@@ -201,7 +217,10 @@ def held(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def retuned(frame: pd.DataFrame) -> pd.DataFrame:
-    """The steps' last rows at the learning rate of most value, for every objective and lag."""
+    """The steps' last rows at the learning rate of most value, for every objective and lag.
+
+    A rate on the edge of those tried is not the best of all; `finding` says whose are.
+    """
     rows = last(frame, "steps").round({"value": 9}).sort_values("lr", kind="stable")
     return rows.loc[rows.groupby(["objective", "lag"], sort=False)["value"].idxmax()].sort_index()
 
@@ -212,14 +231,21 @@ def _ends(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return by[by["lag"] == by["lag"].min()], by[by["lag"] == by["lag"].max()]
 
 
+def _gains(low: pd.DataFrame, high: pd.DataFrame) -> pd.Series:
+    """Value at the largest lag less that at the least, in paired standard errors; 0 where there is no difference."""
+    error = high["difference_error"]
+    return ((high["value"] - low["value"]) / error.where(error > 0)).fillna(0.0)
+
+
 def headline(frame: pd.DataFrame) -> str:
-    """For how many objectives lag means less collapse on a completion that is not the best, and more value."""
-    low, high = _ends(held(frame))
-    fewer = int((high["premature"] < low["premature"]).sum())
-    better = int((high["value"] - low["value"] > 2 * np.hypot(high["value_error"], low["value_error"])).sum())
+    """For how many objectives lag means fewer prompts collapsed by the last step, and more value."""
+    rows = held(frame)
+    low, high = _ends(rows)
+    later = int((high["collapsed"] < low["collapsed"]).sum())
+    better = int((_gains(low, high) > 2).sum())
     return (
-        f"Lag {high['lag'].iloc[0]} lessens premature collapse for {fewer} of {len(low)} objectives "
-        f"and raises the value of {better}"
+        f"After {rows['time'].iloc[0]} steps, lag {high['lag'].iloc[0]} has delayed collapse for {later} of {len(low)} "
+        f"objectives and raised value (> 2 SE) for {better}"
     )
 
 
@@ -227,17 +253,30 @@ def finding(frame: pd.DataFrame) -> str:
     """The same with numbers, the overflows, the rates retuned and the rounds."""
     rows = held(frame)
     low, high = _ends(rows)
-    lost = {name: f" ({share:.0%} of its runs overflow)" for name, share in high["ended"].items() if share > 0}
-    order = high["premature"].sort_values(kind="stable")
-    shares = ", ".join(f"{name} {share:.0%}{lost.get(name, '')}" for name, share in order.items())
-    tuned, trained_ = (_ranges(part) for part in (retuned(frame), last(frame, "rounds")))
-    return (
-        f"At learning rate {rows['lr'].iloc[0]:g}, the largest that costs nothing at lag {low['lag'].iloc[0]}, "
-        f"{low['premature'].min():.0%} to {low['premature'].max():.0%} of the prompts collapse on a completion that is "
-        f"not the best there, and at lag {high['lag'].iloc[0]}: {shares}; with the rate retuned at each lag the "
-        f"values are {tuned}; trained to convergence, where lag only delays, {trained_} "
-        f"after {last(frame, 'rounds')['time'].iloc[0]} rounds."
+    lost = {name: f", {share:.0%} of its runs overflow" for name, share in high["ended"].items() if share > 0}
+    some = high.sort_values("premature", kind="stable")
+    shares = ", ".join(
+        f"{name} {share:.0%} ({whole:.0%} at all{lost.get(name, '')})"
+        for name, share, whole in zip(some.index, some["premature"], some["collapsed"], strict=True)
     )
+    gains = ", ".join(f"{name} {t:+.1f}" for name, t in _gains(low, high).sort_values(kind="stable").items())
+    trained_ = last(frame, "rounds")
+    return (
+        f"At learning rate {rows['lr'].iloc[0]:g}, the largest that costs nothing at lag {low['lag'].iloc[0]}, and "
+        f"after {rows['time'].iloc[0]} steps, {low['premature'].min():.0%} to {low['premature'].max():.0%} of the "
+        f"prompts have collapsed on another completion than the best there ({low['collapsed'].min():.0%} to "
+        f"{low['collapsed'].max():.0%} at all), and at lag {high['lag'].iloc[0]}: {shares}; the value changes by, in "
+        f"standard errors paired by prompt: {gains}; with the rate retuned at each lag{_edge(frame)} the values are "
+        f"{_ranges(retuned(frame))}; trained to convergence, where lag only delays, {_ranges(trained_)} after "
+        f"{trained_['time'].iloc[0]} rounds."
+    )
+
+
+def _edge(frame: pd.DataFrame) -> str:
+    """Whose best rate at the largest lag is the largest tried, so that a larger one may be better."""
+    high = _ends(retuned(frame))[1]
+    names = list(high.index[high["lr"] == last(frame, "steps")["lr"].max()])
+    return f" (to the largest tried for {', '.join(names)} at lag {high['lag'].iloc[0]})" if names else ""
 
 
 def _ranges(rows: pd.DataFrame) -> str:

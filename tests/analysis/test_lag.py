@@ -161,11 +161,26 @@ def test_seeds_and_more_prompts(frame: pd.DataFrame) -> None:
     options = {"lags": (3,), "lrs": (2.0,), "steps": 30, "rounds": 4, "prompts": 6, "actions": 5, "records": 2}
     keys = ["dynamics", "objective", "lag", "time", "lr"]
     alone = lag(**options).set_index(keys)
-    pd.testing.assert_frame_equal(alone, frame.set_index(keys).loc[alone.index])
+    assert (alone.pop("difference_error") == 0).all()  # to the least lag of the frame
+    pd.testing.assert_frame_equal(alone, frame.set_index(keys).loc[alone.index].drop(columns="difference_error"))
     other = lag(**options, seed=1).set_index(keys)
     assert (other["value"] != alone["value"]).all()
     few, many = draw_prompts(2, 5, seed=0), draw_prompts(4, 5, seed=0)
     np.testing.assert_array_equal(many.reward[:2], few.reward)
+
+
+def test_the_error_of_a_difference_is_paired_by_prompt(frame: pd.DataFrame) -> None:
+    prompts, values = draw_prompts(6, 5, seed=0), {}
+    for behind in (0, 3):
+        fresh = draw_prompts(6, 5, seed=0)
+        *_, (policy, _) = walk(settings(0.1)["kimi"], fresh, lag=behind, lrs=(0.5, 2.0), steps=30, group=8)
+        values[behind] = (np.exp(policy[1]) * prompts.reward).sum(axis=-1)
+    rows = frame.query("dynamics == 'steps' and objective == 'kimi' and lr == 2.0 and time == 30").set_index("lag")
+    expected = np.std(values[3] - values[0], ddof=1) / np.sqrt(6)
+    assert rows.loc[3, "difference_error"] == pytest.approx(expected, rel=1e-9)
+    assert expected < 0.9 * np.hypot(rows.loc[3, "value_error"], rows.loc[0, "value_error"])
+    assert (frame.loc[frame["lag"] == 0, "difference_error"] == 0).all()
+    assert (frame.query("lag == 3 and time == 4 and dynamics == 'rounds'")["difference_error"] > 0).all()
 
 
 def test_prompts_do_not_share_their_stream_with_the_samples_of_rounds() -> None:
@@ -176,7 +191,8 @@ def test_prompts_do_not_share_their_stream_with_the_samples_of_rounds() -> None:
 
 
 def _row(objective: str, lag: int, lr: float, value: float, premature: float) -> dict[str, object]:
-    rest = {"time": 9, "updates": 9, "value_error": 0.01, "entropy": 1.0, "kl": 1.0, "collapsed": premature}
+    rest = {"time": 9, "updates": 9, "value_error": 0.01, "entropy": 1.0, "kl": 1.0, "collapsed": 1.1 * premature}
+    rest |= {"difference_error": 0.02 * (lag > 0)}
     own = {"objective": objective, "lag": lag, "lr": lr, "value": value, "premature": premature}
     return {"dynamics": "steps", **own, **rest, "ended": 0.0}
 
@@ -188,11 +204,19 @@ def test_rates_are_chosen_without_lag_for_all_or_anew_for_each() -> None:
     made = pd.DataFrame(rows + rounds)
     assert held(made)["lr"].tolist() == [2.0, 2.0]
     assert retuned(made)["lr"].tolist() == [1.0, 4.0]
-    assert headline(made) == "Lag 8 lessens premature collapse for 1 of 1 objectives and raises the value of 1"
+    said = "After 9 steps, lag 8 has delayed collapse for 1 of 1 objectives and raised value (> 2 SE) for "
+    assert headline(made) == f"{said}1"
+    assert headline(made.assign(difference_error=0.06)) == f"{said}0"
+    assert headline(made[made["lag"] == 0]).endswith("for 0")
     assert "60% to 60%" in finding(made)
+    assert "after 9 steps" in finding(made)
+    assert "a 10% (11% at all)" in finding(made)
+    assert "a +5.2" in finding(made)  # 0.105 / 0.02
+    assert "(to the largest tried for a at lag 8)" in finding(made)
+    assert "largest tried" not in finding(made[made["lag"] == 0])
     assert "0.80 to 0.80 at lag 0 and 0.91 to 0.91 at lag 8" in finding(made)
     over = made.assign(ended=0.25)
-    assert "a 10% (25% of its runs overflow)" in finding(over)
+    assert "a 10% (11% at all, 25% of its runs overflow)" in finding(over)
 
 
 @pytest.mark.parametrize(
