@@ -16,6 +16,8 @@ REWARD = (0.0, 0.25, 0.5, 0.75, 1.0)
 _MEASURES = ("kl", "entropy", "value", "max_ratio", "kappa", "effective_temperature")
 _ABOUT_THE_MEAN = ("kimi", "shifted_mean")  # those whose baseline tends to E[r]; that of the others tends to max r
 
+_NONE = 5e-4  # nats that print as none
+
 
 def settings(beta: float, ratio: float = 10.0) -> dict[str, ps.Objective]:
     """The objectives compared, at temperature `beta`; OAPL with beta1 = `ratio` beta2.
@@ -129,24 +131,41 @@ def _coldest(frame: pd.DataFrame, column: str) -> dict[str, float]:
     return dict(zip(cold["objective"], cold[column].astype(float), strict=True))
 
 
+def _nats(entropy: float) -> str:
+    return f"{entropy:.2g}" if entropy > _NONE else "none"
+
+
+def _ratio(frame: pd.DataFrame) -> float:
+    """OAPL's beta1 over its beta2."""
+    oapl = frame[frame["objective"] == "oapl"]
+    return float((oapl["beta1"] / oapl["beta"]).iloc[0])
+
+
 def headline(frame: pd.DataFrame) -> str:
     """What is left of the entropy at the lowest temperature."""
-    entropy = _coldest(frame, "entropy")
-    most = max(value for name, value in entropy.items() if name not in _ABOUT_THE_MEAN)
+    entropy, beta = _coldest(frame, "entropy"), f"{frame['beta'].min():.2g}"
+    if np.ptp(list(entropy.values())) <= _NONE:
+        return f"At β = {beta} all five objectives keep the same entropy: {_nats(entropy['kimi'])} nats"
     return (
-        f"At β = {frame['beta'].min():.2g} kimi keeps {entropy['kimi']:.2f} nats of entropy, "
-        f"nominal, V* and oapl {f'up to {most:.2g}' if most > 5e-4 else 'none'}"
+        f"At β = {beta} kimi keeps {entropy['kimi']:.2f} nats of entropy, nominal and V* {_nats(entropy['nominal'])}, "
+        f"oapl (β₁ = {_ratio(frame):g} β₂) {_nats(entropy['oapl'])}"
     )
 
 
 def finding(frame: pd.DataFrame) -> str:
     """The same in a sentence."""
     entropy, ratio, distance = (_coldest(frame, column) for column in ("entropy", "max_ratio", "distance"))
-    most = max(value for name, value in entropy.items() if name not in _ABOUT_THE_MEAN)
+    apart = f"{max(distance[name] for name in _ABOUT_THE_MEAN):.1g} of mu A_+/E[A_+]"
+    start = f"At beta = {frame['beta'].min():.2g} the targets of "
+    if np.ptp(list(entropy.values())) <= _NONE:
+        return (
+            f"{start}all five objectives keep the same entropy, {_nats(entropy['kimi'])} nats: the advantage is "
+            f"positive for the best actions only, so that those about the mean, within {apart}, are greedy, too."
+        )
+    in_vain = " (decoupling does not help while beta1 falls with beta2)" if entropy["oapl"] <= _NONE else ""
     return (
-        f"At beta = {frame['beta'].min():.2g} the targets of nominal, optimal_value and oapl keep at most {most:.2g} "
-        "nats of entropy (decoupling does not help while beta1 falls with beta2), those about the mean "
-        f"{entropy['kimi']:.3f} (kimi) and {entropy['shifted_mean']:.3f} (shifted_mean): they are within "
-        f"{max(distance[name] for name in _ABOUT_THE_MEAN):.1g} of A_+/E[A_+], with ratios up to {ratio['kimi']:.2f} "
-        f"instead of {ratio['nominal']:.2f}."
+        f"{start}nominal and optimal_value keep {_nats(entropy['nominal'])} of the entropy in nats, that of oapl with "
+        f"beta1 = {_ratio(frame):g} beta2 {_nats(entropy['oapl'])}{in_vain}, those about the mean "
+        f"{entropy['kimi']:.3f} (kimi) and {entropy['shifted_mean']:.3f} (shifted_mean): they are within {apart}, "
+        f"with ratios up to {ratio['kimi']:.2f} instead of {ratio['nominal']:.2f}."
     )

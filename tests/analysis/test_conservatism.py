@@ -86,11 +86,32 @@ def test_a_fixed_beta1_does_not_collapse() -> None:
 def test_the_finding_reads_the_frame(frame: pd.DataFrame) -> None:
     cold = frame[frame["beta"] == frame["beta"].min()].drop_duplicates("objective").set_index("objective")
     assert headline(frame).startswith(f"At β = 0.0001 kimi keeps {cold.loc['kimi', 'entropy']:.2f} nats of entropy")
-    assert headline(frame).endswith("oapl none")
+    assert headline(frame).endswith("nominal and V* none, oapl (β₁ = 10 β₂) none")
+    assert "(decoupling does not help while beta1 falls with beta2)" in finding(frame)
+    assert "of mu A_+/E[A_+]" in finding(frame)
     assert headline(conservatism(least=0.1, n=2)).endswith(
-        f"up to {ps.induced_target(MU, R, ps.OAPL(beta1=1.0, beta2=0.1)).conservatism()['entropy'].iloc[0]:.2g}"
+        f"{ps.induced_target(MU, R, ps.OAPL(beta1=1.0, beta2=0.1)).conservatism()['entropy'].iloc[0]:.2g}"
     )
     assert f"ratios up to {cold.loc['kimi', 'max_ratio']:.2f} instead of {1 / MU[-1]:.2f}" in finding(frame)
+
+
+def test_oapl_is_told_apart_where_its_temperatures_are_far() -> None:
+    far = conservatism(n=3, ratio=1e4)
+    cold = far[far["beta"] == far["beta"].min()].drop_duplicates("objective").set_index("objective")["entropy"]
+    assert cold["oapl"] > 0.9 * cold["kimi"]
+    assert headline(far).endswith(f"nominal and V* none, oapl (β₁ = 10000 β₂) {cold['oapl']:.2g}")
+    assert f"beta1 = 10000 beta2 {cold['oapl']:.2g}," in finding(far)
+    assert "does not help" not in finding(far)
+
+
+@pytest.mark.parametrize(("reward", "kept"), [((0, 0, 1, 1, 1), "1 nats"), ((0, 0, 1, 0, 0), "none")])
+def test_no_contrast_is_claimed_where_only_the_best_have_a_positive_advantage(
+    reward: tuple[float, ...], kept: str
+) -> None:
+    same = conservatism(reward=reward, n=3)
+    for said in (headline(same), finding(same)):
+        assert f"all five objectives keep the same entropy{kept}" in said.replace(": ", "").replace(", ", "", 1)
+        assert "instead of" not in said
 
 
 @pytest.mark.parametrize("bad", [{"least": 0.0}, {"least": 2.0, "most": 1.0}, {"n": 1}])
