@@ -61,7 +61,8 @@ class Look(NamedTuple):
 
 
 # Okabe and Ito's palette with a yellow dark enough for lines on white, gray and brown. Objectives of one family share a
-# color and differ in dash and marker, in this order; the first is drawn solid.
+# color and differ in dash and marker, in this order; the first is drawn solid. Each family starts at the next marker,
+# so that no two objectives share dash and marker, and those drawn solid differ in marker: in gray, too.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "#000000": ("nominal", "optimal_value", "ips", "awr", "brac", "awac", "kl_regularized"),
     "#777777": ("tba", "rebel", "copg", "rloo", "tpo", "ipo"),
@@ -83,7 +84,9 @@ _DASHES: tuple[Any, ...] = (
 )
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "<", ">", "p", "h")
 LOOKS: dict[str, Look] = {
-    name: Look(color, _DASHES[i], _MARKERS[i]) for color, names in FAMILIES.items() for i, name in enumerate(names)
+    name: Look(color, _DASHES[i], _MARKERS[(family + i) % len(_MARKERS)])
+    for family, (color, names) in enumerate(FAMILIES.items())
+    for i, name in enumerate(names)
 }
 UNKNOWN = Look(QUIET, (0, (1, 1.5)), "o")
 

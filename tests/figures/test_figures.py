@@ -22,7 +22,7 @@ from analysis import studies
 from figures.__main__ import described, main
 from figures.save import FORMATS, save, versions
 from figures.sheet import sheet
-from figures.style import LOOKS, context, look, new_axes, size
+from figures.style import FAMILIES, LOOKS, context, look, new_axes, size
 from tests.smoke import smoke
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +119,10 @@ def test_every_objective_has_a_look_of_its_own() -> None:
     assert set(LOOKS) == set(ps.objectives())
     assert len({(entry.color, str(entry.linestyle)) for entry in LOOKS.values()}) == len(LOOKS)
     assert len({(entry.color, entry.marker) for entry in LOOKS.values()}) == len(LOOKS)
+    assert len({(str(entry.linestyle), entry.marker) for entry in LOOKS.values()}) == len(LOOKS)  # never by color alone
+    heads = [look(names[0]) for names in FAMILIES.values()]
+    assert {entry.linestyle for entry in heads} == {"-"}
+    assert len({entry.marker for entry in heads}) == len(FAMILIES)
     assert all(to_rgb(entry.color) for entry in LOOKS.values())
     assert look("mine").color not in {entry.color for entry in LOOKS.values()}
 
