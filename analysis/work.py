@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,24 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "results" / "cache"
+_FOLDER: ContextVar[Path | None] = ContextVar("folder", default=CACHE)
+
+
+@contextmanager
+def kept_in(folder: Path | None) -> Iterator[None]:
+    """Inside, the pieces of `each` are kept in this folder; None keeps nothing.
+
+    Examples
+    --------
+    >>> with kept_in(None):
+    ...     each(divmod, [(7, 2)], desc="quotients", jobs=1)
+    [(3, 1)]
+    """
+    token = _FOLDER.set(folder)
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
 
 
 @cache
@@ -61,19 +81,14 @@ def each(
     *,
     desc: str,
     jobs: int = 2,
-    folder: Path | None = CACHE,
     ours: tuple[str, ...] = (),
 ) -> list[Any]:
     """Results of `function(*setting)` for all settings, in their order, in parallel; what is finished is kept.
 
-    An interrupted call goes on where it was. Progress is shown on a terminal.
-
-    Examples
-    --------
-    >>> each(divmod, [(7, 2), (9, 4)], desc="quotients", jobs=1, folder=None)
-    [(3, 1), (2, 1)]
+    An interrupted call goes on where it was. Progress is shown on a terminal. Results are kept in the folder that
+    `kept_in` names, by default `CACHE`.
     """
-    one, work = kept(function, folder, *ours), list(settings)
+    one, work = kept(function, _FOLDER.get(), *ours), list(settings)
     found = Parallel(n_jobs=jobs, return_as="generator")(delayed(one)(*setting) for setting in work)
     bar = tqdm(found, total=len(work), desc=desc, delay=2, leave=False, disable=not sys.stderr.isatty())
     return list(bar)

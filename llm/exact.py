@@ -101,7 +101,8 @@ class Completions:
         logits = model(input_ids=torch.cat([start.expand(len(prefixes), -1), prefixes], dim=1)).logits
         if logits.shape[-1] != self.vocabulary:
             raise ValueError(f"model has {logits.shape[-1]} tokens, the completions are over {self.vocabulary}")
-        steps = logits[:, len(start) - 1 :].float().log_softmax(dim=-1)
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        steps = logits[:, len(start) - 1 :].to(wide).log_softmax(dim=-1)
         reached, leaves = steps.new_zeros(1), []
         for level in range(self.length):
             # Prefixes that agree in their first `level` tokens lie together: any of them will do.

@@ -91,15 +91,21 @@ def fit(
     Raises
     ------
     ValueError
-        If the objective is on-policy, ``reward`` has another length, or the loss stops being finite.
+        If the objective is on-policy, its weight jumps (clipping: no potential to search along), or it has no target
+        with mass on all completions; ``reward`` has another length; the loss stops being finite.
     """
     if objective.on_policy:
         raise ValueError(f"objective {objective} is on-policy: there is no frozen behavior to train on")
+    if getattr(objective, "kinks", ()):
+        raise ValueError(f"objective {objective} has a weight that jumps: training to the end is not defined for it")
     if reward.shape != (len(completions),):
         raise ValueError(f"reward must be ({len(completions)},), one per completion, got shape {reward.shape}")
     with torch.no_grad():
         log_q = completions.log_probabilities(model, prompt).double()
     q = log_q.exp()
+    status = str(ps.induced_target((q / q.sum()).cpu().numpy(), reward, objective).status)
+    if status not in ("converged", "local_minimum"):
+        raise ValueError(f"objective {objective} has no target with mass on all completions: {status}")
     advantage = objective.advantage(torch.tensor(reward).to(q), q)
     optimizer = torch.optim.LBFGS(
         model.parameters(),

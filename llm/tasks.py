@@ -37,7 +37,7 @@ class Addition:
     def __post_init__(self) -> None:
         if isinstance(self.digits, bool) or not isinstance(self.digits, int) or self.digits < 1:
             raise ValueError(f"digits must be an integer >= 1, got {self.digits!r}")
-        if not 0.0 <= self.noise <= 1.0:
+        if not isinstance(self.noise, int | float) or not 0.0 <= self.noise <= 1.0:
             raise ValueError(f"noise must be in [0, 1], got {self.noise!r}")
 
     @property
@@ -60,7 +60,6 @@ class Addition:
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Pairs ``(count, 2)``, uniform among those whose sum has no more digits."""
         numbers = rng.integers(10**self.digits, size=(count, 2))
-        # Reflection maps the pairs with a carry out to those without, nearly one to one; the diagonal is redrawn.
         while np.any(too_large := numbers.sum(axis=-1) >= 10**self.digits):
             numbers[too_large] = rng.integers(10**self.digits, size=(int(too_large.sum()), 2))
         return numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -59,11 +60,14 @@ class TinyModel:
     def __post_init__(self) -> None:
         if self.architecture not in _ARCHITECTURES:
             raise ValueError(f"architecture must be one of {', '.join(_ARCHITECTURES)}, got {self.architecture!r}")
-        for name in ("hidden", "layers", "heads", "head_dim", "feed_forward", "steps", "batch"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)!r}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate!r}")
+        for name in ("hidden", "layers", "heads", "head_dim", "feed_forward", "steps", "batch", "seed"):
+            value, least = getattr(self, name), 0 if name == "seed" else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        rate = self.learning_rate
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+            raise ValueError(f"learning_rate must be a finite number > 0, got {rate!r}")
+        object.__setattr__(self, "learning_rate", float(rate))  # 1 and 1.0 are one setting, and one name
 
     @property
     def name(self) -> str:

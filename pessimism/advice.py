@@ -29,7 +29,7 @@ def read_positive(
 
     ``lowering_helps`` where a lower baseline keeps more of what ``giving_up`` groups give up; ``less`` of them are less
     conservative than nominal; ``negative`` groups remain, with a leak of up to ``leak``, and ``fresh`` that are
-    negative in the population only.
+    positive in-sample, but not known to be so in the population.
     """
     text = f"{positive} of {groups} groups with a signal are in the positive regime"
     notes = []
@@ -42,7 +42,7 @@ def read_positive(
     if negative:
         notes.append(f"{negative} {_are(negative)} negative still{_up_to(leak)}")
     if fresh:
-        notes.append(f"{fresh} {_are(fresh)} not so in the population, over new groups of the same size")
+        notes.append(f"{fresh} {_are(fresh)} not known to be so in the population, over new groups of the same size")
     return f"{text}, but {'; and '.join(notes)}." if notes else f"{text}: nothing needs to change."
 
 

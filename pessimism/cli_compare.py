@@ -90,7 +90,7 @@ def short_setting(objective: Objective, beta: float | None) -> str:
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return "/".join(map(_written, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def fitted(frame: pd.DataFrame, width: int) -> tuple[pd.DataFrame, list[str]]:
@@ -123,4 +123,5 @@ def _policies(frame: pd.DataFrame) -> list[str]:
     """The probabilities of each row to two places; what is exactly 0 as such."""
     policies = frame[[name for name in frame if str(name).startswith("pi[")]].itertuples(index=False)
     said = [" ".join("   0" if p == 0 else f"{p:.2f}" for p in row if not math.isnan(p)) for row in policies]
-    return [text.ljust(max(map(len, said))) for text in said]
+    longest = max(map(len, said))
+    return [text.ljust(longest) for text in said]

@@ -37,6 +37,6 @@ PHRASES = {
     "l": "Share of the ratio w in the mean (1 - l) + l w that divides it",
     "n": "Samples in the log",
     "z": "Width of the lower bound, in standard errors",
-    "divergence": "Penalty D: log w (kl), 1 - 1/w (rkl), inf for the implicitly normalized forecaster, hellinger",
+    "divergence": "Penalty D: log w (kl), 1 - 1/w (rkl), inf (implicit normalization), hellinger, log pi (entropy)",
     "normalize": "Whether the advantage is divided by its root mean square on the group",
 }

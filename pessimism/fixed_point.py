@@ -167,7 +167,7 @@ def _coupled_row(row: _Row) -> tuple[Array, str]:
     if ended != "no_target" or row.scale == 0.0:
         return u, ended
     run = follow(row, np.log(row.q))
-    if run.rest is not None:
+    if run.rest is not None and run.rest.stable:
         return row.checked(run.rest.log_policy - row.log_nu)
     found = _newton(row, run.last - row.log_nu, np.ones_like(row.q, dtype=bool))
     return row.checked(_without_the_faint(row, found))

@@ -17,6 +17,7 @@ from pessimism.targets import STATUS, Solution
 
 Array = Any
 
+_ALIKE = 1e-6  # relative difference of actions that an integrator cannot tell apart on a saddle
 _TIE = 1e-5  # log-probability by which the first of equal actions is favored: more than an integrator's errors
 _STATUS = {"collapsed": "vanishing_support", "diverged": "no_target"}
 
@@ -38,7 +39,7 @@ def flow_target(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, u
     for row in range(len(q)):
         seen = np.flatnonzero(q[row] > 0)
         # Groups of completions repeat but for the order of their actions: each is followed once.
-        seen = seen[np.lexsort((nu[row, seen], q[row, seen], host_advantage[row, seen]))]
+        seen = seen[np.lexsort((nu[row, seen], q[row, seen], -host_advantage[row, seen]))]
         own = None if weights is None else weights[row, seen]
         pull = Pull(objective, q[row, seen], nu[row, seen], host_advantage[row, seen], own)
         key = np.stack([pull.q, pull.log_nu, pull.advantage]).tobytes()
@@ -54,8 +55,12 @@ def flow_target(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, u
 def _limit(pull: Pull, unseen: bool) -> tuple[Array, float, str]:
     """Log-ratios ``(K,)``, multiplier and status of one problem."""
     start = pull.log_nu - np.logaddexp.reduce(pull.log_nu)
-    first = _first_of_equals(pull)
-    run = follow(pull, start + _TIE * first)
+    if pull.scale == 0.0:  # nothing pulls
+        return start - pull.log_nu, 0.0, "converged"
+    run = follow(pull, start)
+    parted = run.rest is not None and not run.rest.stable
+    if parted:
+        run = follow(pull, start + _TIE * _best_of_equals(pull))
     ended = run.outcome(pull)[0]
     ended = _STATUS.get(ended, ended)
     if run.rest is None:
@@ -64,18 +69,12 @@ def _limit(pull: Pull, unseen: bool) -> tuple[Array, float, str]:
         ended = "not_converged"
     if ended not in ("converged", "vanishing_support"):
         return np.full_like(start, np.nan), run.rest.multiplier, ended
-    u = run.rest.log_policy - pull.log_nu
-    if ended == "converged" and np.any(np.abs(np.diff(u))[_equal(pull)] > 1e-6):
-        ended = "local_minimum"
-    return u, run.rest.multiplier, ended
+    return run.rest.log_policy - pull.log_nu, run.rest.multiplier, "local_minimum" if parted else ended
 
 
-def _equal(pull: Pull) -> Array:
-    """Whether each action but the last is equal to the next; the actions are sorted."""
-    return np.all(np.diff(np.stack([pull.q, pull.log_nu, pull.advantage])) == 0, axis=0)
-
-
-def _first_of_equals(pull: Pull) -> Array:
-    """1 at the first of actions that are equal, 0 elsewhere."""
-    equal = _equal(pull)
+def _best_of_equals(pull: Pull) -> Array:
+    """1 at the best, or first, of actions that are equal but for next to nothing, 0 elsewhere; best actions first."""
+    size = np.abs(pull.advantage).max() or 1.0
+    facts = np.stack([np.log(pull.q), pull.log_nu, pull.advantage / size])
+    equal = np.all(np.abs(np.diff(facts)) <= _ALIKE, axis=0)
     return np.append(equal, False) & ~np.append(False, equal)

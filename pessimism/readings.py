@@ -42,6 +42,8 @@ def read_group(
     if status == "not_converged":  # whatever the regime says
         return f"no solution: {UNSOLVED}"
     text = _in_sample(regime, status, all_equal, leak, factor, effective, shift, tv, both, kl, given_up)
+    if status == "local_minimum":
+        text += "; one of several targets alike, between which equal completions part"
     if population not in (*_REGIMES, "undecided") or population == regime or status in _TROUBLE:
         return text
     cure = "" if math.isnan(population_shift) or population == "positive" else _cure(population, population_shift)

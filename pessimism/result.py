@@ -57,9 +57,10 @@ class InducedTarget:
     regime : "positive", "boundary" or "negative" (numpy array of strings for a batch; "undefined" where the input
         was invalid). Positive: more conservative than nominal.
     leak : ``(...)``, mass that leaves the seen actions.
-    status : as ``regime``. "converged"; "local_minimum", in the negative regime, where there may be others;
-        "vanishing_support", some action loses all its mass; "set_valued", many policies are optimal and this one is
-        nearest to the reference; "no_target", "not_converged" or "invalid_input", for which ``message`` has the reason.
+    status : as ``regime``. "converged"; "local_minimum", one of several, in the negative regime or where equal actions
+        part; "vanishing_support", some action loses all its mass; "set_valued", many policies are optimal and this one
+        is nearest to the reference; "no_target", "not_converged" or "invalid_input", for which ``message`` has the
+        reason.
     residual : ``(...)``, abs(sum(policy) + leak - 1).
     nominal : ``(..., K)``, nu exp(r/beta)/Z at the same beta; nan where the objective has no temperature.
     """

@@ -69,7 +69,7 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     if missing:
         raise ValueError(f"frame is not a report of diagnose: it has no column {', '.join(missing)}")
     unsolved = frame["status"] == "not_converged"  # whose regime and leak mean nothing
-    leaks = (frame["regime"] == "negative") & (frame["leak"] != 0) & ~unsolved
+    leaks = (frame["regime"] == "negative") & (frame["leak"] > 0) & ~unsolved
     signal = frame[~frame["all_equal"] | leaks]
     solved = signal[signal["status"] != "not_converged"]
     summary: dict[str, Any] = {

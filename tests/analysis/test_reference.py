@@ -1,4 +1,6 @@
-"""The frames behind the figures equal committed tables, and what the studies find is on the page.
+"""The frames behind the figures equal committed tables; the page of findings names every study.
+
+That it says what they find takes full runs: `.ci/run` checks it.
 
 After a wanted change: `python -m analysis run NAME --smoke --csv tests/analysis/reference/NAME.csv`; read the diff.
 """

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analysis import work
+from analysis import studies, work
 
 LOG = "calls.txt"
 
@@ -22,10 +23,11 @@ def logged(folder: str, x: int) -> int:
 
 def test_an_interrupted_call_goes_on_where_it_was(tmp_path: Path) -> None:
     settings = [(str(tmp_path), x) for x in (1, 2, 3, 4)]
-    with pytest.raises(OSError, match="killed"):
-        work.each(logged, settings, desc="squares", jobs=1, folder=tmp_path / "cache")
+    with pytest.raises(OSError, match="killed"), work.kept_in(tmp_path / "cache"):
+        work.each(logged, settings, desc="squares", jobs=1)
     (tmp_path / "go").touch()
-    assert work.each(logged, settings, desc="squares", jobs=1, folder=tmp_path / "cache") == [1, 4, 9, 16]
+    with work.kept_in(tmp_path / "cache"):
+        assert work.each(logged, settings, desc="squares", jobs=1) == [1, 4, 9, 16]
     assert (tmp_path / LOG).read_text().split() == ["1", "2", "3", "3", "4"]
 
 
@@ -40,3 +42,24 @@ def test_other_code_is_other_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_fingerprint_is_that_of_the_files_named() -> None:
     assert work.source_hash("atlas.py") != work.source_hash("settings.py")
     assert work.source_hash("atlas.py") == work.source_hash("atlas.py")
+
+
+def test_a_study_keeps_its_pieces_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work.Memory, "__init__", _refuse_other_folders(tmp_path, work.Memory.__init__))
+    studies.run("flow_simplex", smoke=True, cache=tmp_path)
+    assert any(tmp_path.rglob("output.pkl"))
+    with pytest.raises(AssertionError, match="kept elsewhere"):
+        work.kept(max)(1, 2)
+
+
+def _refuse_other_folders(folder: Path, init: Any) -> Any:
+    def checked(self: Any, location: Path, **options: Any) -> None:
+        assert folder in Path(location).parents, "kept elsewhere"
+        init(self, location, **options)
+
+    return checked
+
+
+def test_without_a_cache_nothing_is_kept_or_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "Memory", lambda *_, **__: pytest.fail("kept"))
+    assert len(studies.run("flow_simplex", smoke=True, cache=None)) > 0

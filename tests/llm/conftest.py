@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("transformers", reason="the extra llm is not installed")
-
 from llm.tasks import Addition
 from llm.tiny import TinyModel, pretrained
 

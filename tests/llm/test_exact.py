@@ -44,6 +44,23 @@ def test_completions_are_the_leaves_of_the_tree(length: int) -> None:
     )
 
 
+def test_float64_stays(loaded: tuple[Any, Any]) -> None:
+    _, tokenizer = loaded
+    completions = Completions(len(tokenizer), tokenizer.eos_token_id, 2, tokenizer.pad_token_id)
+
+    class Uneven(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Parameter(torch.randn(16, 16, dtype=torch.float64))
+
+        def forward(self, input_ids: torch.Tensor) -> Any:
+            return type("Output", (), {"logits": self.table[input_ids]})
+
+    found = completions.log_probabilities(Uneven(), tokenizer("3+4=")["input_ids"])
+    assert found.dtype == torch.float64
+    assert abs(float(found.detach().exp().sum()) - 1.0) < 1e-14
+
+
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_probabilities_sum_to_one(loaded: tuple[Any, Any], length: int) -> None:
     model, tokenizer = loaded

@@ -104,11 +104,23 @@ def test_on_policy_data_are_refused(folder: Path) -> None:
         fit(*posed(folder), ps.Reinforce(sampling="on_policy"))
 
 
-def test_a_loss_that_is_not_finite_stops(folder: Path) -> None:
-    model, completions, prompt, reward = posed(folder)
-    reward[3] = np.nan
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        (ps.PPO(), "has a weight that jumps"),
+        (ps.AsymRE(shift=-0.1), "has no target with mass on all completions: vanishing_support"),
+        (ps.AsymRE(shift=0.5), "has no target with mass on all completions: no_target"),
+    ],
+)
+def test_what_training_cannot_reach_is_refused(objective: ps.Objective, said: str, folder: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        fit(*posed(folder), objective)
+
+
+def test_a_loss_that_is_not_finite_stops(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm.population.population_loss", lambda u, *_: u.sum() * torch.nan)
     with pytest.raises(ValueError, match="the loss of kimi.* is nan after 1 evaluations"):
-        fit(model, completions, prompt, reward, ps.Kimi(beta=0.3))
+        fit(*posed(folder), ps.Kimi(beta=0.3))
 
 
 def test_a_reward_per_completion(folder: Path) -> None:

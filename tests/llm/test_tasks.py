@@ -71,6 +71,7 @@ def test_examples_are_the_same_for_a_seed() -> None:
         ({"digits": 0}, "digits must be an integer >= 1, got 0"),
         ({"digits": True}, "digits must be an integer >= 1, got True"),
         ({"noise": 1.5}, r"noise must be in \[0, 1\], got 1.5"),
+        ({"noise": "x"}, r"noise must be in \[0, 1\], got 'x'"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, object], said: str) -> None:

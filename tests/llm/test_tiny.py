@@ -79,8 +79,11 @@ def test_the_other_architecture(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"architecture": "gpt"}, "architecture must be one of llama, qwen3, got 'gpt'"),
-        ({"steps": 0}, "steps must be >= 1, got 0"),
-        ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
+        ({"steps": 0}, "steps must be an integer >= 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),
+        ({"steps": 1.5}, "steps must be an integer >= 1, got 1.5"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a finite number > 0, got inf"),
     ],
 )
 def test_bad_settings_are_named(change: dict[str, object], said: str) -> None:

@@ -26,6 +26,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 BANDIT = ["--behavior", "0.4,0.3,0.2,0.1", "--reward", "0.2,0.4,0.6,0.8"]
 
 
+@pytest.fixture(autouse=True)
+def a_terminal_of_100_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever that of the caller is."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(arguments) == 0
     out, err = capsys.readouterr()

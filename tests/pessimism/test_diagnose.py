@@ -803,8 +803,8 @@ def test_groups_that_are_positive_in_sample_only_are_said() -> None:
     report = diagnose(TRL, "oapl", beta1=0.11, beta2=0.1)
     text = summarize(report)["recommendation"]["text"]
     assert text.startswith(
-        "177 of 190 groups with a signal are in the positive regime, but 13 are not so in the population, over new "
-        "groups of the same size."
+        "177 of 190 groups with a signal are in the positive regime, but 13 are not known to be so in the population, "
+        "over new groups of the same size."
     )
 
 

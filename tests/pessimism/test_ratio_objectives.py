@@ -205,10 +205,27 @@ def test_of_equal_better_completions_one_takes_what_grpo_frees() -> None:
     np.testing.assert_allclose(exact.policy[[3, 7]], 2.4 / 16, rtol=1e-9)
 
 
-def test_equal_completions_that_a_difference_does_not_part_stay_equal() -> None:
-    target = ps.induced_target(None, [1.0, 1.0, 1.0, *[0.0] * 13], "grpo")
+@pytest.mark.parametrize("gap", [1e-15, 1e-12, 1e-8, 1e-6])
+def test_next_to_nothing_decides_between_nearly_equal_completions(gap: float) -> None:
+    target = ps.induced_target(None, [1.0, 1.0 + gap, *[0.0] * 14], "grpo")
+    ratio = target.policy * 16
+    assert ratio[1] > 3.0 > ratio[0] > 1.2
+    assert float(target.certificate()["worst"].iloc[0]) <= 1e-12
+
+
+@pytest.mark.parametrize(("right", "width"), [(3, 16), (2, 12)])  # (2, 12): the ratio is 2, where k3 turns
+def test_equal_completions_that_a_difference_does_not_part_stay_equal(right: int, width: int) -> None:
+    target = ps.induced_target(None, [1.0] * right + [0.0] * (width - right), "grpo")
     assert str(target.status) == "converged"
-    np.testing.assert_allclose(target.policy[:3], target.policy[0], rtol=1e-12)
+    np.testing.assert_allclose(target.policy[:right], (1.0 - 0.8 * (width - right) / width) / right, rtol=1e-12)
+
+
+@pytest.mark.parametrize("width", [2, 3, 8, 16])
+def test_where_nothing_pulls_the_flow_stays(width: int) -> None:
+    hyper: dict[str, Any] = {"beta": 0.1, "estimator": "k3", "placement": "reward"}
+    target = ps.induced_target(None, [1.0] * width, "kl_regularized", **hyper)
+    assert str(target.status) == "converged"
+    np.testing.assert_allclose(target.policy, 1.0 / width, rtol=1e-14)
 
 
 def with_an_unseen_action(target: Any, share: float) -> Array:
