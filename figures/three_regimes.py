@@ -31,9 +31,9 @@ def _targets(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _colors(frame: pd.DataFrame) -> dict[int, str]:
-    """A shade for each action that takes the surplus, the best one darkest; gray for none."""
-    rows = frame[frame["surplus"] >= 0].drop_duplicates("surplus").sort_values("surplus_reward", ascending=False)
-    shades = mpl.colormaps["cividis"](np.linspace(0.05, 0.8, max(len(rows), 2)))
+    """A shade for each action that takes the surplus, the better the lighter as in figures.targets; gray for none."""
+    rows = frame[frame["surplus"] >= 0].drop_duplicates("surplus").sort_values("surplus_reward")
+    shades = mpl.colormaps["cividis"](np.linspace(0.08, 0.76, max(len(rows), 2)))
     return {-1: _PLAIN, **{int(action): to_hex(shade) for action, shade in zip(rows["surplus"], shades, strict=False)}}
 
 
