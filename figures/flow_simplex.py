@@ -96,6 +96,8 @@ def plot_flow(frame: pd.DataFrame, ax: Axes | None = None, *, objective: str = "
     )
     for kind, marker, face, area, name, up in marks:
         x, y = _placed(kinds[kind]).T
+        if kind == "nominal" and objective == "nominal":  # it is the star
+            continue
         edge = "white" if kind == "induced" else INK
         ax.scatter(x, y, s=area, marker=marker, facecolor=face, edgecolor=edge, linewidth=0.7, zorder=4)
         text = ax.annotate(name, (x[0], y[0]), (5, up), textcoords="offset points", fontsize="small", zorder=5)
@@ -106,6 +108,9 @@ def plot_flow(frame: pd.DataFrame, ax: Axes | None = None, *, objective: str = "
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_axis_off()
+    if objective == frame["objective"].iloc[0]:
+        note = "•  start\n○  end that is no ★\nblack circle: μ"
+        ax.text(0.0, 0.98, note, transform=ax.transAxes, va="top", color=QUIET, fontsize=6.5)
     ax.set_title(_title(frame, objective), loc="left")
     return ax
 
