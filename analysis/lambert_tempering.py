@@ -121,18 +121,18 @@ def _of_doubled(frame: pd.DataFrame) -> pd.Series:
 def headline(frame: pd.DataFrame) -> str:
     """What it takes to double an action's mass, and how warm the action is then."""
     row = _of_doubled(frame)
-    return (
-        f"κ = {row['kappa']:g}: an action doubles its mass at A = {row['z']:.2f}β, not {np.log(_DOUBLE):.2f}β, "
-        f"where its temperature is {row['local_temperature']:.2g}β"
-    )
+    text = f"κ = {row['kappa']:g}: an action doubles its mass at A = {row['z']:.2f}β"
+    text += f" (temperature there {row['local_temperature']:.2g}β)"
+    return text if row["kappa"] == 0 else f"{text}, not at {np.log(_DOUBLE):.2f}β"
 
 
 def finding(frame: pd.DataFrame) -> str:
     """The same in a sentence."""
     row = _of_doubled(frame)
+    nominal = "as under" if row["kappa"] == 0 else f"not at the {np.log(_DOUBLE):.2f} beta of"
     text = (
-        f"At kappa = {row['kappa']:g} an action doubles its mass at A = {row['z']:.2f} beta, where the nominal target "
-        f"asks for {np.log(_DOUBLE):.2f} beta, and feels {row['local_temperature']:.2g} times the stated temperature"
+        f"At kappa = {row['kappa']:g} an action doubles its mass at A = {row['z']:.2f} beta, {nominal} the nominal "
+        f"target, and there feels {row['local_temperature']:.2g} times the stated temperature"
     )
     for kappa, z, w in frame.loc[frame["point"] == "branch_point", ["kappa", "z", "ratio"]].itertuples(index=False):
         text += f"; at kappa = {kappa:g} two ratios solve the equation up to A = {z:.2f} beta (w = {w:g}), none beyond"

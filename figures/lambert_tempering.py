@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from figures.style import INK, QUIET, new_axes, size
 
@@ -16,11 +16,11 @@ SIZE = size(1, 1.28)
 MOSAIC = "A\nB"
 _NEGATIVE, _NOMINAL = "#D55E00", "#000000"
 _BLUES = ("#56B4E9", "#0072B2", "#003B5C", "#001A29")  # rising kappa
-_RATIOS, _TEMPERATURES = (5e-3, 5e2), (-3.2, 8.0)
+_SHOWN = -3.2  # lowest temperature shown; that of W₋₁ falls without end
 # Where the branches of a negative kappa are named: the -kappa w there, offset in points, alignment.
 _BESIDE = {
     ("ratio", 0): (0.5, (-8, 5), "right"),
-    ("ratio", -1): (6.5, (0, 9), "center"),
+    ("ratio", -1): (5.5, (0, 9), "center"),
     ("local_temperature", 0): (0.15, (-4, -15), "right"),
     ("local_temperature", -1): (2.8, (6, 0), "left"),
 }
@@ -56,7 +56,7 @@ def _name(ax: Axes, kappa: float, branch: int, curve: pd.DataFrame, column: str,
     ax.annotate(text, (place["z"], place[column]), offset, ha=ha, **style)
 
 
-def _draw(ax: Axes, frame: pd.DataFrame, column: str, limits: tuple[float, float]) -> None:
+def _draw(ax: Axes, frame: pd.DataFrame, column: str) -> None:
     """All curves with their names, their branch points and the points of w = 2."""
     colors, curves = _colors(frame), frame[frame["point"] == "curve"]
     low, high = curves["z"].min(), curves["z"].max()
@@ -68,8 +68,12 @@ def _draw(ax: Axes, frame: pd.DataFrame, column: str, limits: tuple[float, float
         edge = [colors[kappa] for kappa in rows["kappa"]]
         ax.scatter(rows["z"], rows[column], s=16, facecolor=face or edge, edgecolor=edge, linewidth=1.0, zorder=4)
     ax.set_xlim(low, high)
-    ax.set_ylim(*limits)
     ax.set_xlabel(r"advantage over temperature, $A/\beta$")
+
+
+def _within(frame: pd.DataFrame) -> pd.DataFrame:
+    """The curves and where their branches meet: a mass may double beyond the advantages drawn."""
+    return frame[frame["point"] != "doubled"]
 
 
 def plot_ratio(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -95,9 +99,12 @@ def plot_ratio(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = new_axes(SIZE) if ax is None else ax
     ax.set_yscale("log")
     ax.axhline(2.0, color=QUIET, linewidth=0.6, linestyle=":", zorder=1)
-    _draw(ax, frame, "ratio", _RATIOS)
+    _draw(ax, frame, "ratio")
+    ratios = _within(frame)["ratio"]
+    lowest, highest = ratios.min(), max(ratios.max(), 2.0)
+    ax.set_ylim(lowest / 2, 2 * highest)
     ax.text(0.02, 2.2, "mass doubles", transform=ax.get_yaxis_transform(), color=QUIET, fontsize="small")
-    ax.yaxis.set_major_locator(FixedLocator([0.01, 0.1, 1, 10, 100]))
+    ax.yaxis.set_major_locator(LogLocator(10, numticks=6))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     ax.set_ylabel(r"ratio, $w = \pi/\mu$")
@@ -118,10 +125,12 @@ def plot_temperature(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     ax = new_axes(SIZE) if ax is None else ax
     ax.axhline(0.0, color=INK, linewidth=0.6, zorder=1)
-    _draw(ax, frame, "local_temperature", _TEMPERATURES)
+    _draw(ax, frame, "local_temperature")
+    lowest, highest = (float(at) for at in _within(frame)["local_temperature"].agg(["min", "max"]))
+    ax.set_ylim(max(min(lowest - 0.2, -0.2), _SHOWN), max(1.1 * highest, 2.0))
     note = "filled: mass doubles\nopen: branches meet"
     ax.text(0.02, 0.97, note, transform=ax.transAxes, va="top", color=QUIET, fontsize="small")
-    ax.yaxis.set_major_locator(MultipleLocator(2))
+    ax.yaxis.set_major_locator(MaxNLocator(7))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×".replace("-", "−")))
     ax.set_ylabel(r"$(dA/du)\,/\,\beta = 1 + \kappa w$")
     ax.set_title("Temperature that it feels", loc="left")
