@@ -28,6 +28,7 @@ def _line(ratio: float, beta2: np.ndarray, behavior: np.ndarray, reward: np.ndar
             "leak": off.leak,
             "regime": off.regime,
             "behavior_value": float(behavior @ reward),
+            "binary": bool(np.isin(reward, (0.0, 1.0)).all()),
             "pessimism_factor": lagged["pessimism_factor"],
             "on_policy_factor": on.conservatism()["pessimism_factor"],
         }
@@ -58,8 +59,9 @@ def decoupled(
     -------
     pandas.DataFrame
         `kind` ("grid", or "published" for the pairs of `PUBLISHED`), `objective` (of the published ones), `beta1`,
-        `beta2`, `kappa`, `log_z`, `leak`, `regime`, `behavior_value` (the pass rate, of 0/1 rewards),
-        `pessimism_factor` (effective temperature over beta2, off-policy; nan where mass leaks), `on_policy_factor`.
+        `beta2`, `kappa`, `log_z`, `leak`, `regime`, `behavior_value` (the pass rate, if `binary`: all
+        rewards are 0 or 1), `binary`, `pessimism_factor` (effective temperature over beta2, off-policy; nan where mass
+        leaks), `on_policy_factor`.
 
     Raises
     ------
@@ -102,12 +104,17 @@ def _published(frame: pd.DataFrame) -> tuple[dict[str, float], dict[str, float]]
     return off, on
 
 
+def _where(frame: pd.DataFrame) -> str:
+    """The bandit that all numbers are of."""
+    return f"{'pass rate' if frame['binary'].iloc[0] else 'mean reward'} {frame['behavior_value'].iloc[0]:.4g}"
+
+
 def headline(frame: pd.DataFrame) -> str:
     """How warm the published pairs are."""
     off, on = _published(frame)
     return (
-        f"OAPL's temperatures act as {off['oapl']:.1f} β₂; A*-PO's as {on['a_star_po']:.1f} β₂, "
-        f"but as {off['a_star_po']:.1f} β₂ once its data lag"
+        f"At {_where(frame)} OAPL's temperatures act as {off['oapl']:.1f} β₂, A*-PO's as {on['a_star_po']:.1f} β₂ "
+        f"or, once data lag, {off['a_star_po']:.1f} β₂"
     )
 
 
@@ -119,7 +126,7 @@ def finding(frame: pd.DataFrame) -> str:
     signs = int((apart["regime"] == np.where(apart["beta1"] > apart["beta2"], "positive", "negative")).sum())
     flat = f"{grid['on_policy_factor'].min():.6f} to {grid['on_policy_factor'].max():.6f}"
     return (
-        f"Off-policy, at a mean reward of {frame['behavior_value'].iloc[0]:g}, the published pair of OAPL acts "
+        f"At {_where(frame)} and off-policy, the published pair of OAPL acts "
         f"{off['oapl']:.2f} times as warm as its beta2 and that of A*-PO {off['a_star_po']:.2f} times, on-policy "
         f"{on['a_star_po']:.2f}: there beta1 does not matter ({flat} on the grid). In {signs} of {len(apart)} pairs "
         f"the regime is the sign of beta1 - beta2; the factor reaches {grid['pessimism_factor'].max():.2f} where beta1 "

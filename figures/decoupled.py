@@ -16,7 +16,7 @@ MOSAIC = "ABC"
 _NAMES = {"oapl": "OAPL", "a_star_po": "A*-PO"}
 _SAMPLING = {"oapl": "off-policy", "a_star_po": "on-policy"}  # as published
 _HALO = [withStroke(linewidth=1.8, foreground="white")]
-_PAPER = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+_PAPER = {"boxstyle": "square,pad=0.1", "facecolor": "white", "linewidth": 0}
 _WARM, _LOST = "YlOrBr", "Greys"
 
 
@@ -123,7 +123,8 @@ def plot_kappa(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     kept, lost = _sides(frame)
     _shade(ax, frame, "kappa", LogNorm(1e-3, 1e7), _WARM, kept)
     _shade(ax, frame, "leak", Normalize(0.0, 2.0), _LOST, lost)
-    _contours(ax, frame, "kappa", [0.01, 0.1, 1.0, 10.0, 100.0, 1e3], ("beta1", 2.5), "κ = %g")
+    _contours(ax, frame, "kappa", [0.1], ("beta1", 3.2), "κ=%g")  # right of the boundary
+    _contours(ax, frame, "kappa", [1.0, 10.0, 100.0, 1e3], ("beta1", 2.2), "κ=%g")
     _contours(ax, frame, "leak", [0.1, 0.3, 0.6], ("beta1", 2e-3), "leak %g")
     _finish(ax, frame, "off-policy: κ and leak", "off-policy")
     return ax
@@ -153,7 +154,9 @@ def plot_factor(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     kept, lost = _sides(frame)
     _shade(ax, frame, "pessimism_factor", LogNorm(1.0, 8.0), _WARM, kept)
     _shade(ax, frame, "leak", Normalize(0.0, 2.0), _LOST, lost)
-    _contours(ax, frame, "pessimism_factor", [1.01, 1.1, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0], ("beta2", 1e-2), "%g×")
+    # Names of neighbors at two heights, as one would cover the other's line.
+    _contours(ax, frame, "pessimism_factor", [1.1, 2.0, 3.0, 6.0], ("beta2", 4e-3), "%g×")
+    _contours(ax, frame, "pessimism_factor", [1.5, 2.5, 4.0], ("beta2", 2.5e-2), "%g×")
     _say(ax, "mass leaks, the rest\nis nominal at β₂")
     _finish(ax, frame, r"off-policy: $\beta_{\mathrm{eff}}\,/\,\beta_2$", "off-policy")
     return ax

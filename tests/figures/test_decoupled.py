@@ -4,9 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from analysis.decoupled import decoupled
 from figures.decoupled import PANELS, plot_factor, plot_kappa, plot_on_policy
+from figures.sheet import sheet
+from figures.style import context
 
 FRAME = decoupled(n=17)
 
@@ -38,6 +41,28 @@ def test_names_of_contours_are_where_the_frame_has_their_values() -> None:
         x, y = text.get_position()
         row = table.iloc[int(np.abs(np.log(table.index / y)).argmin())].dropna()
         assert np.interp(x, row.index, row) == pytest.approx(float(text.get_text()[:-1]), rel=1e-9)
+
+
+@pytest.mark.parametrize("panel", ["A", "B"])
+def test_names_of_contours_hide_neither_boundary_nor_mark_and_end_in_the_axes(panel: str) -> None:
+    with context():
+        figure = sheet("decoupled").draw(decoupled(), "a finding")
+        figure.draw_without_rendering()
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        ax = figure.axes["AB".index(panel)]
+        _, *marks = ax.get_lines()
+        x = np.geomspace(1e-4, 10, 2001)
+        kept = [
+            ax.transData.transform(np.column_stack([x, x])),
+            *(ax.transData.transform(m.get_xydata()) for m in marks),
+        ]
+        named = [text for text in ax.texts if text.get_bbox_patch() is not None]
+        assert len(named) >= 5
+        for text in named:
+            assert text.get_bbox_patch().get_alpha() in (None, 1.0)
+            box = text.get_bbox_patch().get_window_extent(renderer)
+            assert ax.bbox.x0 < box.x0 < box.x1 < ax.bbox.x1, text.get_text()
+            assert not box.count_contains(np.concatenate(kept)), text.get_text()
 
 
 def test_a_flat_panel_says_so_and_one_that_is_not_says_its_range() -> None:
