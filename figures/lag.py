@@ -16,6 +16,7 @@ from figures.style import INK, QUIET, look, new_axes, size
 
 SIZE = size(2, 0.74)
 MOSAIC = "ABC\nDEF"
+_ANOTHER = "share of prompts collapsed\non another than the best"
 _APART = 0.088  # of the height of the axes, between names
 
 
@@ -32,15 +33,16 @@ def _spread(heights: Mapping[str, float]) -> dict[str, float]:
 
 
 def _names(ax: Axes, ends: Mapping[str, float]) -> None:
-    """Each objective's name right of its curve's end, with a line to it where it had to move."""
+    """Each objective's name right of its curve's end, in their order, behind its marker and a line to the end."""
     bottom, top = ax.get_ylim()
     heights = {name: (y - bottom) / (top - bottom) for name, y in ends.items()}
     for name, height in _spread(heights).items():
-        color = look(name).color
-        between = [1.015, 1.045], [heights[name], height]
-        at: dict[str, Any] = {"color": color, "transform": ax.transAxes}
-        ax.add_artist(Line2D(*between, linewidth=0.4, clip_on=False, label="_leader", **at))
-        ax.text(1.06, height, name, va="center_baseline", fontsize=6.0, **at)
+        style = look(name)
+        at: dict[str, Any] = {"color": style.color, "transform": ax.transAxes}
+        both: dict[str, Any] = {"clip_on": False, "label": "_leader", **at}
+        ax.add_artist(Line2D([1.015, 1.08], [heights[name], height], linewidth=0.4, **both))
+        ax.add_artist(Line2D([1.11], [height], marker=style.marker, markersize=3, **both))
+        ax.text(1.16, height, name, va="center_baseline", fontsize=6.0, **at)
 
 
 def _against_lag(rows: pd.DataFrame, column: str, ax: Axes | None, title: str, unit: str) -> Axes:
@@ -56,7 +58,7 @@ def _against_lag(rows: pd.DataFrame, column: str, ax: Axes | None, title: str, u
             "marker": style.marker,
             "label": str(name),
         }
-        ax.plot(x, part[column], linewidth=1.1, markersize=2.2, clip_on=False, **look_)
+        ax.plot(x, part[column], linewidth=1.1, markersize=3, clip_on=False, **look_)
         over = part["ended"] > 0
         if over.any():
             ax.plot(x[over], part.loc[over, column], "x", color=INK, markersize=4, zorder=3, clip_on=False)
@@ -101,7 +103,7 @@ def plot_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     title = f"Value, one rate for all ({rows['lr'].iloc[0]:g})"
     ax = _against_lag(rows, "value", ax, title, "expected reward")
     if (rows["ended"] > 0).any():
-        said = "× some runs overflow"
+        said = "× some overflow"
         ax.text(0.03, 0.03, said, transform=ax.transAxes, va="bottom", color=QUIET, fontsize=6.0)
     return ax
 
@@ -113,7 +115,7 @@ def plot_retuned(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def plot_premature(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Share of prompts collapsed on a completion that is not the best. Parameters and result as `plot_value`."""
-    return _against_lag(held(frame), "premature", ax, "Premature collapse", "prompts, not on the best")
+    return _against_lag(held(frame), "premature", ax, "Premature collapse", _ANOTHER)
 
 
 def plot_entropy(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:

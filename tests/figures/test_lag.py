@@ -54,3 +54,13 @@ def test_names_keep_their_order_their_distance_and_their_place_where_there_is_ro
     low = np.array(list(_spread({name: 0.01 * i for i, name in enumerate("abcdefghi")}).values()))
     assert low[0] >= -1e-12
     assert np.diff(low).min() >= 0.088 - 1e-12
+
+
+def test_a_name_stands_behind_the_marker_of_its_curve(frame: pd.DataFrame) -> None:
+    ax = PANELS["A"](frame)
+    curves = {line.get_label(): line for line in ax.get_lines() if str(line.get_label())[0] != "_"}
+    ends = {line.get_ydata()[-1]: line for line in ax.get_lines() if len(line.get_xdata()) == 1}
+    for text in (text for text in ax.texts if text.get_text() in curves):
+        mark, curve = ends[text.get_position()[1]], curves[text.get_text()]
+        assert (mark.get_marker(), mark.get_color()) == (curve.get_marker(), curve.get_color())
+    assert len({line.get_marker() + str(line.get_linestyle()) for line in curves.values()}) == len(curves)
