@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,10 +56,12 @@ def plot_measure(frame: pd.DataFrame, ax: Axes | None = None, panel: str = "A") 
     column, title, label = _PANELS[panel]
     one = frame.drop_duplicates(["objective", "beta"])
     colors: dict[str, str] = {}
-    for name, curve in one.groupby("objective", sort=False):
+    for place, (name, curve) in enumerate(one.groupby("objective", sort=False)):
         style, said = look(str(name)), _named(str(name), curve)
         colors |= {} if said.startswith("_") else {said: style.color}
-        ax.plot(curve["beta"], curve[column], color=style.color, linestyle=style.linestyle, label=said)
+        some = slice(place, None, max(1, len(curve) // 7))  # markers side by side where curves are one
+        marked: dict[str, Any] = {"marker": style.marker, "markersize": 3.5, "markevery": some}
+        ax.plot(curve["beta"], curve[column], color=style.color, linestyle=style.linestyle, label=said, **marked)
     ax.set_xscale("log")
     ax.set_xlim(one["beta"].min(), one["beta"].max())
     ax.margins(y=0.16)  # room for names above and below what is flat

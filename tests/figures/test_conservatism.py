@@ -25,3 +25,9 @@ def test_inset_shows_the_behavior_and_both_limits() -> None:
     mu, r = np.array(BEHAVIOR), np.array(REWARD)
     gain = mu * np.maximum(r - mu @ r, 0)
     np.testing.assert_allclose(heights, [mu, [0, 0, 0, 0, 1], gain / gain.sum()])
+
+
+def test_curves_differ_in_marker_and_show_it() -> None:
+    lines = plot_measure(FRAME).get_lines()
+    assert len({line.get_marker() for line in lines}) == len(lines)
+    assert all(len(line.get_xdata()[line.get_markevery()]) >= 2 for line in lines)
