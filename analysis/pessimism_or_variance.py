@@ -193,7 +193,7 @@ def headline(frame: pd.DataFrame) -> str:
     if _apart(frame) > 1e-6:
         return "Policies with the same target differ: value is no matter of the target alone"
     return (
-        "Value follows the target, whichever estimator reaches it; halfway there ratios multiply the noise by "
+        "Value follows the target, not the estimator; halfway there ratios multiply the noise by "
         f"{_times(frame, 'halfway')}"
     )
 

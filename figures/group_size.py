@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.labels import label_curves
-from figures.style import QUIET, Look, look, new_axes, size
+from figures.panels import panel
+from figures.style import INK, QUIET, Look, look, size
 
 SIZE = size(2, 0.62)
 MOSAIC = "ABC\nDEF"
@@ -22,11 +23,7 @@ _LOOKS = {
     "shifted mean": look("shifted_mean"),
 }
 _SHORT = {"V*": "V*", "mean": "mean", "leave-one-out mean": "leave one out", "shifted mean": "shifted mean"}
-_RATES = (("#222222", "-"), ("#E69F00", (0, (4, 1.5))), ("#009E73", (0, (1, 1))))
-
-
-def _panel(ax: Axes | None) -> Axes:
-    return new_axes((SIZE[0] / 3, SIZE[1] / 2)) if ax is None else ax
+_RATES = ((INK, "-"), ("#505050", (0, (4, 1.5))), (QUIET, (0, (1, 1))))  # no colors of objectives
 
 
 def _rate(frame: pd.DataFrame, which: int) -> float:
@@ -57,7 +54,7 @@ def _curves(ax: Axes, part: pd.DataFrame, column: str, baselines: Iterable[str])
 
 def plot_factor(frame: pd.DataFrame, ax: Axes | None = None, which: int = 0) -> Axes:
     """Pessimism factor of the population's target against G at the lowest (0), middle or highest pass rate."""
-    ax = _panel(ax)
+    ax = panel(ax, SIZE, MOSAIC)
     part = frame[frame["pass_rate"] == _rate(frame, which)]
     colors = _curves(ax, part, "pessimism_factor", _LOOKS)
     ax.set_yscale("log", base=2)
@@ -88,7 +85,7 @@ def _by_rate(ax: Axes, part: pd.DataFrame, column: str) -> dict[str, str]:
 
 def plot_shares(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Share of the groups whose own mean puts them in the positive regime; the rest is at the boundary."""
-    ax = _panel(ax)
+    ax = panel(ax, SIZE, MOSAIC)
     part = frame[frame["baseline"] == "mean"]
     colors: dict[str, str] = {}
     rates = np.sort(part["pass_rate"].unique())
@@ -111,7 +108,7 @@ def plot_shares(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def plot_optimal(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Log Z of the population when the baseline is V* of the group: negative, towards 0 from below."""
-    ax = _panel(ax)
+    ax = panel(ax, SIZE, MOSAIC)
     part = frame[frame["baseline"] == "V*"]
     colors = _by_rate(ax, part, "log_z")
     ax.axhline(0.0, color=QUIET, linewidth=0.8)
@@ -125,7 +122,7 @@ def plot_optimal(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def plot_means(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Log Z of the population under the means at the middle pass rate: positive at every G."""
-    ax = _panel(ax)
+    ax = panel(ax, SIZE, MOSAIC)
     p = _rate(frame, 1)
     part = frame[frame["pass_rate"] == p]
     colors = _curves(ax, part, "log_z", [name for name in _LOOKS if name != "V*"])

@@ -7,22 +7,23 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.labels import label_curves
-from figures.style import QUIET, look, new_axes, size
+from figures.panels import panel, rollouts_color
+from figures.style import INK, QUIET, size
 
 SIZE = size(2, 0.66)
 MOSAIC = "AB\nCD"
-_ESTIMATORS = {"importance-weighted": ("#CC79A7", (0, (4, 1.5)), "o"), "ratio-free": (look("kimi").color, "-", "s")}
-_ROLLOUTS = (look("shifted_mean").color, look("oapl").color)
-_ALONG = {"noise_near": "0.9 of the way", "noise_halfway": "halfway", "noise_start": "at the behavior"}
-
-
-def _panel(ax: Axes | None) -> Axes:
-    return new_axes((SIZE[0] / 2, SIZE[1] / 2)) if ax is None else ax
+# No colors of objectives: greys, and for numbers of rollouts those of `figures.panels`.
+_ESTIMATORS = {"importance-weighted": (QUIET, (0, (4, 1.5)), "o"), "ratio-free": (INK, "-", "s")}
+_ALONG = {
+    "noise_near": ("0.9 of the way", INK, "-"),
+    "noise_halfway": ("halfway", "#505050", (0, (4, 1.5))),
+    "noise_start": ("at the behavior", QUIET, (0, (1, 1))),
+}
 
 
 def _n_colors(frame: pd.DataFrame) -> dict[int, str]:
     ns = sorted({int(frame["rollouts"].min()), int(frame["rollouts"].max())})
-    return dict(zip(ns, _ROLLOUTS, strict=False))
+    return {n: rollouts_color(n) for n in ns}
 
 
 def _values(ax: Axes) -> None:
@@ -45,7 +46,7 @@ def _caps(ax: Axes, dial: pd.DataFrame) -> None:
 
 def plot_dial_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Improvement of the true value against the cap of truncated weights, for few and for many rollouts."""
-    ax = _panel(ax)
+    ax = panel(ax, SIZE, MOSAIC)
     dial = frame[frame["objective"] == "truncated_is"]
     colors = {}
     for n, color in _n_colors(frame).items():
@@ -63,12 +64,15 @@ def plot_dial_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_dial_noise(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Noise of the one-sample gradient against the cap, at three policies between behavior and target."""
-    ax = _panel(ax)
+    """Noise of the one-sample gradient against the cap, at three policies between behavior and target.
+
+    The dip near the target, where its largest ratios meet the cap, is the signal's: see the study.
+    """
+    ax = panel(ax, SIZE, MOSAIC)
     dial = frame[(frame["objective"] == "truncated_is") & (frame["rollouts"] == frame["rollouts"].min())]
     colors = {}
-    for (column, name), color in zip(_ALONG.items(), ("#222222", "#8B4513", QUIET), strict=True):
-        ax.plot(dial["cap"], dial[column], color=color, label=name)
+    for column, (name, color, dash) in _ALONG.items():
+        ax.plot(dial["cap"], dial[column], color=color, linestyle=dash, label=name)
         colors[name] = color
     least, most = dial[list(_ALONG)].to_numpy().min(), dial[list(_ALONG)].to_numpy().max()
     ax.set_yscale("log")
@@ -118,14 +122,14 @@ def _targets(ax: Axes) -> None:
 
 def plot_cells_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Improvement by target; hollow circles are importance-weighted, squares ratio-free, for few and many rollouts."""
-    ax = _panel(ax)
+    ax = panel(ax, SIZE, MOSAIC)
     for n, color in _n_colors(frame).items():
         for estimator in _ESTIMATORS:
             name = f"n = {n}" if estimator == "ratio-free" else f"_{n}"
             _cells(ax, frame, n, "improvement", estimator, color, name)
     ax.axhline(0.0, color=QUIET, linewidth=0.8, zorder=0, label="_zero")
     _targets(ax)
-    ax.set_title("value: the target decides (circles: ratios)")
+    ax.set_title("value by target (circles: with ratios)")
     _values(ax)
     _named(ax, below=True)
     return ax
@@ -133,7 +137,7 @@ def plot_cells_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def plot_cells_noise(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Noise halfway to the target, by target and estimator."""
-    ax = _panel(ax)
+    ax = panel(ax, SIZE, MOSAIC)
     for estimator, (color, _, _) in _ESTIMATORS.items():
         _cells(ax, frame, int(frame["rollouts"].min()), "noise_halfway", estimator, color, estimator)
     cells = frame.loc[frame["target"] != "between", "noise_halfway"]
@@ -144,7 +148,7 @@ def plot_cells_noise(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     _targets(ax)
-    ax.set_title("noise: the estimator decides")
+    ax.set_title("noise by target and estimator")
     ax.set_ylabel("variance / signal², halfway")
     _named(ax, below=False)
     return ax

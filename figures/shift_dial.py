@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.labels import label_curves
-from figures.style import QUIET, look, new_axes, size
+from figures.panels import panel, rollouts_color
+from figures.style import INK, QUIET, look, size
 
 SIZE = size(2, 0.66)
 MOSAIC = "AB\nCD"
 _SHOWN = 5  # numbers of rollouts drawn
-_WORLDS = {"competent": ("#222222", "-", "o"), "uninformed": ("#E69F00", (0, (4, 1.5)), "s")}
-
-
-def _panel(ax: Axes | None) -> Axes:
-    return new_axes((SIZE[0] / 2, SIZE[1] / 2)) if ax is None else ax
+_WORLDS = {"competent": (INK, "-", "o"), "uninformed": (QUIET, (0, (4, 1.5)), "s")}
 
 
 def _shown(frame: pd.DataFrame) -> list[int]:
@@ -30,18 +26,13 @@ def _shown(frame: pd.DataFrame) -> list[int]:
     return [int(n) for n in ns[at]]
 
 
-def _color(n: int, shown: list[int]) -> str:
-    level = 0.05 + 0.75 * shown.index(n) / max(len(shown) - 1, 1)
-    return str(mpl.colors.to_hex(mpl.colormaps["viridis"](level)))
-
-
 def plot_dial(frame: pd.DataFrame, ax: Axes | None = None, world: str = "competent") -> Axes:
-    """Improvement of the true value against the shift, a curve per number of rollouts, its best shift marked."""
-    ax = _panel(ax)
-    part, shown = frame[frame["world"] == world], _shown(frame)
+    """Improvement of the true value against the shift, a curve per number of rollouts; dots: best of other logs."""
+    ax = panel(ax, SIZE, MOSAIC)
+    part = frame[frame["world"] == world]
     colors = {}
-    for n in shown:
-        rows, color = part[part["rollouts"] == n], _color(n, shown)
+    for n in _shown(frame):
+        rows, color = part[part["rollouts"] == n], rollouts_color(n)
         low, high = (rows["improvement"] + side * 2 * rows["standard_error"] for side in (-1, 1))
         ax.fill_between(rows["shift"], low, high, color=color, alpha=0.2, linewidth=0)
         ax.plot(rows["shift"], rows["improvement"], color=color, label=f"n = {n}")
@@ -73,9 +64,9 @@ def _rollouts(ax: Axes, frame: pd.DataFrame) -> None:
 
 
 def plot_best(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Best shift of the grid against the number of rollouts, in both worlds."""
-    ax = _panel(ax)
-    for world, (color, dash, marker) in _WORLDS.items():
+    """Best shift of the grid, on the logs that choose it, against the number of rollouts, in both worlds."""
+    ax = panel(ax, SIZE, MOSAIC)
+    for world, (color, dash, marker) in reversed(_WORLDS.items()):  # circles over squares
         rows = frame[frame["best"] & (frame["world"] == world)].sort_values("rollouts")
         (line,) = ax.plot(rows["rollouts"], rows["shift"], color=color, linestyle=dash, marker=marker, label=world)
         line.set(markersize=3.5, clip_on=False)
@@ -89,7 +80,7 @@ def plot_best(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def plot_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Improvement against the number of rollouts under a competent behavior: nominal, mean, largest shift."""
-    ax = _panel(ax)
+    ax = panel(ax, SIZE, MOSAIC)
     part = frame[frame["world"] == "competent"]
     first, last = part["shift"].min(), part["shift"].max()
     lines = {

@@ -4,6 +4,7 @@ import numpy as np
 
 from analysis.group_size import group_size
 from figures.group_size import PANELS
+from figures.style import FAMILIES
 
 
 def test_panels_are_the_rates_in_order_and_the_curves_the_frame() -> None:
@@ -24,3 +25,9 @@ def test_rates_with_the_same_shares_are_one_curve() -> None:
 def test_one_pass_rate_is_enough() -> None:
     frame = group_size(pass_rates=(0.3,), sizes=(2, 8))
     assert [PANELS[letter](frame).has_data() for letter in "ABCDEF"] == [True] * 6
+
+
+def test_pass_rates_are_drawn_in_no_color_of_an_objective() -> None:
+    frame = group_size(sizes=(2, 8))
+    for letter in "DE":
+        assert not {line.get_color() for line in PANELS[letter](frame).get_lines()} & set(FAMILIES)
