@@ -62,7 +62,7 @@ def group_size(
     beta : float
         Temperature of all regressions.
     pass_rates : sequence of float
-        Chances of reward 1.
+        Chances of reward 1, in (0, 1): where all rewards are equal there is no factor.
     sizes : sequence of int
         Group sizes G >= 2.
     shift : float
@@ -78,7 +78,7 @@ def group_size(
     Raises
     ------
     ValueError
-        As :func:`pessimism.finite_group`.
+        If a pass rate is not in (0, 1) or there is none; as :func:`pessimism.finite_group`.
 
     Examples
     --------
@@ -86,6 +86,11 @@ def group_size(
     >>> frame.set_index("baseline")["log_z"].round(3).to_dict()
     {'V*': -0.068, 'mean': 3.682, 'leave-one-out mean': 4.307, 'shifted mean': 4.682}
     """
+    if len(pass_rates) == 0:
+        raise ValueError("pass_rates must hold at least one number, got none")
+    for i, p in enumerate(pass_rates):
+        if not 0 < p < 1:
+            raise ValueError(f"pass_rates[{i}] must be in (0, 1), got {p!r}")
     rates = np.array(pass_rates, dtype=float)
     blocks = [
         _rows(objective, leave_one_out, size, rates).assign(baseline=name)
@@ -100,6 +105,10 @@ def _smallest(frame: pd.DataFrame) -> dict[str, Any]:
     """The row of V* at the smallest group with the largest factor."""
     rows = frame[(frame["baseline"] == "V*") & (frame["group_size"] == frame["group_size"].min())]
     return dict(rows.loc[rows["pessimism_factor"].idxmax()])
+
+
+def _share(least: float) -> str:
+    return "all" if least == 1 else f"at least {np.floor(1000 * least) / 10:g}% of the"
 
 
 def headline(frame: pd.DataFrame) -> str:
@@ -120,7 +129,7 @@ def finding(frame: pd.DataFrame) -> str:
     smallest = frame[frame["group_size"] == least]
     moved = (smallest["pessimism_factor"] / smallest["factor_limit"]).groupby(smallest["baseline"]).max()
     return (
-        f"V* of the group puts at least {optimal['boundary'].min():.0%} of the groups at the boundary in-sample, but "
+        f"V* of the group puts {_share(optimal['boundary'].min())} groups at the boundary in-sample, but "
         f"log Z of the population is {optimal['log_z'].min():.2f} at its lowest and still {last:.3f} at G = {most}; "
         "as each completion is in its own baseline its advantage shrinks, so that the pessimism factor at "
         f"G = {least} is up to {top['pessimism_factor']:.2f} (p = {top['pass_rate']:g}). Relative to G -> infinity a "

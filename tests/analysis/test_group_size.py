@@ -94,8 +94,21 @@ def test_what_is_said_is_read_from_the_frame(frame: pd.DataFrame) -> None:
     assert "not always negative" in headline(swapped)
 
 
-def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="group_size must be an integer >= 2"):
-        group_size(sizes=(1,))
-    with pytest.raises(ValueError, match=r"pass_rate\[0\] must be in \[0, 1\]"):
-        group_size(pass_rates=(1.5,))
+def test_all_groups_are_said_to_be_at_the_boundary_only_if_all_are(frame: pd.DataFrame) -> None:
+    assert "V* of the group puts all groups at the boundary" in finding(frame)
+    assert "puts at least 99.9% of the groups at" in finding(frame.assign(boundary=0.9996))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"sizes": (1,)}, "group_size must be an integer >= 2"),
+        ({"pass_rates": (0.5, 1.5)}, r"pass_rates\[1\] must be in \(0, 1\), got 1.5"),
+        ({"pass_rates": (0, 1)}, r"pass_rates\[0\] must be in \(0, 1\), got 0"),
+        ({"pass_rates": (0.5, 1.0)}, r"pass_rates\[1\] must be in \(0, 1\), got 1.0"),
+        ({"pass_rates": ()}, "pass_rates must hold at least one number, got none"),
+    ],
+)
+def test_bad_arguments_are_refused(setting: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        group_size(**setting)
