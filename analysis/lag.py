@@ -81,7 +81,7 @@ def _paired(frame: pd.DataFrame) -> pd.DataFrame:
     first = pd.Series(frame.index).groupby(like, dropna=False).transform("first")  # lags increase
     values = np.stack(frame["values"].to_list())
     error = (values - values[first]).std(axis=1, ddof=1) / np.sqrt(values.shape[1])
-    frame.insert(frame.columns.get_loc("value_error") + 1, "difference_error", error)
+    frame.insert(list(frame.columns).index("value_error") + 1, "difference_error", error)
     return frame.drop(columns="values")
 
 
