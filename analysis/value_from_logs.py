@@ -3,81 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-import pessimism as ps
-from analysis.settings import at_temperature
+from analysis.bounds import BOUNDS, Problem, lower_bounds
 from analysis.work import each
 
 SMOKE = {"rounds": (100, 1000, 10000), "logs": 16}
+_BLOCK = 50  # logs in a piece of work
 _RANK = np.arange(1, 17)
 BEHAVIOR = tuple((1 / _RANK / (1 / _RANK).sum()).tolist())  # the better an action, the rarer
 REWARD = tuple(np.linspace(0.1, 0.9, len(_RANK)).tolist())
-# Estimator, and where its constants come from: the package's defaults, or the ratios, which are known before the log.
-BOUNDS = (
-    *(("el", "ratios"), ("ls", "ratios"), ("ix", "ratios"), ("clipped", "ratios")),
-    *(("ls", "default"), ("ix", "default"), ("clipped", "default")),
-)
-_BLOCK = 50  # logs in a piece of work
-
-
-def bound_options(
-    estimator: str, constants: str, ratio: NDArray[np.float64], behavior: Any, n: int, delta: float
-) -> Any:
-    """Arguments of `pessimism.evaluate` for a lower bound that fails with probability `delta`.
-
-    From the ratios, with L = log(1/delta): lam = sqrt(2 L / (n E_mu[w^2])) for ls and sqrt(2 L / (n sum w)) for ix,
-    where the leading terms of the bound's distance from the value are least if every reward is 1; min(sqrt(n), max w)
-    as the cap of clipped; the smallest and largest ratio for el, and 2 delta, as it is two-sided.
-
-    Examples
-    --------
-    >>> bound_options("clipped", "ratios", np.array([0.5, 3.0]), np.array([0.8, 0.2]), 100, 0.05)
-    {'delta': 0.05, 'cap': 3.0}
-    """
-    paid = 2 * np.log(1 / delta) / n
-    own: dict[str, dict[str, float]] = {
-        "ls": {"lam": float(np.sqrt(paid / (behavior @ ratio**2)))},
-        "ix": {"lam": float(np.sqrt(paid / ratio.sum()))},
-        "clipped": {"cap": float(min(np.sqrt(n), ratio.max()))},
-        "el": {"delta": 2 * delta, "weight_min": float(ratio.min()), "weight_max": float(ratio.max())},
-    }
-    return {"delta": delta, **(own[estimator] if constants == "ratios" else {})}
-
-
-class _Problem(NamedTuple):
-    behavior: tuple[float, ...]
-    reward: tuple[float, ...]
-    beta: float
-    objectives: tuple[str, ...]
-
-    def targets(self) -> list[tuple[str, ps.Objective, ps.InducedTarget]]:
-        settings = at_temperature(self.beta, self.objectives).items()
-        return [(name, objective, ps.induced_target(*self[:2], objective)) for name, objective in settings]
-
-
-def _log(problem: _Problem, n: int, seed: tuple[int, ...]) -> ps.evaluation.Logs:
-    """A log of n rounds with rewards 0 and 1."""
-    rng, q = np.random.default_rng(seed), np.asarray(problem.behavior)
-    action = rng.choice(q.size, size=n, p=q)
-    reward = (rng.random(n) < np.asarray(problem.reward)[action]).astype(float)
-    return ps.evaluation.make_logs(action=action, reward=reward, pscore=q[action])
-
-
-def _bounds(problem: _Problem, n: int, logs: range, delta: float, seed: int) -> NDArray[np.float64]:
-    """Lower bounds ``(logs, targets, BOUNDS)``; every target and bound sees the same logs."""
-    q, plan, found = np.asarray(problem.behavior), [], []
-    for _, _, target in problem.targets():
-        ratio = target.policy / q
-        plan.append([(target, name, bound_options(name, how, ratio, q, n, delta)) for name, how in BOUNDS])
-    for number in logs:
-        log = _log(problem, n, (seed, n, number))
-        found.append([[ps.evaluate(target, log, name, **given).lower for target, name, given in row] for row in plan])
-    return np.array(found)
 
 
 def _chosen(lower: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -174,10 +113,10 @@ def value_from_logs(
     {'kimi': 0.593, 'nominal': 0.804, 'shifted_mean': 0.52}
     """
     _check(reward, rounds, logs, delta)
-    problem = _Problem(behavior, reward, beta, objectives)
+    problem = Problem(behavior, reward, beta, objectives)
     blocks = [range(first, min(first + _BLOCK, logs)) for first in range(0, logs, _BLOCK)]
     settings = [(problem, n, block, delta, seed) for n in rounds for block in blocks]
-    found = each(_bounds, settings, desc="logs", ours=("settings.py", "value_from_logs.py"))
+    found = each(lower_bounds, settings, desc="logs", ours=("settings.py", "bounds.py"))
     rows: list[dict[str, Any]] = []
     for i, n in enumerate(rounds):
         lower = np.concatenate(found[i * len(blocks) : (i + 1) * len(blocks)])
@@ -185,7 +124,7 @@ def value_from_logs(
     return pd.DataFrame(rows)
 
 
-def _rows(problem: _Problem, lower: NDArray[np.float64], given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _rows(problem: Problem, lower: NDArray[np.float64], given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows of one n, from the bounds ``(logs, targets, BOUNDS)``."""
     q, r, chosen = np.asarray(problem.behavior), np.asarray(problem.reward), _chosen(lower)
     for t, (name, objective, target) in enumerate(problem.targets()):

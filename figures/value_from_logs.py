@@ -16,13 +16,15 @@ from figures.style import QUIET, look, new_axes, size
 
 SIZE = size(2, 0.7)
 MOSAIC = "ABC\nDEF"
-# Color and dash; estimators are no objectives.
+# Grays and dashes, since colors belong to objectives.
 _BOUNDS: dict[str, dict[str, Any]] = {
-    "el": {"color": "#009E73", "linestyle": "-"},
-    "ls": {"color": "#8B4513", "linestyle": (0, (4, 1.5))},
-    "ix": {"color": "#8F8600", "linestyle": (0, (1, 1))},
-    "clipped": {"color": "#CC79A7", "linestyle": (0, (4, 1, 1, 1))},
+    "el": {"color": "#222222", "linestyle": "-"},
+    "ls": {"color": "#444444", "linestyle": (0, (4, 1.5))},
+    "ix": {"color": "#666666", "linestyle": (0, (1, 1))},
+    "clipped": {"color": "#888888", "linestyle": (0, (4, 1, 1, 1))},
 }
+_BANDS = ("el", "ls")
+_SPELLED = "el: empirical likelihood\nls: log smoothing\nix: implicit exploration\nclipped: clipped ratios"
 _COLORS = {name: str(style["color"]) for name, style in _BOUNDS.items()}
 _LINE: dict[str, Any] = {"color": QUIET, "linewidth": 0.8, "zorder": 1}
 _NOTE: dict[str, Any] = {"textcoords": "offset points", "color": QUIET, "fontsize": "small"}
@@ -82,11 +84,14 @@ def plot_bounds(frame: pd.DataFrame, ax: Axes | None = None, which: int = 0) -> 
     ax.annotate("value", (ends[0], mine["value"].iloc[0]), (3, 2), **_NOTE)
     ax.annotate("value of μ", (ends[1], mine["behavior_value"].iloc[0]), (-3, -3), ha="right", va="top", **_NOTE)
     if which == 0:
-        said = f"mean, and 90% of {mine['logs'].iloc[0]} logs"
+        said = f"mean; el and ls: 90% of {mine['logs'].iloc[0]} logs"
         ax.annotate(said, (1, 1), (0, 0), xycoords="axes fraction", ha="right", va="top", **_NOTE)
+    if which == len(names) - 1:
+        ax.annotate(_SPELLED, (1, 1), (0, 0), xycoords="axes fraction", ha="right", va="top", **_NOTE)
     for name, rows in _fair(mine).groupby("estimator", sort=False):
         style = _BOUNDS[str(name)]
-        ax.fill_between(rows["n"], rows["q05"], rows["q95"], color=style["color"], alpha=0.15, linewidth=0)
+        if name in _BANDS:
+            ax.fill_between(rows["n"], rows["q05"], rows["q95"], color=style["color"], alpha=0.15, linewidth=0)
         ax.plot(rows["n"], rows["mean"], **style, label=str(name))
     if which == 0:
         label_curves(ax, _COLORS)

@@ -6,11 +6,11 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 import pessimism as ps
+from analysis.bounds import bound_options
 from analysis.value_from_logs import (
     BEHAVIOR,
     BOUNDS,
     REWARD,
-    bound_options,
     finding,
     headline,
     overtakes,
