@@ -84,7 +84,7 @@ def plot_bounds(frame: pd.DataFrame, ax: Axes | None = None, which: int = 0) -> 
     ax.annotate("value", (ends[0], mine["value"].iloc[0]), (3, 2), **_NOTE)
     ax.annotate("value of μ", (ends[1], mine["behavior_value"].iloc[0]), (-3, -3), ha="right", va="top", **_NOTE)
     if which == 0:
-        said = f"mean; el and ls: 90% of {mine['logs'].iloc[0]} logs"
+        said = f"bands: 90% of {mine['logs'].iloc[0]} logs"
         ax.annotate(said, (1, 1), (0, 0), xycoords="axes fraction", ha="right", va="top", **_NOTE)
     if which == len(names) - 1:
         ax.annotate(_SPELLED, (1, 1), (0, 0), xycoords="axes fraction", ha="right", va="top", **_NOTE)
