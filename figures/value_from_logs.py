@@ -77,7 +77,7 @@ def plot_bounds(frame: pd.DataFrame, ax: Axes | None = None, which: int = 0) -> 
         return ax
     mine = frame[frame["objective"] == names[which]]
     _rounds(ax, frame)
-    ax.set_ylim(0.0, 1.12 * frame["value"].max())
+    ax.set_ylim(-0.1 * frame["value"].max(), 1.12 * frame["value"].max())  # room for a name below zero
     ends = [frame["n"].min(), frame["n"].max()]
     for column, dash in (("value", "-"), ("behavior_value", ":")):
         ax.plot(ends, 2 * [mine[column].iloc[0]], linestyle=dash, **_LINE)
@@ -115,7 +115,7 @@ def plot_certified(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     fair = _fair(frame)
     finite = fair[fair["guarantee"] == "finite-sample"]
     _rounds(ax, frame)
-    ax.set_ylim(0.0, 1.12 * frame["value"].max())
+    ax.set_ylim(-0.1 * frame["value"].max(), 1.12 * frame["value"].max())
     lowest = frame["objective"].iloc[frame["value"].argmin()]
     for name in frame["objective"].unique():
         for rows, dash in ((fair, "-"), (finite, (0, (3, 1.5)))):
