@@ -34,7 +34,7 @@ def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) 
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or name not in known:
-            raise ValueError(f"--set {setting!r} is not NAME=VALUE with NAME one of {', '.join(known)}")
+            raise ValueError(f"--set {setting!r} must be NAME=VALUE with NAME a parameter: {', '.join(known)}")
         try:
             parsed[name] = ast.literal_eval(text)
         except (SyntaxError, ValueError):
@@ -53,7 +53,12 @@ def _list() -> None:
 
 def _run(options: argparse.Namespace) -> int:
     given = parse_settings(studies.study(options.name).run, options.set)
-    frame = studies.run(options.name, options.smoke, options.cache, **given)
+    try:
+        frame = studies.run(options.name, options.smoke, options.cache, **given)
+    except TypeError as error:
+        if not given:
+            raise
+        raise ValueError(f"--set: a value is of the wrong type ({error})") from error
     if options.csv is None:
         print(frame.to_string(index=False, max_rows=60))
     else:
@@ -102,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: run it again to go on where it was", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -84,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: run it again to go on where it was", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from analysis import studies
-from analysis.__main__ import main
+from analysis.__main__ import main, parse_settings
 
 
 def test_list_names_every_study_and_parameter(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +29,26 @@ def test_run_prints_the_frame(capsys: pytest.CaptureFixture[str]) -> None:
     assert "shifted_mean" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("setting", ["beta", "gamma=1", "beta=-1"])
+@pytest.mark.parametrize("setting", ["beta", "gamma=1", "beta=-1", "beta=(1,)", "behavior=3"])
 def test_a_mistake_is_one_line_and_exit_code_2(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "targets", "--set", setting]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_commands_of_readme_name_studies_and_parameters_that_exist() -> None:
+    readme = (studies.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python -m analysis run (\w+) (.*)$", readme, re.MULTILINE)
+    assert commands
+    for name, rest in commands:
+        settings = re.findall(r"--set (\S+)", rest)
+        assert settings
+        parse_settings(studies.study(name).run, settings)
+
+
+def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "run", killed)
+    assert main(["run", "targets"]) == 130
+    assert capsys.readouterr().err == "interrupted: run it again to go on where it was\n"
