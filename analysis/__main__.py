@@ -7,12 +7,14 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis import studies
+from analysis.command import exit_code
 from analysis.work import CACHE
 
 
@@ -99,17 +101,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (run, all_of_them):
         command.add_argument("--cache", type=Path, default=CACHE, help="where finished work is kept")
     options = parser.parse_args(arguments)
-    try:
-        if options.command == "list":
-            _list()
-            return 0
-        return _run(options) if options.command == "run" else _findings(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: run it again to go on where it was", file=sys.stderr)
-        return 130
+    return exit_code(partial(_ended, options))
+
+
+def _ended(options: argparse.Namespace) -> int:
+    if options.command == "list":
+        _list()
+        return 0
+    return _run(options) if options.command == "run" else _findings(options)
 
 
 if __name__ == "__main__":

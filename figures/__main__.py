@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from analysis import studies
+from analysis.command import exit_code
 from analysis.work import CACHE, ROOT
 from figures.save import FORMATS, check, save
 from figures.sheet import sheet
@@ -73,20 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="fewer points, for a quick look")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where finished work is kept")
     options = parser.parse_args(arguments)
+    return exit_code(partial(_write, options))
+
+
+def _write(options: argparse.Namespace) -> int:
     formats, names = options.format.split(","), options.names or list(studies.NAMES)
-    try:
-        check(formats)
-        for name in names:
-            sheet(name)  # a misspelled name stops before any work
-        for name in tqdm(names, desc="figures", delay=2, disable=None, leave=False):
-            for path in make(name, options.out, formats, smoke=options.smoke, cache=options.cache):
-                print(path)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: run it again to go on where it was", file=sys.stderr)
-        return 130
+    check(formats)
+    for name in names:
+        sheet(name)  # a misspelled name stops before any work
+    for name in tqdm(names, desc="figures", delay=2, disable=None, leave=False):
+        for path in make(name, options.out, formats, smoke=options.smoke, cache=options.cache):
+            print(path)
     return 0
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.labels import label_curves
-from figures.panels import panel
+from figures.panels import panel, times
 from figures.style import INK, QUIET, Look, look, size
 
 SIZE = size(2, 0.62)
@@ -62,7 +62,7 @@ def plot_factor(frame: pd.DataFrame, ax: Axes | None = None, which: int = 0) -> 
     ax.set_ylim(0.82, 2.0**highest)
     ax.yaxis.set_major_locator(FixedLocator([2.0**k for k in range(highest + 1)]))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    ax.yaxis.set_major_formatter(times)
     _sizes(ax, part)
     ax.set_title(f"pass rate p = {_rate(frame, which):g}")
     if which == 0:

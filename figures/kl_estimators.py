@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.kl_estimators import named
 from figures.labels import label_curves
+from figures.panels import times
 from figures.style import INK, QUIET, new_axes, size
 
 SIZE = size(2, 0.56)
@@ -167,7 +168,7 @@ def plot_factor(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.axhline(1.0, color=QUIET, linewidth=0.6, linestyle=":", zorder=1)
     ax.yaxis.set_major_locator(FixedLocator([0.25, 0.5, 1.0, 2.0, 4.0, 8.0]))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    ax.yaxis.set_major_formatter(times)
     _at_end(ax, _kept(ax, frame, "factor"))
     ax.set_ylabel(r"$\beta_{\mathrm{eff}}\,/\,\beta$")
     ax.set_title("Other policies: how warm", loc="left")

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from figures.panels import times
 from figures.style import INK, QUIET, new_axes, size
 
 SIZE = size(1, 1.28)
@@ -106,7 +107,7 @@ def plot_ratio(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.text(0.02, 2.2, "mass doubles", transform=ax.get_yaxis_transform(), color=QUIET, fontsize="small")
     ax.yaxis.set_major_locator(LogLocator(10, numticks=6))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    ax.yaxis.set_major_formatter(times)
     ax.set_ylabel(r"ratio, $w = \pi/\mu$")
     ax.set_title("Mass that an action gains", loc="left")
     return ax

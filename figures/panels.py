@@ -22,6 +22,17 @@ def panel(ax: Axes | None, size: tuple[float, float], mosaic: str) -> Axes:
     return new_axes((size[0] / len(rows[0]), size[1] / len(rows))) if ax is None else ax
 
 
+def times(value: float, _: float = 0.0) -> str:
+    """A tick of an axis of factors.
+
+    Examples
+    --------
+    >>> times(0.5)
+    '0.5×'
+    """
+    return f"{value:g}×"
+
+
 def rollouts_color(n: int) -> str:
     """Color of n rollouts, the lighter the more, the same in every figure.
 

@@ -8,9 +8,10 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from figures.labels import label_curves
+from figures.panels import times
 from figures.style import QUIET, look, new_axes, size
 
 SIZE = size(2, 0.98)
@@ -120,7 +121,7 @@ def plot_pass_rate(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_ylim(*_LIMITS)
     ax.yaxis.set_major_locator(FixedLocator([2.0**k for k in range(-3, 5)]))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    ax.yaxis.set_major_formatter(times)
     _plot(ax, frame, "pessimism_factor", groups, joined=False)
     said += [f"{first}: also {', '.join(alike)}" for first, (_, *alike) in groups.items() if alike]
     _say(ax, said, 0.02, 0.02, 52)

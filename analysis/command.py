@@ -1,0 +1,24 @@
+"""How a command ends: what the user has to know in one line, and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+def exit_code(command: Callable[[], int]) -> int:
+    """Run a command; a user's mistake is one line on stderr and 2, an interruption one and 130.
+
+    Examples
+    --------
+    >>> exit_code(lambda: 0)
+    0
+    """
+    try:
+        return command()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: run it again to go on where it was", file=sys.stderr)
+        return 130
