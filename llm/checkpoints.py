@@ -1,0 +1,107 @@
+"""Checkpoints that are whole or not there: written beside, renamed when complete, checked before they are used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers.trainer_utils import rotate_checkpoints
+
+MANIFEST = "complete.json"  # file sizes, written last
+_STAGING = ".unfinished"
+_PREFIX = "checkpoint-"
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written; those before it are untouched."""
+
+
+def require_finite(model: nn.Module) -> None:
+    """Raise ``FloatingPointError`` if a weight is not finite: no checkpoint shall hold it."""
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise FloatingPointError(f"weight {name} is not finite: no checkpoint is written, the last one is good")
+
+
+def write(folder: Path, name: str, fill: Callable[[Path], None], accelerator: Any, most: int | None = None) -> None:
+    """Make ``folder/name`` from what ``fill`` writes to the folder that it is given, under the same name.
+
+    Called by all processes. The rename comes when all have written and everything is on the disk; older checkpoints
+    beyond ``most`` go after that.
+
+    Raises
+    ------
+    CheckpointError
+        If anything cannot be written, a full disk for one.
+    """
+    staging = folder / _STAGING
+    if accelerator.is_main_process:
+        shutil.rmtree(staging, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    try:
+        fill(staging)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            _publish(staging / name, folder / name)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{folder / name} could not be written ({said}); the last checkpoint is good") from error
+    if accelerator.is_main_process:
+        shutil.rmtree(staging, ignore_errors=True)
+        rotate_checkpoints(output_dir=str(folder), save_total_limit=most, use_mtime=False)
+    accelerator.wait_for_everyone()
+
+
+def _publish(written: Path, final: Path) -> None:
+    files = sorted(path for path in written.rglob("*") if path.is_file())
+    sizes = {path.relative_to(written).as_posix(): path.stat().st_size for path in files}
+    (written / MANIFEST).write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
+    for path in (*files, written / MANIFEST, written):
+        _sync(path)
+    shutil.rmtree(final, ignore_errors=True)  # of an earlier run that got here and was rewound
+    os.replace(written, final)
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def why_broken(checkpoint: Path) -> str | None:
+    """Say what is wrong with a checkpoint, None where every file has the size that it was written with."""
+    try:
+        sizes = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError):
+        return f"{MANIFEST} cannot be read"
+    for name, size in sizes.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} of {size} bytes"
+    return None
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a run, None where there is none; broken ones are passed over with a warning."""
+    found = [p for p in folder.glob(f"{_PREFIX}*") if p.is_dir() and p.name.removeprefix(_PREFIX).isdigit()]
+    for checkpoint in sorted(found, key=lambda p: int(p.name.removeprefix(_PREFIX)), reverse=True):
+        if (why := why_broken(checkpoint)) is None:
+            return checkpoint
+        warnings.warn(f"{checkpoint} is not whole ({why}): skipped", stacklevel=2)
+    return None

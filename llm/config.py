@@ -1,0 +1,170 @@
+"""What a training run is told: TRL's own fields, and the objective, the lag and the backend that generates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+from trl import GRPOConfig
+
+import pessimism as ps
+from llm.objective_loss import LEVELS, LogRatio, published_level, why_untrainable
+from pessimism.objectives import ObjectiveLike, make_objective
+
+# Set here from the objective; what the user may not set beside it.
+_OF_THE_OBJECTIVE = ("beta", "epsilon", "epsilon_high", "loss_type", "importance_sampling_level", "scale_rewards")
+# Read by TRL's losses alone: another objective would ignore them silently.
+_OF_TRL = ("delta", "entropy_coef", "use_adaptive_entropy", "off_policy_mask_threshold", "top_entropy_quantile")
+_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
+
+
+def trl_loss(objective: ObjectiveLike) -> dict[str, Any] | None:
+    """TRL's own fields of a published loss that TRL implements; None for all others.
+
+    Examples
+    --------
+    >>> trl_loss(ps.CISPO())
+    {'loss_type': 'cispo', 'epsilon_high': 5.0, 'scale_rewards': 'group'}
+    >>> trl_loss(ps.Kimi()) is None
+    True
+    """
+    match objective:
+        case ps.GRPO():
+            return {**_clip("grpo", objective), "beta": objective.beta, "scale_rewards": "group"}
+        case ps.DrGRPO():
+            return {**_clip("dr_grpo", objective), "scale_rewards": "none"}
+        case ps.DAPO():
+            return {**_clip("dapo", objective), "scale_rewards": "group"}
+        case ps.GSPO():
+            return {**_clip("grpo", objective), "importance_sampling_level": "sequence", "scale_rewards": "group"}
+        case ps.CISPO():
+            return {"loss_type": "cispo", "epsilon_high": objective.cap, "scale_rewards": "group"}
+        case _:
+            return None
+
+
+def _clip(loss_type: str, objective: ps.GRPO | ps.DrGRPO | ps.DAPO | ps.GSPO) -> dict[str, Any]:
+    return {"loss_type": loss_type, "epsilon": objective.eps_low, "epsilon_high": objective.eps_high}
+
+
+@dataclass
+class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
+    """Arguments of `llm.trainer.OffPolicyTrainer`: those of TRL's `GRPOConfig`, and what is listed here.
+
+    Attributes
+    ----------
+    objective : name in `pessimism.objectives()`. GRPO, Dr. GRPO, DAPO, GSPO and CISPO run TRL's own losses, whose eps
+        in the standard deviation is 1e-4.
+    hyper : hyper-parameters of the objective by name; published defaults for the others.
+    lag : optimizer steps between two generations ("batch") or since the policy that sampled ("constant").
+    lag_mode : "batch": one generation batch for `lag` steps, its k-th minibatch k steps old (OAPL, arXiv 2602.19362).
+        "constant": every step trains on data of the policy exactly `lag` steps ago, of the initial one before that;
+        `lag >= max_steps` freezes the behavior.
+    log_ratio : "sequence", "token" or "length_normalized"; as published by default.
+    generation : "transformers" or "vllm" (in this process, weights synchronized before each generation).
+    verify_sync : compare, after each generation by vLLM, its log-probabilities with the model's, and stop where they
+        differ: stale weights, which a log-ratio would take for lag. Costs a forward.
+
+    Raises
+    ------
+    ValueError
+        An unknown objective or hyper-parameter; a value out of range; a field of TRL that the objective sets or would
+        not read; sampling other than at temperature 1 from the full distribution, whose log-probability is the
+        behavior's.
+
+    Examples
+    --------
+    >>> config = OffPolicyConfig("out", objective="oapl", lag=16, gradient_accumulation_steps=2, use_cpu=True)
+    >>> config.made(), config.steps_per_generation, config.level
+    (OAPL(beta1=1.0, beta2=0.001), 32, 'sequence')
+    """
+
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "hyper"]
+
+    objective: str = field(default="shifted_mean", metadata={"help": "Name of an objective of pessimism."})
+    hyper: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Hyper-parameters of the objective, as a mapping or JSON."}
+    )
+    lag: int = field(
+        default=1, metadata={"help": "Optimizer steps between the policy that samples and the one trained."}
+    )
+    lag_mode: Literal["batch", "constant"] = field(
+        default="batch", metadata={"help": "One generation batch for `lag` steps, or data exactly `lag` steps old."}
+    )
+    log_ratio: Literal["sequence", "token", "length_normalized"] | None = field(
+        default=None, metadata={"help": "Where the log-ratio is taken; as published by default."}
+    )
+    generation: Literal["transformers", "vllm"] = field(
+        default="transformers", metadata={"help": "What generates completions."}
+    )
+    verify_sync: bool = field(
+        default=False, metadata={"help": "Compare vLLM's log-probabilities with the model's at each generation."}
+    )
+    disable_dropout: bool = field(
+        default=True, metadata={"help": "A policy with dropout has no log-ratio to itself of 0."}
+    )
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule."})
+    report_to: str | list[str] | None = field(default="none", metadata={"help": "Loggers."})
+
+    def __post_init__(self) -> None:
+        self._require_defaults(_OF_THE_OBJECTIVE, "is set by the objective: use hyper")
+        for name, value in _SAMPLING.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name} must be {value}: the behavior is the policy itself, got {getattr(self, name)!r}"
+                )
+        self._set_lag()
+        if self.log_ratio is not None and self.log_ratio not in LEVELS:
+            raise ValueError(f"log_ratio must be one of {', '.join(LEVELS)}, got {self.log_ratio!r}")
+        if self.generation == "vllm":
+            self.use_vllm, self.vllm_mode = True, "colocate"
+        elif self.use_vllm:
+            raise ValueError('use_vllm is set by generation: use generation="vllm"')
+        super().__post_init__()
+        self._set_loss()
+
+    def made(self) -> ObjectiveLike:
+        """The objective that `objective` and `hyper` name."""
+        return make_objective(self.objective, **(self.hyper if isinstance(self.hyper, dict) else {}))
+
+    @property
+    def level(self) -> LogRatio:
+        """Where the log-ratio is taken."""
+        return self.log_ratio or published_level(self.made())
+
+    def _require_defaults(self, names: tuple[str, ...], why: str) -> None:
+        defaults = {f.name: f.default for f in fields(self)}
+        for name in names:
+            if name in defaults and getattr(self, name) != defaults[name]:
+                raise ValueError(f"{name} {why}, got {name}={getattr(self, name)!r}")
+
+    def _set_lag(self) -> None:
+        least = {"batch": 1, "constant": 0}.get(self.lag_mode)
+        if least is None:
+            raise ValueError(f'lag_mode must be "batch" or "constant", got {self.lag_mode!r}')
+        if isinstance(self.lag, bool) or not isinstance(self.lag, int) or self.lag < least:
+            raise ValueError(f"lag must be an integer >= {least} in lag_mode {self.lag_mode!r}, got {self.lag!r}")
+        given = (getattr(self, name) for name in ("steps_per_generation", "generation_batch_size"))
+        if any(value is not None for value in given):
+            raise ValueError("steps_per_generation and generation_batch_size follow from lag: leave them out")
+        if self.num_iterations != 1:
+            raise ValueError(f"num_iterations must be 1: lag says how long data are used, got {self.num_iterations!r}")
+        self.steps_per_generation = self.gradient_accumulation_steps * (self.lag if self.lag_mode == "batch" else 1)
+
+    def _set_loss(self) -> None:
+        objective = self.made()
+        if (theirs := trl_loss(objective)) is not None:
+            if self.log_ratio not in (None, published_level(objective)):
+                raise ValueError(f"log_ratio of {objective} is {published_level(objective)!r} in TRL's loss")
+            for name, value in theirs.items():
+                setattr(self, name, value)
+            return
+        if (why := why_untrainable(objective, self.level)) is not None:
+            raise ValueError(f"objective {objective} cannot be trained here: {why}")
+        self._require_defaults(_OF_TRL, f"is not read by objective {self.objective!r}")
+        self.scale_rewards = "none"
+        # The log-probabilities of the initial policy: TRL makes and prepares that model where its own penalty has a
+        # weight. Its loss, and with it the penalty, is not used.
+        self.beta = 1.0 if getattr(objective, "reference_policy", "behavior") == "initial" else 0.0
+        # Our behavior is what vLLM sampled with; the correction would be another forward for a ratio nobody reads.
+        self.vllm_importance_sampling_correction = False

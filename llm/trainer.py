@@ -1,0 +1,280 @@
+r"""Training with any objective of `pessimism` on data that lag: TRL's trainer with another advantage and another loss.
+
+Everything else is TRL's: generation, accelerate, FSDP, DeepSpeed, PEFT, loggers. The log-ratio is to the policy that
+sampled (arXiv 2605.28150), so that the trained policy can be compared with the target that the objective induces.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from trl import GRPOTrainer
+
+from llm import checkpoints
+from llm.config import OffPolicyConfig, trl_loss
+from llm.lagged import Batch, Delay, PromptOrder
+from llm.objective_loss import at_level, objective_loss, published_level, why_untrainable
+from llm.train_metrics import Measured, group_metrics
+from pessimism.field import is_coupled
+from pessimism.objectives import ObjectiveLike
+
+STATE = "off_policy_{}.pt"  # of one process, beside TRL's own files of a checkpoint
+
+
+class OffPolicyTrainer(GRPOTrainer):  # type: ignore[misc]
+    """TRL's `GRPOTrainer` for an objective of `pessimism`, on batches or at a constant lag.
+
+    Parameters
+    ----------
+    model, reward_funcs, args, train_dataset, ... : as TRL takes them; ``args`` is an `OffPolicyConfig`.
+    objective : an object with `advantage`, `score_weight` and `loss`, in place of the name in ``args``.
+
+    Logged each step beside TRL's metrics: see `llm.train_metrics`.
+
+    Raises
+    ------
+    ValueError
+        If the objective cannot be trained on sampled completions; if it couples completions and a device's batch does
+        not hold whole groups; if the prompts do not fill a generation batch; if a completion gets no finite reward.
+    FloatingPointError
+        If the loss stops being finite: before the step, so that the weights and the last checkpoint are good.
+    llm.checkpoints.CheckpointError
+        If a checkpoint cannot be written; the last one stays.
+    """
+
+    args: OffPolicyConfig
+    model: Any
+
+    def __init__(self, *arguments: Any, objective: ObjectiveLike | None = None, **options: Any) -> None:
+        config = options.get("args") or next((a for a in arguments if isinstance(a, OffPolicyConfig)), None)
+        if not isinstance(config, OffPolicyConfig):
+            raise TypeError(f"args must be an OffPolicyConfig, got {type(config).__name__}")
+        self.objective: ObjectiveLike = config.made() if objective is None else objective
+        self._level = config.level if objective is None else config.log_ratio or published_level(objective)
+        if objective is not None and (why := why_untrainable(objective, self._level)) is not None:
+            raise ValueError(f"objective {objective} cannot be trained here: {why}")
+        self._theirs = objective is None and trl_loss(self.objective) is not None
+        self._coupled = not self._theirs and is_coupled(self.objective)
+        if self._coupled and config.per_device_train_batch_size % config.num_generations:
+            raise ValueError(
+                f"per_device_train_batch_size must be a multiple of num_generations for {self.objective}, which "
+                f"couples a group, got {config.per_device_train_batch_size} and {config.num_generations}"
+            )
+        self._rewards: Tensor | None = None
+        self._token_logs: Tensor | None = None
+        self._staging: Path | None = None
+        self._measured = Measured(self.objective)
+        if config.generation == "vllm":
+            from llm.vllm_engine import prepare_colocate
+
+            prepare_colocate()
+        super().__init__(*arguments, **options)
+        self._delay = Delay(config.lag)
+        self._order = self._new_order() if isinstance(self.train_dataset, Dataset) else None
+        if self._order is None and config.lag_mode == "constant":
+            raise ValueError('lag_mode="constant" needs a data set of known length, not an iterable one')
+
+    # Data: advantages of the objective, as old as asked for.
+
+    def _new_order(self) -> PromptOrder:
+        a = self.args
+        prompts = a.generation_batch_size // a.num_generations
+        if len(self.train_dataset) < prompts:
+            raise ValueError(
+                f"train_dataset has {len(self.train_dataset)} prompts, fewer than the {prompts} of a generation batch "
+                f"({a.generation_batch_size} completions in groups of {a.num_generations})"
+            )
+        size = a.generation_batch_size // self.accelerator.num_processes
+        process = {"process": self.accelerator.process_index, "processes": self.accelerator.num_processes}
+        return PromptOrder(self._get_train_sampler(), size=size, repeats=a.steps_per_generation, **process)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
+        if not self.model.training:
+            return self._scored(inputs)
+        if self._order is None:
+            return self._grouped(self._scored(inputs))
+        order = self._order
+
+        def make() -> Batch:
+            return self._grouped(self._scored([dict(self.train_dataset[i]) for i in order.next()]))
+
+        if self.args.lag_mode == "batch":
+            return make()
+        return self._delay.next(make, left=self.state.max_steps - self.state.global_step)
+
+    def _scored(self, inputs: list[dict[str, Any]]) -> Batch:
+        """A generation batch with the objective's advantages and with what the metrics read."""
+        batch: Batch = super()._generate_and_score_completions(inputs)
+        training = self.model.training
+        group = self.num_generations if training else self.num_generations_eval
+        assert self._rewards is not None
+        reward = self._rewards.view(-1, group).double()
+        own = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
+        if not self._theirs:
+            batch["advantages"] = self.objective.advantage(reward, None).flatten()[own].float()
+        batch["reward"] = self._rewards[own]
+        batch["centered"] = (reward - reward.mean(dim=1, keepdim=True)).flatten()[own].float()
+        for name, value in group_metrics(self.objective, reward).items():
+            self._metrics["train" if training else "eval"][name].append(value)
+        if training:
+            self._add_behavior(batch)
+        return batch
+
+    def _add_behavior(self, batch: Batch) -> None:
+        """The sampler's log-probabilities where data will be older than TRL thinks, and whether vLLM's are right."""
+        ours = self.args.lag_mode == "constant" and self.args.lag > 0 and "sampling_per_token_logps" not in batch
+        check = self.args.verify_sync and "sampling_per_token_logps" in batch
+        logps = batch.get("old_per_token_logps")
+        if logps is None and (ours or check):
+            with torch.no_grad():
+                logps, _ = self._log_probabilities(self.model, batch, self.args.per_device_train_batch_size)
+            batch |= {"old_per_token_logps": logps} if ours or self._theirs else {}
+        if check:
+            from llm.vllm_engine import require_agreement
+
+            require_agreement(batch["sampling_per_token_logps"], logps, self._mask(batch))
+
+    def _grouped(self, batch: Batch) -> Batch:
+        """Rows of a batch in whole groups, which TRL then shuffles and splits, where the loss couples their members."""
+        if not self._coupled:
+            return batch
+        group = self.num_generations
+        return {
+            key: v.view(-1, group, *v.shape[1:]) if isinstance(v, Tensor) and v.ndim > 0 else v
+            for key, v in batch.items()
+        }
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
+        """TRL's, for all processes; kept, and none of them missing."""
+        each: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        lost = torch.isnan(each).all(dim=1)
+        reward = (each * self.reward_weights.to(each.device)).nansum(dim=1)
+        bad = lost | ~torch.isfinite(reward)
+        if bad.any():
+            raise ValueError(f"completion {int(bad.nonzero()[0])} of a generation batch has no finite reward")
+        self._rewards = reward
+        return each
+
+    # Loss.
+
+    def _mask(self, inputs: Batch) -> Tensor:
+        mask: Tensor = inputs["completion_mask"]
+        return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
+
+    def _log_probabilities(self, model: Any, inputs: Batch, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies ``(B, T)`` of the tokens of the completions."""
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        width = inputs["completion_ids"].size(1)
+        logps, entropies, _ = self._get_per_token_logps_and_entropies(
+            model, ids, attention, width, batch_size=batch_size, compute_entropy=True
+        )
+        return logps, entropies
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *arguments: Any, **options: Any) -> tuple[Any, Any, Any]:
+        """TRL's; the log-probabilities of the last call are kept, for the metrics of TRL's own losses."""
+        found: tuple[Any, Any, Any] = super()._get_per_token_logps_and_entropies(model, *arguments, **options)
+        self._token_logs = found[0].detach()
+        return found
+
+    def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
+        training = self.model.training
+        if self._theirs:
+            loss: Tensor = super()._compute_loss(model, inputs)
+            assert self._token_logs is not None
+            logps = self._token_logs
+        else:
+            if self._coupled and training:
+                inputs = {k: v.flatten(0, 1) if isinstance(v, Tensor) and v.ndim > 1 else v for k, v in inputs.items()}
+            loss, logps = self._our_loss(model, inputs)
+        if training:
+            u = at_level(logps.detach() - self._behavior(inputs, logps), self._mask(inputs), "sequence")
+            self._record(u, inputs, loss.detach())
+        return loss
+
+    def _our_loss(self, model: Any, inputs: Batch) -> tuple[Tensor, Tensor]:
+        logps, entropies = self._log_probabilities(model, inputs)
+        mask, behavior = self._mask(inputs), self._behavior(inputs, logps)
+        reference = inputs.get("ref_per_token_logps")
+        share = None if reference is None else reference - behavior
+        loss = objective_loss(
+            self.objective,
+            logps - (behavior if reference is None else reference),
+            inputs["advantages"],
+            mask,
+            level=self._level,
+            group=self.num_generations if self.model.training else self.num_generations_eval,
+            log_share=share,
+        )
+        mode = "train" if self.model.training else "eval"
+        kept = torch.stack([(entropies * mask).sum(), mask.sum()]).detach()
+        total = self.accelerator.reduce(kept, reduction="sum")
+        self._metrics[mode]["entropy"].append((total[0] / total[1].clamp(min=1)).item())
+        return (loss / self.current_gradient_accumulation_steps if self.model.training else loss), logps
+
+    @staticmethod
+    def _behavior(inputs: Batch, logps: Tensor) -> Tensor:
+        """Log-probabilities of the policy that sampled; the present one's own where nothing is older."""
+        sampled = inputs.get("sampling_per_token_logps")
+        found: Tensor | None = inputs.get("old_per_token_logps") if sampled is None else sampled
+        return logps.detach() if found is None else found
+
+    def _record(self, log_ratio: Tensor, inputs: Batch, loss: Tensor) -> None:
+        self._measured.add(log_ratio, inputs["advantages"], inputs["reward"], inputs["centered"], loss)
+        if not self.accelerator.sync_gradients:
+            return
+        found = self._measured.pooled(self.accelerator)
+        if not found.pop("finite"):
+            step = self.state.global_step
+            raise FloatingPointError(f"the loss of {self.objective} is not finite in step {step + 1}: not taken")
+        for name, value in found.items():
+            self._metrics["train"][name].append(value)
+
+    # Checkpoints: whole or not there, and with what TRL forgets.
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging) if self._staging is not None else str(super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        name = f"checkpoint-{self.state.global_step}"
+
+        def write(staging: Path) -> None:
+            self._staging = staging
+            try:
+                super(OffPolicyTrainer, self)._save_checkpoint(model, trial)
+            finally:
+                self._staging = None
+            torch.save(self._off_policy_state(), staging / name / STATE.format(self.accelerator.process_index))
+
+        checkpoints.require_finite(self.model)
+        checkpoints.write(Path(self._get_output_dir(trial)), name, write, self.accelerator, self.args.save_total_limit)
+
+    def _off_policy_state(self) -> dict[str, Any]:
+        fresh = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
+        return {
+            "step": self._step,
+            "drawn": 0 if self._order is None else self._order.drawn,
+            "buffered": None if fresh else self._buffered_inputs,
+            "waiting": list(self._delay.waiting),
+            "max_steps": self.state.max_steps,
+        }
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / STATE.format(self.accelerator.process_index)
+        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        if self.args.lag_mode == "constant" and state["max_steps"] != self.state.max_steps:
+            raise ValueError(
+                f"max_steps must stay {state['max_steps']} on resume at a constant lag, got {self.state.max_steps}: "
+                "data of the last steps were made for that end"
+            )
+        self._step, self._buffered_inputs = state["step"], state["buffered"]
+        self._delay = Delay(self.args.lag, state["waiting"])
+        if self._order is not None:
+            self._order.skip(state["drawn"])
