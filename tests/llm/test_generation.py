@@ -1,0 +1,183 @@
+"""Samples of the transformers sampler: their frequencies, their log-probabilities, their ends."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from llm.exact import Completions
+from llm.generation import TransformersSampler, make_sampler
+from llm.scoring import score
+
+PROMPTS = ("3+4=", "2", "1+1=")  # of two lengths: padding takes part
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture
+def model(folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer: Any) -> list[list[int]]:
+    return [tokenizer(text)["input_ids"] for text in PROMPTS]
+
+
+def test_frequencies_are_the_probabilities(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
+    """Chi-square over all completions of two tokens, those expected fewer than 5 times as one."""
+    count = 6000
+    found = make_sampler("transformers", model, tokenizer, batch_size=2000).sample(prompts, count, length=2, seed=0)
+    every = Completions(len(tokenizer), tokenizer.eos_token_id, 2, tokenizer.pad_token_id)
+    keys = [tuple(every.tokens[i, :n].tolist()) for i, n in enumerate(every.lengths.tolist())]
+    for k, prompt in enumerate(prompts):
+        with torch.no_grad():
+            expected = every.log_probabilities(model, prompt).double().exp().numpy() * count
+        drawn = [tuple(c) for c in found.completions[k * count : (k + 1) * count]]
+        observed = np.array([drawn.count(key) for key in keys])
+        assert observed.sum() == count
+        rare = expected < 5
+        groups = [np.append(a[~rare], a[rare].sum()) for a in (observed, expected)]
+        assert stats.chisquare(groups[0], groups[1] * count / groups[1].sum()).pvalue > 0.01
+
+
+@pytest.mark.parametrize("batch_size", [5, 64])
+def test_log_probabilities_are_those_of_the_model(
+    model: Any, tokenizer: Any, prompts: list[list[int]], batch_size: int
+) -> None:
+    sampler = make_sampler("transformers", model, tokenizer, batch_size=batch_size)
+    found = sampler.sample(prompts, 20, length=5, seed=1)
+    repeated = [prompt for prompt in prompts for _ in range(20)]
+    scored = score(model, repeated, found.completions, pad=tokenizer.pad_token_id).log_probs
+    assert len({len(c) for c in found.completions}) > 2
+    for completion, ours, theirs in zip(found.completions, found.log_probs, scored, strict=True):
+        assert len(ours) == len(completion)
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-5)
+
+
+def test_they_end_at_eos_or_at_the_limit(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
+    eos = tokenizer.eos_token_id
+    sampler = make_sampler("transformers", model, tokenizer)
+    for length in (1, 4):
+        found = sampler.sample(prompts, 60, length=length, seed=2).completions
+        assert all(eos not in c[:-1] for c in found)
+        assert all(c[-1] == eos or len(c) == length for c in found)
+    assert {len(c) for c in found} >= {1, 2, 3}
+    assert any(c[-1] != eos for c in sampler.sample(prompts, 60, length=1, seed=2).completions)
+
+
+def test_a_drawn_pad_is_a_token(model: Any, tokenizer: Any) -> None:
+    pad = tokenizer.pad_token_id
+
+    class OnlyPad(type(model)):  # type: ignore[misc]
+        def forward(self, *arguments: Any, **options: Any) -> Any:
+            output = super().forward(*arguments, **options)
+            output.logits = torch.full_like(output.logits, -torch.inf)
+            output.logits[..., pad] = 0.0
+            return output
+
+    model.__class__ = OnlyPad
+    found = make_sampler("transformers", model, tokenizer).sample([[5, 6]], 2, length=4, seed=0)
+    assert found == ([[pad] * 4] * 2, [[0.0] * 4] * 2)
+
+
+def test_all_may_end_at_once(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
+    model.lm_head = torch.nn.Linear(model.config.hidden_size, len(tokenizer))
+    model.lm_head.weight.data.zero_()
+    model.lm_head.bias.data.zero_()[tokenizer.eos_token_id] = 50.0
+    found = make_sampler("transformers", model, tokenizer).sample(prompts, 2, length=4, seed=0)
+    assert found.completions == [[tokenizer.eos_token_id]] * 6
+    np.testing.assert_allclose(found.log_probs, 0.0, atol=1e-6)
+
+
+def test_a_seed_gives_the_same_samples_and_leaves_the_global_generator_alone(
+    model: Any, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    sampler = make_sampler("transformers", model, tokenizer)
+    torch.manual_seed(9)
+    before = torch.get_rng_state()
+    first = sampler.sample(prompts, 8, length=4, seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(5)
+    assert sampler.sample(prompts, 8, length=4, seed=3) == first
+    assert sampler.sample(prompts, 8, length=4, seed=4) != first
+
+
+def test_settings_of_the_folder_are_not_used_nor_lost(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
+    plain = make_sampler("transformers", model, tokenizer).sample(prompts, 40, length=4, seed=5)
+    theirs = GenerationConfig(
+        do_sample=True,
+        temperature=0.1,
+        top_k=2,
+        top_p=0.5,
+        min_p=0.5,
+        repetition_penalty=3.0,
+        suppress_tokens=[5],
+        eos_token_id=[tokenizer.eos_token_id, 6],
+    )
+    model.generation_config = theirs
+    assert make_sampler("transformers", model, tokenizer).sample(prompts, 40, length=4, seed=5) == plain
+    assert model.generation_config is theirs
+
+
+def test_dropout_is_off_and_back_after(folder: Path, tokenizer: Any, prompts: list[list[int]]) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder, attention_dropout=0.5).train()
+    found = make_sampler("transformers", model, tokenizer).sample(prompts, 4, length=4, seed=0)
+    assert model.training
+    assert found == make_sampler("transformers", folder, tokenizer).sample(prompts, 4, length=4, seed=0)
+
+
+def test_load_takes_the_weights_of_the_moment(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
+    sampler = make_sampler("transformers", model, tokenizer)
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in changed.parameters():
+            parameter.mul_(1.3)
+    sampler.load(changed)
+    first = sampler.sample(prompts, 20, length=3, seed=0)
+    repeated = [prompt for prompt in prompts for _ in range(20)]
+    scored = torch.cat(score(changed, repeated, first.completions, pad=0).log_probs)
+    np.testing.assert_allclose(np.concatenate(first.log_probs), scored, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        changed.model.norm.weight.zero_()
+    assert sampler.sample(prompts, 20, length=3, seed=0) == first
+    assert make_sampler("transformers", model, tokenizer).sample(prompts, 20, length=3, seed=0) != first
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompts": [[1], []]}, r"prompts\[1\] must have at least one token, got none"),
+        ({"count": 0}, "count must be an integer >= 1, got 0"),
+        ({"length": 1.0}, "length must be an integer >= 1, got 1.0"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+        ({"length": 128}, r"prompts\[0\] has 1 tokens, 128 more are over the 128 of the model"),
+    ],
+)
+def test_bad_requests_are_named(model: Any, tokenizer: Any, change: dict[str, Any], said: str) -> None:
+    sampler = TransformersSampler(model, tokenizer)
+    with pytest.raises(ValueError, match=said):
+        sampler.sample(**{"prompts": [[1]], "count": 1, "length": 1, "seed": 0} | change)
+
+
+def test_no_prompts(model: Any, tokenizer: Any) -> None:
+    assert TransformersSampler(model, tokenizer).sample([], 3, length=2, seed=0) == ([], [])
+
+
+def test_bad_settings_are_named(model: Any, folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
+        TransformersSampler(model, tokenizer, batch_size=0)
+    tokenizer.pad_token = None
+    with pytest.raises(ValueError, match="tokenizer has no pad_token"):
+        TransformersSampler(model, tokenizer)
