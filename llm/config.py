@@ -104,7 +104,8 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         default=True, metadata={"help": "A policy with dropout has no log-ratio to itself of 0."}
     )
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule."})
-    report_to: str | list[str] | None = field(default="none", metadata={"help": "Loggers."})
+    # The order of the union is what the parser of transformers understands.
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Loggers."})  # noqa: RUF036
 
     def __post_init__(self) -> None:
         self._require_defaults(_OF_THE_OBJECTIVE, "is set by the objective: use hyper")

@@ -1,0 +1,66 @@
+"""`python -m llm train|measure|evaluate|validate [--config FILE.yaml] [--FIELD VALUE ...]`.
+
+Every field of a configuration can be given on the command line, which wins over the file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from analysis.command import exit_code
+
+
+def _train(arguments: list[str]) -> int:
+    from trl import ModelConfig
+
+    from llm.config import OffPolicyConfig
+    from llm.settings import TrainConfig
+    from llm.train import train
+
+    print(train(*_parsed("train", (TrainConfig, OffPolicyConfig, ModelConfig), arguments)))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train}
+
+
+def _parsed(command: str, types: tuple[type, ...], arguments: list[str]) -> tuple[Any, ...]:
+    from trl import TrlParser
+
+    if "--config" in arguments[-1:]:
+        raise ValueError("--config needs a file")
+    parser = TrlParser(types, prog=f"python -m llm {command}")
+    try:
+        found: tuple[Any, ...] = parser.parse_args_and_config(arguments)
+    except TypeError as error:  # of a dataclass: a field without default that is missing, a value of another type
+        raise ValueError(str(error)) from error
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; exit code 2 and one line on stderr for a user's mistake.
+
+    Examples
+    --------
+    >>> main(["tain"])
+    2
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
+    return exit_code(partial(_dispatch, given))
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] not in COMMANDS:
+        said = f"unknown command {given[0]!r}" if given else "a command must come first"
+        raise ValueError(f"{said}: the commands are {', '.join(COMMANDS)}")
+    return COMMANDS[given[0]](given[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

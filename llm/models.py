@@ -1,0 +1,59 @@
+"""Where a model comes from: a hub id, a local folder, or a small one made here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from llm.tasks import Addition
+from llm.tiny import TinyModel, pretrained
+
+CACHE = Path(__file__).resolve().parents[1] / "results" / "models"
+
+
+def tiny_settings(source: str) -> TinyModel:
+    """Settings of a small model from ``"tiny"`` or ``"tiny:NAME=VALUE,..."``, names of `TinyModel` and of `Addition`.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a value out of range.
+
+    Examples
+    --------
+    >>> tiny_settings("tiny:digits=3,steps=true,train_steps=3000").task
+    Addition(digits=3, steps=True, noise=0.5)
+    """
+    of_task = {f.name for f in fields(Addition)}
+    # Both have `steps`: the task's are those of its completions, the model's are called train_steps here.
+    of_model = {("train_steps" if f.name == "steps" else f.name): f.name for f in fields(TinyModel) if f.name != "task"}
+    task: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    for pair in filter(None, source.partition(":")[2].split(",")):
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if name in of_task:
+            task[name] = _value(value)
+        elif name in of_model:
+            model[of_model[name]] = _value(value)
+        else:
+            raise ValueError(
+                f"{source}: unknown setting {name!r}; known are {', '.join(sorted(of_task | {*of_model}))}"
+            )
+    return TinyModel(task=Addition(**task), **model)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def model_path(source: str, cache: Path = CACHE) -> str:
+    """What `AutoModelForCausalLM.from_pretrained` loads: the source itself, or the folder of a small model.
+
+    A small one is pretrained now where ``cache`` does not have it (about two minutes for ``"tiny"``).
+    """
+    return str(pretrained(tiny_settings(source), cache)) if source.partition(":")[0] == "tiny" else source
