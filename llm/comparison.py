@@ -1,0 +1,204 @@
+r"""One prompt, measured and predicted: log-ratios and rewards of its completions against the target of its own rewards.
+
+The prediction is that of `pessimism.finite_group` for the group size of the training: with an effective advantage
+:math:`E[A_i \mid a_i]`, the trained policy obeys :math:`u + \kappa e^u = E[A_i \mid a_i] / \beta` (docs/theory.md;
+arXiv 2605.28150). A measured pair may take the advantage in its own group, whose expectation that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pessimism as ps
+from llm.readings import READINGS, TERMS, effective_temperature, moments, readings
+from pessimism.group_target import is_affine, why_undefined
+from pessimism.objectives import ObjectiveLike
+from pessimism.objectives.base import temperature_of
+
+Floats = NDArray[np.float64]
+
+PREDICTED = ("regime", "kappa", "effective_temperature", "kl", "kl_reverse", "max_ratio", "value", "leak")
+COLUMNS = (
+    *("kind", "prompt", "n", *(f"{name}{end}" for name in READINGS for end in ("", "_error")), "ess", "max_ratio"),
+    *("effective_temperature", *(f"predicted_{name}" for name in PREDICTED), "gap", "gap_error", "note"),
+)
+_AT = {term: i for i, term in enumerate(TERMS)}
+
+
+class Compared(NamedTuple):
+    """A row of the frame without its prompt, and the `moments` of the prompt as one cluster."""
+
+    row: dict[str, Any]
+    products: Floats
+
+
+def compare(
+    log_ratio: Floats,
+    reward: Floats,
+    objective: ObjectiveLike,
+    *,
+    group_size: int | None = None,
+    weights: Floats | None = None,
+) -> Compared:
+    """Readings of one prompt beside their prediction.
+
+    Parameters
+    ----------
+    log_ratio, reward : ``(C, G)``, groups of sampled completions, or ``(1, N)``, all completions there are.
+    objective : that the policy was trained with.
+    group_size : completions of a group in training; None for the population, with enumerated completions.
+    weights : ``(1, N)``, probabilities of enumerated completions under the behavior; None for samples.
+
+    Returns
+    -------
+    Compared
+        The prediction is for the completions enumerated or, of samples, for their distinct rewards at the frequencies
+        sampled; mass that cannot stay on those leaks, as for `pessimism.diagnose`. ``gap`` is kappa_fit less the
+        predicted kappa, and ``gap_error`` its standard error with that of the frequencies, by a jackknife over groups.
+        Errors of enumerated completions are 0; their fit may hang on one that nobody would ever sample, of probability
+        1e-16 and ratio 1e10, as ``ess`` then says: the identity does not. Kappa is nan where the prediction is not of
+        the form log w + kappa w = A/beta in the objective's own advantage.
+
+    Raises
+    ------
+    ValueError
+        If samples come without a group size, or in groups of another size.
+
+    Examples
+    --------
+    >>> target = ps.finite_group("kimi", 8, [0.5, 0.3, 0.2], [0.0, 0.5, 1.0], beta=0.5).target
+    >>> pairs = target.log_ratio[None], target.reward[None]
+    >>> found = compare(*pairs, ps.Kimi(beta=0.5), group_size=8, weights=target.behavior[None]).row
+    >>> round(found["predicted_kappa"], 4), round(found["gap"], 12), found["gap_error"]
+    (0.1752, 0.0, 0.0)
+    """
+    if weights is None and (group_size is None or log_ratio.shape[1] != group_size):
+        raise ValueError(f"group_size must be that of the sampled groups, {log_ratio.shape[1]}, got {group_size!r}")
+    counts, values = _counted(reward) if weights is None else (weights, reward[0])
+    theory = _Theory(objective, group_size, values)
+    target, unseen = theory.target(counts.sum(axis=0), may_leak=weights is None)
+    advantage = np.asarray(objective.advantage(reward) if weights is None else target.advantage[None])
+    beta = temperature_of(objective) if _is_lambert(target) else None
+    scaled = advantage / (np.nan if beta is None else beta)
+    row: dict[str, Any] = dict(readings(moments(log_ratio, scaled, reward, weights)))
+    facts = target.conservatism().iloc[0].to_dict()
+    flat = [None if a is None else a.reshape(1, -1) for a in (log_ratio, scaled, reward, weights)]
+    row |= {f"predicted_{name}": facts[name] for name in PREDICTED}
+    row |= {
+        "n": log_ratio.size,
+        "max_ratio": float(np.exp(log_ratio.max())),
+        "effective_temperature": float(effective_temperature(flat[0], flat[2], flat[3])[0]),
+        "gap": row["kappa_fit"] - facts["kappa"],
+        "note": theory.note(target),
+    }
+    if weights is None:
+        row["gap_error"] = _gap_error(log_ratio, scaled, theory, counts, unseen)
+    else:
+        row |= {f"{name}_error": 0.0 for name in (*READINGS, "gap")}
+    return Compared(row, moments(*flat))
+
+
+def _counted(reward: Floats) -> tuple[Floats, Floats]:
+    """How often ``(C, D)`` each of the distinct rewards ``(D,)`` is in each group."""
+    values, which = np.unique(reward, return_inverse=True)
+    rows = [np.bincount(row, minlength=len(values)) for row in which.reshape(reward.shape)]
+    return np.stack(rows).astype(np.float64), values
+
+
+class _Theory:
+    """What the objective induces on completions of given rewards."""
+
+    def __init__(self, objective: ObjectiveLike, group_size: int | None, values: Floats) -> None:
+        self.objective, self.group_size, self.values = objective, group_size, values
+        self.spread = float(np.ptp(values))
+        self.why = None if group_size is None else why_undefined(objective)
+        if group_size is not None and self.why is None and not is_affine(objective, -self.spread, self.spread):
+            self.why = "its weight is not affine in the advantage"
+
+    def solve(self, law: Floats, unseen: bool) -> ps.InducedTarget:
+        """Target on laws ``(..., D)``, up to a factor."""
+        law = law / law.sum(axis=-1, keepdims=True)
+        if self.group_size is None or self.why is not None:
+            return ps.induced_target(law, self.values, self.objective, unseen=unseen)
+        return ps.finite_group(self.objective, self.group_size, law, self.values, unseen=unseen).target
+
+    def target(self, law: Floats, *, may_leak: bool) -> tuple[ps.InducedTarget, bool]:
+        """Target on one law ``(D,)``, and whether mass was let go."""
+        target = self.solve(law, unseen=False)
+        # Sampled completions of a reward stand for many: none of these is the one that could take all surplus mass.
+        unseen = may_leak and bool(1.0 + target.kappa * np.exp(target.log_ratio.max()) < 0.0)
+        return (self.solve(law, unseen=True) if unseen else target), unseen
+
+    def note(self, target: ps.InducedTarget) -> str:
+        """What to know about a prediction."""
+        notes = [] if self.why is None else [f"predicted without groups: {self.why}"]
+        if self.spread == 0.0:
+            notes.append("all rewards are equal: no signal")
+        elif target.status != "converged":
+            notes.append(f"the prediction is {target.status}")
+        return "; ".join(notes)
+
+
+def _is_lambert(target: ps.InducedTarget) -> bool:
+    """Whether log w + kappa w = A/beta holds for the prediction, in the objective's own advantage."""
+    if target.beta is None:
+        return False
+    u, seen = np.asarray(target.log_ratio), np.asarray(target.behavior) > 0
+    z = np.asarray(target.advantage) / target.beta
+    return bool(np.allclose((u + float(target.kappa) * np.exp(u))[seen], z[seen], rtol=0.0, atol=1e-6))
+
+
+def _gap_error(log_ratio: Floats, scaled: Floats, theory: _Theory, counts: Floats, unseen: bool) -> float:
+    """Jackknife over groups of the fitted less the predicted kappa."""
+    groups = len(log_ratio)
+    if groups < 2 or np.isnan(scaled).any():
+        return np.nan
+    w = np.exp(log_ratio)
+    above, below = (w * (scaled - log_ratio)).sum(axis=1), (w * w).sum(axis=1)
+    predicted = np.asarray(theory.solve(counts.sum(axis=0) - counts, unseen).kappa)
+    without = (above.sum() - above) / (below.sum() - below) - predicted
+    return float(np.sqrt((groups - 1) * np.var(without)))
+
+
+def pool(each: Sequence[Compared]) -> dict[str, Any]:
+    """The row of all prompts together.
+
+    Standard errors are those over prompts, as a sample of many. The predicted kappa is the mean of the prompts' with
+    the weights E[w^2] that their fits have in the pooled one, so that ``gap`` compares like with like; effective
+    temperatures are medians, ratios the largest, a regime that is not everywhere the same is "mixed", and the other
+    predictions are means.
+
+    Examples
+    --------
+    >>> q, reward = np.full((1, 2), 0.5), np.array([[0.0, 1.0]])
+    >>> targets = [ps.induced_target(q, reward, "kimi", beta=beta) for beta in (0.5, 1.0)]
+    >>> found = pool([compare(t.log_ratio, reward, t.objective, weights=q) for t in targets])
+    >>> round(found["kappa_fit"], 4), round(found["predicted_kappa"], 4), round(found["gap"], 12)
+    (0.2069, 0.2069, 0.0)
+    """
+    rows = [one.row for one in each]
+    sums = np.stack([one.products[0] for one in each])
+    found: dict[str, Any] = dict(readings(np.asarray(sum(one.products for one in each))))
+    kappa, weight = np.array([row["predicted_kappa"] for row in rows]), sums[:, _AT["w^2"]]
+    apart = sums[:, _AT["w x"]] - kappa * weight
+    gap = float(apart.sum() / weight.sum())
+    square = np.sum((apart - gap * weight) ** 2) * len(rows) / (len(rows) - 1) if len(rows) > 1 else np.nan
+    regimes = {row["predicted_regime"] for row in rows}
+    found |= {f"predicted_{name}": float(np.mean([row[f"predicted_{name}"] for row in rows])) for name in PREDICTED[2:]}
+    for name in ("effective_temperature", "predicted_effective_temperature"):
+        known = [row[name] for row in rows if not np.isnan(row[name])]
+        found[name] = float(np.median(known)) if known else np.nan
+    for name in ("max_ratio", "predicted_max_ratio"):
+        found[name] = float(np.max([row[name] for row in rows]))
+    return found | {
+        "n": sum(row["n"] for row in rows),
+        "predicted_kappa": float(np.sum(kappa * weight) / weight.sum()),
+        "predicted_regime": regimes.pop() if len(regimes) == 1 else "mixed",
+        "gap": gap,
+        "gap_error": float(np.sqrt(square) / weight.sum()),
+        "note": "",
+    }

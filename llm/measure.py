@@ -1,0 +1,182 @@
+"""A trained model against its behavior, prompt by prompt: what its log-ratios say, and what theory predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from llm.comparison import COLUMNS, compare, pool
+from llm.exact import Completions
+from llm.generation import Sampler, make_sampler
+from llm.scoring import score
+from pessimism.objectives import ObjectiveLike
+
+Floats = NDArray[np.float64]
+
+_TOGETHER = 4096  # completions sampled and scored at a time
+
+
+class Pairs(NamedTuple):
+    """Completions of one prompt: ``(C, G)`` groups of samples, or ``(1, N)`` all of them with their probabilities."""
+
+    log_ratio: Floats
+    reward: Floats
+    weights: Floats | None
+
+
+def measure(
+    policy: Any,
+    behavior: Any,
+    tokenizer: Any,
+    examples: Sequence[Mapping[str, Any]],
+    reward: Callable[..., Sequence[float]],
+    objective: ObjectiveLike,
+    *,
+    length: int,
+    group_size: int | None = None,
+    samples: int = 256,
+    exact: bool = False,
+    sampler: Sampler | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> pd.DataFrame:
+    """Log-ratios of a policy to its behavior, and what the objective induces there, per prompt and pooled.
+
+    Parameters
+    ----------
+    policy, behavior : causal language models; the behavior is the one that sampled in training.
+    tokenizer : of both.
+    examples : rows with ``prompt`` and what else the reward reads, as `llm.data.load_examples` gives them.
+    reward : as TRL calls one: ``reward(prompts=, completions=, completion_ids=, **columns)``.
+    objective : that the policy was trained with.
+    length : most tokens of a completion.
+    group_size : completions of a group in training, each advantage being that in a group; None with ``exact`` for the
+        population.
+    samples : completions of each prompt, in whole groups.
+    exact : enumerate all completions instead of sampling: for a few tokens of a small vocabulary.
+    sampler : of the behavior's completions; one of transformers' by default.
+    seed : of the samples.
+    batch_size : completions in one forward.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per prompt (``kind`` "prompt") and a last one of all together ("pooled"), with the readings of
+        `llm.readings.readings`, their standard errors, ``predicted_...`` and ``gap`` of `llm.comparison.compare`, and
+        ``note``. A prompt whose completions all have the same reward is there like any other: without a signal its
+        prediction is the behavior itself (for a shifted mean at kappa = shift), its effective temperature nan.
+
+    Raises
+    ------
+    ValueError
+        If there are no examples, a group size is missing or does not divide ``samples``, or a reward is not a finite
+        number for each completion.
+    """
+    if len(examples) == 0:
+        raise ValueError("examples must have at least one row, got none")
+    if exact:
+        pairs = _enumerated(policy, behavior, tokenizer, examples, reward, length)
+    else:
+        if group_size is None or samples < 1 or samples % group_size:
+            raise ValueError(f"samples must be whole groups of group_size, got samples={samples} and {group_size!r}")
+        source = sampler or make_sampler("transformers", behavior, tokenizer, batch_size=batch_size)
+        drawn = _Drawn(policy, behavior, tokenizer, source, length, batch_size)
+        pairs = _sampled(drawn, examples, reward, group_size, samples, seed)
+    bar = tqdm(pairs, total=len(examples), desc="measure", unit="prompt", delay=2, disable=None, leave=False)
+    found = [compare(p.log_ratio, p.reward, objective, group_size=group_size, weights=p.weights) for p in bar]
+    rows = [{"kind": "prompt", "prompt": row["prompt"], **one.row} for row, one in zip(examples, found, strict=True)]
+    frame = pd.DataFrame([*rows, {"kind": "pooled", "prompt": "", **pool(found)}], columns=list(COLUMNS))
+    frame.attrs = {"objective": str(objective), "group_size": group_size, "exact": exact, "seed": seed}
+    return frame
+
+
+class _Drawn(NamedTuple):
+    """What samples and scores."""
+
+    policy: Any
+    behavior: Any
+    tokenizer: Any
+    sampler: Sampler
+    length: int
+    batch_size: int
+
+    def log_ratios(self, prompts: list[list[int]], count: int, seed: int) -> tuple[list[list[int]], Floats]:
+        """Completions of the behavior, and the log-ratios ``(len(prompts), count)`` of the policy to it."""
+        completions = self.sampler.sample(prompts, count, length=self.length, seed=seed).completions
+        rows = [prompt for prompt in prompts for _ in range(count)]
+        options = {"pad": self.tokenizer.pad_token_id, "batch_size": self.batch_size}
+        ours, theirs = (
+            np.array([steps.double().sum().item() for steps in score(model, rows, completions, **options).log_probs])
+            for model in (self.policy, self.behavior)
+        )
+        return completions, (ours - theirs).reshape(len(prompts), count)
+
+
+def _sampled(
+    drawn: _Drawn,
+    examples: Sequence[Mapping[str, Any]],
+    reward: Callable[..., Sequence[float]],
+    group_size: int,
+    samples: int,
+    seed: int,
+) -> Iterator[Pairs]:
+    together = max(1, _TOGETHER // samples)
+    for start in range(0, len(examples), together):
+        part = [dict(examples[i]) for i in range(start, min(start + together, len(examples)))]
+        prompts = [drawn.tokenizer(row["prompt"])["input_ids"] for row in part]
+        completions, log_ratio = drawn.log_ratios(prompts, samples, seed + start)
+        for i, row in enumerate(part):
+            own = completions[i * samples : (i + 1) * samples]
+            rewards = rewards_of(reward, row, own, drawn.tokenizer)
+            yield Pairs(log_ratio[i].reshape(-1, group_size), rewards.reshape(-1, group_size), None)
+
+
+def _enumerated(
+    policy: Any,
+    behavior: Any,
+    tokenizer: Any,
+    examples: Sequence[Mapping[str, Any]],
+    reward: Callable[..., Sequence[float]],
+    length: int,
+) -> Iterator[Pairs]:
+    completions = Completions(len(tokenizer), tokenizer.eos_token_id, length, tokenizer.pad_token_id)
+    ids = [row[:n] for row, n in zip(completions.tokens.tolist(), completions.lengths.tolist(), strict=True)]
+    for row in map(dict, examples):
+        prompt = tokenizer(row["prompt"])["input_ids"]
+        with torch.no_grad():
+            ours, theirs = (
+                completions.log_probabilities(model, prompt).double().cpu().numpy() for model in (policy, behavior)
+            )
+        # Each is normalized: the rounding of a float32 model is no mass that went anywhere.
+        ours, theirs = (logs - np.logaddexp.reduce(logs) for logs in (ours, theirs))
+        rewards = rewards_of(reward, row, ids, tokenizer)
+        yield Pairs((ours - theirs)[None], rewards[None], np.exp(theirs)[None])
+
+
+def rewards_of(
+    reward: Callable[..., Sequence[float]], row: Mapping[str, Any], completions: list[list[int]], tokenizer: Any
+) -> Floats:
+    """Rewards ``(N,)`` of completions of one example, called as TRL does.
+
+    Raises
+    ------
+    ValueError
+        If one is missing or not a finite number.
+    """
+    texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
+    columns = {name: [value] * len(texts) for name, value in row.items() if name != "prompt"}
+    prompts = [row["prompt"]] * len(texts)
+    found = list(reward(prompts=prompts, completions=texts, completion_ids=completions, **columns))
+    if len(found) != len(texts):
+        raise ValueError(f"reward must give one number per completion, got {len(found)} for {len(texts)}")
+    values = np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise ValueError(f"reward of {texts[bad]!r} to {row['prompt']!r} must be a finite number, got {found[bad]!r}")
+    return values

@@ -1,0 +1,132 @@
+"""A trained model measured by enumeration and by sampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import pessimism as ps
+from llm.comparison import COLUMNS
+from llm.exact import Completions
+from llm.measure import measure, rewards_of
+from llm.population import fit
+from llm.readings import READINGS
+
+OBJECTIVE = ps.Kimi(beta=0.3)
+EXAMPLES = [{"prompt": "3+4=", "answer": "7"}, {"prompt": "1+1=", "answer": "2"}]
+
+
+def right(completions: list[str], answer: list[str], **_: Any) -> list[float]:
+    return [float(text == expected) for text, expected in zip(completions, answer, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def posed(folder: Path) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """A model trained to the end on the first example, the behavior, the tokenizer, and what `fit` says."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    policy, behavior = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(2))
+    completions = Completions(len(tokenizer), tokenizer.eos_token_id, 2, tokenizer.pad_token_id)
+    ids = [row[:n] for row, n in zip(completions.tokens.tolist(), completions.lengths.tolist(), strict=True)]
+    reward = rewards_of(right, EXAMPLES[0], ids, tokenizer)
+    found = fit(policy, completions, tokenizer(EXAMPLES[0]["prompt"])["input_ids"], reward, OBJECTIVE)
+    return policy, behavior, tokenizer, found
+
+
+def test_enumeration_says_what_the_fit_said(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
+    policy, behavior, tokenizer, said = posed
+    frame = measure(policy, behavior, tokenizer, EXAMPLES[:1], right, OBJECTIVE, length=2, exact=True)
+    row = frame.iloc[0]
+    assert row["kappa_fit"] == pytest.approx(said["kappa_fit"], abs=1e-5)
+    assert row["kappa_identity"] == pytest.approx(said["kappa_identity"], abs=1e-5)
+    assert row["predicted_kappa"] == pytest.approx(said["kappa"], abs=1e-6)
+    assert row["value"] == pytest.approx(said["value"], abs=1e-6)
+    assert row["gap"] == pytest.approx(0.0, abs=0.02)
+    assert row["effective_temperature"] == pytest.approx(row["predicted_effective_temperature"], rel=0.01)
+    assert row["n"] == 241
+    assert (row[[f"{name}_error" for name in READINGS]] == 0.0).all()
+
+
+def test_sampling_agrees_with_enumeration(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
+    policy, behavior, tokenizer, _ = posed
+    options = {"length": 2, "group_size": 8}
+    exact = measure(policy, behavior, tokenizer, EXAMPLES, right, OBJECTIVE, exact=True, **options)
+    frame = measure(policy, behavior, tokenizer, EXAMPLES, right, OBJECTIVE, samples=1024, **options)
+    assert list(frame) == list(exact) == list(COLUMNS)
+    assert frame["kind"].tolist() == ["prompt", "prompt", "pooled"]
+    assert frame["prompt"].tolist() == ["3+4=", "1+1=", ""]
+    assert frame["n"].tolist() == [1024, 1024, 2048]
+    for name in ("reward_mean", "kappa_fit", "kappa_identity", "kl", "kl_reverse", "value", "missing"):
+        assert abs(frame[name][0] - exact[name][0]) <= 4.0 * frame[f"{name}_error"][0], name
+        assert frame[f"{name}_error"][0] < 0.1, name
+    # Not trained on, the other prompt lost its mass to completions that the behavior hardly draws, and says so.
+    away, error = lost(posed, EXAMPLES[1]["prompt"]), frame["missing_error"][1]
+    assert away > 4.0 * error
+    assert frame["missing"][1] == pytest.approx(away, abs=4.0 * error)
+
+
+def lost(posed: tuple[Any, Any, Any, dict[str, Any]], prompt: str) -> float:
+    """Mass of the policy on completions that the behavior draws less than once in ten thousand times."""
+    policy, behavior, tokenizer, _ = posed
+    completions = Completions(len(tokenizer), tokenizer.eos_token_id, 2, tokenizer.pad_token_id)
+    with torch.no_grad():
+        ours, theirs = (
+            completions.log_probabilities(m, tokenizer(prompt)["input_ids"]).exp() for m in (policy, behavior)
+        )
+    return float(ours[theirs < 1e-4].sum())
+
+
+def test_a_seed_gives_one_frame(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
+    policy, behavior, tokenizer, _ = posed
+
+    def found(seed: int) -> pd.DataFrame:
+        options = {"length": 2, "group_size": 4, "samples": 8, "seed": seed}
+        return measure(policy, behavior, tokenizer, EXAMPLES, right, OBJECTIVE, **options)
+
+    pd.testing.assert_frame_equal(found(0), found(0))
+    assert not found(0).equals(found(1))
+
+
+def test_a_policy_that_is_its_behavior(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
+    _, behavior, tokenizer, _ = posed
+    frame = measure(behavior, behavior, tokenizer, EXAMPLES, right, OBJECTIVE, length=2, group_size=8, samples=64)
+    assert (frame[["kl", "kl_reverse", "missing"]] == 0.0).all(axis=None)
+    assert (frame["max_ratio"] == 1.0).all()
+    np.testing.assert_allclose(frame[["kappa_fit", "kappa_identity"]], 0.0, atol=1e-12)
+    assert np.isinf(frame["effective_temperature"]).all()
+    assert (frame["predicted_kappa"] > 0.01).all()
+    assert (frame["gap"] < 0).all()
+
+
+def test_prompts_without_a_signal_stay(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
+    policy, behavior, tokenizer, _ = posed
+    examples = [*EXAMPLES, {"prompt": "2+2=", "answer": "never"}]
+    frame = measure(policy, behavior, tokenizer, examples, right, OBJECTIVE, length=2, group_size=8, samples=64)
+    assert len(frame) == 4
+    assert frame["note"][2] == "all rewards are equal: no signal"
+    assert frame["predicted_regime"].tolist() == ["positive", "positive", "boundary", "mixed"]
+    assert np.isfinite(frame["gap"]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"examples": []}, "examples must have at least one row, got none"),
+        ({"group_size": None}, "samples must be whole groups of group_size, got samples=16 and None"),
+        ({"group_size": 5}, "samples must be whole groups of group_size, got samples=16 and 5"),
+        ({"reward": lambda **_: [1.0]}, "reward must give one number per completion, got 1 for 16"),
+        ({"reward": lambda **_: [None] * 16}, "reward of '.*' to '3[+]4=' must be a finite number, got None"),
+        ({"reward": lambda **_: [float("nan")] * 16}, "reward of '.*' to '3[+]4=' must be a finite number, got nan"),
+    ],
+)
+def test_bad_input_is_named(change: dict[str, Any], said: str, posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
+    policy, behavior, tokenizer, _ = posed
+    given = {"examples": EXAMPLES, "reward": right, "group_size": 8, **change}
+    examples, reward = given.pop("examples"), given.pop("reward")
+    with pytest.raises(ValueError, match=said):
+        measure(policy, behavior, tokenizer, examples, reward, OBJECTIVE, length=2, samples=16, **given)
