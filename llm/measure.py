@@ -14,6 +14,7 @@ from tqdm import tqdm
 from llm.comparison import COLUMNS, compare, pool
 from llm.exact import Completions
 from llm.generation import Sampler, make_sampler
+from llm.prompts import as_completions, token_ids
 from llm.scoring import score
 from pessimism.objectives import ObjectiveLike
 
@@ -90,10 +91,16 @@ def measure(
         pairs = _sampled(drawn, examples, reward, group_size, samples, seed)
     bar = tqdm(pairs, total=len(examples), desc="measure", unit="prompt", delay=2, disable=None, leave=False)
     found = [compare(p.log_ratio, p.reward, objective, group_size=group_size, weights=p.weights) for p in bar]
-    rows = [{"kind": "prompt", "prompt": row["prompt"], **one.row} for row, one in zip(examples, found, strict=True)]
+    rows = [{"kind": "prompt", "prompt": _said(row), **one.row} for row, one in zip(examples, found, strict=True)]
     frame = pd.DataFrame([*rows, {"kind": "pooled", "prompt": "", **pool(found)}], columns=list(COLUMNS))
     frame.attrs = {"objective": str(objective), "group_size": group_size, "exact": exact, "seed": seed}
     return frame
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """A prompt, or what the user says last in it."""
+    prompt = row["prompt"]
+    return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])
 
 
 class _Drawn(NamedTuple):
@@ -129,7 +136,7 @@ def _sampled(
     together = max(1, _TOGETHER // samples)
     for start in range(0, len(examples), together):
         part = [dict(examples[i]) for i in range(start, min(start + together, len(examples)))]
-        prompts = [drawn.tokenizer(row["prompt"])["input_ids"] for row in part]
+        prompts = token_ids(drawn.tokenizer, [row["prompt"] for row in part])
         completions, log_ratio = drawn.log_ratios(prompts, samples, seed + start)
         for i, row in enumerate(part):
             own = completions[i * samples : (i + 1) * samples]
@@ -148,7 +155,7 @@ def _enumerated(
     completions = Completions(len(tokenizer), tokenizer.eos_token_id, length, tokenizer.pad_token_id)
     ids = [row[:n] for row, n in zip(completions.tokens.tolist(), completions.lengths.tolist(), strict=True)]
     for row in map(dict, examples):
-        prompt = tokenizer(row["prompt"])["input_ids"]
+        (prompt,) = token_ids(tokenizer, [row["prompt"]])
         with torch.no_grad():
             ours, theirs = (
                 completions.log_probabilities(model, prompt).double().cpu().numpy() for model in (policy, behavior)
@@ -169,9 +176,9 @@ def rewards_of(
     ValueError
         If one is missing or not a finite number.
     """
-    texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
+    prompts = [row["prompt"]] * len(completions)
+    texts = as_completions(tokenizer, prompts, completions)
     columns = {name: [value] * len(texts) for name, value in row.items() if name != "prompt"}
-    prompts = [row["prompt"]] * len(texts)
     found = list(reward(prompts=prompts, completions=texts, completion_ids=completions, **columns))
     if len(found) != len(texts):
         raise ValueError(f"reward must give one number per completion, got {len(found)} for {len(texts)}")

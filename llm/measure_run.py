@@ -1,0 +1,112 @@
+"""Measure what a training run left in its folder, by what its ``run.json`` says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from llm.generation import make_sampler
+from llm.measure import measure
+from llm.models import CACHE, model_path
+from llm.rewards import reward_function
+from llm.settings import DataConfig
+from pessimism.objectives import make_objective
+
+
+def measure_run(
+    folder: str | Path,
+    *,
+    checkpoint: str | None = None,
+    behavior: str | None = None,
+    backend: Literal["transformers", "vllm"] = "transformers",
+    dtype: str = "auto",
+    device: str | None = None,
+    cache: Path = CACHE,
+    **options: Any,
+) -> pd.DataFrame:
+    """Measure a run on its own data, with its own reward, groups and objective.
+
+    Parameters
+    ----------
+    folder : of a run of `llm.train.train`.
+    checkpoint : a folder in it, such as "checkpoint-64"; the final model by default.
+    behavior : model that the log-ratio is to; the one that the run began with by default.
+    backend : that samples.
+    dtype, device : of both models; that of their files, and a GPU where there is one, by default.
+    cache : where small models are kept.
+    options : ``limit`` (first so many prompts), and ``samples``, ``exact``, ``seed``, ``batch_size`` of `measure`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `measure`. The note of its last row says where the prediction is of another training: the behavior moved, as
+        it does at every lag short of the run's length, or the log-ratio was not that of whole completions.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no run, or no model.
+    """
+    run = read_run(folder)
+    place = Path(folder) / (checkpoint or "")
+    if not any((place / name).exists() for name in ("config.json", "adapter_config.json")):
+        raise ValueError(f"{place} holds no model: the run is not finished, or has no such checkpoint")
+    start = behavior or model_path(run["model"], cache)
+    to = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    policy, sampled = (_loaded(source, dtype, to) for source in (place, start))
+    tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
+    data = {f.name: run[f.name] for f in fields(DataConfig) if f.name in run}
+    examples = DataConfig(**{**data, **({"limit": options.pop("limit")} if "limit" in options else {})}).examples()
+    frame = measure(
+        policy,
+        sampled,
+        tokenizer,
+        list(examples),
+        reward_function(run["reward"]),
+        make_objective(run["objective"], **(run["hyper"] or {})),
+        length=run["max_completion_length"],
+        group_size=run["num_generations"],
+        sampler=None if backend == "transformers" else make_sampler(backend, start, tokenizer),
+        **options,
+    )
+    frame.loc[frame.index[-1], "note"] = _apart(run)
+    return frame
+
+
+def _loaded(source: str | Path, dtype: str, device: str) -> Any:
+    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+    return model.to(device)
+
+
+def read_run(folder: str | Path) -> dict[str, Any]:
+    """What ``run.json`` of a folder says.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    path = Path(folder) / "run.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{folder} holds no run: there is no run.json in it") from None
+    return found
+
+
+def _apart(run: Mapping[str, Any]) -> str:
+    """What sets a run apart from the training that is predicted."""
+    notes = []
+    frozen = run["lag_mode"] == "constant" and run["lag"] >= run["max_steps"] > 0
+    if not frozen:
+        notes.append("the behavior moved in training: the prediction is for one that is frozen")
+    if run["level"] != "sequence":
+        notes.append(f"the log-ratio in training was of level {run['level']}: the prediction is for whole completions")
+    return "; ".join(notes)

@@ -1,0 +1,69 @@
+"""What a run left in its folder is measured as the run was trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trl import ModelConfig
+
+from llm.config import OffPolicyConfig
+from llm.measure_run import measure_run
+from llm.settings import TrainConfig
+from llm.train import train
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = OffPolicyConfig(
+        str(tmp_path_factory.mktemp("run")),
+        objective="kimi",
+        hyper={"beta": 0.3},
+        lag=2,
+        lag_mode="constant",
+        max_steps=2,
+        num_generations=4,
+        per_device_train_batch_size=8,
+        max_completion_length=2,
+        learning_rate=3e-3,
+        save_steps=1,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+    )
+    return train(TrainConfig(data="addition:digits=1", limit=4), config, ModelConfig(str(folder), dtype="float32"))
+
+
+def test_a_run_is_measured_as_it_was_trained(run: Path) -> None:
+    frame = measure_run(run, samples=8)
+    assert frame["kind"].tolist() == ["prompt"] * 4 + ["pooled"]
+    assert frame["n"].tolist() == [8] * 4 + [32]
+    assert frame.attrs == {"objective": "kimi(beta=0.3)", "group_size": 4, "exact": False, "seed": 0}
+    assert frame["note"].iloc[-1] == ""  # the behavior was frozen
+    exact = measure_run(run, exact=True, limit=2)
+    assert len(exact) == 3
+    assert (exact["kl"][:2] > 1e-6).all()
+    first = measure_run(run, exact=True, checkpoint="checkpoint-1", limit=2)
+    assert (first["kl"][:2] < exact["kl"][:2]).all()
+    itself = measure_run(run, exact=True, behavior=str(run), limit=2)
+    np.testing.assert_allclose(itself["kl"], 0.0, atol=1e-12)
+
+
+def test_training_that_is_not_the_one_predicted_is_said(run: Path, tmp_path: Path) -> None:
+    for path in run.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    said = json.loads((run / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(said | {"lag": 1, "level": "token"}))
+    note = measure_run(tmp_path, samples=4)["note"].iloc[-1]
+    assert "the behavior moved in training" in note
+    assert "the log-ratio in training was of level token" in note
+
+
+def test_what_cannot_be_measured_is_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{tmp_path} holds no run: there is no run.json in it"):
+        measure_run(tmp_path)
+    with pytest.raises(ValueError, match="checkpoint-7 holds no model: the run is not finished, or has no such"):
+        measure_run(run, checkpoint="checkpoint-7")
