@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers.trainer_utils import rotate_checkpoints
 
 MANIFEST = "complete.json"  # file sizes, written last
-_STAGING = ".unfinished"
+_STAGING = "_unfinished"  # what begins with an underscore is not pushed to the hub
 _PREFIX = "checkpoint-"
 
 
@@ -24,18 +23,24 @@ class CheckpointError(OSError):
     """A checkpoint could not be written; those before it are untouched."""
 
 
-def require_finite(model: nn.Module) -> None:
-    """Raise ``FloatingPointError`` if a weight is not finite: no checkpoint shall hold it."""
-    for name, weight in model.named_parameters():
-        if not bool(torch.isfinite(weight).all()):
-            raise FloatingPointError(f"weight {name} is not finite: no checkpoint is written, the last one is good")
+def require_finite(model: nn.Module, accelerator: Any) -> None:
+    """Raise ``FloatingPointError``, in all processes, if a weight is not finite: no checkpoint shall hold it."""
+    bad = next((name for name, weight in model.named_parameters() if not _is_finite(weight.detach())), None)
+    count = torch.tensor([float(bad is not None)], device=accelerator.device)
+    if accelerator.reduce(count, reduction="sum").item():
+        which = "a weight of another process" if bad is None else f"weight {bad}"
+        raise FloatingPointError(f"{which} is not finite: no checkpoint is written, the last one is good")
 
 
-def write(folder: Path, name: str, fill: Callable[[Path], None], accelerator: Any, most: int | None = None) -> None:
+def _is_finite(weight: Any) -> bool:
+    own = weight.to_local() if hasattr(weight, "to_local") else weight  # the part of this process, where it is sharded
+    return bool(torch.isfinite(own).all())
+
+
+def write(folder: Path, name: str, fill: Callable[[Path], None], accelerator: Any) -> None:
     """Make ``folder/name`` from what ``fill`` writes to the folder that it is given, under the same name.
 
-    Called by all processes. The rename comes when all have written and everything is on the disk; older checkpoints
-    beyond ``most`` go after that.
+    Called by all processes. The rename comes when all have written and everything is on the disk.
 
     Raises
     ------
@@ -57,7 +62,6 @@ def write(folder: Path, name: str, fill: Callable[[Path], None], accelerator: An
         raise CheckpointError(f"{folder / name} could not be written ({said}); the last checkpoint is good") from error
     if accelerator.is_main_process:
         shutil.rmtree(staging, ignore_errors=True)
-        rotate_checkpoints(output_dir=str(folder), save_total_limit=most, use_mtime=False)
     accelerator.wait_for_everyone()
 
 
@@ -65,9 +69,10 @@ def _publish(written: Path, final: Path) -> None:
     files = sorted(path for path in written.rglob("*") if path.is_file())
     sizes = {path.relative_to(written).as_posix(): path.stat().st_size for path in files}
     (written / MANIFEST).write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
-    for path in (*files, written / MANIFEST, written):
+    for path in (*written.rglob("*"), written):
         _sync(path)
-    shutil.rmtree(final, ignore_errors=True)  # of an earlier run that got here and was rewound
+    if final.exists():  # of a run that got here before and was rewound
+        os.replace(final, written.with_suffix(".replaced"))
     os.replace(written, final)
     _sync(final.parent)
 
@@ -80,13 +85,30 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def rotate(folder: Path, most: int | None, kept: set[str]) -> None:
+    """Delete checkpoints beyond ``most``: broken ones first, then the oldest, and none whose name is in ``kept``."""
+    if most is None or most < 1:
+        return
+    found = _found(folder)
+    spare = [path for path in found if path.name not in kept]
+    spare.sort(key=lambda path: why_broken(path) is None)  # stable: each kind stays in the order of its steps
+    for path in spare[: max(len(found) - most, 0)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _found(folder: Path) -> list[Path]:
+    """Checkpoints of a run, whole or not, in the order of their steps."""
+    found = [p for p in folder.glob(f"{_PREFIX}*") if p.is_dir() and p.name.removeprefix(_PREFIX).isdigit()]
+    return sorted(found, key=lambda p: int(p.name.removeprefix(_PREFIX)))
+
+
 def why_broken(checkpoint: Path) -> str | None:
     """Say what is wrong with a checkpoint, None where every file has the size that it was written with."""
     try:
-        sizes = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        sizes = dict(json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return f"{MANIFEST} cannot be read"
     for name, size in sizes.items():
         path = checkpoint / name
@@ -94,13 +116,12 @@ def why_broken(checkpoint: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} of {size} bytes"
-    return None
+    return None if sizes else f"{MANIFEST} names no file"
 
 
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run, None where there is none; broken ones are passed over with a warning."""
-    found = [p for p in folder.glob(f"{_PREFIX}*") if p.is_dir() and p.name.removeprefix(_PREFIX).isdigit()]
-    for checkpoint in sorted(found, key=lambda p: int(p.name.removeprefix(_PREFIX)), reverse=True):
+    for checkpoint in reversed(_found(folder)):
         if (why := why_broken(checkpoint)) is None:
             return checkpoint
         warnings.warn(f"{checkpoint} is not whole ({why}): skipped", stacklevel=2)

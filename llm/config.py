@@ -12,10 +12,19 @@ from llm.objective_loss import LEVELS, LogRatio, published_level, why_untrainabl
 from pessimism.objectives import ObjectiveLike, make_objective
 
 # Set here from the objective; what the user may not set beside it.
-_OF_THE_OBJECTIVE = ("beta", "epsilon", "epsilon_high", "loss_type", "importance_sampling_level", "scale_rewards")
-# Read by TRL's losses alone: another objective would ignore them silently.
-_OF_TRL = ("delta", "entropy_coef", "use_adaptive_entropy", "off_policy_mask_threshold", "top_entropy_quantile")
-_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
+_OF_THE_OBJECTIVE = (
+    *("beta", "epsilon", "epsilon_high", "loss_type", "importance_sampling_level", "scale_rewards"),
+    "use_bias_correction_kl",
+)
+# Of TRL's losses alone: another objective would ignore them silently, or lose its meaning.
+_OF_TRL = (
+    *("delta", "entropy_coef", "use_adaptive_entropy", "off_policy_mask_threshold", "top_entropy_quantile"),
+    *("multi_objective_aggregation", "mask_truncated_completions", "sync_ref_model"),
+)
+_SAMPLING = {
+    **{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0},
+    **{"generation_kwargs": None, "vllm_structured_outputs_regex": None},
+}
 
 
 def trl_loss(objective: ObjectiveLike) -> dict[str, Any] | None:
@@ -30,7 +39,8 @@ def trl_loss(objective: ObjectiveLike) -> dict[str, Any] | None:
     """
     match objective:
         case ps.GRPO():
-            return {**_clip("grpo", objective), "beta": objective.beta, "scale_rewards": "group"}
+            penalty = {"beta": objective.beta, "use_bias_correction_kl": False}  # as published, not as TRL by default
+            return {**_clip("grpo", objective), **penalty, "scale_rewards": "group"}
         case ps.DrGRPO():
             return {**_clip("dr_grpo", objective), "scale_rewards": "none"}
         case ps.DAPO():
@@ -55,7 +65,7 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
     ----------
     objective : name in `pessimism.objectives()`. GRPO, Dr. GRPO, DAPO, GSPO and CISPO run TRL's own losses, whose eps
         in the standard deviation is 1e-4.
-    hyper : hyper-parameters of the objective by name; published defaults for the others.
+    hyper : hyper-parameters of the objective by name, a mapping or JSON; published defaults for the others.
     lag : optimizer steps between two generations ("batch") or since the policy that sampled ("constant").
     lag_mode : "batch": one generation batch for `lag` steps, its k-th minibatch k steps old (OAPL, arXiv 2602.19362).
         "constant": every step trains on data of the policy exactly `lag` steps ago, of the initial one before that;
@@ -122,6 +132,8 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         elif self.use_vllm:
             raise ValueError('use_vllm is set by generation: use generation="vllm"')
         super().__post_init__()
+        if not isinstance(self.hyper, dict | None):
+            raise ValueError(f"hyper must be a mapping, or one in JSON, got {self.hyper!r}")
         self._set_loss()
 
     def made(self) -> ObjectiveLike:
@@ -132,6 +144,11 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
     def level(self) -> LogRatio:
         """Where the log-ratio is taken."""
         return self.log_ratio or published_level(self.made())
+
+    @property
+    def precision(self) -> str:
+        """The dtype that forwards run in."""
+        return "bfloat16" if self.bf16 else "float16" if self.fp16 else "float32"
 
     def _require_defaults(self, names: tuple[str, ...], why: str) -> None:
         defaults = {f.name: f.default for f in fields(self)}
@@ -160,9 +177,23 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
             for name, value in theirs.items():
                 setattr(self, name, value)
             return
-        if (why := why_untrainable(objective, self.level)) is not None:
+        self.serve(objective)
+
+    def serve(self, objective: ObjectiveLike) -> None:
+        """Set TRL's fields for an objective that runs its own loss, in the registry or not.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be trained, or not at this lag; if a field is given that it would not read.
+        """
+        if (why := why_untrainable(objective, self.log_ratio or published_level(objective))) is not None:
             raise ValueError(f"objective {objective} cannot be trained here: {why}")
-        self._require_defaults(_OF_TRL, f"is not read by objective {self.objective!r}")
+        fresh = 1 if self.lag_mode == "batch" else 0
+        if getattr(objective, "on_policy", False) and self.lag > fresh:
+            other = '; or take sampling="off_policy"' if hasattr(objective, "sampling") else ""
+            raise ValueError(f"lag must be {fresh} for {objective}, whose data are of the current policy{other}")
+        self._require_defaults(_OF_TRL, f"is not for objective {objective}")
         self.scale_rewards = "none"
         # The log-probabilities of the initial policy: TRL makes and prepares that model where its own penalty has a
         # weight. Its loss, and with it the penalty, is not used.

@@ -8,15 +8,18 @@ Logged by `llm.trainer.OffPolicyTrainer`, of the completions trained on and of t
   temperature;
 - ``effective_temperature``: inverse slope of the log-ratio on the reward inside groups, which is beta' for a nominal
   target at beta' and, for rewards of two values, 1 / log(w+/w-) whatever the policy;
-- ``pass_rate``: share of rewards >= 1, at generation;
+- ``pass_rate``: share of rewards >= 1;
 - ``regime/positive``, ``regime/boundary``, ``regime/negative``: share of groups whose completions, taken as all there
   are, put the target there, by Z = mean exp(A / beta); ``leak``: mean of (1 - Z)_+, the mass that such a group lets go.
+
+TRL's ``reward`` is that of the completions generated in the step, which may be trained on later.
 
 Source: arXiv 2605.28150; docs/theory.md.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -29,29 +32,36 @@ from pessimism.objectives.base import temperature_of
 _BOUNDARY = 1e-6  # of log Z: float32 rewards lie this near to it where it is meant to be 0
 _NAMES = {"kl": "kl/policy_behavior", "kl_reverse": "kl/behavior_policy"}
 _KAPPAS = ("kappa_fit", "kappa_identity")
+_OF_GROUPS = ("pass_rate", "regime/positive", "regime/boundary", "regime/negative", "leak")
 
 
-def group_metrics(objective: ObjectiveLike, reward: Tensor) -> dict[str, float]:
-    """Pass rate, and shares of the regimes and leak of groups of rewards ``(groups, G)``.
+def group_metrics(objective: ObjectiveLike, reward: Tensor) -> Tensor:
+    """What each completion of groups of rewards ``(groups, G)`` adds to a mean of `named` metrics, ``(groups, G, n)``.
+
+    That of a group stands at each of its completions, so that a mean over completions is one over groups.
 
     Examples
     --------
     >>> import pessimism as ps
     >>> reward = torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
-    >>> found = group_metrics(ps.Kimi(beta=0.5), reward)
+    >>> found = named(group_metrics(ps.Kimi(beta=0.5), reward).mean(dim=(0, 1)))
     >>> found["pass_rate"], found["regime/positive"], found["regime/boundary"]
     (0.75, 0.5, 0.5)
     """
-    found = {"pass_rate": (reward >= 1).double().mean().item()}
+    passed = (reward >= 1).double()
     beta = temperature_of(objective)
     if beta is None:
-        return found
-    advantage = objective.advantage(reward, None)
-    log_z = torch.logsumexp(advantage / beta, dim=1) - torch.log(torch.tensor(float(reward.shape[1])))
+        return passed[..., None]
+    log_z = torch.logsumexp(objective.advantage(reward, None) / beta, dim=1, keepdim=True) - math.log(reward.shape[1])
     above, below = log_z > _BOUNDARY, log_z < -_BOUNDARY
-    shares = {"positive": above, "boundary": ~above & ~below, "negative": below}
-    found |= {f"regime/{name}": chosen.double().mean().item() for name, chosen in shares.items()}
-    return found | {"leak": (-torch.expm1(torch.where(below, log_z, 0.0))).mean().item()}
+    leak = -torch.expm1(torch.where(below, log_z, 0.0))
+    each = (passed, above.double(), (~above & ~below).double(), below.double(), leak)
+    return torch.stack([values.expand_as(passed) for values in each], dim=-1)
+
+
+def named(means: Tensor) -> dict[str, float]:
+    """Means ``(n,)`` of what `group_metrics` gives, by name; n is 1 for objectives without a temperature."""
+    return dict(zip(_OF_GROUPS, means.tolist(), strict=False))
 
 
 class Measured:
@@ -66,12 +76,22 @@ class Measured:
         self._sums: Tensor | None = None
         self._max: Tensor | None = None
 
-    def add(self, log_ratio: Tensor, advantage: Tensor, reward: Tensor, centered: Tensor, loss: Tensor) -> None:
-        """Add a micro-batch: log-ratios, advantages, rewards and rewards less their group's mean, all ``(B,)``."""
-        u = log_ratio.double()
-        products = moments(u, advantage.double() / (self.beta or 1.0), reward.double())
-        c = centered.double()
-        sums = torch.stack([u.sum(), (c * c).sum(), (c * u).sum(), (~torch.isfinite(loss)).double()])
+    def add(self, batch: dict[str, Any], log_ratio: Tensor, share: Tensor | float, loss: Tensor) -> None:
+        """Add a micro-batch.
+
+        Parameters
+        ----------
+        batch : ``advantages``, ``reward`` and ``centered`` ``(B,)``, the last one less the mean of its group;
+            ``groups`` ``(B, n)``, rows of `group_metrics`.
+        log_ratio : ``(B,)``, log(policy / behavior) of whole completions.
+        share : ``(B,)`` or 0, log(reference / behavior): the target around a reference is that around the behavior with
+            beta times it on the advantage.
+        loss : scalar.
+        """
+        u, c = log_ratio.double(), batch["centered"].double()
+        products = moments(u, batch["advantages"].double() / (self.beta or 1.0) + share, batch["reward"].double())
+        own = torch.stack([(~torch.isfinite(loss)).double(), u.sum(), (c * c).sum(), (c * u).sum()])
+        sums = torch.cat([own, batch["groups"].sum(dim=0)])
         self._moments = products if self._moments is None else self._moments + products
         self._sums = sums if self._sums is None else self._sums + sums
         self._max = u.max() if self._max is None else torch.maximum(self._max, u.max())
@@ -85,9 +105,10 @@ class Measured:
         flat = accelerator.reduce(torch.cat([self._moments.flatten(), self._sums]), reduction="sum").cpu()
         largest = accelerator.gather(self._max[None]).max().item()
         self._clear()
-        total_u, c_c, c_u, broken = flat[width:].tolist()
-        found = readings(flat[:width].view(int(width**0.5), -1).numpy())
+        found = readings(flat[:width].view(math.isqrt(width), -1).numpy())
+        broken, total_u, c_c, c_u = flat[width : width + 4].tolist()
         metrics = {"finite": broken == 0, "log_ratio/mean": total_u / found["n"], "log_ratio/max": largest}
         metrics |= {name: found[key] for key, name in _NAMES.items()}
         metrics |= {name: found[name] for name in _KAPPAS if self.beta is not None}
-        return metrics | {"effective_temperature": c_c / c_u if c_u else float("nan")}
+        metrics["effective_temperature"] = c_c / c_u if c_u else math.nan
+        return metrics | named(flat[width + 4 :] / found["n"])

@@ -6,26 +6,25 @@ sampled (arXiv 2605.28150), so that the trained policy can be compared with the 
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import inspect
+import math
+from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
 from torch import Tensor
-from trl import GRPOTrainer
 
-from llm import checkpoints
 from llm.config import OffPolicyConfig, trl_loss
 from llm.lagged import Batch, Delay, PromptOrder
-from llm.objective_loss import at_level, objective_loss, published_level, why_untrainable
-from llm.train_metrics import Measured, group_metrics
+from llm.objective_loss import at_level, objective_loss, published_level
+from llm.resumable import ResumableTrainer
+from llm.rewards import Reward
+from llm.train_metrics import Measured, group_metrics, named
 from pessimism.field import is_coupled
 from pessimism.objectives import ObjectiveLike
 
-STATE = "off_policy_{}.pt"  # of one process, beside TRL's own files of a checkpoint
 
-
-class OffPolicyTrainer(GRPOTrainer):  # type: ignore[misc]
+class OffPolicyTrainer(ResumableTrainer):
     """TRL's `GRPOTrainer` for an objective of `pessimism`, on batches or at a constant lag.
 
     Parameters
@@ -38,45 +37,53 @@ class OffPolicyTrainer(GRPOTrainer):  # type: ignore[misc]
     Raises
     ------
     ValueError
-        If the objective cannot be trained on sampled completions; if it couples completions and a device's batch does
-        not hold whole groups; if the prompts do not fill a generation batch; if a completion gets no finite reward.
+        If the objective cannot be trained on sampled completions, or not at that lag; if it couples completions and a
+        device's batch does not hold whole groups; if the prompts do not fill a generation batch; if a completion gets
+        no finite reward; on resume, if lag or batches are not what they were.
     FloatingPointError
-        If the loss stops being finite: before the step, so that the weights and the last checkpoint are good.
+        If the loss or its gradient stops being finite: before the step, so that the weights and the last checkpoint
+        are good.
     llm.checkpoints.CheckpointError
         If a checkpoint cannot be written; the last one stays.
     """
 
     args: OffPolicyConfig
-    model: Any
+    reward_funcs: list[Any]
+    _made_for: ClassVar[tuple[str, ...]] = (*ResumableTrainer._made_for, "lag_mode", "lag")
 
     def __init__(self, *arguments: Any, objective: ObjectiveLike | None = None, **options: Any) -> None:
         config = options.get("args") or next((a for a in arguments if isinstance(a, OffPolicyConfig)), None)
         if not isinstance(config, OffPolicyConfig):
             raise TypeError(f"args must be an OffPolicyConfig, got {type(config).__name__}")
         self.objective: ObjectiveLike = config.made() if objective is None else objective
-        self._level = config.level if objective is None else config.log_ratio or published_level(objective)
-        if objective is not None and (why := why_untrainable(objective, self._level)) is not None:
-            raise ValueError(f"objective {objective} cannot be trained here: {why}")
         self._theirs = objective is None and trl_loss(self.objective) is not None
+        if objective is not None:
+            config.serve(objective)
+        self._level = config.log_ratio or published_level(self.objective)
         self._coupled = not self._theirs and is_coupled(self.objective)
-        if self._coupled and config.per_device_train_batch_size % config.num_generations:
-            raise ValueError(
-                f"per_device_train_batch_size must be a multiple of num_generations for {self.objective}, which "
-                f"couples a group, got {config.per_device_train_batch_size} and {config.num_generations}"
-            )
+        if self._coupled:
+            _require_whole_groups(config, self.objective)
         self._rewards: Tensor | None = None
         self._token_logs: Tensor | None = None
-        self._staging: Path | None = None
         self._measured = Measured(self.objective)
         if config.generation == "vllm":
             from llm.vllm_engine import prepare_colocate
 
-            prepare_colocate()
+            prepare_colocate(config.precision)
         super().__init__(*arguments, **options)
+        self._require_text()
+        if len(self.reward_funcs) == 1 and _is_plain(self.reward_funcs[0]):  # of several, one may have nothing to say
+            self.reward_funcs = [Reward(self.reward_func_names[0], self.reward_funcs[0])]
         self._delay = Delay(config.lag)
         self._order = self._new_order() if isinstance(self.train_dataset, Dataset) else None
         if self._order is None and config.lag_mode == "constant":
             raise ValueError('lag_mode="constant" needs a data set of known length, not an iterable one')
+
+    def _require_text(self) -> None:
+        if self._is_vlm:
+            raise ValueError("processing_class must be a tokenizer: models that read images are not supported")
+        if self.aux_loss_enabled and not self._theirs:
+            raise ValueError(f"router_aux_loss_coef must be 0: {self.objective} has no such term")
 
     # Data: advantages of the objective, as old as asked for.
 
@@ -118,10 +125,13 @@ class OffPolicyTrainer(GRPOTrainer):  # type: ignore[misc]
             batch["advantages"] = self.objective.advantage(reward, None).flatten()[own].float()
         batch["reward"] = self._rewards[own]
         batch["centered"] = (reward - reward.mean(dim=1, keepdim=True)).flatten()[own].float()
-        for name, value in group_metrics(self.objective, reward).items():
-            self._metrics["train" if training else "eval"][name].append(value)
+        groups = group_metrics(self.objective, reward).flatten(0, 1)
         if training:
+            batch["groups"] = groups[own]
             self._add_behavior(batch)
+        else:
+            for name, value in named(groups.mean(dim=0)).items():
+                self._metrics["eval"][name].append(value)
         return batch
 
     def _add_behavior(self, batch: Batch) -> None:
@@ -131,12 +141,15 @@ class OffPolicyTrainer(GRPOTrainer):  # type: ignore[misc]
         logps = batch.get("old_per_token_logps")
         if logps is None and (ours or check):
             with torch.no_grad():
-                logps, _ = self._log_probabilities(self.model, batch, self.args.per_device_train_batch_size)
+                size = self.args.per_device_train_batch_size
+                logps, _ = self._log_probabilities(self.model, batch, batch_size=size, compute_entropy=False)
             batch |= {"old_per_token_logps": logps} if ours or self._theirs else {}
         if check:
-            from llm.vllm_engine import require_agreement
+            assert logps is not None
+            from llm.vllm_engine import require_agreement, tolerance_of
 
-            require_agreement(batch["sampling_per_token_logps"], logps, self._mask(batch))
+            tolerance = tolerance_of(self.args.precision)
+            require_agreement(batch["sampling_per_token_logps"], logps, self._mask(batch), tolerance=tolerance)
 
     def _grouped(self, batch: Batch) -> Batch:
         """Rows of a batch in whole groups, which TRL then shuffles and splits, where the loss couples their members."""
@@ -165,14 +178,12 @@ class OffPolicyTrainer(GRPOTrainer):  # type: ignore[misc]
         mask: Tensor = inputs["completion_mask"]
         return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
 
-    def _log_probabilities(self, model: Any, inputs: Batch, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies ``(B, T)`` of the tokens of the completions."""
+    def _log_probabilities(self, model: Any, inputs: Batch, **options: Any) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and, where asked for, entropies ``(B, T)`` of the tokens of the completions."""
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         width = inputs["completion_ids"].size(1)
-        logps, entropies, _ = self._get_per_token_logps_and_entropies(
-            model, ids, attention, width, batch_size=batch_size, compute_entropy=True
-        )
+        logps, entropies, _ = self._get_per_token_logps_and_entropies(model, ids, attention, width, **options)
         return logps, entropies
 
     def _get_per_token_logps_and_entropies(self, model: Any, *arguments: Any, **options: Any) -> tuple[Any, Any, Any]:
@@ -192,12 +203,11 @@ class OffPolicyTrainer(GRPOTrainer):  # type: ignore[misc]
                 inputs = {k: v.flatten(0, 1) if isinstance(v, Tensor) and v.ndim > 1 else v for k, v in inputs.items()}
             loss, logps = self._our_loss(model, inputs)
         if training:
-            u = at_level(logps.detach() - self._behavior(inputs, logps), self._mask(inputs), "sequence")
-            self._record(u, inputs, loss.detach())
+            self._record(logps.detach(), inputs, loss.detach())
         return loss
 
     def _our_loss(self, model: Any, inputs: Batch) -> tuple[Tensor, Tensor]:
-        logps, entropies = self._log_probabilities(model, inputs)
+        logps, entropies = self._log_probabilities(model, inputs, compute_entropy=True)
         mask, behavior = self._mask(inputs), self._behavior(inputs, logps)
         reference = inputs.get("ref_per_token_logps")
         share = None if reference is None else reference - behavior
@@ -223,58 +233,58 @@ class OffPolicyTrainer(GRPOTrainer):  # type: ignore[misc]
         found: Tensor | None = inputs.get("old_per_token_logps") if sampled is None else sampled
         return logps.detach() if found is None else found
 
-    def _record(self, log_ratio: Tensor, inputs: Batch, loss: Tensor) -> None:
-        self._measured.add(log_ratio, inputs["advantages"], inputs["reward"], inputs["centered"], loss)
+    def _record(self, logps: Tensor, inputs: Batch, loss: Tensor) -> None:
+        behavior, reference, mask = self._behavior(inputs, logps), inputs.get("ref_per_token_logps"), self._mask(inputs)
+        share = 0.0 if reference is None else at_level(reference - behavior, mask, "sequence")
+        self._measured.add(inputs, at_level(logps - behavior, mask, "sequence"), share, loss)
         if not self.accelerator.sync_gradients:
             return
         found = self._measured.pooled(self.accelerator)
         if not found.pop("finite"):
-            step = self.state.global_step
-            raise FloatingPointError(f"the loss of {self.objective} is not finite in step {step + 1}: not taken")
+            raise FloatingPointError(self._not_taken("loss"))
         for name, value in found.items():
             self._metrics["train"][name].append(value)
 
-    # Checkpoints: whole or not there, and with what TRL forgets.
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        scaled = getattr(self.accelerator, "scaler", None) is not None  # which leaves out such steps by itself
+        if norm is not None and not scaled and not math.isfinite(norm):
+            raise FloatingPointError(self._not_taken("gradient"))
+        return norm
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._staging) if self._staging is not None else str(super()._get_output_dir(trial))
+    def _not_taken(self, what: str) -> str:
+        return f"the {what} of {self.objective} is not finite in step {self.state.global_step + 1}: not taken"
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        name = f"checkpoint-{self.state.global_step}"
+    # What a checkpoint holds beyond TRL's.
 
-        def write(staging: Path) -> None:
-            self._staging = staging
-            try:
-                super(OffPolicyTrainer, self)._save_checkpoint(model, trial)
-            finally:
-                self._staging = None
-            torch.save(self._off_policy_state(), staging / name / STATE.format(self.accelerator.process_index))
+    def _own_state(self) -> dict[str, Any]:
+        drawn = 0 if self._order is None else self._order.drawn
+        mine = {"drawn": drawn, "waiting": list(self._delay.waiting), "max_steps": self.state.max_steps}
+        return super()._own_state() | mine
 
-        checkpoints.require_finite(self.model)
-        checkpoints.write(Path(self._get_output_dir(trial)), name, write, self.accelerator, self.args.save_total_limit)
-
-    def _off_policy_state(self) -> dict[str, Any]:
-        fresh = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
-        return {
-            "step": self._step,
-            "drawn": 0 if self._order is None else self._order.drawn,
-            "buffered": None if fresh else self._buffered_inputs,
-            "waiting": list(self._delay.waiting),
-            "max_steps": self.state.max_steps,
-        }
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        path = Path(checkpoint) / STATE.format(self.accelerator.process_index)
-        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+    def _take_state(self, state: dict[str, Any]) -> None:
+        super()._take_state(state)
         if self.args.lag_mode == "constant" and state["max_steps"] != self.state.max_steps:
             raise ValueError(
                 f"max_steps must stay {state['max_steps']} on resume at a constant lag, got {self.state.max_steps}: "
                 "data of the last steps were made for that end"
             )
-        self._step, self._buffered_inputs = state["step"], state["buffered"]
         self._delay = Delay(self.args.lag, state["waiting"])
         if self._order is not None:
+            self._order = self._new_order()
             self._order.skip(state["drawn"])
+
+
+def _is_plain(function: Any) -> bool:
+    return inspect.isroutine(function) and not inspect.iscoroutinefunction(function)
+
+
+def _require_whole_groups(config: OffPolicyConfig, objective: ObjectiveLike) -> None:
+    sizes = [("per_device_train_batch_size", "num_generations", config.num_generations)]
+    if config.eval_strategy != "no":
+        sizes += [("per_device_eval_batch_size", "num_generations_eval", config.num_generations_eval or sizes[0][2])]
+    for name, of, group in sizes:
+        if (size := getattr(config, name)) % group:
+            raise ValueError(
+                f"{name} must be a multiple of {of} for {objective}, which couples a group, got {size} and {group}"
+            )
