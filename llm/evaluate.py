@@ -1,0 +1,241 @@
+"""How well a model answers: samples of each prompt, their rewards, lengths and entropies, with intervals.
+
+Finished batches of prompts are kept in a file where one is named, so that a killed evaluation goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from torch import nn
+from tqdm import tqdm
+
+from llm.generation import Sampler, required_tokens
+from llm.pass_at_k import mean_interval, pass_at_k, share_interval
+from llm.prompts import as_completions, token_ids
+from llm.scoring import score
+from pessimism.log_lines import one_line
+
+Row = dict[str, float]
+_MEANS = ("reward", "length", "token_entropy", "sequence_entropy")
+
+
+def evaluate(
+    model: nn.Module,
+    tokenizer: Any,
+    examples: Dataset,
+    reward: Callable[..., Sequence[float]],
+    *,
+    sampler: Sampler,
+    length: int,
+    samples: int = 16,
+    ks: Sequence[int] = (1,),
+    seed: int = 0,
+    right: float = 1.0,
+    prompts_per_batch: int = 16,
+    batch_size: int = 64,
+    resume: Path | None = None,
+) -> pd.DataFrame:
+    """Sample every prompt, reward the completions and score them with the model.
+
+    Parameters
+    ----------
+    model : a causal language model, the one that the sampler samples from; it gives the entropies.
+    tokenizer : of the model.
+    examples : as `llm.data.load_examples` makes them.
+    reward : as `llm.rewards.reward_function` makes it; it gets every column of the examples.
+    sampler : draws the completions.
+    length : most tokens of a completion.
+    samples : completions of each prompt.
+    ks : of pass@k, each at most ``samples``.
+    seed : of the samples. Equal seeds and batches give equal samples, interrupted or not.
+    right : reward from which on a completion counts as correct.
+    prompts_per_batch : prompts sampled, rewarded and kept together.
+    batch_size : completions in one forward of the model.
+    resume : file (JSON lines) that keeps finished batches.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per prompt: ``prompt``, ``answer``, ``n`` samples, ``correct`` ones, unbiased ``pass@k``, mean ``reward``,
+        mean ``length`` in tokens, eos included, the share that ``ended`` before or at that length, ``token_entropy``,
+        the mean over all tokens of the entropy of the distribution they were drawn from, and ``sequence_entropy``, the
+        mean of minus the log-probability of a completion; both in nats.
+
+    Raises
+    ------
+    ValueError
+        If there are no examples, a k is not from 1 to ``samples``, another number is out of range, the reward fails, or
+        the file ``resume`` holds an evaluation with other settings, examples or weights.
+    """
+    _check(examples, ks, seed, {"samples": samples, "length": length, "prompts_per_batch": prompts_per_batch})
+    one = _Evaluation(model, tokenizer, reward, sampler, samples, length, right, batch_size)
+    kept = _Kept(resume, {"seed": seed, "prompts_per_batch": prompts_per_batch, **one.settings(), **_data(examples)})
+    options = {"desc": "evaluate", "unit": "prompt", "delay": 2, "disable": None, "leave": False}
+    with tqdm(total=len(examples), initial=len(kept.rows), **options) as bar:
+        for start in range(len(kept.rows), len(examples), prompts_per_batch):
+            own = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
+            kept.add(one.rows(examples[start : start + prompts_per_batch], own))
+            bar.update(len(kept.rows) - bar.n)
+    frame = pd.DataFrame({"prompt": examples["prompt"][:], "answer": examples["answer"][:], "n": samples})
+    frame = pd.concat([frame, pd.DataFrame(kept.rows)], axis=1)
+    for place, k in enumerate(dict.fromkeys(ks), list(frame).index("correct") + 1):
+        frame.insert(place, f"pass@{k}", pass_at_k(frame["correct"], samples, k))
+    return frame
+
+
+def summary(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Means over the prompts with the ends of their intervals, for new prompts of the kind, in one row.
+
+    Parameters
+    ----------
+    frame : of `evaluate`.
+    level : coverage. Shares have the interval of `llm.pass_at_k.share_interval`, the others Student's; with one prompt
+        there is none (nan).
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``prompts``, ``samples`` of each, and for every measured column its mean and ``..._low``, ``..._high``.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"prompt": ["a", "b", "c"], "n": 4, "pass@1": [0.0, 0.5, 1.0], "length": [3.0, 4.0, 8.0]})
+    >>> summary(frame).round(2).to_dict("records")[0]
+    {'prompts': 3, 'samples': 4, 'pass@1': 0.5, 'pass@1_low': ..., 'length': 5.0, ... 'length_high': 11.57}
+    """
+    samples = int(frame["n"].iloc[0])
+    row: dict[str, float] = {"prompts": len(frame), "samples": samples}
+    for name in frame.columns:
+        if name.startswith("pass@") or name == "ended":
+            found = share_interval(frame[name], samples, level)
+        elif name in _MEANS:
+            found = mean_interval(frame[name], level)
+        else:
+            continue
+        row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+    return pd.DataFrame([row])
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What is done with a batch of prompts."""
+
+    model: nn.Module
+    tokenizer: Any
+    reward: Callable[..., Sequence[float]]
+    sampler: Sampler
+    samples: int
+    length: int
+    right: float
+    batch_size: int
+
+    def rows(self, columns: dict[str, list[Any]], seed: int) -> list[Row]:
+        """A row of means per prompt."""
+        eos, pad = required_tokens(self.tokenizer)
+        prompts = token_ids(self.tokenizer, columns["prompt"])
+        completions = self.sampler.sample(prompts, self.samples, length=self.length, seed=seed).completions
+        many = {name: self._each(values) for name, values in columns.items() if name != "prompt"}
+        asked = self._each(columns["prompt"])
+        said = as_completions(self.tokenizer, asked, completions)
+        rewards = self._array(self.reward(prompts=asked, completions=said, completion_ids=completions, **many))
+        scores = score(self.model, self._each(prompts), completions, pad=pad, batch_size=self.batch_size)
+        length = self._array([len(ids) for ids in completions])
+        ended = self._array([len(ids) < self.length or ids[-1] == eos for ids in completions])
+        entropy = self._array([steps.double().sum().item() for steps in scores.entropies])
+        information = self._array([-steps.double().sum().item() for steps in scores.log_probs])
+        found = pd.DataFrame(
+            {
+                "correct": np.sum(rewards >= self.right, axis=1),
+                "reward": rewards.mean(axis=1),
+                "length": length.mean(axis=1),
+                "ended": ended.mean(axis=1),
+                "token_entropy": entropy.sum(axis=1) / length.sum(axis=1),
+                "sequence_entropy": information.mean(axis=1),
+            }
+        )
+        return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+
+    def settings(self) -> dict[str, Any]:
+        """What the rows depend on, beside prompts and seed."""
+        name = getattr(self.reward, "name", None) or getattr(self.reward, "__qualname__", repr(self.reward))
+        said = {"samples": self.samples, "length": self.length, "right": self.right, "reward": name}
+        return {**said, "weights": _fingerprint(self.model)}
+
+    def _each(self, values: Sequence[Any]) -> list[Any]:
+        return [value for value in values for _ in range(self.samples)]
+
+    def _array(self, values: Sequence[float]) -> np.ndarray[Any, Any]:
+        return np.asarray(values, dtype=np.float64).reshape(-1, self.samples)
+
+
+class _Kept:
+    """Rows of finished batches, in a file of JSON lines if there is one: settings first, then a line per batch."""
+
+    def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
+        self.path, self.rows = path, list[Row]()
+        if path is None:
+            return
+        settings = json.loads(json.dumps(settings))
+        written = path.read_bytes() if path.exists() else b""
+        lines = written[: written.rfind(b"\n") + 1].splitlines(keepends=True)  # a torn last line was not finished
+        try:
+            before, *batches = [json.loads(line) for line in lines] or [settings]
+            other = [name for name in settings if before.get(name) != settings[name]]
+            self.rows = [row for batch in batches for row in batch]
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ValueError(f"resume {path} is no file of an evaluation: {one_line(error)}") from None
+        if other:
+            said = ", ".join(f"{name}={before.get(name)!r}" for name in other)
+            raise ValueError(f"resume {path} holds an evaluation with {said}: name another file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.truncate(sum(map(len, lines)))
+        if not lines:
+            self._write(settings)
+
+    def add(self, rows: list[Row]) -> None:
+        """Keep the rows of a batch."""
+        self.rows += rows
+        if self.path is not None:
+            self._write(rows)
+
+    def _write(self, said: Any) -> None:
+        assert self.path is not None
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(said) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """Of a thousand entries of each tensor: an optimizer's step moves nearly all of them."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        flat = tensor.detach().flatten()
+        digest.update(name.encode() + flat[:: max(1, len(flat) // 1000)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _data(examples: Dataset) -> dict[str, str]:
+    said = json.dumps(examples[:], default=str)
+    return {"examples": hashlib.sha256(said.encode()).hexdigest()[:16]}
+
+
+def _check(examples: Dataset, ks: Sequence[int], seed: int, positive: dict[str, int]) -> None:
+    if len(examples) == 0:
+        raise ValueError("examples must have at least one row, got none")
+    for name, value, least in [*((k, v, 1) for k, v in positive.items()), ("seed", seed, 0)]:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    for k in ks:
+        pass_at_k(0, positive["samples"], k)  # before the work, not after
