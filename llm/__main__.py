@@ -24,7 +24,29 @@ def _train(arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train}
+def _measure(arguments: list[str]) -> int:
+    from llm.commands import measured, table, write
+    from llm.settings import MeasureConfig
+
+    (settings,) = _parsed("measure", (MeasureConfig,), arguments)
+    frame = measured(settings)
+    write(frame, settings.out)
+    print(table(frame))
+    return 0
+
+
+def _evaluate(arguments: list[str]) -> int:
+    from llm.commands import evaluated, intervals, write
+    from llm.settings import EvaluateConfig
+
+    (settings,) = _parsed("evaluate", (EvaluateConfig,), arguments)
+    frame, found = evaluated(settings)
+    write(frame, settings.out)
+    print(intervals(found))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "measure": _measure, "evaluate": _evaluate}
 
 
 def _parsed(command: str, types: tuple[type, ...], arguments: list[str]) -> tuple[Any, ...]:
@@ -32,6 +54,10 @@ def _parsed(command: str, types: tuple[type, ...], arguments: list[str]) -> tupl
 
     if "--config" in arguments[-1:]:
         raise ValueError("--config needs a file")
+    if not sys.stderr.isatty():
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # type: ignore[no-untyped-call]
     parser = TrlParser(types, prog=f"python -m llm {command}")
     try:
         found: tuple[Any, ...] = parser.parse_args_and_config(arguments)

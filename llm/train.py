@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PrinterCallback
-from transformers.utils.logging import disable_progress_bar
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from llm import checkpoints
@@ -39,9 +38,7 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     """
     folder = Path(config.output_dir)
     source = model_path(model.model_name_or_path)
-    if not sys.stderr.isatty():
-        config.disable_tqdm = True
-        disable_progress_bar()  # type: ignore[no-untyped-call]
+    config.disable_tqdm = config.disable_tqdm or not sys.stderr.isatty()
     config.model_init_kwargs = {
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,

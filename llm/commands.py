@@ -1,0 +1,131 @@
+"""What `python -m llm measure` and `evaluate` do with their settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from llm.evaluate import evaluate, summary
+from llm.generation import make_sampler
+from llm.measure import measure
+from llm.measure_run import measure_run
+from llm.models import model_path
+from llm.rewards import reward_function
+from llm.settings import EvaluateConfig, MeasureConfig
+from pessimism.objectives import make_objective
+
+SHOWN = (
+    *("prompt", "n", "reward_mean", "kappa_fit", "kappa_identity", "predicted_kappa", "kl", "predicted_kl"),
+    *("effective_temperature", "predicted_effective_temperature", "value", "predicted_value"),
+)
+
+
+def measured(settings: MeasureConfig) -> pd.DataFrame:
+    """Frame of `llm.measure.measure`, of a run or of two models.
+
+    Raises
+    ------
+    ValueError
+        If neither a run nor a policy with its behavior is given; and as `measure`.
+    """
+    options: dict[str, Any] = {
+        "samples": settings.samples,
+        "exact": settings.exact,
+        "seed": settings.seed,
+        "batch_size": settings.batch_size,
+    }
+    if settings.run is not None:
+        where: dict[str, Any] = {"checkpoint": settings.checkpoint, "behavior": settings.behavior}
+        if settings.limit is not None:
+            where["limit"] = settings.limit
+        return measure_run(settings.run, backend=settings.generation, dtype=settings.dtype, **where, **options)
+    if settings.policy is None or settings.behavior is None:
+        raise ValueError("run must be given, or policy and behavior")
+    policy, behavior = (_model(source, settings.dtype) for source in (settings.policy, settings.behavior))
+    tokenizer = _tokenizer(settings.behavior)
+    hyper = json.loads(settings.hyper) if isinstance(settings.hyper, str) else settings.hyper or {}
+    return measure(
+        policy,
+        behavior,
+        tokenizer,
+        list(settings.examples()),
+        reward_function(settings.reward),
+        make_objective(settings.objective, **hyper),
+        length=settings.max_completion_length,
+        group_size=settings.num_generations,
+        sampler=make_sampler(settings.generation, behavior, tokenizer),
+        **options,
+    )
+
+
+def evaluated(settings: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Frame of `llm.evaluate.evaluate` and its summary."""
+    model, tokenizer = _model(settings.model, settings.dtype), _tokenizer(settings.model)
+    frame = evaluate(
+        model,
+        tokenizer,
+        settings.examples(),
+        reward_function(settings.reward),
+        sampler=make_sampler(settings.generation, model, tokenizer),
+        length=settings.max_completion_length,
+        samples=settings.samples,
+        ks=settings.ks,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        resume=None if settings.out is None else Path(settings.out).with_suffix(".jsonl"),
+    )
+    return frame, summary(frame)
+
+
+def _model(source: str, dtype: str) -> Any:
+    model: Any = AutoModelForCausalLM.from_pretrained(model_path(source), dtype=dtype)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _tokenizer(source: str) -> Any:
+    return AutoTokenizer.from_pretrained(model_path(source), padding_side="left")
+
+
+def write(frame: pd.DataFrame, out: str | None) -> None:
+    """Write a frame as CSV where a file is named."""
+    if out is not None:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(out, index=False, lineterminator="\n")
+
+
+def table(frame: pd.DataFrame) -> str:
+    """What a terminal shows of a frame of `measured`: the readings beside their predictions, and the note.
+
+    Examples
+    --------
+    >>> row = dict.fromkeys(SHOWN, 0.5) | {"prompt": "", "kind": "pooled", "kappa_fit_error": 0.1, "note": "moved"}
+    >>> print(table(pd.DataFrame([row])).splitlines()[-1])
+    moved
+    """
+    shown = frame[list(SHOWN)].assign(prompt=frame["prompt"].where(frame["kind"] == "prompt", "pooled"))
+    error = frame["kappa_fit_error"]
+    shown["kappa_fit"] = [f"{k:.3f} ± {e:.3f}" for k, e in zip(frame["kappa_fit"], error, strict=True)]
+    said = shown.to_string(index=False, float_format=lambda value: f"{value:.3f}")
+    notes = dict.fromkeys(note for note in frame["note"].fillna("") if note)
+    return "\n".join([said, *notes])
+
+
+def intervals(found: pd.DataFrame) -> str:
+    """Means of a summary of `evaluated` with their intervals, a line each.
+
+    Examples
+    --------
+    >>> found = {"prompts": 3, "samples": 4, "ended": 0.5, "ended_low": 0.2, "ended_high": 0.8}
+    >>> print(intervals(pd.DataFrame([found])))
+    3 prompts, 4 samples each; mean [95 % interval]
+    ended             0.500  [0.200, 0.800]
+    """
+    row = found.iloc[0]
+    names = [name for name in found.columns if f"{name}_low" in found.columns]
+    lines = [f"{name:<16} {row[name]:6.3f}  [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]" for name in names]
+    return "\n".join([f"{row['prompts']:.0f} prompts, {row['samples']:.0f} samples each; mean [95 % interval]", *lines])
