@@ -55,6 +55,9 @@ def test_two_errors_of_the_gap_hold_nine_times_in_ten(objective: ps.Objective) -
     assert np.std(off) >= 0.8  # the errors are not simply wide
     fits = np.array([(row["kappa_fit"] - exact["kappa_fit"]) / row["kappa_fit_error"] for row in rows])
     assert np.mean(np.abs(fits) <= 2.0) >= 0.9
+    assert np.std([row["gap"] for row in rows]) < 0.7 * np.std(
+        [row["kappa_fit"] - row["predicted_kappa"] for row in rows]
+    )
 
 
 def test_a_policy_of_another_temperature_is_told_apart() -> None:
@@ -62,6 +65,28 @@ def test_a_policy_of_another_temperature_is_told_apart() -> None:
     rng = np.random.default_rng(0)
     row = compare(*sampled(rng, log_ratio, 64, 8), ps.Kimi(beta=0.5), group_size=8).row
     assert abs(row["gap"]) > 3 * row["gap_error"]
+
+
+def test_a_gap_that_is_there_is_found_unbiased() -> None:
+    """Away from the target, too, the regression on the mean ratio changes the error and not what is estimated."""
+    objective, log_ratio = ps.Kimi(beta=0.5), np.log([0.7, 1.4, 0.9, 1.3, 1.4])
+    log_ratio -= np.log(Q @ np.exp(log_ratio))
+    exact = compare(log_ratio[None], REWARD[None], objective, group_size=8, weights=Q[None]).row
+    rng = np.random.default_rng(2)
+    rows = [compare(*sampled(rng, log_ratio, 32, 8), objective, group_size=8).row for _ in range(200)]
+    gaps = np.array([row["gap"] for row in rows])
+    assert abs(exact["gap"]) > 0.02
+    assert abs(gaps.mean() - exact["gap"]) < 0.3 * gaps.std()
+    assert np.mean(np.abs(gaps - exact["gap"]) <= 2.0 * np.array([row["gap_error"] for row in rows])) >= 0.9
+
+
+def test_without_anything_to_regress_on_the_gap_is_the_difference() -> None:
+    reward = np.random.default_rng(0).integers(0, 2, size=(5, 8)).astype(float)
+    for u in (np.zeros((5, 8)), np.eye(5, 8)):  # no ratio differs; one group alone is different
+        row = compare(u[:, :1] * np.ones(8), reward, ps.Kimi(beta=0.5), group_size=8).row
+        found = row["gap"], row["gap_error"]
+        assert found[0] == pytest.approx(row["kappa_fit"] - row["predicted_kappa"])
+        assert found[1] > 0.0
 
 
 def test_the_prediction_from_samples_tends_to_the_exact_one() -> None:
@@ -132,7 +157,8 @@ def test_pooled_readings_are_those_of_all_pairs() -> None:
     weight = [part.products[0, 2] for part in parts], [part.products[0, 3] for part in parts]
     assert found["value"] == pytest.approx(np.average([p.row["value"] for p in parts], weights=weight[0]))
     assert found["kappa_fit"] == pytest.approx(np.average([p.row["kappa_fit"] for p in parts], weights=weight[1]))
-    assert found["gap"] == pytest.approx(found["kappa_fit"] - found["predicted_kappa"])
+    for name in ("gap", "predicted_kappa"):
+        assert found[name] == pytest.approx(np.average([p.row[name] for p in parts], weights=weight[1]))
     assert found["n"] == 6 * 128
     assert set(COLUMNS) - set(found) == {"kind", "prompt"}
     alone = pool(parts[:1])
@@ -142,8 +168,8 @@ def test_pooled_readings_are_those_of_all_pairs() -> None:
 
 def test_the_pooled_gap_has_the_spread_of_its_prompts() -> None:
     objective = ps.Kimi(beta=0.5)
-    parts = [pair(seed, objective, groups=4) for seed in range(400)]
-    pooled = [pool(parts[start : start + 20]) for start in range(0, 400, 20)]
+    parts = [pair(seed, objective, groups=4) for seed in range(200)]
+    pooled = [pool(parts[start : start + 10]) for start in range(0, 200, 10)]
     assert np.mean([p["gap_error"] for p in pooled]) == pytest.approx(np.std([p["gap"] for p in pooled]), rel=0.4)
 
 
