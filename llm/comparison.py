@@ -60,10 +60,10 @@ def compare(
         sampled; mass that cannot stay on those leaks, as for `pessimism.diagnose`. ``gap`` is kappa_fit less the
         predicted kappa. Of samples, what both owe to a mean of w that is not the 1 that it should be is taken off, by
         regression over jackknife values of the groups, which leaves about a quarter of the error at 16 a group;
-        ``gap_error`` is its standard error (HC3) with that of the frequencies, good from 16 groups on. Errors of enumerated completions
-        are 0; their fit may hang on one that nobody would ever sample, of probability 1e-16 and ratio 1e10, as ``ess``
-        then says: the identity does not. Kappa is nan where the prediction is not of the form log w + kappa w = A/beta
-        in the objective's own advantage.
+        ``gap_error`` is its standard error (HC3) with that of the frequencies, good from 16 groups on. Errors of
+        enumerated completions are 0; their fit may hang on one that nobody would ever sample, of probability 1e-16 and
+        ratio 1e10, as ``ess`` then says: the identity does not. Kappa is nan where the prediction is not of the form
+        log w + kappa w = A/beta in the objective's own advantage.
 
     Raises
     ------

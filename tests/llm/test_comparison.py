@@ -41,7 +41,7 @@ def test_the_prediction_is_that_of_all_groups_counted(objective: ps.Objective) -
     assert row["predicted_max_ratio"] == pytest.approx(ratio(kappa).max(), rel=1e-8)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+@pytest.mark.parametrize("objective", OBJECTIVES[::2], ids=str)
 def test_two_errors_of_the_gap_hold_nine_times_in_ten(objective: ps.Objective) -> None:
     """The policy is the target of groups of 8; the prediction knows the rewards sampled, not the behavior."""
     target = ps.finite_group(objective, 8, Q, REWARD).target
@@ -73,10 +73,10 @@ def test_a_gap_that_is_there_is_found_unbiased() -> None:
     log_ratio -= np.log(Q @ np.exp(log_ratio))
     exact = compare(log_ratio[None], REWARD[None], objective, group_size=8, weights=Q[None]).row
     rng = np.random.default_rng(2)
-    rows = [compare(*sampled(rng, log_ratio, 32, 8), objective, group_size=8).row for _ in range(200)]
+    rows = [compare(*sampled(rng, log_ratio, 32, 8), objective, group_size=8).row for _ in range(100)]
     gaps = np.array([row["gap"] for row in rows])
     assert abs(exact["gap"]) > 0.02
-    assert abs(gaps.mean() - exact["gap"]) < 0.3 * gaps.std()
+    assert abs(gaps.mean() - exact["gap"]) < 0.3 * gaps.std()  # of the mean the error is 0.1
     assert np.mean(np.abs(gaps - exact["gap"]) <= 2.0 * np.array([row["gap_error"] for row in rows])) >= 0.9
 
 
@@ -168,8 +168,8 @@ def test_pooled_readings_are_those_of_all_pairs() -> None:
 
 def test_the_pooled_gap_has_the_spread_of_its_prompts() -> None:
     objective = ps.Kimi(beta=0.5)
-    parts = [pair(seed, objective, groups=4) for seed in range(200)]
-    pooled = [pool(parts[start : start + 10]) for start in range(0, 200, 10)]
+    parts = [pair(seed, objective, groups=4) for seed in range(100)]
+    pooled = [pool(parts[start : start + 5]) for start in range(0, 100, 5)]
     assert np.mean([p["gap_error"] for p in pooled]) == pytest.approx(np.std([p["gap"] for p in pooled]), rel=0.4)
 
 
