@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis.lag import SMOKE, held, lag, last, retuned
-from figures.lag import PANELS, _spread
+from figures.ends import _spread
+from figures.lag import PANELS
 
 
 @pytest.fixture(scope="module")
