@@ -1,0 +1,240 @@
+r"""Groups through the trainer, the behavior frozen: measured kappa against the prediction for groups of that size.
+
+Nothing here uses that completions could be enumerated but the columns that say so: the policy is trained on samples and
+measured on fresh ones, as a large model would be.
+
+The error of a measured kappa has two parts. Fresh samples are few: the jackknife of `llm.comparison.compare` gives that
+part, with the rewards' own frequencies, for each prompt. Training saw few samples too, and stopped: that part shows in
+how independent runs differ. One variance for it, the same for all prompts of an objective, is what must be added to the
+first part so that the runs scatter around the mean of each prompt as they should, with a chi-square of its degrees of
+freedom (Paule and Mandel 1982); none if they scatter less than that already. A formula for what finite data do to an
+exact minimizer would not do: it is two to three times too small for Adam with a rate that decays. What all runs have in
+common, such as too few steps, is in no error; it is what the comparison tests.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from scipy.optimize import brentq
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+
+import pessimism as ps
+from analysis.settings import at_temperature
+from analysis.work import each
+from llm.config import OffPolicyConfig
+from llm.measure import measure
+from llm.models import model_path, tiny_settings
+from llm.rewards import reward_function
+from llm.trainer import OffPolicyTrainer
+
+SMOKE = {"objectives": ("kimi", "optimal_value"), "prompts": 8, "batch": 8, "steps": 80, "samples": 512}
+_COLUMNS = [
+    *("objective", "seed", "kind", "prompt", "pass_rate", "regime", "kappa", "kappa_fit", "kappa_fit_error", "gap"),
+    *(
+        "gap_error",
+        "training_error",
+        "error",
+        "missing",
+        "missing_error",
+        "kappa_enumerated",
+        "kappa_population",
+        "note",
+    ),
+]
+
+
+def sampled(
+    model: str = "tiny",
+    objectives: tuple[str, ...] = ("kimi", "shifted_mean", "oapl", "optimal_value"),
+    beta: float = 0.5,
+    seeds: int = 2,
+    prompts: int = 32,
+    group: int = 16,
+    batch: int = 32,
+    steps: int = 400,
+    rate: float = 5e-4,
+    samples: int = 1024,
+) -> pd.DataFrame:
+    """Kappa of trained policies, by prompt and pooled, beside the finite-group prediction.
+
+    Parameters
+    ----------
+    model : str
+        A small model that `llm.models` makes.
+    objectives : tuple of str
+        Squared regressions, whose target has a kappa; OAPL keeps its published beta1.
+    beta : float
+        Temperature of the regressions.
+    seeds : int
+        Independent runs, at least 2, on the same prompts.
+    prompts, group : int
+        Prompts in all, and completions of each drawn at a time.
+    batch, steps, rate : int, int, float
+        Prompts of a step, steps, and the learning rate, which falls to 0 linearly.
+    samples : int
+        Fresh completions of each prompt that kappa is measured on.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per objective, seed and prompt (`kind` "prompt"), and one of all prompts ("pooled"): `pass_rate` of the
+        behavior, `regime` and `kappa` predicted for the group size, `kappa_fit` measured by least squares, the `gap`
+        between them with `gap_error`, as `llm.comparison.compare` says, `training_error` of a kappa and `error` of
+        both, see above (of "pooled", `gap_error` is that of the spread over prompts, with all of it, and is `error`);
+        `missing`, the mass on completions that the samples do not show; and from enumeration `kappa_enumerated`, the
+        prediction with exact pass rates, and `kappa_population`, that for groups without end.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two seeds.
+    """
+    if seeds < 2:
+        raise ValueError(f"seeds must be at least 2, for the error of the training, got {seeds}")
+    settings = at_temperature(beta, objectives)
+    setting = {"prompts": prompts, "group": group, "batch": batch, "steps": steps, "samples": samples}
+    work = [(model, settings[name], name, seed, rate, setting) for name in objectives for seed in range(1, seeds + 1)]
+    frame: pd.DataFrame = pd.concat(each(one_run, work, desc="sampled", ours=("settings.py",)), ignore_index=True)
+    spread = {name: training_error(part) for name, part in frame[frame["kind"] == "prompt"].groupby("objective")}
+    frame["training_error"] = frame["objective"].map(spread)
+    both = np.hypot(frame["gap_error"], frame["training_error"])
+    frame["error"] = frame["gap_error"].where(frame["kind"] == "pooled", both)
+    return frame.reindex(columns=_COLUMNS)
+
+
+def training_error(frame: pd.DataFrame) -> float:
+    """Standard deviation that training adds to the gaps of independent runs, rows with `prompt`, `gap`, `gap_error`.
+
+    Examples
+    --------
+    >>> gaps = pd.DataFrame({"prompt": ["a", "a", "b", "b"], "gap": [0.3, -0.3, 0.4, 0.0], "gap_error": 0.1})
+    >>> training_error(gaps)  # the variance within prompts is .13, of which .01 is known
+    0.3464...
+    """
+    prompt, names = pd.factorize(frame["prompt"])
+    gap, known = (frame[name].to_numpy(dtype=float) for name in ("gap", "gap_error"))
+    freedom = len(gap) - len(names)
+
+    def excess(variance: float) -> float:
+        weight = 1.0 / (known**2 + variance)
+        mean = np.bincount(prompt, weight * gap) / np.bincount(prompt, weight)
+        return float(np.sum(weight * (gap - mean[prompt]) ** 2)) - freedom
+
+    if excess(0.0) <= 0.0:
+        return 0.0
+    return float(np.sqrt(brentq(excess, 0.0, 2.0 * len(gap) * float(np.ptp(gap)) ** 2, xtol=1e-16, rtol=1e-12)))
+
+
+def one_run(
+    model: str, objective: ps.Objective, name: str, seed: int, rate: float, setting: dict[str, int]
+) -> pd.DataFrame:
+    """Train on samples of the frozen model, measure on others, and enumerate."""
+    folder, task = model_path(model), tiny_settings(model).task
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    policy, behavior = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for _ in range(2))
+    pairs = np.random.default_rng(0).choice(task.pairs(), size=setting["prompts"], replace=False).tolist()
+    examples = [{"prompt": task.prompt(a, b), "answer": task.answer(a, b)} for a, b in pairs]
+    length = task.completion_length + 1
+    _train(policy, tokenizer, examples, objective, seed, rate, length, setting)
+    given = (policy, behavior, tokenizer, examples, reward_function("exact"), objective)
+    options: dict[str, Any] = {"length": length, "group_size": setting["group"]}
+    fresh = measure(*given, samples=setting["samples"], seed=2**20 * seed, batch_size=512, **options)
+    exact = measure(*given, exact=True, **options)
+    population = measure(*given, exact=True, length=length)
+    weight = ((1.0 - fresh["missing"]) ** 2 / fresh["ess"])[:-1]  # E[w^2], as the measured kappa is pooled
+
+    def enumerated(frame: pd.DataFrame) -> pd.Series[float]:
+        known = frame["predicted_kappa"].copy()
+        known.iloc[-1] = np.average(known[:-1], weights=weight)
+        return known
+
+    return fresh.assign(
+        objective=name,
+        seed=seed,
+        pass_rate=exact["reward_mean"],
+        kappa=fresh["predicted_kappa"],
+        regime=fresh["predicted_regime"],
+        kappa_enumerated=enumerated(exact),
+        kappa_population=enumerated(population),
+    )
+
+
+def _train(
+    model: Any,
+    tokenizer: Any,
+    examples: list[dict[str, str]],
+    objective: ps.Objective,
+    seed: int,
+    rate: float,
+    length: int,
+    setting: dict[str, int],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        config = OffPolicyConfig(
+            folder,
+            lag=setting["steps"],
+            lag_mode="constant",
+            per_device_train_batch_size=setting["batch"] * setting["group"],
+            num_generations=setting["group"],
+            max_completion_length=length,
+            max_steps=setting["steps"],
+            learning_rate=rate,
+            lr_scheduler_type="linear",
+            seed=seed,
+            use_cpu=not torch.cuda.is_available(),
+            bf16=False,
+            gradient_checkpointing=False,
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
+        trainer = OffPolicyTrainer(
+            model=model,
+            reward_funcs=reward_function("exact"),
+            args=config,
+            train_dataset=Dataset.from_list(examples),
+            processing_class=tokenizer,
+            objective=objective,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+
+
+def within(frame: pd.DataFrame, errors: float = 2.0) -> float:
+    """Share of prompts whose gap is within so many standard errors of zero."""
+    part = frame[frame["kind"] == "prompt"]
+    return float(np.mean(np.abs(part["gap"]) <= errors * part["error"]))
+
+
+def pooled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Means over the seeds of the pooled rows, a row per objective, its error that of independent runs."""
+    groups = frame[frame["kind"] == "pooled"].groupby("objective", sort=False)
+    found = groups[["kappa", "gap", "kappa_population"]].mean()
+    found["error"] = groups["error"].agg(lambda errors: np.sqrt(np.mean(errors**2) / len(errors)))
+    return found.assign(measured=found["kappa"] + found["gap"])
+
+
+def headline(frame: pd.DataFrame) -> str:
+    """How often a measured kappa is where groups of this size should put it."""
+    count = int((frame["kind"] == "prompt").sum())
+    return f"{within(frame):.0%} of {count} measured kappas are within 2 errors of the finite-group prediction"
+
+
+def finding(frame: pd.DataFrame) -> str:
+    """The same in a sentence, pooled, and beside the prediction that knows nothing of groups."""
+    rows = pooled(frame)
+    said = "; ".join(
+        f"{name} {measured:.4f} +- {error:.4f}, predicted {kappa:.4f} ({population:.4f} without groups)"
+        for name, kappa, _, population, error, measured in rows.itertuples()
+    )
+    prompts = frame.loc[frame["kind"] == "prompt", "prompt"].nunique()
+    return (
+        f"Trained on sampled groups, {within(frame):.1%} of the kappas measured on {prompts} prompts are within two "
+        f"standard errors of the prediction for groups of that size; pooled: {said}."
+    )
