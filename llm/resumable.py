@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from accelerate.utils import send_to_device
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import GRPOTrainer
 
@@ -92,4 +93,5 @@ class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
                 f"{path.parent} holds the states of {others} processes, not of {self.accelerator.num_processes}: "
                 "resume with as many as there were, of a run of this trainer"
             )
-        self._take_state(torch.load(path, map_location=self.accelerator.device, weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self._take_state(send_to_device(state, self.accelerator.device))

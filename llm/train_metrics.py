@@ -8,6 +8,7 @@ Logged by `llm.trainer.OffPolicyTrainer`, of the completions trained on and of t
   temperature;
 - ``effective_temperature``: inverse slope of the log-ratio on the reward inside groups, which is beta' for a nominal
   target at beta' and, for rewards of two values, 1 / log(w+/w-) whatever the policy;
+- ``entropy``: of the next token, nats, mean over tokens;
 - ``pass_rate``: share of rewards >= 1;
 - ``regime/positive``, ``regime/boundary``, ``regime/negative``: share of groups whose completions, taken as all there
   are, put the target there, by Z = mean exp(A / beta); ``leak``: mean of (1 - Z)_+, the mass that such a group lets go.
@@ -76,7 +77,9 @@ class Measured:
         self._sums: Tensor | None = None
         self._max: Tensor | None = None
 
-    def add(self, batch: dict[str, Any], log_ratio: Tensor, share: Tensor | float, loss: Tensor) -> None:
+    def add(
+        self, batch: dict[str, Any], log_ratio: Tensor, share: Tensor | float, loss: Tensor, entropies: Tensor | None
+    ) -> None:
         """Add a micro-batch.
 
         Parameters
@@ -87,10 +90,13 @@ class Measured:
         share : ``(B,)`` or 0, log(reference / behavior): the target around a reference is that around the behavior with
             beta times it on the advantage.
         loss : scalar.
+        entropies : of the next token, at all tokens counted; None where TRL logs them.
         """
         u, c = log_ratio.double(), batch["centered"].double()
         products = moments(u, batch["advantages"].double() / (self.beta or 1.0) + share, batch["reward"].double())
-        own = torch.stack([(~torch.isfinite(loss)).double(), u.sum(), (c * c).sum(), (c * u).sum()])
+        h = u.new_zeros(0) if entropies is None else entropies.double()
+        tokens = torch.stack([h.sum(), u.new_tensor(float(h.numel()))])
+        own = torch.stack([(~torch.isfinite(loss)).double(), u.sum(), (c * c).sum(), (c * u).sum(), *tokens])
         sums = torch.cat([own, batch["groups"].sum(dim=0)])
         self._moments = products if self._moments is None else self._moments + products
         self._sums = sums if self._sums is None else self._sums + sums
@@ -106,9 +112,10 @@ class Measured:
         largest = accelerator.gather(self._max[None]).max().item()
         self._clear()
         found = readings(flat[:width].view(math.isqrt(width), -1).numpy())
-        broken, total_u, c_c, c_u = flat[width : width + 4].tolist()
+        broken, total_u, c_c, c_u, entropy, tokens = flat[width : width + 6].tolist()
         metrics = {"finite": broken == 0, "log_ratio/mean": total_u / found["n"], "log_ratio/max": largest}
         metrics |= {name: found[key] for key, name in _NAMES.items()}
         metrics |= {name: found[name] for name in _KAPPAS if self.beta is not None}
         metrics["effective_temperature"] = c_c / c_u if c_u else math.nan
-        return metrics | named(flat[width + 4 :] / found["n"])
+        metrics |= {"entropy": entropy / tokens} if tokens else {}
+        return metrics | named(flat[width + 6 :] / found["n"])

@@ -196,35 +196,37 @@ class OffPolicyTrainer(ResumableTrainer):
         training = self.model.training
         if self._theirs:
             loss: Tensor = super()._compute_loss(model, inputs)
-            assert self._token_logs is not None
-            logps = self._token_logs
-        else:
-            if self._coupled and training:
-                inputs = {k: v.flatten(0, 1) if isinstance(v, Tensor) and v.ndim > 1 else v for k, v in inputs.items()}
-            loss, logps = self._our_loss(model, inputs)
-        if training:
-            self._record(logps.detach(), inputs, loss.detach())
-        return loss
-
-    def _our_loss(self, model: Any, inputs: Batch) -> tuple[Tensor, Tensor]:
+            if training:
+                assert self._token_logs is not None
+                self._record(self._token_logs, None, inputs, loss)
+            return loss
+        if self._coupled and training:
+            inputs = {k: v.flatten(0, 1) if isinstance(v, Tensor) and v.ndim > 1 else v for k, v in inputs.items()}
         logps, entropies = self._log_probabilities(model, inputs, compute_entropy=True)
-        mask, behavior = self._mask(inputs), self._behavior(inputs, logps)
-        reference = inputs.get("ref_per_token_logps")
-        share = None if reference is None else reference - behavior
-        loss = objective_loss(
+        loss = self._our_loss(logps, inputs)
+        counted = entropies[self._mask(inputs).bool()].detach()
+        if not training:
+            self._metrics["eval"]["entropy"].append(self._mean_of_all(counted))
+            return loss
+        self._record(logps, counted, inputs, loss)
+        part: Tensor = loss / self.current_gradient_accumulation_steps
+        return part
+
+    def _our_loss(self, logps: Tensor, inputs: Batch) -> Tensor:
+        behavior, reference = self._behavior(inputs, logps), inputs.get("ref_per_token_logps")
+        return objective_loss(
             self.objective,
             logps - (behavior if reference is None else reference),
             inputs["advantages"],
-            mask,
+            self._mask(inputs),
             level=self._level,
             group=self.num_generations if self.model.training else self.num_generations_eval,
-            log_share=share,
+            log_share=None if reference is None else reference - behavior,
         )
-        mode = "train" if self.model.training else "eval"
-        kept = torch.stack([(entropies * mask).sum(), mask.sum()]).detach()
-        total = self.accelerator.reduce(kept, reduction="sum")
-        self._metrics[mode]["entropy"].append((total[0] / total[1].clamp(min=1)).item())
-        return (loss / self.current_gradient_accumulation_steps if self.model.training else loss), logps
+
+    def _mean_of_all(self, values: Tensor) -> float:
+        total = self.accelerator.reduce(torch.stack([values.sum(), values.new_tensor(len(values))]), reduction="sum")
+        return float(total[0] / total[1])
 
     @staticmethod
     def _behavior(inputs: Batch, logps: Tensor) -> Tensor:
@@ -233,10 +235,11 @@ class OffPolicyTrainer(ResumableTrainer):
         found: Tensor | None = inputs.get("old_per_token_logps") if sampled is None else sampled
         return logps.detach() if found is None else found
 
-    def _record(self, logps: Tensor, inputs: Batch, loss: Tensor) -> None:
+    def _record(self, logps: Tensor, entropies: Tensor | None, inputs: Batch, loss: Tensor) -> None:
         behavior, reference, mask = self._behavior(inputs, logps), inputs.get("ref_per_token_logps"), self._mask(inputs)
         share = 0.0 if reference is None else at_level(reference - behavior, mask, "sequence")
-        self._measured.add(inputs, at_level(logps - behavior, mask, "sequence"), share, loss)
+        u = at_level(logps.detach() - behavior, mask, "sequence")
+        self._measured.add(inputs, u, share, loss.detach(), entropies)
         if not self.accelerator.sync_gradients:
             return
         found = self._measured.pooled(self.accelerator)

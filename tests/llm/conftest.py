@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llm.tasks import Addition
@@ -24,3 +26,11 @@ SETTINGS = TinyModel(
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pretrained(SETTINGS, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def seeded() -> Iterator[None]:
+    """For tests that run TRL's trainer, which seeds the global generator: it is put back."""
+    before = np.random.get_state()  # noqa: NPY002
+    yield
+    np.random.set_state(before)  # noqa: NPY002

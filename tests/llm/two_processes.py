@@ -1,0 +1,67 @@
+"""The same runs in one process or in several: what is sampled depends on prompt and place alone.
+
+python -m torch.distributed.run --nproc_per_node 2 -m tests.llm.two_processes MODEL OUT
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.llm.training import G, logged, per_token, trained, weights
+
+RUNS: dict[str, dict[str, Any]] = {
+    "kimi": {"objective": "kimi", "hyper": {"beta": 0.5}, "lag": 2, "lag_mode": "constant"},
+    "tba": {"objective": "tba", "hyper": {"beta": 0.5}, "lag": 2, "lag_mode": "constant"},
+    "grpo": {"objective": "grpo", "lag": 1, "lag_mode": "batch"},
+}
+
+
+def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
+    """Two tokens a completion, with their log-probabilities under the present policy."""
+    tokenizer, first = trainer.processing_class, trainer.accelerator.process_index * len(prompts)
+    ids = tokenizer(prompts)["input_ids"]
+    drawn = []
+    for place, prompt in enumerate(prompts):
+        seed = torch.Generator().manual_seed(1000 * sum(map(ord, prompt)) + (first + place) % G)
+        drawn.append(torch.randint(4, 14, (2,), generator=seed).tolist())
+    rows = {"prompt_ids": torch.tensor(ids), "completion_ids": torch.tensor(drawn)}
+    masks = {name.replace("ids", "mask"): torch.ones_like(values) for name, values in rows.items()}
+    with torch.no_grad():
+        logs = per_token(trainer.accelerator.unwrap_model(trainer.model), {**rows, **masks})
+    return {"prompt_ids": ids, "completion_ids": drawn, "logprobs": logs.tolist()}
+
+
+def odd(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    return [float(sum(ids) % 3 == 0) for ids in completion_ids]
+
+
+def resumed(folder: Path, out: Path) -> tuple[Any, Any]:
+    """Sampled by each process from its own generator: in one go, and from a checkpoint in the middle of a batch."""
+    given = {"objective": "tba", "lag": 2, "max_steps": 6, "save_strategy": "steps", "save_steps": 3}
+    whole = trained(folder, out / "whole", **given)
+    return whole, trained(folder, out / "resumed", resume=out / "whole" / "checkpoint-3", **given)
+
+
+def run(name: str, folder: Path, out: Path) -> Any:
+    size = 8 * G // int(os.environ.get("WORLD_SIZE", "1"))
+    given = {"per_device_train_batch_size": size, "optim": "sgd", "learning_rate": 0.1, **RUNS[name]}
+    return trained(folder, out / name, rollout_func=rollout, reward_funcs=odd, **given)
+
+
+if __name__ == "__main__":
+    model, out = Path(sys.argv[1]), Path(sys.argv[2])
+    for name in RUNS:
+        trainer = run(name, model, out)
+        if trainer.accelerator.is_main_process:
+            torch.save(weights(trainer.model), out / f"{name}.pt")
+            (out / f"{name}.json").write_text(json.dumps(logged(trainer)))
+    whole, after = (weights(trainer.model) for trainer in resumed(model, out))
+    torch.save((whole, after), out / f"resumed-{trainer.accelerator.process_index}.pt")
+    trainer.end()
+    os._exit(0)  # threads of gloo may outlive the interpreter, which aborts then
