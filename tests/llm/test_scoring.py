@@ -42,7 +42,7 @@ def test_sums_are_those_of_the_enumeration(loaded: tuple[Any, Any]) -> None:
             exact = completions.log_probabilities(model, prompt)
         found = score(model, [prompt] * len(rows), rows, pad=pad)
         sums = torch.stack([row.sum() for row in found.log_probs])
-        torch.testing.assert_close(sums, exact, rtol=0, atol=1e-5)
+        torch.testing.assert_close(sums.double(), exact.double(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
