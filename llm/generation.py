@@ -1,4 +1,4 @@
-"""Completions sampled from a language model with the log-probability of each token: one interface for every engine.
+"""Completions sampled from a language model with the log-probability of each token: one interface, two engines.
 
 A behavior policy has to be the model itself: temperature 1, all tokens, whatever its folder recommends.
 """
@@ -43,31 +43,39 @@ class Sampler(Protocol):
         """Take over the weights of a transformers model as they are now."""
 
 
-def make_sampler(backend: Literal["transformers"], model: str | Path | Any, tokenizer: Any, **options: Any) -> Sampler:
+def make_sampler(
+    backend: Literal["transformers", "vllm"], model: str | Path | Any, tokenizer: Any, **options: Any
+) -> Sampler:
     """A sampler from a model of the hub, of a folder or in memory.
 
     Parameters
     ----------
-    backend : "transformers".
+    backend : "transformers" or "vllm".
     model : name, folder or transformers model.
     tokenizer : its eos ends a completion, its pad fills up.
-    options : of `TransformersSampler`.
+    options : of `TransformersSampler` or of `llm.vllm_engine.VLLMSampler`.
 
     Raises
     ------
     ValueError
         If the backend is unknown or the tokenizer has no eos or pad.
+    ImportError
+        If vLLM is asked for and not installed.
 
     Examples
     --------
     >>> make_sampler("sglang", "folder", None)
     Traceback (most recent call last):
     ...
-    ValueError: backend must be "transformers", got 'sglang'
+    ValueError: backend must be "transformers" or "vllm", got 'sglang'
     """
     if backend == "transformers":
         return TransformersSampler(model, tokenizer, **options)
-    raise ValueError(f'backend must be "transformers", got {backend!r}')
+    if backend == "vllm":
+        from llm.vllm_engine import VLLMSampler
+
+        return VLLMSampler(model, tokenizer, **options)
+    raise ValueError(f'backend must be "transformers" or "vllm", got {backend!r}')
 
 
 class TransformersSampler:
@@ -114,7 +122,7 @@ class TransformersSampler:
         rows = [list(prompt) for prompt in prompts for _ in range(count)]
         starts = range(0, len(rows), self.batch_size)
         found = Samples([], [])
-        with _seeded(seed), evaluating(self.model), _only_ours(self.model):
+        with seeded(seed), evaluating(self.model), _only_ours(self.model):
             for start in tqdm(starts, desc="sample", unit="batch", delay=2, disable=None, leave=False):
                 completions, log_probs = self._draw(rows[start : start + self.batch_size], length)
                 found.completions.extend(completions)
@@ -219,8 +227,8 @@ class _Record(LogitsProcessor):
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """A generator of one's own inside the block: `generate` draws from the global one."""
+def seeded(seed: int) -> Iterator[None]:
+    """The global generators of torch, from which engines draw, seeded inside the block and as they were after."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
