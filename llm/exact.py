@@ -87,7 +87,8 @@ class Completions:
     def log_probabilities(self, model: nn.Module, prompt: Sequence[int] | Tensor) -> Tensor:
         """Log-probabilities ``(N,)`` of all completions of a prompt of token ids, at temperature 1, differentiable.
 
-        The model is called once, on ``(n, P + length - 1)`` token ids of equal length, and must return ``logits``.
+        The model is called once, on ``(n, P + length - 1)`` token ids of equal length, and must return ``logits``. They
+        are normalized in double precision: whatever the logits, the probabilities sum to one.
 
         Raises
         ------
@@ -101,8 +102,7 @@ class Completions:
         logits = model(input_ids=torch.cat([start.expand(len(prefixes), -1), prefixes], dim=1)).logits
         if logits.shape[-1] != self.vocabulary:
             raise ValueError(f"model has {logits.shape[-1]} tokens, the completions are over {self.vocabulary}")
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        steps = logits[:, len(start) - 1 :].to(wide).log_softmax(dim=-1)
+        steps = logits[:, len(start) - 1 :].double().log_softmax(dim=-1)
         reached, leaves = steps.new_zeros(1), []
         for level in range(self.length):
             # Prefixes that agree in their first `level` tokens lie together: any of them will do.

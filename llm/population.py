@@ -7,7 +7,7 @@ optimizer did not finish.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from llm.exact import Completions
 from pessimism import divergences
 from pessimism.field import is_coupled
 
+Floats = NDArray[np.float64]
+
+_DRAWN = 4096  # completions that a measured kappa is fitted on
 _NODES, _WEIGHTS = (torch.tensor(a) for a in np.polynomial.legendre.leggauss(32))
 
 
@@ -63,30 +66,36 @@ def population_loss(u: Tensor, q: Tensor, advantage: Tensor, objective: ps.Objec
     return _Potential.apply(u, q, advantage, objective)  # type: ignore[no-untyped-call,no-any-return]
 
 
-def fit(
+def train(
     model: nn.Module,
     completions: Completions,
     prompt: Sequence[int],
-    reward: NDArray[np.float64],
+    reward: Floats,
     objective: ps.Objective,
     *,
+    log_behavior: Floats | None = None,
     steps: int = 300,
-) -> dict[str, Any]:
-    """Train all weights of a model to the end, in place, and say how far its policy is from the prediction.
+    stages: int = 1,
+) -> tuple[Floats, Floats, int]:
+    """Train all weights of a model to the end, in place, by L-BFGS on the exact expectation.
 
     Parameters
     ----------
-    model : a causal language model; as it comes it is the behavior.
+    model : a causal language model.
     completions : all completions of the prompt.
     prompt : token ids.
     reward : ``(N,)``, of each completion.
     objective : off-policy, of the registry.
-    steps : most iterations of L-BFGS.
+    log_behavior : ``(N,)``, log-probabilities of the behavior; by default that is the model as it comes.
+    steps : most iterations.
+    stages : the reward grows to its size in so many equal parts, with ``steps // 6`` iterations on each before the last
+        one. Mass that a first large step on the whole puts where the behavior has hardly any stays there: what such
+        completions add to the loss is beyond its precision.
 
     Returns
     -------
-    dict
-        As `compared` gives it, and ``evaluations`` (forward and backward passes).
+    log_behavior, log_policy : ``(N,)``.
+    evaluations : forward and backward passes.
 
     Raises
     ------
@@ -94,24 +103,45 @@ def fit(
         If the objective is on-policy, its weight jumps (clipping: no potential to search along), or it has no target
         with mass on all completions; ``reward`` has another length; the loss stops being finite.
     """
+    if reward.shape != (len(completions),):
+        raise ValueError(f"reward must be ({len(completions)},), one per completion, got shape {reward.shape}")
+    with torch.no_grad():
+        start = completions.log_probabilities(model, prompt)
+    log_q = start if log_behavior is None else torch.as_tensor(log_behavior).to(start)
+    q = log_q.exp()
+    _refuse(q.cpu().numpy(), reward, objective)
+    evaluations = 0
+    for stage in range(1, stages + 1):
+        advantage = objective.advantage(torch.tensor(reward * (stage / stages)).to(q), q)
+
+        def loss(advantage: Tensor = advantage) -> Tensor:
+            u = completions.log_probabilities(model, prompt) - log_q
+            return population_loss(u, q, advantage, objective)
+
+        evaluations += _descend(model, loss, steps if stage == stages else steps // 6, str(objective))
+    with torch.no_grad():
+        log_policy = completions.log_probabilities(model, prompt)
+    return log_q.cpu().numpy(), log_policy.cpu().numpy(), evaluations
+
+
+def _refuse(q: Floats, reward: Floats, objective: ps.Objective) -> None:
     if objective.on_policy:
         raise ValueError(f"objective {objective} is on-policy: there is no frozen behavior to train on")
     if getattr(objective, "kinks", ()):
         raise ValueError(f"objective {objective} has a weight that jumps: training to the end is not defined for it")
-    if reward.shape != (len(completions),):
-        raise ValueError(f"reward must be ({len(completions)},), one per completion, got shape {reward.shape}")
-    with torch.no_grad():
-        log_q = completions.log_probabilities(model, prompt).double()
-    q = log_q.exp()
-    status = str(ps.induced_target((q / q.sum()).cpu().numpy(), reward, objective).status)
+    # In the negative regime there are minima, and unseen=True spares us the search for all of them.
+    status = str(ps.induced_target(q, reward, objective, unseen=True).status)
     if status not in ("converged", "local_minimum"):
         raise ValueError(f"objective {objective} has no target with mass on all completions: {status}")
-    advantage = objective.advantage(torch.tensor(reward).to(q), q)
+
+
+def _descend(model: nn.Module, loss: Callable[[], Tensor], steps: int, name: str) -> int:
+    """Minimize a loss of the model's weights; the number of evaluations."""
     optimizer = torch.optim.LBFGS(
         model.parameters(),
         max_iter=steps,
         max_eval=2 * steps,
-        history_size=20,
+        history_size=100,
         tolerance_grad=1e-9,
         tolerance_change=1e-13,
         line_search_fn="strong_wolfe",
@@ -122,33 +152,51 @@ def fit(
         nonlocal evaluations
         evaluations += 1
         optimizer.zero_grad()
-        u = completions.log_probabilities(model, prompt).double() - log_q
-        loss = population_loss(u, q, advantage, objective)
-        if not torch.isfinite(loss):
-            raise ValueError(f"the loss of {objective} is {loss.item()} after {evaluations} evaluations")
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        value = loss()
+        if not torch.isfinite(value):
+            raise ValueError(f"the loss of {name} is {value.item()} after {evaluations} evaluations")
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        log_policy = completions.log_probabilities(model, prompt).double()
-    found = compared(log_q.cpu().numpy(), log_policy.cpu().numpy(), reward, objective)
-    return {**found, "evaluations": evaluations}
+    return evaluations
 
 
-def compared(
-    log_q: NDArray[np.float64], log_policy: NDArray[np.float64], reward: NDArray[np.float64], objective: ps.Objective
+def fit(
+    model: nn.Module,
+    completions: Completions,
+    prompt: Sequence[int],
+    reward: Floats,
+    objective: ps.Objective,
+    *,
+    steps: int = 300,
+    stages: int = 4,
 ) -> dict[str, Any]:
+    """Train a model as `train` does, itself as it comes being the behavior, and say how far from the prediction it is.
+
+    Returns
+    -------
+    dict
+        As `compared` gives it, and ``evaluations`` (forward and backward passes).
+
+    Raises
+    ------
+    ValueError
+        As `train`.
+    """
+    log_q, log_policy, evaluations = train(model, completions, prompt, reward, objective, steps=steps, stages=stages)
+    return {**compared(log_q, log_policy, reward, objective), "evaluations": evaluations}
+
+
+def compared(log_q: Floats, log_policy: Floats, reward: Floats, objective: ps.Objective) -> dict[str, Any]:
     """A policy against the target that the objective induces on its behavior, both as log-probabilities ``(N,)``.
 
     Returns
     -------
     dict
-        ``kappa``, ``regime`` and ``value_target`` predicted; ``kappa_fit``, least squares of A/beta - u on w through
-        the origin under the behavior, and ``kappa_identity``, E[A]/beta + KL(behavior || policy), measured (nan where
-        the prediction is not log w + kappa w = A/beta in the objective's own advantage); ``tv`` and ``kl``
-        (target || policy) from the target; ``tv_behavior`` and ``tv_nominal``, how far the target is from the behavior
-        and from the nominal target; ``value``, ``value_behavior``.
+        ``kappa``, ``regime`` and ``value_target`` predicted; ``kappa_fit``, ``kappa_fit_error`` and ``kappa_identity``,
+        see `measured_kappa`; ``tv`` and ``kl`` (target || policy) from the target; ``tv_behavior`` and ``tv_nominal``,
+        how far the target is from the behavior and from the nominal target; ``value``, ``value_behavior``.
 
     Examples
     --------
@@ -161,13 +209,10 @@ def compared(
     q, policy = np.exp(log_q), np.exp(log_policy)
     q, policy = q / q.sum(), policy / policy.sum()
     target = ps.induced_target(q, reward, objective)
-    u = log_policy - log_q
-    fitted, identity = _measured_kappa(q, u, target)
     return {
         "kappa": float(target.kappa),
         "regime": str(target.regime),
-        "kappa_fit": fitted,
-        "kappa_identity": identity,
+        **measured_kappa(log_policy - log_q, target),
         "tv": float(divergences.total_variation(np.asarray(target.policy), policy)),
         "kl": float(divergences.kl_divergence(np.asarray(target.policy), policy)),
         "tv_behavior": float(divergences.total_variation(np.asarray(target.policy), q)),
@@ -178,13 +223,33 @@ def compared(
     }
 
 
-def _measured_kappa(q: NDArray[np.float64], u: NDArray[np.float64], target: ps.InducedTarget) -> tuple[float, float]:
-    """Kappa of log-ratios ``(N,)`` by least squares and by the identity."""
-    if target.beta is None:
-        return np.nan, np.nan
-    z = np.asarray(target.advantage) / target.beta
-    predicted = np.asarray(target.log_ratio)
-    if not np.allclose(predicted + float(target.kappa) * np.exp(predicted), z, rtol=0.0, atol=1e-6):
-        return np.nan, np.nan
-    w = np.exp(u)
-    return float(np.sum(q * w * (z - u)) / np.sum(q * w * w)), float(np.sum(q * (z - u)))
+def measured_kappa(log_ratio: Floats, target: ps.InducedTarget, seed: int = 0) -> dict[str, float]:
+    """Kappa of log-ratios u ``(N,)``, where the prediction is A/beta - u = kappa h + constant; else nan.
+
+    h is w, or max(w, cap) with a truncated weight; the constant is 0 but where the loss does not fix the baseline.
+
+    Returns
+    -------
+    dict
+        - ``kappa_fit``: least squares of A/beta - u on h, through the origin where the constant is 0, over 4096 draws
+          of the behavior; over all completions the fit would hang on those of probability 1e-12 and ratio 1e8.
+        - ``kappa_fit_error``: its standard error, from what is left: 0 where all pairs are on the curve.
+        - ``kappa_identity``: E[A/beta - u] / E[h] over all completions, which with h = w is E[A]/beta +
+          KL(behavior || policy); nan with a constant.
+    """
+    cap = target.objective.cap if isinstance(target.objective, ps.TruncatedIS) else 0.0
+    z = np.asarray(target.advantage) / (np.nan if target.beta is None else target.beta)
+    u = np.asarray(target.log_ratio)
+    constant = z - u - float(target.kappa) * np.maximum(np.exp(u), cap)
+    if not np.ptp(constant) <= 1e-6:
+        return dict.fromkeys(("kappa_fit", "kappa_fit_error", "kappa_identity"), np.nan)
+    free, q = bool(np.abs(constant).max() > 1e-6), np.asarray(target.behavior)
+    x, h = z - log_ratio, np.maximum(np.exp(log_ratio), cap)
+    identity = np.nan if free else float(q @ x / (q @ h))
+    counts = np.random.default_rng(seed).multinomial(_DRAWN, q)
+    if free:
+        x, h = x - np.average(x, weights=counts), h - np.average(h, weights=counts)
+    with np.errstate(invalid="ignore"):  # no spread in h: nan
+        kappa = np.divide(counts @ (h * x), square := counts @ h**2)
+        error = np.sqrt(counts @ (h * (x - kappa * h)) ** 2) / square
+    return {"kappa_fit": float(kappa), "kappa_fit_error": float(error), "kappa_identity": identity}

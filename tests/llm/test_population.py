@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pessimism as ps
 from llm.exact import Completions
-from llm.population import compared, fit, population_loss
+from llm.population import compared, fit, measured_kappa, population_loss, train
 
 UNIQUE = [
     ps.TBA(beta=0.3),
@@ -40,16 +40,55 @@ def posed(folder: Path) -> tuple[Any, Completions, list[int], np.ndarray]:
 @pytest.mark.parametrize("objective", UNIQUE, ids=str)
 def test_a_transformer_ends_at_the_induced_target(objective: ps.Objective, folder: Path) -> None:
     model, completions, prompt, reward = posed(folder)
-    found = fit(model, completions, prompt, reward, objective)
+    found = fit(model, completions, prompt, reward, objective, steps=120)
     assert found["tv"] <= 1e-3
     assert found["tv_behavior"] >= 0.02  # there was a way to go
     assert found["value"] == pytest.approx(found["value_target"], abs=1e-3)
     with torch.no_grad():
         policy = completions.log_probabilities(model, prompt).double().exp().numpy()
     assert float(policy @ reward) == pytest.approx(found["value"], abs=1e-6)
-    if isinstance(objective, ps.Kimi | ps.ShiftedMean | ps.OAPL):
-        assert found["kappa_fit"] == pytest.approx(found["kappa"], abs=0.02)
-        assert found["kappa_identity"] == pytest.approx(found["kappa"], abs=0.02)
+    assert found["kappa_fit"] == pytest.approx(found["kappa"], abs=0.02)
+    assert found["kappa_fit_error"] < 0.02
+    free = isinstance(objective, ps.TBA | ps.AWR | ps.MixedChi2KL)
+    assert np.isnan(found["kappa_identity"]) if free else abs(found["kappa_identity"] - found["kappa"]) < 0.02
+
+
+def test_a_start_elsewhere_ends_at_the_target_of_the_behavior(folder: Path) -> None:
+    model, completions, prompt, reward = posed(folder)
+    with torch.no_grad():
+        log_q = completions.log_probabilities(model, prompt).numpy()
+    fit(model, completions, prompt, 1.0 - reward, ps.Kimi(beta=0.5), steps=30)
+    log_behavior, log_policy, _ = train(
+        model, completions, prompt, reward, ps.Kimi(beta=0.3), log_behavior=log_q, steps=120, stages=4
+    )
+    np.testing.assert_array_equal(log_behavior, log_q)
+    found = compared(log_q, log_policy, reward, ps.Kimi(beta=0.3))
+    assert found["tv"] <= 1e-3
+    assert found["tv_behavior"] > 0.02
+
+
+@pytest.mark.parametrize("objective", [*UNIQUE, ps.Nominal(beta=0.3), ps.Chi2(beta=0.3)], ids=str)
+def test_kappa_is_read_off_the_prediction_itself_or_has_no_meaning(objective: ps.Objective) -> None:
+    """From exact log-ratios: equal to the kappa predicted, and to the closed form of another relation in none."""
+    rng = np.random.default_rng(2)
+    target = ps.induced_target(rng.dirichlet(np.ones(7)), rng.uniform(size=7).round(1), objective)
+    found = measured_kappa(np.asarray(target.log_ratio), target)
+    if isinstance(objective, ps.Chi2):
+        assert np.isnan(list(found.values())).all()
+    else:
+        assert found["kappa_fit"] == pytest.approx(float(target.kappa), abs=1e-9)
+        assert found["kappa_fit_error"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_error_of_a_fitted_kappa_is_how_far_it_scatters() -> None:
+    """Log-ratios off the curve by chance: over draws, the fit is spread as its standard error says."""
+    rng = np.random.default_rng(3)
+    q = rng.dirichlet(np.ones(40))
+    target = ps.induced_target(q, rng.uniform(size=40), "kimi", beta=0.5)
+    off = np.asarray(target.log_ratio) + 0.1 * rng.normal(size=40)
+    fits = [measured_kappa(off, target, seed) for seed in range(300)]
+    spread = np.std([found["kappa_fit"] for found in fits])
+    assert spread == pytest.approx(fits[0]["kappa_fit_error"], rel=0.15)
 
 
 def test_another_prediction_is_told_apart(folder: Path) -> None:
@@ -57,7 +96,7 @@ def test_another_prediction_is_told_apart(folder: Path) -> None:
     model, completions, prompt, reward = posed(folder)
     with torch.no_grad():
         log_q = completions.log_probabilities(model, prompt).double().numpy()
-    fit(model, completions, prompt, reward, ps.ShiftedMean(beta=0.3))
+    fit(model, completions, prompt, reward, ps.ShiftedMean(beta=0.3), steps=60)
     with torch.no_grad():
         log_policy = completions.log_probabilities(model, prompt).double().numpy()
     assert compared(log_q, log_policy, reward, ps.Kimi(beta=0.3))["tv"] > 0.01
@@ -115,6 +154,11 @@ def test_on_policy_data_are_refused(folder: Path) -> None:
 def test_what_training_cannot_reach_is_refused(objective: ps.Objective, said: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=said):
         fit(*posed(folder), objective)
+
+
+def test_training_in_the_negative_regime_is_not_refused(folder: Path) -> None:
+    log_q, log_policy, _ = train(*posed(folder), ps.OAPL(beta1=0.1, beta2=0.3), steps=3)
+    assert not np.array_equal(log_q, log_policy)
 
 
 def test_a_loss_that_is_not_finite_stops(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
