@@ -157,13 +157,7 @@ class TransformersSampler:
 
 
 def required_tokens(tokenizer: Any) -> tuple[int, int]:
-    """Ids of eos and pad.
-
-    Raises
-    ------
-    ValueError
-        If the tokenizer lacks one.
-    """
+    """Ids of eos and pad; `ValueError` if the tokenizer lacks one."""
     for name in ("eos_token", "pad_token"):
         if getattr(tokenizer, name, None) is None:
             raise ValueError(f"tokenizer has no {name}: set it, a completion must be able to end and to be filled up")
@@ -227,9 +221,17 @@ class _Record(LogitsProcessor):
 
 
 @contextmanager
+def generators_kept() -> Iterator[None]:
+    """The global generators of torch, from which engines draw, as they were after: that of the CPU and of this GPU."""
+    # Of all GPUs would start each of them in each of the processes.
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        yield
+
+
+@contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The global generators of torch, from which engines draw, seeded inside the block and as they were after."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    """The same generators seeded inside the block, and as they were after."""
+    with generators_kept():
         torch.manual_seed(seed)
         yield
 

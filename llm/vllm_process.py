@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from llm.generation import generators_kept
+
 _CPU_CACHE = 2**30  # bytes for keys and values, for which vLLM would take most of a CPU's memory
 
 
@@ -83,7 +85,7 @@ def _process_untouched() -> Iterator[None]:
     """Global generators and `torch.set_num_threads` are as they were after."""
     python, numpy, threads = random.getstate(), np.random.get_state(), torch.set_num_threads  # noqa: NPY002
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with generators_kept():
             yield
     finally:
         random.setstate(python)
