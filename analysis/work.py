@@ -17,11 +17,12 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "results" / "cache"
 _FOLDER: ContextVar[Path | None] = ContextVar("folder", default=CACHE)
+_JOBS: ContextVar[int] = ContextVar("jobs", default=2)
 
 
 @contextmanager
-def kept_in(folder: Path | None) -> Iterator[None]:
-    """Inside, the pieces of `each` are kept in this folder; None keeps nothing.
+def kept_in(folder: Path | None, jobs: int = 2) -> Iterator[None]:
+    """Inside, the pieces of `each` are kept in this folder, and made by so many processes; None keeps nothing.
 
     Examples
     --------
@@ -29,23 +30,27 @@ def kept_in(folder: Path | None) -> Iterator[None]:
     ...     each(divmod, [(7, 2)], desc="quotients", jobs=1)
     [(3, 1)]
     """
-    token = _FOLDER.set(folder)
+    tokens = _FOLDER.set(folder), _JOBS.set(jobs)
     try:
         yield
     finally:
-        _FOLDER.reset(token)
+        _FOLDER.reset(tokens[0])
+        _JOBS.reset(tokens[1])
 
 
 @cache
 def source_hash(*ours: str) -> str:
-    """Fingerprint of the code that a result depends on: `pessimism/`, and the files named of `analysis/`, or all of it.
+    """Fingerprint of the code that a result depends on: `pessimism/`, and the files named, or all of `analysis/`.
+
+    A name without a folder is one of `analysis/`; others are relative to the checkout, as "llm/exact.py".
 
     Examples
     --------
     >>> len(source_hash())
     16
     """
-    files = sorted((ROOT / "analysis").rglob("*.py")) if not ours else [ROOT / "analysis" / name for name in ours]
+    named = [ROOT / (name if "/" in name else f"analysis/{name}") for name in ours]
+    files = named or sorted((ROOT / "analysis").rglob("*.py"))
     digest = hashlib.sha256()
     for path in [*sorted((ROOT / "pessimism").rglob("*.py")), *files]:
         digest.update(path.read_bytes())
@@ -62,7 +67,7 @@ def kept(function: Callable[..., Any], folder: Path | None = CACHE, *ours: str) 
     folder : Path, optional
         Where results are kept; None keeps nothing.
     *ours : str
-        Files of `analysis/` that the results depend on, all of them by default.
+        Files that the results depend on, as `source_hash` takes them; all of `analysis/` by default.
 
     Examples
     --------
@@ -80,15 +85,17 @@ def each(
     settings: Iterable[tuple[Any, ...]],
     *,
     desc: str,
-    jobs: int = 2,
+    jobs: int | None = None,
     ours: tuple[str, ...] = (),
 ) -> list[Any]:
     """Results of `function(*setting)` for all settings, in their order, in parallel; what is finished is kept.
 
     An interrupted call goes on where it was. Progress is shown on a terminal. Results are kept in the folder that
-    `kept_in` names, by default `CACHE`.
+    `kept_in` names, by default `CACHE`, and made by as many processes as it says, by default 2.
     """
     one, work = kept(function, _FOLDER.get(), *ours), list(settings)
-    found = Parallel(n_jobs=jobs, return_as="generator")(delayed(one)(*setting) for setting in work)
+    found = Parallel(n_jobs=_JOBS.get() if jobs is None else jobs, return_as="generator")(
+        delayed(one)(*setting) for setting in work
+    )
     bar = tqdm(found, total=len(work), desc=desc, delay=2, leave=False, disable=not sys.stderr.isatty())
     return list(bar)

@@ -42,6 +42,8 @@ def test_other_code_is_other_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_fingerprint_is_that_of_the_files_named() -> None:
     assert work.source_hash("atlas.py") != work.source_hash("settings.py")
     assert work.source_hash("atlas.py") == work.source_hash("atlas.py")
+    assert work.source_hash("analysis/atlas.py") == work.source_hash("atlas.py")
+    assert work.source_hash("atlas.py", "llm/exact.py") not in (work.source_hash("atlas.py"), work.source_hash())
 
 
 def test_a_study_keeps_its_pieces_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,3 +65,14 @@ def _refuse_other_folders(folder: Path, init: Any) -> Any:
 def test_without_a_cache_nothing_is_kept_or_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "Memory", lambda *_, **__: pytest.fail("kept"))
     assert len(studies.run("flow_simplex", smoke=True, cache=None)) > 0
+
+
+@pytest.mark.parametrize(("options", "jobs"), [({}, 2), ({"jobs": 1}, 1)])
+def test_pieces_are_made_by_as_many_processes_as_said(
+    options: dict[str, int], jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(work, "Parallel", lambda n_jobs, **_: seen.append(n_jobs) or (lambda calls: [4, *calls][:1]))
+    with work.kept_in(None, **options):
+        assert work.each(divmod, [(7, 2)], desc="quotients") == [4]
+    assert seen == [jobs]
