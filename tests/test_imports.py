@@ -17,7 +17,7 @@ ALLOWED = {
     "pessimism": {"pessimism"},
     "analysis": {"pessimism", "analysis"},
     "figures": {"pessimism", "analysis", "figures"},
-    "llm": {"pessimism", "llm"},
+    "llm": {"pessimism", "analysis", "figures", "llm"},
 }
 OURS = {*ALLOWED, "tests", "benchmarks"}
 
