@@ -79,6 +79,22 @@ def test_all_weights_are_taken_over(
         assert difference(before, model, prompts) > 0.1
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_cached_prompts_do_not_outlive_the_weights(
+    folders: dict[str, Path], tokenizer: Any, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Prompts of several blocks are computed once and kept: with other weights they are other prompts."""
+    model = AutoModelForCausalLM.from_pretrained(folders["tied"])
+    long = [tokenizer("3+4=")["input_ids"] * 20]
+    sampler = make_sampler("vllm", model, tokenizer, block_size=32, **SMALL)
+    assert difference(sampler.sample(long, 20, length=4, seed=0), model, long) < 1e-5
+    if kept:
+        monkeypatch.setattr(sampler.llm, "reset_prefix_cache", lambda: None)
+    sampler.load(changed(model))
+    stale = difference(sampler.sample(long, 20, length=4, seed=0), changed(model), long)
+    assert stale > 1e-3 if kept else stale < 1e-5
+
+
 @pytest.fixture
 def vllms_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packed weights and `reload_weights`, as vLLM has it."""
