@@ -36,10 +36,16 @@ _KAPPAS = ("kappa_fit", "kappa_identity")
 _OF_GROUPS = ("pass_rate", "regime/positive", "regime/boundary", "regime/negative", "leak")
 
 
-def group_metrics(objective: ObjectiveLike, reward: Tensor) -> Tensor:
-    """What each completion of groups of rewards ``(groups, G)`` adds to a mean of `named` metrics, ``(groups, G, n)``.
+def group_metrics(objective: ObjectiveLike, reward: Tensor, weights: Tensor | None = None) -> Tensor:
+    """What each completion of groups adds to a mean of `named` metrics, ``(groups, G, n)``.
 
     That of a group stands at each of its completions, so that a mean over completions is one over groups.
+
+    Parameters
+    ----------
+    objective : whose advantages put a group in a regime.
+    reward : ``(groups, G)``.
+    weights : of that shape, probabilities in the group under which baseline and Z are taken; None where all are alike.
 
     Examples
     --------
@@ -53,7 +59,8 @@ def group_metrics(objective: ObjectiveLike, reward: Tensor) -> Tensor:
     beta = temperature_of(objective)
     if beta is None:
         return passed[..., None]
-    log_z = torch.logsumexp(objective.advantage(reward, None) / beta, dim=1, keepdim=True) - math.log(reward.shape[1])
+    log_weights = -math.log(reward.shape[1]) if weights is None else weights.log()
+    log_z = torch.logsumexp(objective.advantage(reward, weights) / beta + log_weights, dim=1, keepdim=True)
     above, below = log_z > _BOUNDARY, log_z < -_BOUNDARY
     leak = -torch.expm1(torch.where(below, log_z, 0.0))
     each = (passed, above.double(), (~above & ~below).double(), below.double(), leak)

@@ -86,10 +86,12 @@ CASES = [
     (ps.TruncatedIS(beta=0.5), "sequence"),
     (ps.AWR(beta=0.5), "sequence"),
     (ps.PPO(), "token"),
-    (ps.AStarPO(beta2=0.5, sampling="off_policy"), "sequence"),  # to the initial policy
+    (ps.AStarPO(beta2=0.5, sampling="off_policy"), "sequence"),  # to the initial policy, the baseline too
+    (ps.QRPO(beta=0.5), "sequence"),
+    (ps.DPO(beta=0.5), "sequence"),  # coupled, to the initial policy
     (ps.GRPO(beta=0.3), "token"),  # to both
     (ps.TPO(), "sequence"),  # coupled
-    (ps.TBA(beta=0.5), "sequence"),  # coupled, to the initial policy
+    (ps.TBA(beta=0.5), "sequence"),
 ]
 
 
@@ -113,7 +115,11 @@ def test_a_step_moves_along_the_score_weight(objective: Any, level: Any, folder:
         x = x if level == "token" else x.sum(1, keepdim=True)
         return (x / mask.sum(1, keepdim=True) if level == "length_normalized" else x).numpy()
 
-    u, share, advantage = taken(logs - first), taken(first - behavior), objective.advantage(reward, None)
+    u, share, counted = taken(logs - first), taken(first - behavior), None
+    if getattr(objective, "baseline_under_reference", False):
+        tilt = np.exp(share).reshape(reward.shape)
+        counted = tilt / tilt.sum(axis=1, keepdims=True)
+    advantage = objective.advantage(reward, counted)
     assert np.abs(u).max() > 0.05
     if level == "token":
         options = {"log_share": share} if objective.takes_share else {}
