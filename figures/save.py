@@ -54,8 +54,9 @@ def save(
     parameters: Mapping[str, Any],
     stem: Path,
     formats: Sequence[str] = FORMATS,
+    about: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write `stem`.pdf, .svg, .png (as `formats` asks), .csv (the frame) and .json (parameters, versions).
+    """Write `stem`.pdf, .svg, .png (as `formats` asks), .csv (the frame) and .json (parameters, versions, `about`).
 
     Call it inside `figures.style.context()`, which fixes fonts, resolution and the ids inside an svg.
 
@@ -75,6 +76,6 @@ def save(
     for name, path in zip(formats, written, strict=False):
         figure.savefig(path, format=name, metadata=_UNDATED[name])
     frame.to_csv(written[-2], index=False, lineterminator="\n")
-    about = {"figure": stem.name, "parameters": dict(parameters), "versions": versions()}
-    written[-1].write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    said = {"figure": stem.name, "parameters": dict(parameters), "versions": versions(), **(about or {})}
+    written[-1].write_text(json.dumps(said, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return written

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 
 from analysis.studies import NAMES
 
+# Drawn from frames that are not of `analysis.studies`: those of the language models.
+OTHERS = ("validate_population", "validate_sampled", "validate_lag")
 _WIDE = 0.53  # mean width of a bold letter, in units of the font's size
 
 
@@ -45,7 +47,7 @@ class Sheet(NamedTuple):
 
 
 def sheet(name: str) -> Sheet:
-    """The sheet of a study, from `figures/NAME.py`: its `PANELS`, `SIZE` and, for more than one row, `MOSAIC`.
+    """The sheet of a name, from `figures/NAME.py`: its `PANELS`, `SIZE` and, for more than one row, `MOSAIC`.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def sheet(name: str) -> Sheet:
     >>> list(sheet("decoupled").panels)
     ['A', 'B', 'C']
     """
-    if name not in NAMES:
-        raise ValueError(f"unknown figure {name!r}; known: {', '.join(NAMES)}")
+    if name not in (*NAMES, *OTHERS):
+        raise ValueError(f"unknown figure {name!r}; known: {', '.join((*NAMES, *OTHERS))}")
     module = import_module(f"figures.{name}")
     return Sheet(module.PANELS, module.SIZE, getattr(module, "MOSAIC", "".join(module.PANELS)))

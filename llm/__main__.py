@@ -46,7 +46,20 @@ def _evaluate(arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "measure": _measure, "evaluate": _evaluate}
+def _validate(arguments: list[str]) -> int:
+    from llm.validation.run import ValidateConfig, validate
+
+    for path in validate(*_parsed("validate", (ValidateConfig,), arguments)):
+        print(path)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "measure": _measure,
+    "evaluate": _evaluate,
+    "validate": _validate,
+}
 
 
 def _parsed(command: str, types: tuple[type, ...], arguments: list[str]) -> tuple[Any, ...]:

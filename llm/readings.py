@@ -98,8 +98,8 @@ def readings(products: Array) -> dict[str, float]:
         - kl and kl_reverse, KL(policy || mu) and KL(mu || policy) in nats: means of w u - w + 1 and w - 1 - u, both
           nonnegative term by term and unbiased, as E[w] = 1;
         - value: E[r] under the policy, self-normalized; ess: effective sample size as a share of n;
-        - missing: 1 - mean w, the mass of the policy that the completions do not account for. Many errors above zero, it
-          is what leaked to completions that mu hardly draws, and the other readings are those of what stayed.
+        - missing: 1 - mean w, the mass of the policy that the completions do not account for. Many errors above zero,
+          it is what leaked to completions that mu hardly draws, and the other readings are those of what stayed.
 
     Standard errors are those of a ratio of means (sandwich, C/(C - 1) for C clusters), nan for fewer than two clusters.
     A sum over clusters of unequal size is fine.

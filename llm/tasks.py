@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -103,3 +104,17 @@ class Addition:
                 )
                 rows.append((self.prompt(a, b), self.solution(a, b, wrong)))
             yield rows
+
+
+def digits_right(completions: list[str], answer: list[str], **_: Any) -> list[float]:
+    """Share of the digits of the answer that stand in their places; 0 for a completion of another length.
+
+    Examples
+    --------
+    >>> digits_right(["45", "35", "4", "450"], ["45"] * 4)
+    [1.0, 0.5, 0.0, 0.0]
+    """
+    return [
+        float(np.mean([a == b for a, b in zip(said, right, strict=True)])) if len(said) == len(right) else 0.0
+        for said, right in zip(completions, answer, strict=True)
+    ]

@@ -22,30 +22,36 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from scipy.optimize import brentq
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+from transformers import PrinterCallback
 
 import pessimism as ps
 from analysis.settings import at_temperature
 from analysis.work import each
 from llm.config import OffPolicyConfig
 from llm.measure import measure
-from llm.models import model_path, tiny_settings
+from llm.models import model_path
 from llm.rewards import reward_function
 from llm.trainer import OffPolicyTrainer
+from llm.validation.problem import TRAINING, load, one_thread
 
-SMOKE = {"objectives": ("kimi", "optimal_value"), "prompts": 8, "batch": 8, "steps": 80, "samples": 512}
+SMOKE: dict[str, Any] = {
+    "model": "tiny:digits=1,noise=0.3,hidden=32,heads=2,head_dim=16,feed_forward=64,train_steps=200,batch=64",
+    "objectives": ("kimi",),
+    "prompts": 4,
+    "batch": 4,
+    "steps": 200,
+    "rate": 1e-3,
+    "samples": 512,
+}
+FULL: dict[str, Any] = {"seeds": 5}
+_OURS = (
+    *("settings.py", *TRAINING, "llm/validation/sampled.py"),
+    *("llm/comparison.py", "llm/generation.py", "llm/measure.py", "llm/readings.py", "llm/scoring.py"),
+)
 _COLUMNS = [
-    *("objective", "seed", "kind", "prompt", "pass_rate", "regime", "kappa", "kappa_fit", "kappa_fit_error", "gap"),
-    *(
-        "gap_error",
-        "training_error",
-        "error",
-        "missing",
-        "missing_error",
-        "kappa_enumerated",
-        "kappa_population",
-        "note",
-    ),
+    *("objective", "seed", "kind", "prompt", "reward_mean", "regime", "kappa", "kappa_fit", "kappa_fit_error", "gap"),
+    *("gap_error", "training_error", "error", "missing", "missing_error", "kappa_enumerated", "kappa_population"),
+    "note",
 ]
 
 
@@ -60,6 +66,7 @@ def sampled(
     steps: int = 400,
     rate: float = 5e-4,
     samples: int = 1024,
+    reward: str = "llm.tasks:digits_right",
 ) -> pd.DataFrame:
     """Kappa of trained policies, by prompt and pooled, beside the finite-group prediction.
 
@@ -79,16 +86,19 @@ def sampled(
         Prompts of a step, steps, and the learning rate, which falls to 0 linearly.
     samples : int
         Fresh completions of each prompt that kappa is measured on.
+    reward : str
+        As `llm.rewards.reward_function` takes it. With partial credit there are more than two points on the curve
+        log w + kappa w = A/beta.
 
     Returns
     -------
     pandas.DataFrame
-        A row per objective, seed and prompt (`kind` "prompt"), and one of all prompts ("pooled"): `pass_rate` of the
+        A row per objective, seed and prompt (`kind` "prompt"), and one of all prompts ("pooled"): mean reward of the
         behavior, `regime` and `kappa` predicted for the group size, `kappa_fit` measured by least squares, the `gap`
         between them with `gap_error`, as `llm.comparison.compare` says, `training_error` of a kappa and `error` of
         both, see above (of "pooled", `gap_error` is that of the spread over prompts, with all of it, and is `error`);
         `missing`, the mass on completions that the samples do not show; and from enumeration `kappa_enumerated`, the
-        prediction with exact pass rates, and `kappa_population`, that for groups without end.
+        prediction for the exact probabilities, and `kappa_population`, that for groups without end.
 
     Raises
     ------
@@ -99,8 +109,9 @@ def sampled(
         raise ValueError(f"seeds must be at least 2, for the error of the training, got {seeds}")
     settings = at_temperature(beta, objectives)
     setting = {"prompts": prompts, "group": group, "batch": batch, "steps": steps, "samples": samples}
-    work = [(model, settings[name], name, seed, rate, setting) for name in objectives for seed in range(1, seeds + 1)]
-    frame: pd.DataFrame = pd.concat(each(one_run, work, desc="sampled", ours=("settings.py",)), ignore_index=True)
+    each_seed = range(1, seeds + 1)
+    work = [(model, settings[name], name, seed, rate, reward, setting) for name in objectives for seed in each_seed]
+    frame: pd.DataFrame = pd.concat(each(one_run, work, desc="sampled", ours=_OURS), ignore_index=True)
     spread = {name: training_error(part) for name, part in frame[frame["kind"] == "prompt"].groupby("objective")}
     frame["training_error"] = frame["objective"].map(spread)
     both = np.hypot(frame["gap_error"], frame["training_error"])
@@ -132,18 +143,19 @@ def training_error(frame: pd.DataFrame) -> float:
 
 
 def one_run(
-    model: str, objective: ps.Objective, name: str, seed: int, rate: float, setting: dict[str, int]
+    model: str, objective: ps.Objective, name: str, seed: int, rate: float, reward: str, setting: dict[str, int]
 ) -> pd.DataFrame:
     """Train on samples of the frozen model, measure on others, and enumerate."""
-    folder, task = model_path(model), tiny_settings(model).task
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    policy, behavior = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for _ in range(2))
+    folder = model_path(model)
+    (policy, tokenizer, task), (behavior, *_) = load(folder), load(folder)
     pairs = np.random.default_rng(0).choice(task.pairs(), size=setting["prompts"], replace=False).tolist()
     examples = [{"prompt": task.prompt(a, b), "answer": task.answer(a, b)} for a, b in pairs]
     length = task.completion_length + 1
-    _train(policy, tokenizer, examples, objective, seed, rate, length, setting)
-    given = (policy, behavior, tokenizer, examples, reward_function("exact"), objective)
+    worth = reward_function(reward)
+    given = (policy, behavior, tokenizer, examples, worth, objective)
     options: dict[str, Any] = {"length": length, "group_size": setting["group"]}
+    with one_thread():
+        _train(policy, tokenizer, examples, worth, objective, seed, rate, length, setting)
     fresh = measure(*given, samples=setting["samples"], seed=2**20 * seed, batch_size=512, **options)
     exact = measure(*given, exact=True, **options)
     population = measure(*given, exact=True, length=length)
@@ -157,7 +169,7 @@ def one_run(
     return fresh.assign(
         objective=name,
         seed=seed,
-        pass_rate=exact["reward_mean"],
+        reward_mean=exact["reward_mean"],
         kappa=fresh["predicted_kappa"],
         regime=fresh["predicted_regime"],
         kappa_enumerated=enumerated(exact),
@@ -169,6 +181,7 @@ def _train(
     model: Any,
     tokenizer: Any,
     examples: list[dict[str, str]],
+    reward: Any,
     objective: ps.Objective,
     seed: int,
     rate: float,
@@ -196,7 +209,7 @@ def _train(
         )
         trainer = OffPolicyTrainer(
             model=model,
-            reward_funcs=reward_function("exact"),
+            reward_funcs=reward,
             args=config,
             train_dataset=Dataset.from_list(examples),
             processing_class=tokenizer,

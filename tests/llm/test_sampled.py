@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 import pessimism as ps
-from llm.tasks import Addition
 from llm.validation import sampled as study
 from llm.validation.sampled import finding, headline, one_run, pooled, sampled, training_error, within
 
@@ -50,13 +49,9 @@ def test_runs_that_scatter_less_than_their_errors_add_nothing() -> None:
 
 @pytest.mark.usefixtures("seeded")
 def test_a_run_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Tiny:
-        task = Addition(digits=1)
-
     monkeypatch.setattr(study, "model_path", lambda _: str(folder))
-    monkeypatch.setattr(study, "tiny_settings", lambda _: Tiny)
     setting = {"prompts": 4, "group": 8, "batch": 4, "steps": 50, "samples": 256}
-    runs = [one_run("tiny", ps.Kimi(beta=0.5), "kimi", seed, 3e-3, setting) for seed in (1, 2)]
+    runs = [one_run("tiny", ps.Kimi(beta=0.5), "kimi", seed, 3e-3, "exact", setting) for seed in (1, 2)]
     assert not runs[0]["gap"].equals(runs[1]["gap"])
     monkeypatch.setattr(study, "each", lambda *_, **__: runs)
     frame = sampled(objectives=("kimi",))
@@ -66,7 +61,7 @@ def test_a_run_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (prompts["error"] >= prompts["gap_error"]).all()
     # 8 a group: kappa is that of beta / (1 - 1/8), not that of beta.
     for row in prompts.itertuples():
-        group, alone = (ps.finite_group("kimi", size, pass_rate=row.pass_rate, beta=0.5).kappa for size in (8, 10**6))
+        group, alone = (ps.finite_group("kimi", size, pass_rate=row.reward_mean, beta=0.5).kappa for size in (8, 10**6))
         assert row.kappa_enumerated == pytest.approx(group, rel=1e-4)
         assert row.kappa_population == pytest.approx(alone, rel=1e-3)
     assert pooled(frame).loc["kimi", "measured"] == pytest.approx(pooled(frame).loc["kimi", "kappa"], rel=0.3)

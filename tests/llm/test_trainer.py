@@ -136,19 +136,21 @@ def test_a_step_moves_along_the_score_weight(objective: Any, level: Any, folder:
 
 
 @pytest.mark.parametrize(
-    ("mode", "lag", "source"),
+    ("mode", "lag", "accumulation", "source"),
     [
-        ("constant", 0, [0, 1, 2, 3, 4, 5]),
-        ("constant", 2, [0, 0, 0, 1, 2, 3]),
-        ("constant", 6, [0, 0, 0, 0, 0, 0]),
-        ("constant", 99, [0, 0, 0, 0, 0, 0]),
-        ("batch", 1, [0, 1, 2, 3, 4, 5]),
-        ("batch", 4, [0, 0, 0, 0, 4, 4]),
+        ("constant", 0, 1, [0, 1, 2, 3, 4, 5]),
+        ("constant", 0, 2, [0, 1, 2, 3, 4, 5]),
+        ("constant", 2, 1, [0, 0, 0, 1, 2, 3]),
+        ("constant", 2, 2, [0, 0, 0, 1, 2, 3]),
+        ("constant", 6, 1, [0, 0, 0, 0, 0, 0]),
+        ("constant", 99, 1, [0, 0, 0, 0, 0, 0]),
+        ("batch", 1, 2, [0, 1, 2, 3, 4, 5]),
+        ("batch", 4, 1, [0, 0, 0, 0, 4, 4]),
+        ("batch", 4, 2, [0, 0, 0, 0, 4, 4]),
     ],
 )
-@pytest.mark.parametrize("accumulation", [1, 2])
 def test_data_are_as_old_as_asked_for(
-    mode: Any, lag: int, source: list[int], accumulation: int, folder: Path, tmp_path: Path
+    mode: Any, lag: int, accumulation: int, source: list[int], folder: Path, tmp_path: Path
 ) -> None:
     calls: list[int] = []
 

@@ -1,0 +1,176 @@
+"""A transformer trained to the end: distance to the induced target, kappa, and the minima of the negative regime."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
+
+from figures.panels import panel
+from figures.style import INK, QUIET, look, size
+
+SIZE = size(2, 0.82)
+MOSAIC = "AB\nCD"
+_LIMIT = 1e-3  # what a trained policy has to be within
+_LEAST = 1e-6  # left end of the axis of total variation; nearer ones are drawn there
+_SETTLED = 1e-2  # a policy this near to a minimum is in it
+# How each start is drawn, in this order.
+_STARTS = {
+    "behavior": ("o", "#000000"),
+    "right": ("^", "#009E73"),
+    "wrong": ("v", "#D55E00"),
+    "empty": ("s", "#0072B2"),
+}
+
+
+def _label(setting: str) -> str:
+    """Name of an objective with what it has beside its temperature.
+
+    Examples
+    --------
+    >>> _label("shifted_mean(beta=0.1, shift=0.3)"), _label("kimi(beta=0.1)"), _label("oapl(beta1=0.2, beta2=0.1)")
+    ('shifted_mean, 0.3', 'kimi', 'oapl, β₁ = 2β₂')
+    """
+    name, _, rest = setting.partition("(")
+    given = {key: float(value) for key, value in re.findall(r"(\w+)=([\d.e+-]+)", rest)}
+    if name == "shifted_mean":
+        return f"{name}, {given['shift']:g}"
+    return f"{name}, β₁ = {given['beta1'] / given['beta2']:g}β₂" if name == "oapl" else name
+
+
+def _targets(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame[frame["kind"] == "target"]
+    return rows.assign(label=[_label(setting) for setting in rows["setting"]])
+
+
+def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Total variation of the trained policies from their target, beside those of the target from two other policies.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `llm.validation.population.population` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = panel(ax, SIZE, MOSAIC)
+    rows = _targets(frame)
+    labels = list(dict.fromkeys(rows["label"]))
+    drawn = {"tv_behavior": ("|", QUIET, 5.0), "tv_nominal": ("x", QUIET, 3.0), "tv": ("", "", 3.4)}
+    for place, label in enumerate(labels):
+        part = rows[rows["label"] == label]
+        style = look(str(part["objective"].iloc[0]))
+        spread = np.linspace(-0.2, 0.2, len(part)) if len(part) > 1 else np.zeros(1)
+        for column, (marker, color, points) in drawn.items():
+            values = part[column].to_numpy()
+            kept = (values > _LEAST) | (column == "tv")
+            how: dict[str, Any] = {"color": color or style.color, "marker": marker or style.marker}
+            x = np.maximum(values[kept], _LEAST)
+            ax.plot(x, place + spread[kept], linestyle="none", markersize=points, clip_on=False, **how)
+    ax.axvline(_LIMIT, color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
+    ax.set_xscale("log")
+    ax.set_xlim(_LEAST, 1.0)
+    ax.xaxis.set_major_locator(LogLocator(numticks=9))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.set_xlabel("total variation: color trained, × nominal, | behavior")
+    ax.set_title("Distance from the induced target")
+    return ax
+
+
+def plot_kappa(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Kappa measured on the trained policies against the one predicted. Parameters and result as `plot_distance`."""
+    ax = panel(ax, SIZE, MOSAIC)
+    rows = frame[frame["kind"].isin(["target", "descent"]) & frame["kappa_fit"].notna()]
+    rows = rows[(rows["kind"] == "target") | (rows["tv"] <= _SETTLED)]
+    low, high = min(0.0, float(rows["kappa"].min())), float(rows["kappa"].max())
+    room = 0.06 * (high - low)
+    ax.plot([low - room, high + room], [low - room, high + room], color=QUIET, linewidth=0.8, zorder=0)
+    for name, part in rows.groupby("objective", sort=False):
+        style = look(str(name))
+        for kind, face in (("target", style.color), ("descent", "white")):
+            some = part[part["kind"] == kind]
+            how: dict[str, Any] = {"markerfacecolor": face, "markersize": 3.4, "color": style.color}
+            ax.errorbar(
+                some["kappa"], some["kappa_fit"], 2 * some["kappa_fit_error"], fmt=style.marker, elinewidth=0.8, **how
+            )
+    ax.set_xlim(low - room, high + room)
+    ax.set_ylim(low - room, high + room)
+    ax.set_xlabel("predicted κ")
+    ax.set_ylabel("measured κ")
+    ax.set_title("κ; white: negative regime")
+    ax.grid()
+    return ax
+
+
+def plot_minima(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Loss of the enumerated minima against the probability of the completion that takes the surplus.
+
+    The minima with all completions on W_0 are at the right. Filled marks are policies within 0.01 of a minimum, open
+    ones between minima. Parameters and result as `plot_distance`.
+    """
+    ax = panel(ax, SIZE, MOSAIC)
+    descents, minima = (frame[frame["kind"] == kind] for kind in ("descent", "minimum"))
+    minima = minima[minima["branch"] == "W_-1"]
+    ax.plot(minima["completion_behavior"], minima["loss"], ".", color="#b5b5b5", markersize=2.0, zorder=1)
+    aside = 1e3
+    for place, (start, part) in enumerate(descents.groupby("start", sort=False)):
+        marker, color = _STARTS[str(start)]
+        x = part["completion_behavior"].fillna(aside * 10.0 ** (1.2 * place))
+        for settled, face in ((True, color), (False, "white")):
+            some = (part["tv"] <= _SETTLED) == settled
+            how: dict[str, Any] = {"markerfacecolor": face, "markersize": 4.2, "color": color}
+            ax.plot(x[some], part.loc[some, "loss"], linestyle="none", marker=marker, clip_on=False, **how)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ticks = [10.0**power for power in range(-27, 1, 9)]
+    ax.set_xlim(min(1e-28, float(minima["completion_behavior"].min()) / 10), aside * 1e5)
+    ax.set_xticks([*ticks, aside * 10**1.8], [*(f"$10^{{{round(np.log10(t))}}}$" for t in ticks), "none: W₀"])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("probability under the behavior of the completion on W₋₁")
+    ax.set_ylabel(r"loss, $E_\mu[(A - \beta u)^2]$")
+    ax.set_title("Negative regime: minima (gray) and those reached")
+    return ax
+
+
+def _color(reward: float) -> str:
+    """Of the completion that takes the surplus: green for the right answer, red for another, black for none."""
+    return INK if np.isnan(reward) else "#009E73" if reward == 1.0 else "#D55E00"
+
+
+def plot_reached(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """The completion that takes the surplus in the minimum nearest to each policy reached, by loss and start.
+
+    Parameters and result as `plot_distance`.
+    """
+    ax = panel(ax, SIZE, MOSAIC)
+    descents = frame[frame["kind"] == "descent"]
+    losses = descents.drop_duplicates(["beta", "prompt"])[["beta", "prompt"]].reset_index(drop=True)
+    starts = list(descents["start"].unique())
+    for row, (beta, prompt) in enumerate(losses.itertuples(index=False, name=None)):
+        for column, start in enumerate(starts):
+            one = descents[(descents["beta"] == beta) & (descents["prompt"] == prompt) & (descents["start"] == start)]
+            text = "W₀" if one["branch"].iloc[0] == "W_0" else str(one["completion"].iloc[0])
+            color = QUIET if one["tv"].iloc[0] > _SETTLED else _color(one["completion_reward"].iloc[0])
+            ax.text(column, row, text, ha="center", va="center_baseline", fontsize=6.5, color=color)
+    ax.set_xlim(-0.5, len(starts) - 0.5)
+    ax.set_ylim(len(losses) - 0.5, -0.5)
+    ax.set_xticks(range(len(starts)), starts)
+    ax.set_yticks(range(len(losses)), [f"{prompt} β={beta:g}" for beta, prompt in losses.to_numpy().tolist()])
+    ax.tick_params(length=0)
+    ax.set_title("Minimum reached")
+    return ax
+
+
+PANELS = {"A": plot_distance, "B": plot_kappa, "C": plot_minima, "D": plot_reached}

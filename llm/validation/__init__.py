@@ -1,0 +1,1 @@
+"""The experiments that check theory on a transformer, and how they are run."""

@@ -1,0 +1,122 @@
+"""One prompt of a small model with every completion, its reward and its probability; prompts by their pass rate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from llm.exact import Completions
+from llm.tasks import Addition, digits_right
+
+Floats = NDArray[np.float64]
+Pair = tuple[int, int]
+
+# What a result depends on that was trained through the trainer, beside all of pessimism/ and the study's own files.
+TRAINING = (
+    *("llm/config.py", "llm/exact.py", "llm/lagged.py", "llm/lagged_trainer.py", "llm/models.py"),
+    *("llm/objective_loss.py", "llm/tasks.py", "llm/tokenizer.py", "llm/trainer.py", "llm/validation/problem.py"),
+)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch computes in one thread: sums are the same whatever the machine, and processes do not fight."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def load(folder: str) -> tuple[Any, Any, Addition]:
+    """Model, tokenizer and task of a folder that `llm.tiny.pretrained` made, without a progress bar."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    about = json.loads((Path(folder) / "pretraining.json").read_text(encoding="utf-8"))
+    return model, AutoTokenizer.from_pretrained(folder), Addition(**about["settings"]["task"])
+
+
+def rewards(completions: Completions, tokenizer: Any, answer: str) -> Floats:
+    """`llm.tasks.digits_right` of all completions ``(N,)``, as text without special tokens."""
+    said = tokenizer.batch_decode(completions.tokens, skip_special_tokens=True)
+    return np.array(digits_right(said, [answer] * len(said)))
+
+
+class Problem:
+    """A sum asked of a small model.
+
+    Attributes
+    ----------
+    model, tokenizer, completions : as they come, and all completions of one character more than the answer.
+    prompt : token ids; text : the same in characters.
+    reward : ``(N,)``, see `llm.tasks.digits_right`. Partial credit is there for the shape of a target: with rewards of
+        0 and 1 every target is the nominal one of some temperature, and Lambert's curve has two points.
+    """
+
+    def __init__(self, folder: str, pair: Pair) -> None:
+        self.model, self.tokenizer, task = load(folder)
+        self.text = task.prompt(*pair)
+        self.prompt: list[int] = self.tokenizer(self.text)["input_ids"]
+        eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        self.completions = Completions(len(self.tokenizer), eos, task.completion_length + 1, pad)
+        self.reward = rewards(self.completions, self.tokenizer, task.answer(*pair))
+
+    @cached_property
+    def log_behavior(self) -> Floats:
+        """Log-probabilities ``(N,)`` of the model when they are first asked for: do so before training it."""
+        with torch.no_grad():
+            return np.asarray(self.completions.log_probabilities(self.model, self.prompt).cpu())
+
+    def said(self) -> list[str]:
+        """All completions as text, with the name of each token that is no character."""
+        rows = zip(self.completions.tokens.tolist(), self.completions.lengths.tolist(), strict=True)
+        names = [self.tokenizer.convert_ids_to_tokens(token) for token in range(self.completions.vocabulary)]
+        return ["".join(names[token] for token in row[:length]) for row, length in rows]
+
+
+class Asked(NamedTuple):
+    """A sum, its prompt and the exact pass rate of the model."""
+
+    pair: Pair
+    text: str
+    pass_rate: float
+
+
+def by_pass_rate(folder: str, quantiles: Sequence[float]) -> list[Asked]:
+    """The sums at these quantiles of the exact pass rates of all sums, lowest first.
+
+    Raises
+    ------
+    ValueError
+        If a quantile is not in [0, 1].
+    """
+    if not all(0.0 <= quantile <= 1.0 for quantile in quantiles):
+        raise ValueError(f"quantiles must be in [0, 1], got {tuple(quantiles)}")
+    model, tokenizer, task = load(folder)
+    pairs = task.pairs()
+    rows = [task.prompt(a, b) + task.answer(a, b) + tokenizer.eos_token for a, b in pairs.tolist()]
+    ids = torch.tensor(tokenizer(rows)["input_ids"])
+    start = len(task.prompt(0, 0))
+    with torch.no_grad():
+        steps = model(input_ids=ids).logits[:, start - 1 : -1].double().log_softmax(dim=-1)
+    rates = steps.gather(2, ids[:, start:, None]).sum(dim=(1, 2)).exp().numpy()
+    order = np.argsort(rates, kind="stable")
+    chosen = [int(order[round(quantile * (len(order) - 1))]) for quantile in sorted(quantiles)]
+    asked = [(int(pairs[i, 0]), int(pairs[i, 1]), float(rates[i])) for i in chosen]
+    return [Asked((a, b), task.prompt(a, b), rate) for a, b, rate in asked]

@@ -1,0 +1,148 @@
+"""Run parts of the validation: each a tidy frame, its figure and what it was made with, kept piece by piece."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from analysis.work import CACHE, kept_in
+from figures.__main__ import described
+from figures.save import FORMATS, check, save, versions
+from figures.sheet import sheet
+from figures.style import context
+
+# Each is a module of this package with a function of its name, `headline`, `finding`, `SMOKE` and, where the whole grid
+# is more than the defaults, `FULL`; its figure is figures/validate_NAME.py.
+PARTS = ("population", "sampled", "lag")
+SCALES = ("smoke", "default", "full")
+_DISTRIBUTIONS = ("torch", "transformers", "trl", "accelerate", "datasets")
+
+
+@dataclass
+class ValidateConfig:
+    """A run of `python -m llm validate`."""
+
+    parts: list[str] = field(
+        default_factory=lambda: list(PARTS), metadata={"help": f"Which parts: {', '.join(PARTS)}; all by default."}
+    )
+    smoke: bool = field(default=False, metadata={"help": "A quick look on a smaller model."})
+    full: bool = field(default=False, metadata={"help": "The whole grid, hours: learning rates are tuned anew."})
+    out: str = field(default="results", metadata={"help": "Folder of the frames and figures."})
+    cache: str = field(default=str(CACHE), metadata={"help": "Where finished work is kept."})
+    formats: str = field(default=",".join(FORMATS), metadata={"help": "Of the figures."})
+    jobs: int = field(default=2, metadata={"help": "Processes."})
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            _known(part)
+        check(self.formats.split(","))
+        if self.jobs < 1:
+            raise ValueError(f"jobs must be at least 1, got {self.jobs}")
+        if self.smoke and self.full:
+            raise ValueError("smoke and full exclude each other")
+
+    @property
+    def scale(self) -> str:
+        """One of `SCALES`."""
+        return "smoke" if self.smoke else "full" if self.full else "default"
+
+
+def _known(part: str) -> str:
+    if part not in PARTS:
+        raise ValueError(f"parts: unknown part {part!r}; known: {', '.join(PARTS)}")
+    return part
+
+
+def _module(part: str) -> Any:
+    return import_module(f"llm.validation.{_known(part)}")
+
+
+def parameters(part: str, scale: str = "default") -> dict[str, Any]:
+    """All parameters of a part at a scale.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part or scale.
+
+    Examples
+    --------
+    >>> parameters("population")["betas"]
+    (0.1, 0.5)
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
+    module = _module(part)
+    given = {"smoke": module.SMOKE, "default": {}, "full": getattr(module, "FULL", {})}[scale]
+    bound = inspect.signature(getattr(module, part)).bind(**given)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, its cores and the GPU, if there is one.
+
+    Examples
+    --------
+    >>> sorted(hardware())
+    ['cores', 'cpu', 'gpu']
+    """
+    listed, name = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
+    if listed.is_file():
+        models = [line.partition(":")[2].strip() for line in listed.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"cpu": name, "cores": os.cpu_count(), "gpu": gpu}
+
+
+def run(
+    part: str,
+    scale: str = "default",
+    out: Path = Path("results"),
+    cache: Path | None = CACHE,
+    formats: Sequence[str] = FORMATS,
+    jobs: int = 2,
+) -> list[Path]:
+    """Run one part and write its figure, frame and parameters; what was finished before is read from the cache.
+
+    Returns
+    -------
+    list of Path
+        The files written: pictures, csv, json.
+
+    Raises
+    ------
+    ValueError
+        As `parameters`, `figures.save.check` and the part itself.
+    """
+    check(formats)
+    given, module, name = parameters(part, scale), _module(part), f"validate_{part}"
+    with kept_in(cache, jobs):
+        frame: pd.DataFrame = getattr(module, part)(**given)
+    about = {
+        "scale": scale,
+        "finding": module.finding(frame),
+        "versions": versions() | {name: version(name) for name in _DISTRIBUTIONS},
+        "hardware": hardware(),
+    }
+    with context():
+        figure = sheet(name).draw(frame, module.headline(frame))
+        return save(figure, frame, described(given), out / name, formats, about)
+
+
+def validate(config: ValidateConfig) -> list[Path]:
+    """All parts of a configuration, one after the other."""
+    cache, formats = Path(config.cache), config.formats.split(",")
+    return [
+        path for part in config.parts for path in run(part, config.scale, Path(config.out), cache, formats, config.jobs)
+    ]
