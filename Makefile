@@ -27,14 +27,16 @@ OPTIONS_shifted_mean := --beta 0.1
 
 REPORTS := $(OBJECTIVES:%=$(RESULTS)/diagnose_%.json)
 FIGURES := $(RESULTS)/.figures
+SMOKE   := $(RESULTS)/smoke/.validate
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test test-vllm verify findings lint format clean
+.PHONY: help reproduce validate test test-vllm verify findings lint format clean
 
 help:
 	@echo 'make reproduce   install, then write the reports and the figures to $(RESULTS)/'
+	@echo 'make validate    train transformers against theory, write frames and figures to $(RESULTS)/ (resumes; VALIDATE_ARGS=--full)'
 	@echo 'make test        install the test extra, then run the suite ($(JOBS) processes)'
 	@echo 'make test-vllm   install vLLM for a CPU into $(VENV)-vllm, then run the tests of generation with it'
 	@echo 'make verify      compare every objective by every route on 50 bandits, rewrite docs/objectives.md (resumes)'
@@ -44,9 +46,10 @@ help:
 	@echo 'make clean       remove $(RESULTS)/ and caches (the environment in $(VENV)/ stays)'
 	@echo 'Variables: VENV=$(VENV) PYTHON=$(PYTHON) JOBS=$(JOBS) RESULTS=$(RESULTS)'
 
-reproduce: $(REPORTS) $(FIGURES)
+reproduce: $(REPORTS) $(FIGURES) $(SMOKE)
 	@echo 'reports: $(OBJECTIVES:%=$(RESULTS)/diagnose_%.csv) (a row per group; .json the summary, .txt what was printed)'
 	@echo 'figures: $(RESULTS)/*.pdf (and .svg, .png, .csv, .json); what they find: docs/findings.md'
+	@echo 'transformers: $(RESULTS)/smoke/validate_*.pdf, a quick look; make validate is the experiment'
 
 $(RESULTS)/diagnose_%.json: $(VENV)/.installed-figures $(SOURCES) $(LOGS)
 	@echo 'diagnose $(EXAMPLE) under $*'
@@ -58,6 +61,14 @@ $(FIGURES): $(VENV)/.installed-figures $(SOURCES) $(LOGS)
 	@echo 'figures'
 	@$(BIN)/python -m figures --out $(RESULTS) >/dev/null
 	@touch $@
+
+$(SMOKE): $(VENV)/.installed-figures,llm $(SOURCES) $(shell find llm -name '*.py')
+	@echo 'transformers, a quick look'
+	@$(BIN)/python -m llm validate --config llm/configs/validate.yaml --smoke --out $(RESULTS)/smoke --jobs $(JOBS) >/dev/null
+	@touch $@
+
+validate: $(VENV)/.installed-figures,llm
+	@$(BIN)/python -m llm validate --config llm/configs/validate.yaml --out $(RESULTS) --jobs $(JOBS) $(VALIDATE_ARGS)
 
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(PYTEST_ARGS)

@@ -27,11 +27,15 @@ Actions = NDArray[np.intp]
 
 
 class Prompts(NamedTuple):
-    """N prompts: log-probabilities of the start and chances of reward 1, both ``(N, K)``, and a generator each."""
+    """N prompts: log-probabilities of the start and rewards, both ``(N, K)``, and a generator each.
+
+    Observed rewards are 0 or 1, and `reward` the chance of 1, unless they are `certain`: `reward` itself each time.
+    """
 
     log_start: Floats
     reward: Floats
     generators: list[np.random.Generator]
+    certain: bool = False
 
 
 def draw_prompts(count: int, actions: int, seed: int) -> Prompts:
@@ -140,12 +144,13 @@ def walk(
 
 
 def _sampled(data: Floats, chance: Floats, prompts: Prompts, group: int) -> tuple[Actions, Floats]:
-    """A group of each policy ``(R, N, K)`` and its 0/1 rewards ``(R, N, G)``, by inverse distribution functions."""
+    """A group of each policy ``(R, N, K)`` and its rewards ``(R, N, G)``, by inverse distribution functions."""
     uniform = np.stack([rng.random((2, group)) for rng in prompts.generators])
     upto = np.cumsum(np.exp(data), axis=-1)
     upto /= upto[..., -1:]
     actions = np.count_nonzero(upto[..., None, :] <= uniform[:, 0, :, None], axis=-1)
-    return actions, (uniform[:, 1] < np.take_along_axis(chance, actions, axis=-1)).astype(float)
+    reward = np.take_along_axis(chance, actions, axis=-1)
+    return actions, reward if prompts.certain else (uniform[:, 1] < reward).astype(float)
 
 
 def measured(policy: Floats, ended: Flags, prompts: Prompts) -> dict[str, float]:

@@ -29,7 +29,7 @@ def ends(frame: pd.DataFrame) -> pd.DataFrame:
     gain = runs[runs["step"] > 0].groupby(by, sort=False)["value"].mean().rename("gain")
     last = runs[runs["step"] == runs["step"].max()].set_index(by)[["value", "entropy", "kl"]]
     grouped = last.join(gain).groupby(level=by[:3], sort=False)
-    found: pd.DataFrame = grouped.mean().join(grouped.sem(), rsuffix="_error").reset_index()
+    found: pd.DataFrame = pd.concat([grouped.mean(), grouped.sem().add_suffix("_error")], axis=1).reset_index()
     return found
 
 

@@ -18,7 +18,7 @@ from llm.exact import Completions
 from llm.models import model_path
 from llm.tasks import digits_right
 from llm.trainer import OffPolicyTrainer
-from llm.validation.problem import Floats, load, rewards
+from llm.validation.problem import Floats, load, rewards, without_bars
 from pessimism import divergences
 
 COMPARED = ("grpo", "nominal", "kimi", "optimal_value", "oapl", "shifted_mean", "asym_re", "reinforce")
@@ -126,7 +126,7 @@ def on_model(
     task = Task(model, setting["prompts"], seed)
     at = times(setting["steps"], setting["records"])
     recorder = _Recorder(task, at)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, without_bars():
         config = OffPolicyConfig(
             folder,
             objective=name,
@@ -172,7 +172,7 @@ def on_table(
     log_start, reward = Task(model, setting["prompts"], seed).table()
     generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))) for i in range(len(reward))]
     objective = ps.objectives()[name](**hyper(name, beta))
-    prompts, rows = Prompts(log_start, reward, generators), []
+    prompts, rows = Prompts(log_start, reward, generators, certain=True), []
     run = walk(objective, prompts, lag=lag, lrs=rates, steps=setting["steps"], group=setting["group"])
     at = set(times(setting["steps"], setting["records"]))
     for step, (policies, ended) in enumerate(run):

@@ -20,7 +20,7 @@ from llm.models import model_path
 from llm.population import measured_kappa
 from llm.validation.fits import OURS, Descent, Landscape, descended, fitted, landscape
 from llm.validation.minima import nearest
-from llm.validation.problem import Asked, by_pass_rate
+from llm.validation.problem import SMOKE_MODEL, Asked, by_pass_rate
 from pessimism import divergences
 
 OBJECTIVES = (
@@ -28,8 +28,7 @@ OBJECTIVES = (
     *("awr", "mixed_chi2_kl", "truncated_is", "std_normalized"),
 )
 SMOKE = {
-    "model": "tiny:digits=1,noise=0.3,hidden=32,heads=2,head_dim=16,feed_forward=64,train_steps=200,batch=64,"
-    "learning_rate=0.003",
+    "model": SMOKE_MODEL,
     "objectives": ("kimi", "optimal_value", "shifted_mean", "oapl"),
     "betas": (0.3,),
     "quantiles": (0.0, 1.0),

@@ -21,6 +21,11 @@ from llm.tasks import Addition, digits_right
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
 
+# Of one digit and with so few weights that it is made in seconds.
+SMOKE_MODEL = (
+    "tiny:digits=1,noise=0.3,hidden=32,heads=2,head_dim=16,feed_forward=64,train_steps=200,batch=64,learning_rate=0.003"
+)
+
 # What a result depends on that was trained through the trainer, beside all of pessimism/ and the study's own files.
 TRAINING = (
     *("llm/config.py", "llm/exact.py", "llm/lagged.py", "llm/lagged_trainer.py", "llm/models.py"),
@@ -39,21 +44,28 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def load(folder: str) -> tuple[Any, Any, Addition]:
-    """Model, tokenizer and task of a folder that `llm.tiny.pretrained` made, without a progress bar."""
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside, transformers shows no progress of loading."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        yield
     finally:
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def load(folder: str) -> tuple[Any, Any, Addition]:
+    """Model, tokenizer and task of a folder that `llm.tiny.pretrained` made."""
+    with without_bars():
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     about = json.loads((Path(folder) / "pretraining.json").read_text(encoding="utf-8"))
     return model, AutoTokenizer.from_pretrained(folder), Addition(**about["settings"]["task"])
 
 
 def rewards(completions: Completions, tokenizer: Any, answer: str) -> Floats:
-    """`llm.tasks.digits_right` of all completions ``(N,)``, as text without special tokens."""
+    """`llm.tasks.digits_right` of all completions ``(N,)``, as text without special tokens, as in training."""
     said = tokenizer.batch_decode(completions.tokens, skip_special_tokens=True)
     return np.array(digits_right(said, [answer] * len(said)))
 
@@ -91,7 +103,7 @@ class Problem:
 
 
 class Asked(NamedTuple):
-    """A sum, its prompt and the exact pass rate of the model."""
+    """A sum, its prompt and the probability that the model writes the right answer and ends."""
 
     pair: Pair
     text: str
@@ -99,7 +111,7 @@ class Asked(NamedTuple):
 
 
 def by_pass_rate(folder: str, quantiles: Sequence[float]) -> list[Asked]:
-    """The sums at these quantiles of the exact pass rates of all sums, lowest first.
+    """The sums at these quantiles of the pass rates of all sums, lowest first.
 
     Raises
     ------

@@ -1,0 +1,103 @@
+"""Kappa of a transformer trained on sampled groups: by prompt, in standard errors, and pooled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from scipy.stats import norm
+
+from figures.panels import panel
+from figures.style import INK, QUIET, look, size
+
+SIZE = size(2, 0.42)
+MOSAIC = "ABC"
+
+
+def _prompts(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame[frame["kind"] == "prompt"]
+    return rows.assign(measured=rows["kappa"] + rows["gap"])
+
+
+def plot_prompts(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Measured kappa of each prompt and run, with two standard errors, against the one predicted for the group size.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `llm.validation.sampled.sampled` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = panel(ax, SIZE, MOSAIC)
+    rows = _prompts(frame)
+    for name, part in rows.groupby("objective", sort=False):
+        style, error = look(str(name)), 2 * part["error"]
+        ax.errorbar(
+            *(part["kappa"], part["measured"], error),
+            fmt=style.marker,
+            color=style.color,
+            markersize=2.4,
+            elinewidth=0.6,
+            alpha=0.7,
+            label=str(name),
+        )
+    ends = [min(rows["kappa"].min(), rows["measured"].min()), max(rows["kappa"].max(), rows["measured"].max())]
+    ax.plot(ends, ends, color=INK, linewidth=0.6, zorder=0)
+    ax.set_xlabel("κ predicted for groups of this size")
+    ax.set_ylabel("κ measured, ± 2 errors")
+    ax.set_title("By prompt and run")
+    ax.legend(loc="upper left", fontsize=6.0, handletextpad=0.2, borderaxespad=0.2)
+    return ax
+
+
+def plot_errors(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Distribution of the gaps in standard errors beside the normal one. Parameters and result as `plot_prompts`."""
+    ax = panel(ax, SIZE, MOSAIC)
+    x = np.linspace(-4.0, 4.0, 201)
+    ax.plot(x, norm.cdf(x), color=QUIET, linewidth=2.5, zorder=0)
+    for name, part in _prompts(frame).groupby("objective", sort=False):
+        style, z = look(str(name)), np.sort(part["gap"] / part["error"])
+        inside = np.clip(np.concatenate([[-4.0], z, [4.0]]), -4.0, 4.0)
+        height = np.concatenate([[0.0], np.arange(1, len(z) + 1) / len(z), [1.0]])
+        ax.step(inside, height, where="post", color=style.color, linestyle=style.linestyle, linewidth=1.0)
+    ax.axvspan(-2.0, 2.0, color=QUIET, alpha=0.12, linewidth=0)
+    ax.set_xlim(-4.0, 4.0)
+    ax.set_ylim(0.0, 1.0)
+    ax.set_xlabel("(measured − predicted) / error")
+    ax.set_ylabel("share of prompts and runs below")
+    ax.set_title("Gaps; thick: normal")
+    return ax
+
+
+def plot_pooled(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Pooled kappa over its finite-group prediction (1), and where it would be for groups without end (|).
+
+    An objective whose kappa is zero has no such factor and is left to the first panel. Parameters and result as
+    `plot_prompts`.
+    """
+    ax = panel(ax, SIZE, MOSAIC)
+    rows = frame[frame["kind"] == "pooled"]
+    rows = rows.assign(measured=(rows["kappa"] + rows["gap"]))
+    names = [name for name, part in rows.groupby("objective", sort=False) if part["kappa_population"].mean() > 1e-6]
+    for place, name in enumerate(names):
+        part, style = rows[rows["objective"] == name], look(str(name))
+        offset = np.linspace(-0.18, 0.18, len(part)) if len(part) > 1 else np.zeros(1)
+        x, error = part["measured"] / part["kappa"], 2 * part["error"] / part["kappa"]
+        ax.errorbar(x, place + offset, xerr=error, fmt=style.marker, color=style.color, markersize=3.4, elinewidth=0.8)
+        ax.plot((part["kappa_population"] / part["kappa"]).mean(), place, "|", color=INK, markersize=9)
+    ax.axvline(1.0, color=INK, linewidth=0.6, zorder=0)
+    ax.axvspan(0.95, 1.05, color=QUIET, alpha=0.15, linewidth=0)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel("pooled κ / predicted; |: without groups")
+    ax.set_title("Pooled; band: 5 %")
+    return ax
+
+
+PANELS = {"A": plot_prompts, "B": plot_errors, "C": plot_pooled}
