@@ -27,12 +27,12 @@ _STARTS = {
 }
 
 
-def _label(setting: str) -> str:
+def label(setting: str) -> str:
     """Name of an objective with what it has beside its temperature.
 
     Examples
     --------
-    >>> _label("shifted_mean(beta=0.1, shift=0.3)"), _label("kimi(beta=0.1)"), _label("oapl(beta1=0.2, beta2=0.1)")
+    >>> label("shifted_mean(beta=0.1, shift=0.3)"), label("kimi(beta=0.1)"), label("oapl(beta1=0.2, beta2=0.1)")
     ('shifted_mean, 0.3', 'kimi', 'oapl, β₁ = 2β₂')
     """
     name, _, rest = setting.partition("(")
@@ -44,7 +44,7 @@ def _label(setting: str) -> str:
 
 def _targets(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[frame["kind"] == "target"]
-    return rows.assign(label=[_label(setting) for setting in rows["setting"]])
+    return rows.assign(label=[label(setting) for setting in rows["setting"]])
 
 
 def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -65,8 +65,8 @@ def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     rows = _targets(frame)
     labels = list(dict.fromkeys(rows["label"]))
     drawn = {"tv_behavior": ("|", QUIET, 5.0), "tv_nominal": ("x", QUIET, 3.0), "tv": ("", "", 3.4)}
-    for place, label in enumerate(labels):
-        part = rows[rows["label"] == label]
+    for place, shown in enumerate(labels):
+        part = rows[rows["label"] == shown]
         style = look(str(part["objective"].iloc[0]))
         spread = np.linspace(-0.2, 0.2, len(part)) if len(part) > 1 else np.zeros(1)
         for column, (marker, color, points) in drawn.items():

@@ -83,7 +83,8 @@ def plot_pooled(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = panel(ax, SIZE, MOSAIC)
     rows = frame[frame["kind"] == "pooled"]
     rows = rows.assign(measured=(rows["kappa"] + rows["gap"]))
-    names = [name for name, part in rows.groupby("objective", sort=False) if part["kappa_population"].mean() > 1e-6]
+    grouped = rows.groupby("objective", sort=False)
+    names = [str(name) for name, part in grouped if part["kappa_population"].mean() > 1e-6]
     for place, name in enumerate(names):
         part, style = rows[rows["objective"] == name], look(str(name))
         offset = np.linspace(-0.18, 0.18, len(part)) if len(part) > 1 else np.zeros(1)

@@ -73,7 +73,7 @@ def population(
     betas: tuple[float, ...] = (0.1, 0.5),
     quantiles: tuple[float, ...] = (0.0, 0.5, 1.0),
     starts: tuple[str, ...] = ("behavior", "right", "wrong", "empty"),
-    steps: int = 300,
+    steps: int = 360,
     stages: int = 4,
     shown: int = 60,
 ) -> pd.DataFrame:

@@ -21,16 +21,16 @@ import pessimism as ps
 from analysis import studies
 from figures.__main__ import described, main
 from figures.save import FORMATS, save, versions
-from figures.sheet import sheet
+from figures.sheet import OTHERS, sheet
 from figures.style import FAMILIES, LOOKS, context, look, new_axes, size
-from tests.smoke import smoke
+from tests.smoke import headline, smoke
 
 ROOT = Path(__file__).resolve().parents[2]
-PANELS = [(name, letter) for name in studies.NAMES for letter in sheet(name).panels]
+PANELS = [(name, letter) for name in (*studies.NAMES, *OTHERS) for letter in sheet(name).panels]
 
 
-def draw(name: str, frame: pd.DataFrame) -> Figure:
-    return sheet(name).draw(frame, studies.study(name).headline(frame))
+def draw(name: str) -> Figure:
+    return sheet(name).draw(smoke(name), headline(name))
 
 
 @pytest.mark.parametrize(("name", "letter"), PANELS)
@@ -57,10 +57,10 @@ def test_a_panel_makes_axes_of_its_own_outside_pyplot(name: str, letter: str) ->
     pd.testing.assert_frame_equal(smoke(name), before)
 
 
-@pytest.mark.parametrize("name", studies.NAMES)
+@pytest.mark.parametrize("name", [*studies.NAMES, *OTHERS])
 def test_no_text_is_cut_or_overlaps(name: str) -> None:
     with context():
-        figure = draw(name, smoke(name))
+        figure = draw(name)
         figure.draw_without_rendering()
         renderer = FigureCanvasAgg(figure).get_renderer()
         texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
@@ -97,7 +97,7 @@ def test_a_rerun_in_a_new_process_is_byte_equal(tmp_path: Path) -> None:
         for name in studies.NAMES:
             parameters = studies.parameters(name, smoke=True)
             with context():
-                save(draw(name, smoke(name)), smoke(name), described(parameters), here / name)
+                save(draw(name), smoke(name), described(parameters), here / name)
         out, error = run.communicate()
     assert (run.returncode, error) == (0, "")  # no progress bar without a terminal
     files = sorted(f"{name}.{ending}" for name in studies.NAMES for ending in (*FORMATS, "csv", "json"))

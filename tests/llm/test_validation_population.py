@@ -1,0 +1,88 @@
+"""Part a of the validation: the study on the small model, and where its rows come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pessimism as ps
+from analysis.work import kept_in
+from llm.validation import population as study
+from llm.validation.fits import descended
+from llm.validation.population import OBJECTIVES, finding, headline, population, settings
+from llm.validation.problem import Problem
+from llm.validation.table import table
+
+
+def test_the_objectives_and_their_settings() -> None:
+    found = settings(OBJECTIVES, 0.1)
+    assert len(found) == 10
+    assert {objective.temperature for objective in found} == {0.1}
+    assert [one.shift for one in found if isinstance(one, ps.ShiftedMean)] == [0.3, 1.0]
+    assert [one.beta1 > one.beta2 for one in found if isinstance(one, ps.OAPL)] == [True]
+    with pytest.raises(ValueError, match="objectives: 'grpo' is not one of tba, kimi"):
+        settings(("kimi", "grpo"), 0.1)
+
+
+@pytest.fixture(scope="module")
+def frame(folder: Path) -> pd.DataFrame:
+    """The study with `kimi` alone, and of the negative regime two starts, on one prompt."""
+    with pytest.MonkeyPatch.context() as patch, kept_in(None, jobs=1):
+        patch.setattr(study, "model_path", lambda _: str(folder))
+        return population("tiny", ("kimi",), (0.3,), (1.0,), ("behavior", "empty"), steps=150, shown=10)
+
+
+def test_every_row_says_where_training_went(frame: pd.DataFrame) -> None:
+    targets = frame[frame["kind"] == "target"]
+    assert len(targets) == 1
+    assert (targets["tv"] <= 1e-3).all()
+    assert (targets["tv_behavior"] > 0.02).all()
+    np.testing.assert_allclose(targets["kappa_fit"], targets["kappa"], atol=0.01)
+    assert targets["value"].to_numpy() == pytest.approx(targets["value_target"].to_numpy(), abs=1e-3)
+    assert (targets["value"] > targets["value_behavior"]).all()
+
+
+def test_descents_are_compared_with_the_minima(frame: pd.DataFrame) -> None:
+    descents, kept = (frame[frame["kind"] == kind] for kind in ("descent", "minimum"))
+    assert descents["start"].tolist() == ["behavior", "empty"]
+    assert (descents["minima"] > 100).all()
+    assert (descents["regime"] == "negative").all()
+    assert (descents["leak"] > 0).all()
+    for (setting, prompt), part in descents.groupby(["setting", "prompt"]):
+        mine = kept[(kept["setting"] == setting) & (kept["prompt"] == prompt)].set_index("rank")
+        assert set(part["rank"]) <= set(mine.index)
+        assert mine["loss"].is_monotonic_increasing
+        for row in part.itertuples():
+            assert row.loss == mine.loc[row.rank, "loss"]
+            # No policy has a loss below the lowest minimum, and one in a minimum has that minimum's.
+            assert row.policy_loss >= mine.loc[1, "loss"] * (1 - 1e-9)
+            if row.tv < 1e-4:
+                assert row.policy_loss == pytest.approx(row.loss, rel=1e-3)
+
+
+def test_what_is_said_of_it(frame: pd.DataFrame) -> None:
+    assert "1 of 1 policies are within 0.001" in headline(frame)
+    assert "minima" in finding(frame)
+    assert table(frame).count("\n") == 2
+    worse = frame.assign(tv=frame["tv"].where(frame["kind"] != "target", 0.2))
+    assert "0 of 1 policies" in headline(worse)
+    assert "the farthest at 2.0e-01" in finding(worse)
+
+
+def test_starts_are_tilted_to_a_completion(folder: Path) -> None:
+    at = Problem(str(folder), (3, 4))
+    said, right = at.said(), at.said().index("7<eos>")
+    loss = ps.OAPL(beta1=0.15, beta2=0.3)
+    for start, action in (("behavior", None), ("right", right), ("empty", said.index("<eos>"))):
+        went = descended(str(folder), (3, 4), loss, start, steps=5)
+        begun = np.exp(went.log_start)
+        assert begun.sum() == pytest.approx(1.0, abs=1e-6)
+        if action is None:
+            np.testing.assert_array_equal(went.log_start, at.log_behavior)
+        else:
+            assert begun[action] == pytest.approx(0.9, abs=0.02)
+    with pytest.raises(ValueError, match="start must be behavior, right, wrong, empty, got 'x'"):
+        descended(str(folder), (3, 4), loss, "x", steps=5)
