@@ -16,7 +16,7 @@ from analysis.studies import NAMES
 
 # Drawn from frames that are not of `analysis.studies`: those of the language models.
 OTHERS = ("validate_population", "validate_sampled", "validate_lag")
-_WIDE = 0.53  # mean width of a bold letter, in units of the font's size
+_WIDE = 0.6  # mean width of a bold letter, in units of the font's size
 
 
 class Sheet(NamedTuple):

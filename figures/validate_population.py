@@ -74,7 +74,8 @@ def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
             kept = (values > _LEAST) | (column == "tv")
             how: dict[str, Any] = {"color": color or style.color, "marker": marker or style.marker}
             x = np.maximum(values[kept], _LEAST)
-            ax.plot(x, place + spread[kept], linestyle="none", markersize=points, clip_on=False, **how)
+            if kept.any():  # a line without points would claim room at the origin of the figure
+                ax.plot(x, place + spread[kept], linestyle="none", markersize=points, clip_on=False, **how)
     ax.axvline(_LIMIT, color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
     ax.set_xscale("log")
     ax.set_xlim(_LEAST, 1.0)
@@ -84,7 +85,7 @@ def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
-    ax.set_xlabel("total variation: color trained, × nominal, | behavior")
+    ax.set_xlabel("TV: color trained, × nominal, | behavior")
     ax.set_title("Distance from the induced target")
     return ax
 
@@ -124,33 +125,33 @@ def plot_minima(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     descents, minima = (frame[frame["kind"] == kind] for kind in ("descent", "minimum"))
     minima = minima[minima["branch"] == "W_-1"]
     ax.plot(minima["completion_behavior"], minima["loss"], ".", color="#b5b5b5", markersize=2.0, zorder=1)
-    aside = 1e3
+    aside = 1e6
     for place, (start, part) in enumerate(descents.groupby("start", sort=False)):
         marker, color = _STARTS[str(start)]
         x = part["completion_behavior"].fillna(aside * 10.0 ** (1.2 * place))
         for settled, face in ((True, color), (False, "white")):
             some = (part["tv"] <= _SETTLED) == settled
             how: dict[str, Any] = {"markerfacecolor": face, "markersize": 4.2, "color": color}
-            ax.plot(x[some], part.loc[some, "loss"], linestyle="none", marker=marker, clip_on=False, **how)
+            if some.any():
+                ax.plot(x[some], part.loc[some, "loss"], linestyle="none", marker=marker, clip_on=False, **how)
+        ax.plot([], [], linestyle="none", marker=marker, color=color, markersize=4.2, label=f"from {start}")
+    ax.legend(loc="lower right", fontsize=6.5, handletextpad=0.2, borderaxespad=0.2)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ticks = [10.0**power for power in range(-27, 1, 9)]
     ax.set_xlim(min(1e-28, float(minima["completion_behavior"].min()) / 10), aside * 1e5)
-    ax.set_xticks([*ticks, aside * 10**1.8], [*(f"$10^{{{round(np.log10(t))}}}$" for t in ticks), "none: W₀"])
+    ax.set_xticks([*ticks, aside * 10**1.8], [*(f"$10^{{{round(np.log10(t))}}}$" for t in ticks), "W₀ only"])
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("probability under the behavior of the completion on W₋₁")
+    ax.set_xlabel("behavior probability of the completion on W₋₁")
     ax.set_ylabel(r"loss, $E_\mu[(A - \beta u)^2]$")
-    ax.set_title("Negative regime: minima (gray) and those reached")
+    ax.set_title("Minima (gray) and those reached")
     return ax
-
-
-def _color(reward: float) -> str:
-    """Of the completion that takes the surplus: green for the right answer, red for another, black for none."""
-    return INK if np.isnan(reward) else "#009E73" if reward == 1.0 else "#D55E00"
 
 
 def plot_reached(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The completion that takes the surplus in the minimum nearest to each policy reached, by loss and start.
+
+    Gray: the policy is not in it yet.
 
     Parameters and result as `plot_distance`.
     """
@@ -162,7 +163,7 @@ def plot_reached(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         for column, start in enumerate(starts):
             one = descents[(descents["beta"] == beta) & (descents["prompt"] == prompt) & (descents["start"] == start)]
             text = "W₀" if one["branch"].iloc[0] == "W_0" else str(one["completion"].iloc[0])
-            color = QUIET if one["tv"].iloc[0] > _SETTLED else _color(one["completion_reward"].iloc[0])
+            color = QUIET if one["tv"].iloc[0] > _SETTLED else INK
             ax.text(column, row, text, ha="center", va="center_baseline", fontsize=6.5, color=color)
     ax.set_xlim(-0.5, len(starts) - 0.5)
     ax.set_ylim(len(losses) - 0.5, -0.5)

@@ -96,7 +96,7 @@ def plot_pooled(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel("pooled κ / predicted; |: without groups")
+    ax.set_xlabel("κ / predicted; |: without groups")
     ax.set_title("Pooled; band: 5 %")
     return ax
 

@@ -163,8 +163,8 @@ def headline(frame: pd.DataFrame) -> str:
     """In how many pairs of objectives that tables tell apart the transformer has the same order."""
     found = agreement(frame)
     return (
-        f"Of {found['pairs'].sum()} pairs of objectives that tables tell apart by more than {APART:g} of value over "
-        f"training, transformers order {found['alike'].sum()} the same way"
+        f"Of {found['pairs'].sum()} pairs of objectives that tables tell apart (by {APART:g} of value), transformers "
+        f"order {found['alike'].sum()} alike"
     )
 
 

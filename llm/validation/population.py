@@ -212,8 +212,8 @@ def headline(frame: pd.DataFrame) -> str:
     targets, (parted, losses) = _targets(frame), _parted(_descents(frame))
     close = int((targets["tv"] <= LIMIT).sum())
     return (
-        f"All weights trained, {close} of {len(targets)} policies are within {LIMIT:g} of the induced target; in the "
-        f"negative regime the start decides between minima for {parted} of {losses} losses"
+        f"{close} of {len(targets)} policies end within {LIMIT:g} of the induced target; in the negative regime the "
+        f"start decides between minima ({parted} of {losses} losses)"
     )
 
 

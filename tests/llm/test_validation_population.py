@@ -64,7 +64,7 @@ def test_descents_are_compared_with_the_minima(frame: pd.DataFrame) -> None:
 
 
 def test_what_is_said_of_it(frame: pd.DataFrame) -> None:
-    assert "1 of 1 policies are within 0.001" in headline(frame)
+    assert "1 of 1 policies end within 0.001" in headline(frame)
     assert "minima" in finding(frame)
     assert table(frame).count("\n") == 2
     worse = frame.assign(tv=frame["tv"].where(frame["kind"] != "target", 0.2))
