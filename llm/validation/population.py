@@ -233,6 +233,6 @@ def finding(frame: pd.DataFrame) -> str:
         f"of the induced target, the farthest at {worst['tv']:.1e} ({worst['setting']}, prompt {worst['prompt']}), the "
         f"targets being {targets['tv_behavior'].min():.2f} to {targets['tv_behavior'].max():.2f} from the behavior; "
         f"kappa is measured within {gap.max():.1e} of the prediction. With beta1 = beta2 / 2 there are "
-        f"{descents['minima'].min()} to {descents['minima'].max()} minima; {len(settled)} of {len(descents)} descents "
+        f"{int(descents['minima'].min())} to {int(descents['minima'].max())} minima; {len(settled)} of {len(descents)} descents "
         f"end within {_SETTLED:g} of one{ends}; for {parted} of {losses} losses the start decides which."
     )
