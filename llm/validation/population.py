@@ -223,7 +223,7 @@ def finding(frame: pd.DataFrame) -> str:
     worst = targets.sort_values("tv").iloc[-1]
     gap = (targets["kappa_fit"] - targets["kappa"]).abs()
     close, (parted, losses) = int((targets["tv"] <= LIMIT).sum()), _parted(descents)
-    settled = descents[descents["tv"] <= _SETTLED]
+    settled, fewest, most = descents[descents["tv"] <= _SETTLED], descents["minima"].min(), descents["minima"].max()
     alone = settled[settled["branch"] == "W_-1"]["completion_behavior"]
     ends = f", {len(alone)} of them with the surplus on one completion"
     if len(alone):
@@ -233,6 +233,6 @@ def finding(frame: pd.DataFrame) -> str:
         f"of the induced target, the farthest at {worst['tv']:.1e} ({worst['setting']}, prompt {worst['prompt']}), the "
         f"targets being {targets['tv_behavior'].min():.2f} to {targets['tv_behavior'].max():.2f} from the behavior; "
         f"kappa is measured within {gap.max():.1e} of the prediction. With beta1 = beta2 / 2 there are "
-        f"{int(descents['minima'].min())} to {int(descents['minima'].max())} minima; {len(settled)} of {len(descents)} descents "
+        f"{fewest:.0f} to {most:.0f} minima; {len(settled)} of {len(descents)} descents "
         f"end within {_SETTLED:g} of one{ends}; for {parted} of {losses} losses the start decides which."
     )

@@ -77,7 +77,7 @@ def test_measured_is_predicted_and_the_gap() -> None:
     points = np.concatenate([np.asarray(c.lines[0].get_xydata()) for c in plot_prompts(frame).containers])
     np.testing.assert_allclose(np.sort(points[:, 1] - points[:, 0]), np.sort(rows["gap"]), atol=1e-12)
     pooled = frame[(frame["kind"] == "pooled") & (frame["kappa_population"] > 1e-6)]
-    ratios = np.concatenate([np.asarray(c.lines[0].get_xdata()) for c in plot_pooled(frame).containers])
+    ratios = np.concatenate([np.asarray(c.lines[0].get_xydata())[:, 0] for c in plot_pooled(frame).containers])
     np.testing.assert_allclose(np.sort(ratios), np.sort(1.0 + pooled["gap"] / pooled["kappa"]))
 
 
@@ -90,7 +90,7 @@ def test_curves_of_lag_are_means_over_the_seeds() -> None:
         np.testing.assert_allclose(np.asarray(line.get_ydata()), mine)
     rows = ends(frame)
     model = rows[rows["source"] == "model"]
-    heights = np.concatenate([np.asarray(c.lines[0].get_ydata()) for c in plot_kl(frame).containers])
+    heights = np.concatenate([np.asarray(c.lines[0].get_xydata())[:, 1] for c in plot_kl(frame).containers])
     np.testing.assert_allclose(np.sort(heights), np.sort(model["kl"]))
 
 

@@ -105,7 +105,7 @@ def test_the_whole_study() -> None:
         assert mine[mine["stage"] == "run"].groupby("objective")["rate"].unique().map(list).to_dict() == {
             name: [rate] for name, rate in best.items()
         }
-    assert "of value over training" in headline(frame)
+    assert "pairs of objectives that tables tell apart" in headline(frame)
     assert "kimi" in finding(frame)
 
 
