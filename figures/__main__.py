@@ -7,34 +7,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from analysis import studies
 from analysis.command import exit_code
-from analysis.work import CACHE, ROOT
+from analysis.work import CACHE
 from figures.save import FORMATS, check, save
 from figures.sheet import sheet
 from figures.style import context
-
-
-def described(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as they go into a file: a path inside this checkout is named from its root.
-
-    Examples
-    --------
-    >>> described({"beta": 0.1, "logs": ROOT / "examples" / "log.csv"})
-    {'beta': 0.1, 'logs': 'examples/log.csv'}
-    """
-    return {name: _named(value) if isinstance(value, Path) else value for name, value in parameters.items()}
-
-
-def _named(path: Path) -> str:
-    return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
 
 
 def make(
@@ -55,7 +39,7 @@ def make(
     check(formats)
     drawn = sheet(name)
     frame, headline = studies.run(name, smoke, cache), studies.study(name).headline
-    parameters = described(studies.parameters(name, smoke))
+    parameters = studies.parameters(name, smoke)
     with context():
         return save(drawn.draw(frame, headline(frame)), frame, parameters, out / name, formats)
 

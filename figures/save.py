@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import pessimism as ps
+from analysis.work import ROOT
 
 FORMATS = ("pdf", "svg", "png")
 # What would differ between two runs of the same code on the same data.
@@ -48,6 +49,21 @@ def check(formats: Sequence[str]) -> None:
         raise ValueError(f"format {unknown[0]!r} is not one of {', '.join(FORMATS)}")
 
 
+def described(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as they go into a file: a path inside this checkout is named from its root.
+
+    Examples
+    --------
+    >>> described({"beta": 0.1, "logs": ROOT / "examples" / "log.csv"})
+    {'beta': 0.1, 'logs': 'examples/log.csv'}
+    """
+    return {name: _named(value) if isinstance(value, Path) else value for name, value in parameters.items()}
+
+
+def _named(path: Path) -> str:
+    return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
+
+
 def save(
     figure: Figure,
     frame: pd.DataFrame,
@@ -76,6 +92,6 @@ def save(
     for name, path in zip(formats, written, strict=False):
         figure.savefig(path, format=name, metadata=_UNDATED[name])
     frame.to_csv(written[-2], index=False, lineterminator="\n")
-    said = {"figure": stem.name, "parameters": dict(parameters), "versions": versions(), **(about or {})}
+    said = {"figure": stem.name, "parameters": described(parameters), "versions": versions(), **(about or {})}
     written[-1].write_text(json.dumps(said, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return written

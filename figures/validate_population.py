@@ -15,9 +15,9 @@ from figures.style import INK, QUIET, look, size
 
 SIZE = size(2, 0.82)
 MOSAIC = "AB\nCD"
-_LIMIT = 1e-3  # what a trained policy has to be within
+LIMIT = 1e-3  # total variation within which a policy is at its target
 _LEAST = 1e-6  # left end of the axis of total variation; nearer ones are drawn there
-_SETTLED = 1e-2  # a policy this near to a minimum is in it
+SETTLED = 1e-2  # total variation within which a policy is in a minimum; between two it is farther from both
 # How each start is drawn, in this order.
 _STARTS = {
     "behavior": ("o", "#000000"),
@@ -76,7 +76,7 @@ def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
             x = np.maximum(values[kept], _LEAST)
             if kept.any():  # a line without points would claim room at the origin of the figure
                 ax.plot(x, place + spread[kept], linestyle="none", markersize=points, clip_on=False, **how)
-    ax.axvline(_LIMIT, color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
+    ax.axvline(LIMIT, color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
     ax.set_xscale("log")
     ax.set_xlim(_LEAST, 1.0)
     ax.xaxis.set_major_locator(LogLocator(numticks=9))
@@ -94,7 +94,7 @@ def plot_kappa(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Kappa measured on the trained policies against the one predicted. Parameters and result as `plot_distance`."""
     ax = panel(ax, SIZE, MOSAIC)
     rows = frame[frame["kind"].isin(["target", "descent"]) & frame["kappa_fit"].notna()]
-    rows = rows[(rows["kind"] == "target") | (rows["tv"] <= _SETTLED)]
+    rows = rows[(rows["kind"] == "target") | (rows["tv"] <= SETTLED)]
     low, high = min(0.0, float(rows["kappa"].min())), float(rows["kappa"].max())
     room = 0.06 * (high - low)
     ax.plot([low - room, high + room], [low - room, high + room], color=QUIET, linewidth=0.8, zorder=0)
@@ -130,7 +130,7 @@ def plot_minima(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         marker, color = _STARTS[str(start)]
         x = part["completion_behavior"].fillna(aside * 10.0 ** (1.2 * place))
         for settled, face in ((True, color), (False, "white")):
-            some = (part["tv"] <= _SETTLED) == settled
+            some = (part["tv"] <= SETTLED) == settled
             how: dict[str, Any] = {"markerfacecolor": face, "markersize": 4.2, "color": color}
             if some.any():
                 ax.plot(x[some], part.loc[some, "loss"], linestyle="none", marker=marker, clip_on=False, **how)
@@ -163,7 +163,7 @@ def plot_reached(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         for column, start in enumerate(starts):
             one = descents[(descents["beta"] == beta) & (descents["prompt"] == prompt) & (descents["start"] == start)]
             text = "W₀" if one["branch"].iloc[0] == "W_0" else str(one["completion"].iloc[0])
-            color = QUIET if one["tv"].iloc[0] > _SETTLED else INK
+            color = QUIET if one["tv"].iloc[0] > SETTLED else INK
             ax.text(column, row, text, ha="center", va="center_baseline", fontsize=6.5, color=color)
     ax.set_xlim(-0.5, len(starts) - 0.5)
     ax.set_ylim(len(losses) - 0.5, -0.5)

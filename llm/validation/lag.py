@@ -24,7 +24,7 @@ from llm.validation.lag_runs import COMPARED, on_model, on_table
 from llm.validation.problem import SMOKE_MODEL, TRAINING
 
 KEPT = Path(__file__).resolve().parents[1] / "results" / "validate_lag.csv"  # of the full run
-_OURS = ("settings.py", "lag_steps.py", *TRAINING, "llm/validation/lag_runs.py")
+_OURS = ("settings.py", "lag.py", "lag_steps.py", *TRAINING, "llm/validation/lag_runs.py")
 SMOKE: dict[str, Any] = {
     "model": SMOKE_MODEL,
     "objectives": ("grpo", "kimi", "reinforce"),
@@ -62,7 +62,7 @@ def lag(
     model : str
         A small model that `llm.models` makes, whose completions can be enumerated.
     objectives : tuple of str
-        Names; hyper-parameters are those of `hyper`.
+        Names; hyper-parameters are those of `analysis.lag.settings`.
     beta : float
         Temperature of all objectives that have one but GRPO.
     lags : tuple of int

@@ -2,43 +2,22 @@ r"""One run of the dynamics that `llm.validation.lag` compares: through the trai
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import TrainerCallback
 
-import pessimism as ps
+from analysis.lag import settings
 from analysis.lag_steps import Prompts, walk
-from llm.config import OffPolicyConfig
-from llm.exact import Completions
 from llm.models import model_path
 from llm.tasks import digits_right
-from llm.trainer import OffPolicyTrainer
-from llm.validation.problem import Floats, load, rewards, without_bars
+from llm.validation.problem import Floats, completions_of, drawn, load, rewards
+from llm.validation.training import trained
 from pessimism import divergences
 
 COMPARED = ("grpo", "nominal", "kimi", "optimal_value", "oapl", "shifted_mean", "asym_re", "reinforce")
-
-
-def hyper(name: str, beta: float) -> dict[str, Any]:
-    """Hyper-parameters of an objective compared: temperatures at ``beta``, the rest as published.
-
-    GRPO keeps its penalty to the initial policy, 0.04, which is no temperature of the log-ratio to the data.
-
-    Examples
-    --------
-    >>> hyper("oapl", 0.1), hyper("grpo", 0.1), hyper("reinforce", 0.1)
-    ({'beta2': 0.1}, {}, {'sampling': 'off_policy'})
-    """
-    if name in ("grpo", "asym_re"):
-        return {}
-    if name == "reinforce":
-        return {"sampling": "off_policy"}
-    return {"beta2": beta} if name == "oapl" else {"beta": beta}
 
 
 class Task:
@@ -46,13 +25,10 @@ class Task:
 
     def __init__(self, model: str, prompts: int, seed: int) -> None:
         self.model, self.tokenizer, task = load(model_path(model))
-        eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-        self.completions = Completions(len(self.tokenizer), eos, task.completion_length + 1, pad)
-        drawn = np.random.default_rng(seed).choice(task.pairs(), size=prompts, replace=False).tolist()
-        self.texts = [task.prompt(a, b) for a, b in drawn]
-        self.answers = [task.answer(a, b) for a, b in drawn]
-        self.ids: list[list[int]] = [self.tokenizer(text)["input_ids"] for text in self.texts]
-        self.reward = np.stack([rewards(self.completions, self.tokenizer, answer) for answer in self.answers])
+        self.completions = completions_of(self.tokenizer, task)
+        self.examples = drawn(task, prompts, seed)
+        self.ids: list[list[int]] = [self.tokenizer(row["prompt"])["input_ids"] for row in self.examples]
+        self.reward = np.stack([rewards(self.completions, self.tokenizer, row["answer"]) for row in self.examples])
         self.log_start = self.log_policy()
 
     def log_policy(self) -> Floats:
@@ -126,40 +102,21 @@ def on_model(
     task = Task(model, setting["prompts"], seed)
     at = times(setting["steps"], setting["records"])
     recorder = _Recorder(task, at)
-    with tempfile.TemporaryDirectory() as folder, without_bars():
-        config = OffPolicyConfig(
-            folder,
-            objective=name,
-            hyper=hyper(name, beta),
+    try:
+        trained(
+            *(task.model, task.tokenizer, task.examples, digits_right, settings(beta)[name]),
+            batch=setting["prompts"],
+            group=setting["group"],
+            callbacks=[recorder],
             lag=lag,
-            lag_mode="constant",
-            per_device_train_batch_size=setting["prompts"] * setting["group"],
-            num_generations=setting["group"],
             max_completion_length=task.completions.length,
             max_steps=setting["steps"],
             learning_rate=rate,
             seed=seed,
-            use_cpu=not torch.cuda.is_available(),
-            bf16=False,
-            gradient_checkpointing=False,
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
         )
-        trainer = OffPolicyTrainer(
-            model=task.model,
-            reward_funcs=digits_right,
-            args=config,
-            train_dataset=Dataset.from_dict({"prompt": task.texts, "answer": task.answers}),
-            processing_class=task.tokenizer,
-            callbacks=[recorder],
-        )
-        trainer.remove_callback(PrinterCallback)
-        try:
-            trainer.train()
-            ended = False
-        except FloatingPointError:
-            ended = True
+        ended = False
+    except FloatingPointError:
+        ended = True
     last = recorder.rows[-1]
     rows = recorder.rows + [{**last, "step": step} for step in at if step > last["step"]]
     return pd.DataFrame(rows).assign(source="model", objective=name, lag=lag, seed=seed, rate=rate, ended=ended)
@@ -171,9 +128,8 @@ def on_table(
     """The same dynamics on free logits, for all learning rates at once."""
     log_start, reward = Task(model, setting["prompts"], seed).table()
     generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))) for i in range(len(reward))]
-    objective = ps.objectives()[name](**hyper(name, beta))
     prompts, rows = Prompts(log_start, reward, generators, certain=True), []
-    run = walk(objective, prompts, lag=lag, lrs=rates, steps=setting["steps"], group=setting["group"])
+    run = walk(settings(beta)[name], prompts, lag=lag, lrs=rates, steps=setting["steps"], group=setting["group"])
     at = set(times(setting["steps"], setting["records"]))
     for step, (policies, ended) in enumerate(run):
         if step in at:

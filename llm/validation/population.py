@@ -16,6 +16,7 @@ import pandas as pd
 
 import pessimism as ps
 from analysis.work import each
+from figures.validate_population import LIMIT, SETTLED
 from llm.models import model_path
 from llm.population import measured_kappa
 from llm.validation.fits import OURS, Descent, Landscape, descended, fitted, landscape
@@ -35,8 +36,6 @@ SMOKE = {
     "starts": ("behavior", "empty"),
     "steps": 240,
 }
-LIMIT = 1e-3  # total variation within which a policy is at its target
-_SETTLED = 1e-2  # total variation within which a policy is in a minimum; between two it is farther from both
 _RARE = 1e-4  # probability below which a completion is one that samples hardly show
 
 
@@ -147,7 +146,8 @@ def _negative(
     grounds = each(landscape, [(folder, asked.pair, loss) for loss, asked in losses], desc="minima", ours=OURS)
     rows = []
     for (loss, asked), ground in zip(losses, grounds, strict=True):
-        here = [{"start": start, **_reached(loss, ground, next(descents))} for start in starts]
+        leaky = ps.induced_target(np.exp(ground.log_behavior), ground.reward, loss, unseen=True)
+        here = [{"start": start, **_reached(leaky, ground, next(descents))} for start in starts]
         count = len(ground.minima)
         kept = {round(rank) for rank in np.linspace(1, count, min(shown, count))} | {row["rank"] for row in here}
         rows += [{"kind": "descent", **_named(loss, asked), "minima": count, **row} for row in here]
@@ -169,11 +169,10 @@ def _minimum(ground: Landscape, rank: int) -> dict[str, Any]:
     }
 
 
-def _reached(loss: ps.Objective, ground: Landscape, descent: Descent) -> dict[str, Any]:
+def _reached(leaky: ps.InducedTarget, ground: Landscape, descent: Descent) -> dict[str, Any]:
     """The minimum that a descent ended nearest to, and how far from it."""
     q, policy, start = (np.exp(logs) for logs in (ground.log_behavior, descent.log_policy, descent.log_start))
     place, apart = nearest(ground.minima, q, ground.reward, policy)
-    leaky = ps.induced_target(q, ground.reward, loss, unseen=True)
     u, action = descent.log_policy - ground.log_behavior, ground.minima[place].action
     fitted_kappa = measured_kappa(u, leaky)
     return {
@@ -223,7 +222,7 @@ def finding(frame: pd.DataFrame) -> str:
     worst = targets.sort_values("tv").iloc[-1]
     gap = (targets["kappa_fit"] - targets["kappa"]).abs()
     close, (parted, losses) = int((targets["tv"] <= LIMIT).sum()), _parted(descents)
-    settled, fewest, most = descents[descents["tv"] <= _SETTLED], descents["minima"].min(), descents["minima"].max()
+    settled, fewest, most = descents[descents["tv"] <= SETTLED], descents["minima"].min(), descents["minima"].max()
     alone = settled[settled["branch"] == "W_-1"]["completion_behavior"]
     ends = f", {len(alone)} of them with the surplus on one completion"
     if len(alone):
@@ -234,5 +233,5 @@ def finding(frame: pd.DataFrame) -> str:
         f"targets being {targets['tv_behavior'].min():.2f} to {targets['tv_behavior'].max():.2f} from the behavior; "
         f"kappa is measured within {gap.max():.1e} of the prediction. With beta1 = beta2 / 2 there are "
         f"{fewest:.0f} to {most:.0f} minima; {len(settled)} of {len(descents)} descents "
-        f"end within {_SETTLED:g} of one{ends}; for {parted} of {losses} losses the start decides which."
+        f"end within {SETTLED:g} of one{ends}; for {parted} of {losses} losses the start decides which."
     )

@@ -29,7 +29,8 @@ SMOKE_MODEL = (
 # What a result depends on that was trained through the trainer, beside all of pessimism/ and the study's own files.
 TRAINING = (
     *("llm/config.py", "llm/exact.py", "llm/lagged.py", "llm/lagged_trainer.py", "llm/models.py"),
-    *("llm/objective_loss.py", "llm/tasks.py", "llm/tokenizer.py", "llm/trainer.py", "llm/validation/problem.py"),
+    *("llm/objective_loss.py", "llm/tasks.py", "llm/tokenizer.py", "llm/trainer.py"),
+    *("llm/validation/problem.py", "llm/validation/training.py"),
 )
 
 
@@ -64,6 +65,17 @@ def load(folder: str) -> tuple[Any, Any, Addition]:
     return model, AutoTokenizer.from_pretrained(folder), Addition(**about["settings"]["task"])
 
 
+def drawn(task: Addition, count: int, seed: int) -> list[dict[str, str]]:
+    """Prompts and answers of different sums, chosen by a seed."""
+    pairs = np.random.default_rng(seed).choice(task.pairs(), size=count, replace=False).tolist()
+    return [{"prompt": task.prompt(a, b), "answer": task.answer(a, b)} for a, b in pairs]
+
+
+def completions_of(tokenizer: Any, task: Addition) -> Completions:
+    """All completions of one character more than the answer."""
+    return Completions(len(tokenizer), tokenizer.eos_token_id, task.completion_length + 1, tokenizer.pad_token_id)
+
+
 def rewards(completions: Completions, tokenizer: Any, answer: str) -> Floats:
     """`llm.tasks.digits_right` of all completions ``(N,)``, as text without special tokens, as in training."""
     said = tokenizer.batch_decode(completions.tokens, skip_special_tokens=True)
@@ -85,8 +97,7 @@ class Problem:
         self.model, self.tokenizer, task = load(folder)
         self.text = task.prompt(*pair)
         self.prompt: list[int] = self.tokenizer(self.text)["input_ids"]
-        eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-        self.completions = Completions(len(self.tokenizer), eos, task.completion_length + 1, pad)
+        self.completions = completions_of(self.tokenizer, task)
         self.reward = rewards(self.completions, self.tokenizer, task.answer(*pair))
 
     @cached_property

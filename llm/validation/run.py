@@ -16,14 +16,13 @@ import pandas as pd
 import torch
 
 from analysis.work import CACHE, kept_in
-from figures.__main__ import described
 from figures.save import FORMATS, check, save, versions
-from figures.sheet import sheet
+from figures.sheet import OTHERS, sheet
 from figures.style import context
 
 # Each is a module of this package with a function of its name, `headline`, `finding`, `SMOKE` and, where the whole grid
 # is more than the defaults, `FULL`; its figure is figures/validate_NAME.py.
-PARTS = ("population", "sampled", "lag")
+PARTS = tuple(name.removeprefix("validate_") for name in OTHERS)
 SCALES = ("smoke", "default", "full")
 _DISTRIBUTIONS = ("torch", "transformers", "trl", "accelerate", "datasets")
 
@@ -137,7 +136,7 @@ def run(
     }
     with context():
         figure = sheet(name).draw(frame, module.headline(frame))
-        return save(figure, frame, described(given), out / name, formats, about)
+        return save(figure, frame, given, out / name, formats, about)
 
 
 def validate(config: ValidateConfig) -> list[Path]:

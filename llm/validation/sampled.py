@@ -15,25 +15,20 @@ regressor, too, and takes about half its variance off kappa: steps are enough wh
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from datasets import Dataset
 from scipy.optimize import brentq
-from transformers import PrinterCallback
 
 import pessimism as ps
 from analysis.settings import at_temperature
 from analysis.work import each
-from llm.config import OffPolicyConfig
 from llm.measure import measure
 from llm.models import model_path
 from llm.rewards import reward_function
-from llm.trainer import OffPolicyTrainer
-from llm.validation.problem import SMOKE_MODEL, TRAINING, load, one_thread
+from llm.validation.problem import SMOKE_MODEL, TRAINING, drawn, load
+from llm.validation.training import trained
 
 SMOKE: dict[str, Any] = {
     "model": SMOKE_MODEL,
@@ -148,14 +143,22 @@ def one_run(
     """Train on samples of the frozen model, measure on others, and enumerate."""
     folder = model_path(model)
     (policy, tokenizer, task), (behavior, *_) = load(folder), load(folder)
-    pairs = np.random.default_rng(0).choice(task.pairs(), size=setting["prompts"], replace=False).tolist()
-    examples = [{"prompt": task.prompt(a, b), "answer": task.answer(a, b)} for a, b in pairs]
+    examples = drawn(task, setting["prompts"], seed=0)
     length = task.completion_length + 1
     worth = reward_function(reward)
     given = (policy, behavior, tokenizer, examples, worth, objective)
     options: dict[str, Any] = {"length": length, "group_size": setting["group"]}
-    with one_thread():
-        _train(policy, tokenizer, examples, worth, objective, seed, rate, length, setting)
+    trained(
+        *(policy, tokenizer, examples, worth, objective),
+        batch=setting["batch"],
+        group=setting["group"],
+        lag=setting["steps"],
+        max_completion_length=length,
+        max_steps=setting["steps"],
+        learning_rate=rate,
+        lr_scheduler_type="linear",
+        seed=seed,
+    )
     fresh = measure(*given, samples=setting["samples"], seed=2**20 * seed, batch_size=512, **options)
     exact = measure(*given, exact=True, **options)
     population = measure(*given, exact=True, length=length)
@@ -175,48 +178,6 @@ def one_run(
         kappa_enumerated=enumerated(exact),
         kappa_population=enumerated(population),
     )
-
-
-def _train(
-    model: Any,
-    tokenizer: Any,
-    examples: list[dict[str, str]],
-    reward: Any,
-    objective: ps.Objective,
-    seed: int,
-    rate: float,
-    length: int,
-    setting: dict[str, int],
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        config = OffPolicyConfig(
-            folder,
-            lag=setting["steps"],
-            lag_mode="constant",
-            per_device_train_batch_size=setting["batch"] * setting["group"],
-            num_generations=setting["group"],
-            max_completion_length=length,
-            max_steps=setting["steps"],
-            learning_rate=rate,
-            lr_scheduler_type="linear",
-            seed=seed,
-            use_cpu=not torch.cuda.is_available(),
-            bf16=False,
-            gradient_checkpointing=False,
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-        )
-        trainer = OffPolicyTrainer(
-            model=model,
-            reward_funcs=reward,
-            args=config,
-            train_dataset=Dataset.from_list(examples),
-            processing_class=tokenizer,
-            objective=objective,
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
 
 
 def within(frame: pd.DataFrame, errors: float = 2.0) -> float:

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 import pessimism as ps
 from analysis import studies
-from figures.__main__ import described, main
+from figures.__main__ import main
 from figures.save import FORMATS, save, versions
 from figures.sheet import OTHERS, sheet
 from figures.style import FAMILIES, LOOKS, context, look, new_axes, size
@@ -95,9 +95,8 @@ def test_a_rerun_in_a_new_process_is_byte_equal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "figures", "--smoke", "--out", str(there), "--cache", str(tmp_path / "cache")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         for name in studies.NAMES:
-            parameters = studies.parameters(name, smoke=True)
             with context():
-                save(draw(name), smoke(name), described(parameters), here / name)
+                save(draw(name), smoke(name), studies.parameters(name, smoke=True), here / name)
         out, error = run.communicate()
     assert (run.returncode, error) == (0, "")  # no progress bar without a terminal
     files = sorted(f"{name}.{ending}" for name in studies.NAMES for ending in (*FORMATS, "csv", "json"))

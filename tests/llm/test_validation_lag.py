@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import pessimism as ps
+from analysis.lag import settings
 from analysis.work import kept_in
 from figures.validate_lag import ends
 from llm.validation import lag as study
 from llm.validation.lag import agreement, best_rates, finding, headline, kept_rates, lag
-from llm.validation.lag_runs import COMPARED, Task, hyper, measured, on_model, on_table, times
+from llm.validation.lag_runs import COMPARED, Task, measured, on_model, on_table, times
 
 
 def made_up(model: dict[str, float], table: dict[str, float], spread: float = 0.001) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def test_rates_of_the_run_that_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_hyper_of_all_that_are_compared() -> None:
-    temperatures = {name: getattr(ps.objectives()[name](**hyper(name, 0.3)), "temperature", None) for name in COMPARED}
+    temperatures = {name: getattr(settings(0.3)[name], "temperature", None) for name in COMPARED}
     with_one = ("nominal", "kimi", "optimal_value", "oapl", "shifted_mean")
     assert {name: temperatures[name] for name in with_one} == dict.fromkeys(with_one, 0.3)
 
