@@ -17,53 +17,14 @@ from torch import Tensor, nn
 
 import pessimism as ps
 from llm.exact import Completions
+from llm.population_loss import population_loss
 from pessimism import divergences
-from pessimism.field import is_coupled
 
 Floats = NDArray[np.float64]
 
 _DRAWN = 4096  # completions that a measured kappa is fitted on
-_NODES, _WEIGHTS = (torch.tensor(a) for a in np.polynomial.legendre.leggauss(32))
-
-
-class _Potential(torch.autograd.Function):
-    r"""A function of the log-ratios ``(N,)`` of the completions whose gradient is exactly :math:`-q g`.
-
-    A published loss with stop-gradients is not it: its value does not fall along its own gradient, which a line search
-    would notice. The value is :math:`-\sum_a q_a \int_0^{u_a} g`, by Gauss-Legendre quadrature.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, q: Tensor, advantage: Tensor, objective: Any) -> Tensor:
-        """The potential; 0 at u = 0."""
-        ctx.save_for_backward(-q * objective.score_weight(u, advantage, q))
-        nodes = 0.5 * (_NODES.to(u)[:, None] + 1.0) * u
-        along = objective.score_weight(nodes, advantage.expand_as(nodes), q.expand_as(nodes))
-        return -torch.sum(q * u * (0.5 * _WEIGHTS.to(u) @ along))
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        """The gradient, -q g."""
-        (gradient,) = ctx.saved_tensors
-        return upstream * gradient, None, None, None
-
-
-def population_loss(u: Tensor, q: Tensor, advantage: Tensor, objective: ps.Objective) -> Tensor:
-    """Scalar of the log-ratios ``(N,)`` that training descends: its gradient is -q g, the objective's expected one.
-
-    Where the weights couple the completions it is the published loss, averaged under q.
-
-    Examples
-    --------
-    >>> u = torch.tensor([0.1, -0.2], dtype=torch.float64, requires_grad=True)
-    >>> q, advantage = torch.tensor([0.5, 0.5], dtype=torch.float64), torch.tensor([1.0, -1.0], dtype=torch.float64)
-    >>> population_loss(u, q, advantage, ps.Kimi(beta=1.0)).backward()
-    >>> u.grad  # -q 2 beta (A - beta u)
-    tensor([-0.9000,  0.8000], dtype=torch.float64)
-    """
-    if is_coupled(objective):
-        return torch.sum(q * objective.loss(u, advantage, q))
-    return _Potential.apply(u, q, advantage, objective)  # type: ignore[no-untyped-call,no-any-return]
+_ROUND = 60  # iterations of L-BFGS after which it is asked whether the policy still moves
+_STILL = 2e-4  # total variation that it moves in a round at the end
 
 
 def train(
@@ -74,7 +35,7 @@ def train(
     objective: ps.Objective,
     *,
     log_behavior: Floats | None = None,
-    steps: int = 300,
+    steps: int = 900,
     stages: int = 1,
 ) -> tuple[Floats, Floats, int]:
     """Train all weights of a model to the end, in place, by L-BFGS on the exact expectation.
@@ -87,10 +48,11 @@ def train(
     reward : ``(N,)``, of each completion.
     objective : off-policy, of the registry.
     log_behavior : ``(N,)``, log-probabilities of the behavior; by default that is the model as it comes.
-    steps : most iterations.
-    stages : the reward grows to its size in so many equal parts, with ``steps // 6`` iterations on each before the last
-        one. Mass that a first large step on the whole puts where the behavior has hardly any stays there: what such
-        completions add to the loss is beyond its precision.
+    steps : most iterations on the whole reward. They end earlier where 60 of them move the policy by less than 2e-4 in
+        total variation.
+    stages : the reward grows to its size in so many equal parts, with 60 iterations on each before the last one. Mass
+        that a first large step on the whole puts where the behavior has hardly any stays there: what such completions
+        add to the loss is beyond its precision.
 
     Returns
     -------
@@ -114,11 +76,13 @@ def train(
     for stage in range(1, stages + 1):
         advantage = objective.advantage(torch.tensor(reward * (stage / stages)).to(q), q)
 
-        def loss(advantage: Tensor = advantage) -> Tensor:
-            u = completions.log_probabilities(model, prompt) - log_q
-            return population_loss(u, q, advantage, objective)
+        def log_ratio() -> Tensor:
+            return completions.log_probabilities(model, prompt) - log_q
 
-        evaluations += _descend(model, loss, steps if stage == stages else steps // 6, str(objective))
+        def loss(advantage: Tensor = advantage) -> Tensor:
+            return population_loss(log_ratio(), q, advantage, objective)
+
+        evaluations += _descend(model, loss, log_ratio, q, steps if stage == stages else _ROUND, str(objective))
     with torch.no_grad():
         log_policy = completions.log_probabilities(model, prompt)
     return log_q.cpu().numpy(), log_policy.cpu().numpy(), evaluations
@@ -135,12 +99,13 @@ def _refuse(q: Floats, reward: Floats, objective: ps.Objective) -> None:
         raise ValueError(f"objective {objective} has no target with mass on all completions: {status}")
 
 
-def _descend(model: nn.Module, loss: Callable[[], Tensor], steps: int, name: str) -> int:
-    """Minimize a loss of the model's weights; the number of evaluations."""
+def _descend(
+    model: nn.Module, loss: Callable[[], Tensor], log_ratio: Callable[[], Tensor], q: Tensor, steps: int, name: str
+) -> int:
+    """Minimize a loss of the model's weights until the policy stands still; the number of evaluations."""
     optimizer = torch.optim.LBFGS(
         model.parameters(),
-        max_iter=steps,
-        max_eval=2 * steps,
+        max_iter=min(_ROUND, steps),
         history_size=100,
         tolerance_grad=1e-9,
         tolerance_change=1e-13,
@@ -158,7 +123,16 @@ def _descend(model: nn.Module, loss: Callable[[], Tensor], steps: int, name: str
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    def policy() -> Tensor:
+        with torch.no_grad():
+            return q * log_ratio().exp()
+
+    at = policy()
+    for _ in range(0, steps, _ROUND):  # the optimizer keeps its history from round to round
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        before, at = at, policy()
+        if 0.5 * float((at - before).abs().sum()) < _STILL:
+            break
     return evaluations
 
 
@@ -169,7 +143,7 @@ def fit(
     reward: Floats,
     objective: ps.Objective,
     *,
-    steps: int = 300,
+    steps: int = 900,
     stages: int = 4,
 ) -> dict[str, Any]:
     """Train a model as `train` does, itself as it comes being the behavior, and say how far from the prediction it is.

@@ -13,7 +13,7 @@ from llm.validation.problem import Floats, Pair, Problem, one_thread
 
 # What these pieces run, beside all of pessimism/.
 OURS = (
-    *("llm/exact.py", "llm/population.py", "llm/tasks.py", "llm/tokenizer.py"),
+    *("llm/exact.py", "llm/population.py", "llm/population_loss.py", "llm/tasks.py", "llm/tokenizer.py"),
     *("llm/validation/problem.py", "llm/validation/minima.py", "llm/validation/fits.py"),
 )
 _TILTED = 0.9  # probability of the completion that a start is tilted towards

@@ -72,7 +72,7 @@ def population(
     betas: tuple[float, ...] = (0.1, 0.5),
     quantiles: tuple[float, ...] = (0.0, 0.5, 1.0),
     starts: tuple[str, ...] = ("behavior", "right", "wrong", "empty"),
-    steps: int = 360,
+    steps: int = 900,
     stages: int = 4,
     shown: int = 60,
 ) -> pd.DataFrame:
@@ -91,7 +91,8 @@ def population(
     starts : tuple of str
         From where to train in the negative regime, see `llm.validation.fits.descended`; OAPL with beta1 = beta / 2.
     steps, stages : int
-        Iterations of L-BFGS, and stages in which the reward grows to its size, see `llm.population.train`.
+        Most iterations of L-BFGS, which end where the policy stands still, and stages in which the reward grows to its
+        size, see `llm.population.train`.
     shown : int
         About how many of the enumerated minima of a loss are kept, evenly by their rank, beside those reached.
 

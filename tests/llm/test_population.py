@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pessimism as ps
 from llm.exact import Completions
-from llm.population import compared, fit, measured_kappa, population_loss, train
+from llm.population import compared, fit, measured_kappa, train
+from llm.population_loss import population_loss
 
 UNIQUE = [
     ps.TBA(beta=0.3),
@@ -89,6 +90,15 @@ def test_the_error_of_a_fitted_kappa_is_how_far_it_scatters() -> None:
     fits = [measured_kappa(off, target, seed) for seed in range(300)]
     spread = np.std([found["kappa_fit"] for found in fits])
     assert spread == pytest.approx(fits[0]["kappa_fit_error"], rel=0.15)
+
+
+def test_training_ends_where_the_policy_stands_still(folder: Path) -> None:
+    """Long before the most iterations it may have, and to go on changes nothing."""
+    model, completions, prompt, reward = posed(folder)
+    log_q, ended, evaluations = train(model, completions, prompt, reward, ps.Kimi(beta=0.3))
+    assert evaluations < 450
+    _, further, _ = train(model, completions, prompt, reward, ps.Kimi(beta=0.3), log_behavior=log_q, steps=120)
+    assert 0.5 * np.abs(np.exp(ended) - np.exp(further)).sum() < 5e-4
 
 
 def test_another_prediction_is_told_apart(folder: Path) -> None:
