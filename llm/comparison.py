@@ -43,8 +43,9 @@ def compare(
     *,
     group_size: int | None = None,
     weights: Floats | None = None,
+    twin: Floats | None = None,
 ) -> Compared:
-    """Readings of one prompt beside their prediction.
+    r"""Readings of one prompt beside their prediction.
 
     Parameters
     ----------
@@ -52,23 +53,28 @@ def compare(
     objective : that the policy was trained with.
     group_size : completions of a group in training; None for the population, with enumerated completions.
     weights : ``(1, N)``, probabilities of enumerated completions under the behavior; None for samples.
+    twin : of the shape of ``log_ratio``, u' of a run that differs by its seed alone, on the same completions. A run on
+        finite data misses its target by noise of some variance v in u, which is on both sides of the least-squares fit
+        and takes :math:`v(\kappa + 1/(2 E[w^2]))` off it. The twin's noise is its own: with its ratios as the
+        instrument, and :math:`(u - u')^2 / 4` for v/2, the measured kappa is
+        :math:`\sum w' (A/\beta - u - (u - u')^2/4) / \sum w' w`, without that bias.
 
     Returns
     -------
     Compared
         The prediction is for the completions enumerated or, of samples, for their distinct rewards at the frequencies
-        sampled; mass that cannot stay on those leaks, as for `pessimism.diagnose`. ``gap`` is kappa_fit less the
-        predicted kappa. Of samples, what both owe to a mean of w that is not the 1 that it should be is taken off, by
-        regression over jackknife values of the groups, which leaves about a quarter of the error at 16 a group;
-        ``gap_error`` is its standard error (HC3) with that of the frequencies, good from 16 groups on. Errors of
-        enumerated completions are 0; their fit may hang on one that nobody would ever sample, of probability 1e-16 and
-        ratio 1e10, as ``ess`` then says: the identity does not. Kappa is nan where the prediction is not of the form
-        log w + kappa w = A/beta in the objective's own advantage.
+        sampled; mass that cannot stay on those leaks, as for `pessimism.diagnose`. ``gap`` is kappa_fit, or with a twin
+        the kappa above, less the predicted one. Of samples, what both owe to a mean of w that is not the 1 that it
+        should be is taken off, by regression over jackknife values of the groups, which leaves about a quarter of the
+        error at 16 a group; ``gap_error`` is its standard error (HC3) with that of the frequencies, good from 16 groups
+        on. Errors of enumerated completions are 0; their fit may hang on one that nobody would ever sample, of
+        probability 1e-16 and ratio 1e10, as ``ess`` then says: the identity does not. Kappa is nan where the prediction
+        is not of the form log w + kappa w = A/beta in the objective's own advantage.
 
     Raises
     ------
     ValueError
-        If samples come without a group size, or in groups of another size.
+        If samples come without a group size, or in groups of another size; if the twin is of another shape.
 
     Examples
     --------
@@ -80,6 +86,8 @@ def compare(
     """
     if weights is None and (group_size is None or log_ratio.shape[1] != group_size):
         raise ValueError(f"group_size must be that of the sampled groups, {log_ratio.shape[1]}, got {group_size!r}")
+    if twin is not None and twin.shape != log_ratio.shape:
+        raise ValueError(f"twin must be of the shape of log_ratio, got {twin.shape} and {log_ratio.shape}")
     counts, values = _counted(reward) if weights is None else (weights, reward[0])
     theory = _Theory(objective, group_size, values)
     target, unseen = theory.target(counts.sum(axis=0), may_leak=weights is None)
@@ -94,15 +102,17 @@ def compare(
         "n": log_ratio.size,
         "max_ratio": float(np.exp(log_ratio.max())),
         "effective_temperature": float(effective_temperature(flat[0], flat[2], flat[3])[0]),
-        "gap": row["kappa_fit"] - facts["kappa"],
         "gap_error": np.nan,
         "note": theory.note(target),
     }
+    above, below = _sums(log_ratio, scaled, weights, twin)
+    row["gap"] = float(above.sum() / below.sum()) - facts["kappa"]
     if weights is not None:
         row |= {f"{name}_error": 0.0 for name in (*READINGS, "gap")}
     elif len(counts) > 1 and beta is not None:
-        without = theory.solve(counts.sum(axis=0) - counts, unseen).kappa
-        row |= _gap(log_ratio, scaled, float(row["gap"]), np.asarray(without))
+        without = (above.sum() - above) / (below.sum() - below)
+        without -= np.asarray(theory.solve(counts.sum(axis=0) - counts, unseen).kappa)
+        row |= _gap(row["gap"], without, np.exp(log_ratio).mean(axis=1) - 1.0)
     return Compared(row, moments(*flat))
 
 
@@ -156,13 +166,17 @@ def _is_lambert(target: ps.InducedTarget) -> bool:
     return bool(np.allclose((u + float(target.kappa) * np.exp(u))[seen], z[seen], rtol=0.0, atol=1e-6))
 
 
-def _gap(log_ratio: Floats, scaled: Floats, gap: float, predicted: Floats) -> dict[str, float]:
-    """The fitted less the predicted kappa and its error, from the prediction without each group, ``(C,)``."""
-    w = np.exp(log_ratio)
-    above, below = (w * (scaled - log_ratio)).sum(axis=1), (w * w).sum(axis=1)
-    without = (above.sum() - above) / (below.sum() - below) - predicted
-    groups = len(w)
-    pseudo, excess = groups * gap - (groups - 1) * without, w.mean(axis=1) - 1.0
+def _sums(u: Floats, scaled: Floats, weights: Floats | None, twin: Floats | None) -> tuple[Floats, Floats]:
+    """Numerator and denominator of a measured kappa, summed over each group, ``(C,)`` each."""
+    instrument, x = (u, scaled - u) if twin is None else (twin, scaled - u - (u - twin) ** 2 / 4)
+    h = np.exp(instrument) * (1.0 if weights is None else weights)
+    return (h * x).sum(axis=1), (h * np.exp(u)).sum(axis=1)
+
+
+def _gap(gap: float, without: Floats, excess: Floats) -> dict[str, float]:
+    """A gap less what it owes to excess mass, and its error, from gaps without each group and its excess ``(C,)``."""
+    groups = len(without)
+    pseudo = groups * gap - (groups - 1) * without
     apart = excess - excess.mean()
     square = float(apart @ apart)
     leverage = 1.0 / groups + apart**2 / (square or 1.0)

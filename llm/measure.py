@@ -29,6 +29,7 @@ class Pairs(NamedTuple):
     log_ratio: Floats
     reward: Floats
     weights: Floats | None
+    twin: Floats | None = None  # log-ratios of another run
 
 
 def measure(
@@ -44,6 +45,7 @@ def measure(
     samples: int = 256,
     exact: bool = False,
     sampler: Sampler | None = None,
+    twin: Any = None,
     seed: int = 0,
     batch_size: int = 64,
 ) -> pd.DataFrame:
@@ -62,6 +64,8 @@ def measure(
     samples : completions of each prompt, in whole groups.
     exact : enumerate all completions instead of sampling: for a few tokens of a small vocabulary.
     sampler : of the behavior's completions; one of transformers' by default.
+    twin : a model trained like the policy with another seed: takes the noise of training out of ``gap``, see
+        `llm.comparison.compare`.
     seed : of the samples.
     batch_size : completions in one forward.
 
@@ -81,16 +85,19 @@ def measure(
     """
     if len(examples) == 0:
         raise ValueError("examples must have at least one row, got none")
+    models = (policy,) if twin is None else (policy, twin)
     if exact:
-        pairs = _enumerated(policy, behavior, tokenizer, examples, reward, length)
+        pairs = _enumerated(models, behavior, tokenizer, examples, reward, length)
     else:
         if group_size is None or samples < 1 or samples % group_size:
             raise ValueError(f"samples must be whole groups of group_size, got samples={samples} and {group_size!r}")
         source = sampler or make_sampler("transformers", behavior, tokenizer, batch_size=batch_size)
-        drawn = _Drawn(policy, behavior, tokenizer, source, length, batch_size)
+        drawn = _Drawn(models, behavior, tokenizer, source, length, batch_size)
         pairs = _sampled(drawn, examples, reward, group_size, samples, seed)
     bar = tqdm(pairs, total=len(examples), desc="measure", unit="prompt", delay=2, disable=None, leave=False)
-    found = [compare(p.log_ratio, p.reward, objective, group_size=group_size, weights=p.weights) for p in bar]
+    found = [
+        compare(p.log_ratio, p.reward, objective, group_size=group_size, weights=p.weights, twin=p.twin) for p in bar
+    ]
     rows = [{"kind": "prompt", "prompt": _said(row), **one.row} for row, one in zip(examples, found, strict=True)]
     frame = pd.DataFrame([*rows, {"kind": "pooled", "prompt": "", **pool(found)}], columns=list(COLUMNS))
     frame.attrs = {"objective": str(objective), "group_size": group_size, "exact": exact, "seed": seed}
@@ -106,7 +113,7 @@ def _said(row: Mapping[str, Any]) -> str:
 class _Drawn(NamedTuple):
     """What samples and scores."""
 
-    policy: Any
+    models: tuple[Any, ...]
     behavior: Any
     tokenizer: Any
     sampler: Sampler
@@ -114,15 +121,15 @@ class _Drawn(NamedTuple):
     batch_size: int
 
     def log_ratios(self, prompts: list[list[int]], count: int, seed: int) -> tuple[list[list[int]], Floats]:
-        """Completions of the behavior, and the log-ratios ``(len(prompts), count)`` of the policy to it."""
+        """Completions of the behavior, and the log-ratios ``(models, len(prompts), count)`` to it."""
         completions = self.sampler.sample(prompts, count, length=self.length, seed=seed).completions
         rows = [prompt for prompt in prompts for _ in range(count)]
         options = {"pad": self.tokenizer.pad_token_id, "batch_size": self.batch_size}
-        ours, theirs = (
+        *ours, theirs = (
             np.array([steps.double().sum().item() for steps in score(model, rows, completions, **options).log_probs])
-            for model in (self.policy, self.behavior)
+            for model in (*self.models, self.behavior)
         )
-        return completions, (ours - theirs).reshape(len(prompts), count)
+        return completions, (np.stack(ours) - theirs).reshape(-1, len(prompts), count)
 
 
 def _sampled(
@@ -141,11 +148,12 @@ def _sampled(
         for i, row in enumerate(part):
             own = completions[i * samples : (i + 1) * samples]
             rewards = rewards_of(reward, row, own, drawn.tokenizer)
-            yield Pairs(log_ratio[i].reshape(-1, group_size), rewards.reshape(-1, group_size), None)
+            u, *twin = (one[i].reshape(-1, group_size) for one in log_ratio)
+            yield Pairs(u, rewards.reshape(-1, group_size), None, *twin)
 
 
 def _enumerated(
-    policy: Any,
+    models: tuple[Any, ...],
     behavior: Any,
     tokenizer: Any,
     examples: Sequence[Mapping[str, Any]],
@@ -157,13 +165,12 @@ def _enumerated(
     for row in map(dict, examples):
         (prompt,) = token_ids(tokenizer, [row["prompt"]])
         with torch.no_grad():
-            ours, theirs = (
-                completions.log_probabilities(model, prompt).double().cpu().numpy() for model in (policy, behavior)
-            )
+            every = [completions.log_probabilities(m, prompt).double().cpu().numpy() for m in (*models, behavior)]
         # Each is normalized: the rounding of a float32 model is no mass that went anywhere.
-        ours, theirs = (logs - np.logaddexp.reduce(logs) for logs in (ours, theirs))
+        *ours, theirs = (logs - np.logaddexp.reduce(logs) for logs in every)
         rewards = rewards_of(reward, row, ids, tokenizer)
-        yield Pairs((ours - theirs)[None], rewards[None], np.exp(theirs)[None])
+        u, *twin = ((logs - theirs)[None] for logs in ours)
+        yield Pairs(u, rewards[None], np.exp(theirs)[None], *twin)
 
 
 def rewards_of(

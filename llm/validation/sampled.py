@@ -3,23 +3,21 @@ r"""Groups through the trainer, the behavior frozen: measured kappa against the 
 Nothing here uses that completions could be enumerated but the columns that say so: the policy is trained on samples and
 measured on fresh ones, as a large model would be.
 
-The error of a measured kappa has two parts. Fresh samples are few: the jackknife of `llm.comparison.compare` gives that
-part, with the rewards' own frequencies, for each prompt. Training saw few samples too, and stopped: that part shows in
-how independent runs differ. One variance for it, the same for all prompts of an objective, is what must be added to the
-first part so that the runs scatter around the mean of each prompt as they should, with a chi-square of its degrees of
-freedom (Paule and Mandel 1982); none if they scatter less than that already. A formula for what finite data do to an
-exact minimizer would not do: it is two to three times too small for Adam with a rate that decays. What all runs have in
-common, such as too few steps, is in no error; it is what the comparison tests. Noise in the log-ratios is in the
-regressor, too, and takes about half its variance off kappa: steps are enough where that is small.
+Training saw few samples, and missed its target by noise. Runs with other seeds say how much: measured on the same fresh
+completions, one is the instrument for another (`llm.comparison.compare`), so that the noise takes nothing off kappa,
+and what their kappas scatter is the error of training, one variance for all prompts of an objective. The jackknife of
+`compare` gives the other part of the error, that of few fresh samples, for each prompt. What all runs have in common,
+such as too few steps, is in no error; it is what the comparison tests.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
+import torch
+from numpy.typing import NDArray
 
 import pessimism as ps
 from analysis.settings import at_temperature
@@ -27,8 +25,10 @@ from analysis.work import each
 from llm.measure import measure
 from llm.models import model_path
 from llm.rewards import reward_function
-from llm.validation.problem import SMOKE_MODEL, TRAINING, drawn, load
+from llm.validation.problem import SMOKE_MODEL, TRAINING, drawn, load, one_thread
 from llm.validation.training import trained
+
+Weights = dict[str, NDArray[Any]]
 
 SMOKE: dict[str, Any] = {
     "model": SMOKE_MODEL,
@@ -44,9 +44,8 @@ _OURS = (
     *("llm/comparison.py", "llm/generation.py", "llm/measure.py", "llm/readings.py", "llm/scoring.py"),
 )
 _COLUMNS = [
-    *("objective", "seed", "kind", "prompt", "reward_mean", "regime", "kappa", "kappa_fit", "kappa_fit_error", "gap"),
-    *("gap_error", "training_error", "error", "missing", "missing_error", "kappa_enumerated", "kappa_population"),
-    "note",
+    *("objective", "kind", "prompt", "reward_mean", "regime", "kappa", "kappa_fit", "gap", "gap_error"),
+    *("training_error", "error", "missing", "missing_error", "kappa_enumerated", "kappa_population", "note"),
 ]
 
 
@@ -88,12 +87,13 @@ def sampled(
     Returns
     -------
     pandas.DataFrame
-        A row per objective, seed and prompt (`kind` "prompt"), and one of all prompts ("pooled"): mean reward of the
-        behavior, `regime` and `kappa` predicted for the group size, `kappa_fit` measured by least squares, the `gap`
-        between them with `gap_error`, as `llm.comparison.compare` says, `training_error` of a kappa and `error` of
-        both, see above (of "pooled", `gap_error` is that of the spread over prompts, with all of it, and is `error`);
-        `missing`, the mass on completions that the samples do not show; and from enumeration `kappa_enumerated`, the
-        prediction for the exact probabilities, and `kappa_population`, that for groups without end.
+        A row per objective and prompt (`kind` "prompt"), means over the runs, and one of all prompts ("pooled", with
+        the weights E[w^2] that prompts have in one fit): mean reward of the behavior, `regime` and `kappa` predicted
+        for the group size, `kappa_fit` by least squares, the `gap` to the prediction and its `gap_error`, as
+        `llm.comparison.compare` says with a twin; `training_error` of the mean over runs and `error` of both, see
+        above (of "pooled" the spread over prompts is `error`, with all of it); `missing`, the mass on completions that
+        the samples do not show; and from enumeration `kappa_enumerated`, the prediction for the exact probabilities,
+        and `kappa_population`, that for groups without end.
 
     Raises
     ------
@@ -102,82 +102,93 @@ def sampled(
     """
     if seeds < 2:
         raise ValueError(f"seeds must be at least 2, for the error of the training, got {seeds}")
+    asked = _Asked(model, reward, prompts, group, batch, steps, rate, samples)
     settings = at_temperature(beta, objectives)
-    setting = {"prompts": prompts, "group": group, "batch": batch, "steps": steps, "samples": samples}
-    each_seed = range(1, seeds + 1)
-    work = [(model, settings[name], name, seed, rate, reward, setting) for name in objectives for seed in each_seed]
-    frame: pd.DataFrame = pd.concat(each(one_run, work, desc="sampled", ours=_OURS), ignore_index=True)
-    spread = {name: training_error(part) for name, part in frame[frame["kind"] == "prompt"].groupby("objective")}
-    frame["training_error"] = frame["objective"].map(spread)
-    both = np.hypot(frame["gap_error"], frame["training_error"])
-    frame["error"] = frame["gap_error"].where(frame["kind"] == "pooled", both)
-    return frame.reindex(columns=_COLUMNS)
+    runs = [(asked, settings[name], seed) for name in objectives for seed in range(1, seeds + 1)]
+    policies = each(policy_of, runs, desc="sampled", ours=_OURS)
+    own = [policies[start : start + seeds] for start in range(0, len(policies), seeds)]
+    work = [(asked, settings[name], mine) for name, mine in zip(objectives, own, strict=True)]
+    frames = each(measured, work, desc="measured", ours=_OURS)
+    parts = [averaged(frame).assign(objective=name) for name, frame in zip(objectives, frames, strict=True)]
+    return pd.concat(parts, ignore_index=True).reindex(columns=_COLUMNS)
 
 
-def training_error(frame: pd.DataFrame) -> float:
-    """Standard deviation that training adds to the gaps of independent runs, rows with `prompt`, `gap`, `gap_error`.
+class _Asked(NamedTuple):
+    """What is the same for all runs."""
 
-    Examples
-    --------
-    >>> gaps = pd.DataFrame({"prompt": ["a", "a", "b", "b"], "gap": [0.3, -0.3, 0.4, 0.0], "gap_error": 0.1})
-    >>> training_error(gaps)  # the variance within prompts is .13, of which .01 is known
-    0.3464...
-    """
-    prompt, names = pd.factorize(frame["prompt"])
-    gap, known = (frame[name].to_numpy(dtype=float) for name in ("gap", "gap_error"))
-    freedom = len(gap) - len(names)
-
-    def excess(variance: float) -> float:
-        weight = 1.0 / (known**2 + variance)
-        mean = np.bincount(prompt, weight * gap) / np.bincount(prompt, weight)
-        return float(np.sum(weight * (gap - mean[prompt]) ** 2)) - freedom
-
-    if excess(0.0) <= 0.0:
-        return 0.0
-    return float(np.sqrt(brentq(excess, 0.0, 2.0 * len(gap) * float(np.ptp(gap)) ** 2, xtol=1e-16, rtol=1e-12)))
+    model: str
+    reward: str
+    prompts: int
+    group: int
+    batch: int
+    steps: int
+    rate: float
+    samples: int
 
 
-def one_run(
-    model: str, objective: ps.Objective, name: str, seed: int, rate: float, reward: str, setting: dict[str, int]
-) -> pd.DataFrame:
-    """Train on samples of the frozen model, measure on others, and enumerate."""
-    folder = model_path(model)
-    (policy, tokenizer, task), (behavior, *_) = load(folder), load(folder)
-    examples = drawn(task, setting["prompts"], seed=0)
+def policy_of(asked: _Asked, objective: ps.Objective, seed: int) -> Weights:
+    """Weights of the model trained on samples of itself."""
+    policy, tokenizer, task = load(model_path(asked.model))
     length = task.completion_length + 1
-    worth = reward_function(reward)
-    given = (policy, behavior, tokenizer, examples, worth, objective)
-    options: dict[str, Any] = {"length": length, "group_size": setting["group"]}
     trained(
-        *(policy, tokenizer, examples, worth, objective),
-        batch=setting["batch"],
-        group=setting["group"],
-        lag=setting["steps"],
+        *(policy, tokenizer, drawn(task, asked.prompts, seed=0), reward_function(asked.reward), objective),
+        batch=asked.batch,
+        group=asked.group,
+        lag=asked.steps,
         max_completion_length=length,
-        max_steps=setting["steps"],
-        learning_rate=rate,
+        max_steps=asked.steps,
+        learning_rate=asked.rate,
         lr_scheduler_type="linear",
         seed=seed,
     )
-    fresh = measure(*given, samples=setting["samples"], seed=2**20 * seed, batch_size=512, **options)
-    exact = measure(*given, exact=True, **options)
-    population = measure(*given, exact=True, length=length)
-    weight = ((1.0 - fresh["missing"]) ** 2 / fresh["ess"])[:-1]  # E[w^2], as the measured kappa is pooled
+    return {name: tensor.numpy().copy() for name, tensor in policy.state_dict().items()}
 
-    def enumerated(frame: pd.DataFrame) -> pd.Series[float]:
-        known = frame["predicted_kappa"].copy()
-        known.iloc[-1] = np.average(known[:-1], weights=weight)
-        return known
 
-    return fresh.assign(
-        objective=name,
-        seed=seed,
-        reward_mean=exact["reward_mean"],
-        kappa=fresh["predicted_kappa"],
-        regime=fresh["predicted_regime"],
-        kappa_enumerated=enumerated(exact),
-        kappa_population=enumerated(population),
-    )
+def measured(asked: _Asked, objective: ps.Objective, policies: list[Weights]) -> pd.DataFrame:
+    """`llm.measure.measure` of each run with the next one as its twin, on the same completions; and enumerated."""
+    behavior, tokenizer, task = load(model_path(asked.model))
+    models = [_with(asked.model, weights) for weights in policies]
+    examples, worth = drawn(task, asked.prompts, seed=0), reward_function(asked.reward)
+    given: dict[str, Any] = {"length": task.completion_length + 1, "group_size": asked.group}
+    with one_thread():
+        # The prediction is of the behavior alone.
+        of = behavior, behavior, tokenizer, examples, worth, objective
+        exact = measure(*of, exact=True, **given)
+        population = measure(*of, exact=True, **given | {"group_size": None})
+        frames = [
+            measure(model, *of[1:], twin=twin, samples=asked.samples, batch_size=512, **given)
+            for model, twin in zip(models, [*models[1:], models[0]], strict=True)
+        ]
+    same = {
+        "reward_mean": exact["reward_mean"],
+        "kappa_enumerated": exact["predicted_kappa"],
+        "kappa_population": population["predicted_kappa"],
+    }
+    return pd.concat([frame.assign(seed=seed, **same) for seed, frame in enumerate(frames, 1)], ignore_index=True)
+
+
+def _with(source: str, weights: Weights) -> Any:
+    model, *_ = load(model_path(source))
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    return model
+
+
+def averaged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of prompts of some runs as one of each prompt and one of all, with their errors; see `sampled`."""
+    runs = frame[frame["kind"] == "prompt"].rename(columns={"predicted_kappa": "kappa", "predicted_regime": "regime"})
+    runs = runs.assign(weight=(1.0 - runs["missing"]) ** 2 / runs["ess"])  # E[w^2]
+    groups = runs.groupby("prompt", sort=False)
+    rows = groups.mean(numeric_only=True).join(groups[["kind", "regime", "note"]].first()).reset_index()
+    rows["training_error"] = np.sqrt(groups["gap"].var().mean() / runs["seed"].nunique())
+    rows["error"] = np.hypot(rows["gap_error"], rows["training_error"])
+    weight = rows["weight"] / rows["weight"].sum()
+    values = rows.select_dtypes("number")
+    pooled: dict[Any, Any] = values.mul(weight, axis=0).sum().to_dict()
+    spread = np.sqrt(len(rows) / (len(rows) - 1) * np.sum((weight * (rows["gap"] - pooled["gap"])) ** 2))
+    regimes = set(rows["regime"])
+    pooled |= dict.fromkeys(("gap_error", "training_error", "missing_error"), np.nan)
+    last = pooled | {"kind": "pooled", "error": spread, "regime": regimes.pop() if len(regimes) == 1 else "mixed"}
+    return pd.concat([rows, pd.DataFrame([last])], ignore_index=True)
 
 
 def within(frame: pd.DataFrame, errors: float = 2.0) -> float:
@@ -187,11 +198,9 @@ def within(frame: pd.DataFrame, errors: float = 2.0) -> float:
 
 
 def pooled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means over the seeds of the pooled rows, a row per objective, its error that of independent runs."""
-    groups = frame[frame["kind"] == "pooled"].groupby("objective", sort=False)
-    found = groups[["kappa", "gap", "kappa_population"]].mean()
-    found["error"] = groups["error"].agg(lambda errors: np.sqrt(np.mean(errors**2) / len(errors)))
-    return found.assign(measured=found["kappa"] + found["gap"])
+    """The pooled rows by objective, with kappa as `measured`."""
+    rows = frame[frame["kind"] == "pooled"].set_index("objective")[["kappa", "gap", "kappa_population", "error"]]
+    return rows.assign(measured=rows["kappa"] + rows["gap"])
 
 
 def headline(frame: pd.DataFrame) -> str:

@@ -67,6 +67,34 @@ def test_a_policy_of_another_temperature_is_told_apart() -> None:
     assert abs(row["gap"]) > 3 * row["gap_error"]
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+def test_noise_of_the_training_takes_something_off_kappa_but_with_a_twin(objective: ps.Objective) -> None:
+    """Two policies around the target, each off by a log-ratio of its own, normalized as policies are."""
+    target, rng = ps.finite_group(objective, 8, Q, REWARD).target, np.random.default_rng(0)
+    many = np.repeat(Q / 200, 200)  # 200 completions of each kind
+
+    def gaps() -> tuple[float, float]:
+        pair = np.repeat(target.log_ratio, 200) + 0.2 * rng.normal(size=(2, 1000))
+        pair -= np.log(np.exp(pair) @ many)[:, None]
+        given = np.repeat(REWARD, 200)[None], objective
+        alone, both = (
+            compare(pair[:1], *given, group_size=8, weights=many[None], twin=twin).row["gap"]
+            for twin in (None, pair[1:])
+        )
+        return alone, both
+
+    alone, both = np.array([gaps() for _ in range(40)]).T
+    square = float(Q @ np.exp(2 * target.log_ratio))
+    assert np.mean(alone) == pytest.approx(-0.04 * (float(target.kappa) + 0.5 / square), rel=0.1)
+    assert abs(np.mean(both)) < 3 * np.std(both) / np.sqrt(40) + 0.002
+    assert abs(np.mean(both)) < 0.1 * abs(np.mean(alone))
+
+
+def test_a_twin_is_of_the_same_completions() -> None:
+    with pytest.raises(ValueError, match=r"twin must be of the shape of log_ratio, got \(1, 4\) and \(1, 5\)"):
+        compare(np.zeros((1, 5)), REWARD[None], OBJECTIVES[0], weights=Q[None], twin=np.zeros((1, 4)))
+
+
 def test_a_gap_that_is_there_is_found_unbiased() -> None:
     """Away from the target, too, the regression on the mean ratio changes the error and not what is estimated."""
     objective, log_ratio = ps.Kimi(beta=0.5), np.log([0.7, 1.4, 0.9, 1.3, 1.4])

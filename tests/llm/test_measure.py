@@ -54,6 +54,19 @@ def test_enumeration_says_what_the_fit_said(posed: tuple[Any, Any, Any, dict[str
     assert (row[[f"{name}_error" for name in READINGS]] == 0.0).all()
 
 
+def test_a_twin_is_read_on_the_same_completions(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
+    """A policy that is its own twin has no noise of its own, and the gap of least squares; another one has not."""
+    policy, behavior, tokenizer, _ = posed
+    for how in ({"exact": True}, {"samples": 256}):
+        given = (behavior, tokenizer, EXAMPLES[:1], right, OBJECTIVE)
+        alone, same, other = (
+            measure(policy, *given, length=2, group_size=8, twin=twin, **how) for twin in (None, policy, behavior)
+        )
+        pd.testing.assert_frame_equal(alone, same)
+        assert alone["gap"][0] != other["gap"][0]
+        assert alone["kappa_fit"][0] == other["kappa_fit"][0]
+
+
 def test_sampling_agrees_with_enumeration(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
     policy, behavior, tokenizer, _ = posed
     options = {"length": 2, "group_size": 8}
