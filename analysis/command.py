@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Run a command; a user's mistake is one line on stderr and 2, an interruption one and 130.
+    """Run a command; what a user can mend is one line on stderr and 2, an interruption one and 130.
+
+    That is a wrong value, a file, a package that is missing and numbers that stopped being finite.
 
     Examples
     --------
@@ -16,8 +18,8 @@ def exit_code(command: Callable[[], int]) -> int:
     """
     try:
         return command()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: run it again to go on where it was", file=sys.stderr)

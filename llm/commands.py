@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from llm.evaluate import evaluate, summary
-from llm.generation import make_sampler
 from llm.measure import measure
 from llm.measure_run import measure_run
-from llm.models import model_path
+from llm.models import load_model, model_path
 from llm.rewards import reward_function
 from llm.settings import EvaluateConfig, MeasureConfig
 from pessimism.objectives import make_objective
@@ -26,13 +23,7 @@ SHOWN = (
 
 
 def measured(settings: MeasureConfig) -> pd.DataFrame:
-    """Frame of `llm.measure.measure`, of a run or of two models.
-
-    Raises
-    ------
-    ValueError
-        If neither a run nor a policy with its behavior is given; and as `measure`.
-    """
+    """Frame of `llm.measure.measure`, of a run or of two models."""
     options: dict[str, Any] = {
         "samples": settings.samples,
         "exact": settings.exact,
@@ -40,55 +31,49 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
         "batch_size": settings.batch_size,
     }
     if settings.run is not None:
-        where: dict[str, Any] = {"checkpoint": settings.checkpoint, "behavior": settings.behavior}
-        if settings.limit is not None:
-            where["limit"] = settings.limit
-        return measure_run(settings.run, backend=settings.generation, dtype=settings.dtype, **where, **options)
-    if settings.policy is None or settings.behavior is None:
-        raise ValueError("run must be given, or policy and behavior")
-    policy, behavior = (_model(source, settings.dtype) for source in (settings.policy, settings.behavior))
-    tokenizer = _tokenizer(settings.behavior)
-    hyper = json.loads(settings.hyper) if isinstance(settings.hyper, str) else settings.hyper or {}
+        options |= {"checkpoint": settings.checkpoint, "behavior": settings.behavior, "limit": settings.limit}
+        return measure_run(settings.run, sampler=settings.sampler, dtype=settings.dtype, **options)
+    assert settings.policy is not None
+    assert settings.behavior is not None
+    objective = make_objective(settings.objective, **(settings.hyper or {}))  # type: ignore[arg-type]
+    places = [model_path(source) for source in (settings.policy, settings.behavior)]
+    policy, behavior = (load_model(place, dtype=settings.dtype) for place in places)
+    tokenizer = AutoTokenizer.from_pretrained(places[1], padding_side="left")
     return measure(
         policy,
         behavior,
         tokenizer,
         list(settings.examples()),
         reward_function(settings.reward),
-        make_objective(settings.objective, **hyper),
+        objective,
         length=settings.max_completion_length,
         group_size=settings.num_generations,
-        sampler=make_sampler(settings.generation, behavior, tokenizer),
+        sampler=None if settings.exact else settings.sampler(behavior, tokenizer),
+        chat=settings.chat_template_kwargs,  # type: ignore[arg-type]
         **options,
     )
 
 
 def evaluated(settings: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Frame of `llm.evaluate.evaluate` and its summary."""
-    model, tokenizer = _model(settings.model, settings.dtype), _tokenizer(settings.model)
+    place, revision = model_path(settings.model), settings.model_revision
+    model = load_model(place, dtype=settings.dtype, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, padding_side="left")
     frame = evaluate(
         model,
         tokenizer,
         settings.examples(),
         reward_function(settings.reward),
-        sampler=make_sampler(settings.generation, model, tokenizer),
+        sampler=settings.sampler(model, tokenizer),
         length=settings.max_completion_length,
         samples=settings.samples,
         ks=settings.ks,
         seed=settings.seed,
         batch_size=settings.batch_size,
+        chat=settings.chat_template_kwargs,  # type: ignore[arg-type]
         resume=None if settings.out is None else Path(settings.out).with_suffix(".jsonl"),
     )
     return frame, summary(frame)
-
-
-def _model(source: str, dtype: str) -> Any:
-    model: Any = AutoModelForCausalLM.from_pretrained(model_path(source), dtype=dtype)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _tokenizer(source: str) -> Any:
-    return AutoTokenizer.from_pretrained(model_path(source), padding_side="left")
 
 
 def write(frame: pd.DataFrame, out: str | None) -> None:

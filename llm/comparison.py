@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pessimism as ps
-from llm.readings import READINGS, TERMS, effective_temperature, moments, readings
+from llm.readings import READINGS, TERMS, effective_temperature, is_lambert, moments, readings
 from pessimism.group_target import is_affine, why_undefined
 from pessimism.objectives import ObjectiveLike
 from pessimism.objectives.base import temperature_of
@@ -92,7 +92,7 @@ def compare(
     theory = _Theory(objective, group_size, values)
     target, unseen = theory.target(counts.sum(axis=0), may_leak=weights is None)
     advantage = np.asarray(objective.advantage(reward) if weights is None else target.advantage[None])
-    beta = temperature_of(objective) if _is_lambert(target) else None
+    beta = temperature_of(objective) if is_lambert(target) else None
     scaled = advantage / (np.nan if beta is None else beta)
     row: dict[str, Any] = dict(readings(moments(log_ratio, scaled, reward, weights)))
     facts = target.conservatism().iloc[0].to_dict()
@@ -155,15 +155,6 @@ class _Theory:
         elif target.status != "converged":
             notes.append(f"the prediction is {target.status}")
         return "; ".join(notes)
-
-
-def _is_lambert(target: ps.InducedTarget) -> bool:
-    """Whether log w + kappa w = A/beta holds for the prediction, in the objective's own advantage."""
-    if target.beta is None:
-        return False
-    u, seen = np.asarray(target.log_ratio), np.asarray(target.behavior) > 0
-    z = np.asarray(target.advantage) / target.beta
-    return bool(np.allclose((u + float(target.kappa) * np.exp(u))[seen], z[seen], rtol=0.0, atol=1e-6))
 
 
 def _sums(u: Floats, scaled: Floats, weights: Floats | None, twin: Floats | None) -> tuple[Floats, Floats]:

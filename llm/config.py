@@ -127,8 +127,10 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         self._set_lag()
         if self.log_ratio is not None and self.log_ratio not in LEVELS:
             raise ValueError(f"log_ratio must be one of {', '.join(LEVELS)}, got {self.log_ratio!r}")
+        if self.vllm_mode != "colocate":
+            raise ValueError(f'vllm_mode must be "colocate": vLLM runs in this process, got {self.vllm_mode!r}')
         if self.generation == "vllm":
-            self.use_vllm, self.vllm_mode = True, "colocate"
+            self.use_vllm = True
         elif self.use_vllm:
             raise ValueError('use_vllm is set by generation: use generation="vllm"')
         super().__post_init__()
@@ -198,5 +200,6 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         # The log-probabilities of the initial policy: TRL makes and prepares that model where its own penalty has a
         # weight. Its loss, and with it the penalty, is not used.
         self.beta = 1.0 if getattr(objective, "reference_policy", "behavior") == "initial" else 0.0
-        # Our behavior is what vLLM sampled with; the correction would be another forward for a ratio nobody reads.
+        # Our behavior is what vLLM sampled with: nobody reads the ratio of the correction, for which TRL makes another
+        # forward (as it does at a lag > 1 anyway).
         self.vllm_importance_sampling_correction = False

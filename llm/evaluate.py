@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from datasets import Dataset
 from torch import nn
 from tqdm import tqdm
 
-from llm.generation import Sampler, required_tokens
+from llm.generation import Sampler
 from llm.pass_at_k import mean_interval, pass_at_k, share_interval
-from llm.prompts import as_completions, token_ids
+from llm.prompts import as_completions, required_tokens, token_ids
 from llm.scoring import score
 from pessimism.log_lines import one_line
 
@@ -43,6 +43,7 @@ def evaluate(
     right: float = 1.0,
     prompts_per_batch: int = 16,
     batch_size: int = 64,
+    chat: Mapping[str, Any] | None = None,
     resume: Path | None = None,
 ) -> pd.DataFrame:
     """Sample every prompt, reward the completions and score them with the model.
@@ -61,6 +62,7 @@ def evaluate(
     right : reward from which on a completion counts as correct.
     prompts_per_batch : prompts sampled, rewarded and kept together.
     batch_size : completions in one forward of the model.
+    chat : what the chat template is told beside the messages.
     resume : file (JSON lines) that keeps finished batches.
 
     Returns
@@ -78,7 +80,7 @@ def evaluate(
         the file ``resume`` holds an evaluation with other settings, examples or weights.
     """
     _check(examples, ks, seed, {"samples": samples, "length": length, "prompts_per_batch": prompts_per_batch})
-    one = _Evaluation(model, tokenizer, reward, sampler, samples, length, right, batch_size)
+    one = _Evaluation(model, tokenizer, reward, sampler, samples, length, right, batch_size, dict(chat or {}))
     kept = _Kept(resume, {"seed": seed, "prompts_per_batch": prompts_per_batch, **one.settings(), **_data(examples)})
     options = {"desc": "evaluate", "unit": "prompt", "delay": 2, "disable": None, "leave": False}
     with tqdm(total=len(examples), initial=len(kept.rows), **options) as bar:
@@ -138,11 +140,12 @@ class _Evaluation:
     length: int
     right: float
     batch_size: int
+    chat: dict[str, Any]
 
     def rows(self, columns: dict[str, list[Any]], seed: int) -> list[Row]:
         """A row of means per prompt."""
-        eos, pad = required_tokens(self.tokenizer)
-        prompts = token_ids(self.tokenizer, columns["prompt"])
+        ends, pad = required_tokens(self.tokenizer, self.model)
+        prompts = token_ids(self.tokenizer, columns["prompt"], self.chat)
         completions = self.sampler.sample(prompts, self.samples, length=self.length, seed=seed).completions
         many = {name: self._each(values) for name, values in columns.items() if name != "prompt"}
         asked = self._each(columns["prompt"])
@@ -150,7 +153,7 @@ class _Evaluation:
         rewards = self._array(self.reward(prompts=asked, completions=said, completion_ids=completions, **many))
         scores = score(self.model, self._each(prompts), completions, pad=pad, batch_size=self.batch_size)
         length = self._array([len(ids) for ids in completions])
-        ended = self._array([len(ids) < self.length or ids[-1] == eos for ids in completions])
+        ended = self._array([len(ids) < self.length or ids[-1] in ends for ids in completions])
         entropy = self._array([steps.double().sum().item() for steps in scores.entropies])
         information = self._array([-steps.double().sum().item() for steps in scores.log_probs])
         found = pd.DataFrame(
@@ -168,7 +171,7 @@ class _Evaluation:
     def settings(self) -> dict[str, Any]:
         """What the rows depend on, beside prompts and seed."""
         name = getattr(self.reward, "name", None) or getattr(self.reward, "__qualname__", repr(self.reward))
-        said = {"samples": self.samples, "length": self.length, "right": self.right, "reward": name}
+        said = {"samples": self.samples, "length": self.length, "right": self.right, "reward": name, "chat": self.chat}
         return {**said, "weights": _fingerprint(self.model)}
 
     def _each(self, values: Sequence[Any]) -> list[Any]:

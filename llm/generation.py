@@ -1,6 +1,8 @@
 """Completions sampled from a language model with the log-probability of each token: one interface, two engines.
 
-A behavior policy has to be the model itself: temperature 1, all tokens, whatever its folder recommends.
+A behavior policy has to be the model itself: temperature 1, all tokens, whatever its folder recommends. Only where a
+completion ends is taken from there: at the eos of the tokenizer and at those of the model's generation config, as TRL
+has it.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from llm.models import load_model
+from llm.prompts import required_tokens
 from llm.scoring import evaluating, require_tokens
+from llm.seeding import seeded
 
 
 class Samples(NamedTuple):
@@ -24,7 +29,7 @@ class Samples(NamedTuple):
 
     Attributes
     ----------
-    completions : ``len(prompts) * count`` lists of token ids, those of a prompt one after another; eos, where the
+    completions : ``len(prompts) * count`` lists of token ids, those of a prompt one after another; an eos, where the
         completion ended, is its last token.
     log_probs : of each of these tokens, natural logarithm, under the distribution it was drawn from.
     """
@@ -52,7 +57,7 @@ def make_sampler(
     ----------
     backend : "transformers" or "vllm".
     model : name, folder or transformers model.
-    tokenizer : its eos ends a completion, its pad fills up.
+    tokenizer : its eos ends a completion, as do those of the model; its pad fills up.
     options : of `TransformersSampler` or of `llm.vllm_engine.VLLMSampler`.
 
     Raises
@@ -101,10 +106,9 @@ class TransformersSampler:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {batch_size!r}")
-        self.eos, self.pad = required_tokens(tokenizer)
         if isinstance(model, str | Path):
-            found: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-            model = found.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            model = load_model(model, dtype=dtype, device=device)
+        self.ends, self.pad = required_tokens(tokenizer, model)
         self.model, self.batch_size = model, batch_size
 
     def sample(self, prompts: Sequence[Sequence[int]], count: int, *, length: int, seed: int) -> Samples:
@@ -122,7 +126,7 @@ class TransformersSampler:
         rows = [list(prompt) for prompt in prompts for _ in range(count)]
         starts = range(0, len(rows), self.batch_size)
         found = Samples([], [])
-        with seeded(seed), evaluating(self.model), _only_ours(self.model):
+        with seeded(seed), evaluating(self.model), only_ours(self.model):
             for start in tqdm(starts, desc="sample", unit="batch", delay=2, disable=None, leave=False):
                 completions, log_probs = self._draw(rows[start : start + self.batch_size], length)
                 found.completions.extend(completions)
@@ -146,22 +150,14 @@ class TransformersSampler:
                 top_k=0,
                 top_p=1.0,
                 max_new_tokens=length,
-                eos_token_id=self.eos,
+                eos_token_id=self.ends,
                 pad_token_id=self.pad,
             ),
             logits_processor=LogitsProcessorList([record]),
         )
-        completions = [_until(row, self.eos) for row in tokens[:, width:].tolist()]
+        completions = [_until(row, self.ends) for row in tokens[:, width:].tolist()]
         log_probs = [row[: len(c)] for row, c in zip(record.log_probs(tokens), completions, strict=True)]
         return completions, log_probs
-
-
-def required_tokens(tokenizer: Any) -> tuple[int, int]:
-    """Ids of eos and pad; `ValueError` if the tokenizer lacks one."""
-    for name in ("eos_token", "pad_token"):
-        if getattr(tokenizer, name, None) is None:
-            raise ValueError(f"tokenizer has no {name}: set it, a completion must be able to end and to be filled up")
-    return int(tokenizer.eos_token_id), int(tokenizer.pad_token_id)
 
 
 def require_request(
@@ -192,9 +188,9 @@ def _settings(**options: Any) -> GenerationConfig:
     return GenerationConfig(**options)  # type: ignore[no-untyped-call]
 
 
-def _until(row: list[int], eos: int) -> list[int]:
-    """The tokens up to the first eos; a pad that was drawn is a token like any other."""
-    return row[: row.index(eos) + 1] if eos in row else row
+def _until(row: list[int], ends: list[int]) -> list[int]:
+    """The tokens up to the first that ends it; a pad that was drawn is a token like any other."""
+    return row[: next((i for i, token in enumerate(row) if token in ends), len(row)) + 1]
 
 
 class _Record(LogitsProcessor):
@@ -221,23 +217,7 @@ class _Record(LogitsProcessor):
 
 
 @contextmanager
-def generators_kept() -> Iterator[None]:
-    """The global generators of torch, from which engines draw, as they were after: that of the CPU and of this GPU."""
-    # Of all GPUs would start each of them in each of the processes.
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
-        yield
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """The same generators seeded inside the block, and as they were after."""
-    with generators_kept():
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _only_ours(model: Any) -> Iterator[None]:
+def only_ours(model: Any) -> Iterator[None]:
     """No sampling settings of the model's folder: `generate` fills in from them whatever it is not told."""
     theirs, model.generation_config = model.generation_config, _settings()
     try:

@@ -86,13 +86,17 @@ class LaggedTrainer(ResumableTrainer):
         return batch
 
     def _add_behavior(self, batch: Batch) -> None:
-        """The sampler's log-probabilities where data will be older than TRL thinks, and whether vLLM's are right."""
-        ours = self.args.lag_mode == "constant" and self.args.lag > 0 and "sampling_per_token_logps" not in batch
-        check = self.args.verify_sync and "sampling_per_token_logps" in batch
+        """The sampler's log-probabilities where data will be older than TRL thinks, and whether vLLM's are right.
+
+        TRL's own losses know the sampler's only as a correction: their ratio is to the old ones.
+        """
+        sampled = "sampling_per_token_logps" in batch
+        ours = self.args.lag_mode == "constant" and self.args.lag > 0 and (self._theirs or not sampled)
+        check = self.args.verify_sync and sampled
         logps = batch.get("old_per_token_logps")
         if logps is None and (ours or check):
             logps = self._now(batch)
-            batch |= {"old_per_token_logps": logps} if ours or self._theirs else {}
+            batch |= {"old_per_token_logps": logps} if ours else {}
         if check:
             assert logps is not None
             from llm.vllm_engine import require_agreement, tolerance_of

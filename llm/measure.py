@@ -14,7 +14,8 @@ from tqdm import tqdm
 from llm.comparison import COLUMNS, compare, pool
 from llm.exact import Completions
 from llm.generation import Sampler, make_sampler
-from llm.prompts import as_completions, token_ids
+from llm.prompts import as_completions, required_tokens, token_ids
+from llm.rewards import Reward
 from llm.scoring import score
 from pessimism.objectives import ObjectiveLike
 
@@ -48,6 +49,7 @@ def measure(
     twin: Any = None,
     seed: int = 0,
     batch_size: int = 64,
+    chat: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Log-ratios of a policy to its behavior, and what the objective induces there, per prompt and pooled.
 
@@ -68,6 +70,7 @@ def measure(
         `llm.comparison.compare`.
     seed : of the samples.
     batch_size : completions in one forward.
+    chat : what the chat template is told beside the messages.
 
     Returns
     -------
@@ -86,14 +89,16 @@ def measure(
     if len(examples) == 0:
         raise ValueError("examples must have at least one row, got none")
     models = (policy,) if twin is None else (policy, twin)
+    worth = reward if isinstance(reward, Reward) else Reward(getattr(reward, "__name__", "function"), reward)
+    asked = _Asked(tokenizer, [dict(row) for row in examples], worth, chat)
     if exact:
-        pairs = _enumerated(models, behavior, tokenizer, examples, reward, length)
+        pairs = _enumerated(models, behavior, asked, length)
     else:
         if group_size is None or samples < 1 or samples % group_size:
             raise ValueError(f"samples must be whole groups of group_size, got samples={samples} and {group_size!r}")
         source = sampler or make_sampler("transformers", behavior, tokenizer, batch_size=batch_size)
-        drawn = _Drawn(models, behavior, tokenizer, source, length, batch_size)
-        pairs = _sampled(drawn, examples, reward, group_size, samples, seed)
+        drawn = _Drawn((*models, behavior), source, tokenizer.pad_token_id, length, batch_size)
+        pairs = _sampled(drawn, asked, group_size, samples, seed)
     bar = tqdm(pairs, total=len(examples), desc="measure", unit="prompt", delay=2, disable=None, leave=False)
     found = [
         compare(p.log_ratio, p.reward, objective, group_size=group_size, weights=p.weights, twin=p.twin) for p in bar
@@ -110,87 +115,66 @@ def _said(row: Mapping[str, Any]) -> str:
     return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])
 
 
+class _Asked(NamedTuple):
+    """Questions, and what their completions are worth."""
+
+    tokenizer: Any
+    rows: list[dict[str, Any]]
+    reward: Reward
+    chat: Mapping[str, Any] | None
+
+    def ids(self, rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+        """Tokens of the prompts."""
+        return token_ids(self.tokenizer, [row["prompt"] for row in rows], self.chat)
+
+    def rewards(self, row: Mapping[str, Any], completions: list[list[int]]) -> Floats:
+        """Rewards ``(N,)`` of completions of one example, called as TRL does."""
+        prompts = [row["prompt"]] * len(completions)
+        texts = as_completions(self.tokenizer, prompts, completions)
+        columns = {name: [value] * len(texts) for name, value in row.items() if name != "prompt"}
+        return np.array(self.reward(prompts=prompts, completions=texts, completion_ids=completions, **columns))
+
+
 class _Drawn(NamedTuple):
-    """What samples and scores."""
+    """What samples and scores; the behavior is the last of the models."""
 
     models: tuple[Any, ...]
-    behavior: Any
-    tokenizer: Any
     sampler: Sampler
+    pad: int
     length: int
     batch_size: int
 
     def log_ratios(self, prompts: list[list[int]], count: int, seed: int) -> tuple[list[list[int]], Floats]:
-        """Completions of the behavior, and the log-ratios ``(models, len(prompts), count)`` to it."""
+        """Completions of the behavior, and the log-ratios ``(models, len(prompts), count)`` of the others to it."""
         completions = self.sampler.sample(prompts, count, length=self.length, seed=seed).completions
         rows = [prompt for prompt in prompts for _ in range(count)]
-        options = {"pad": self.tokenizer.pad_token_id, "batch_size": self.batch_size}
-        *ours, theirs = (
-            np.array([steps.double().sum().item() for steps in score(model, rows, completions, **options).log_probs])
-            for model in (*self.models, self.behavior)
-        )
+        scores = (score(model, rows, completions, pad=self.pad, batch_size=self.batch_size) for model in self.models)
+        *ours, theirs = (np.array([steps.double().sum().item() for steps in one.log_probs]) for one in scores)
         return completions, (np.stack(ours) - theirs).reshape(-1, len(prompts), count)
 
 
-def _sampled(
-    drawn: _Drawn,
-    examples: Sequence[Mapping[str, Any]],
-    reward: Callable[..., Sequence[float]],
-    group_size: int,
-    samples: int,
-    seed: int,
-) -> Iterator[Pairs]:
+def _sampled(drawn: _Drawn, asked: _Asked, group_size: int, samples: int, seed: int) -> Iterator[Pairs]:
     together = max(1, _TOGETHER // samples)
-    for start in range(0, len(examples), together):
-        part = [dict(examples[i]) for i in range(start, min(start + together, len(examples)))]
-        prompts = token_ids(drawn.tokenizer, [row["prompt"] for row in part])
-        completions, log_ratio = drawn.log_ratios(prompts, samples, seed + start)
+    for start in range(0, len(asked.rows), together):
+        part = asked.rows[start : start + together]
+        completions, log_ratio = drawn.log_ratios(asked.ids(part), samples, seed + start)
         for i, row in enumerate(part):
-            own = completions[i * samples : (i + 1) * samples]
-            rewards = rewards_of(reward, row, own, drawn.tokenizer)
+            rewards = asked.rewards(row, completions[i * samples : (i + 1) * samples])
             u, *twin = (one[i].reshape(-1, group_size) for one in log_ratio)
             yield Pairs(u, rewards.reshape(-1, group_size), None, *twin)
 
 
-def _enumerated(
-    models: tuple[Any, ...],
-    behavior: Any,
-    tokenizer: Any,
-    examples: Sequence[Mapping[str, Any]],
-    reward: Callable[..., Sequence[float]],
-    length: int,
-) -> Iterator[Pairs]:
-    completions = Completions(len(tokenizer), tokenizer.eos_token_id, length, tokenizer.pad_token_id)
+def _enumerated(models: tuple[Any, ...], behavior: Any, asked: _Asked, length: int) -> Iterator[Pairs]:
+    ends, pad = required_tokens(asked.tokenizer, behavior)
+    if len(ends) > 1:
+        raise ValueError(f"exact: completions of this model end at any of the tokens {ends}, enumerated ones at one")
+    completions = Completions(len(asked.tokenizer), ends[0], length, pad)
     ids = [row[:n] for row, n in zip(completions.tokens.tolist(), completions.lengths.tolist(), strict=True)]
-    for row in map(dict, examples):
-        (prompt,) = token_ids(tokenizer, [row["prompt"]])
+    for row in asked.rows:
+        (prompt,) = asked.ids([row])
         with torch.no_grad():
             every = [completions.log_probabilities(m, prompt).double().cpu().numpy() for m in (*models, behavior)]
         # Each is normalized: the rounding of a float32 model is no mass that went anywhere.
         *ours, theirs = (logs - np.logaddexp.reduce(logs) for logs in every)
-        rewards = rewards_of(reward, row, ids, tokenizer)
         u, *twin = ((logs - theirs)[None] for logs in ours)
-        yield Pairs(u, rewards[None], np.exp(theirs)[None], *twin)
-
-
-def rewards_of(
-    reward: Callable[..., Sequence[float]], row: Mapping[str, Any], completions: list[list[int]], tokenizer: Any
-) -> Floats:
-    """Rewards ``(N,)`` of completions of one example, called as TRL does.
-
-    Raises
-    ------
-    ValueError
-        If one is missing or not a finite number.
-    """
-    prompts = [row["prompt"]] * len(completions)
-    texts = as_completions(tokenizer, prompts, completions)
-    columns = {name: [value] * len(texts) for name, value in row.items() if name != "prompt"}
-    found = list(reward(prompts=prompts, completions=texts, completion_ids=completions, **columns))
-    if len(found) != len(texts):
-        raise ValueError(f"reward must give one number per completion, got {len(found)} for {len(texts)}")
-    values = np.array([np.nan if value is None else value for value in found], dtype=np.float64)
-    if not np.isfinite(values).all():
-        bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise ValueError(f"reward of {texts[bad]!r} to {row['prompt']!r} must be a finite number, got {found[bad]!r}")
-    return values
+        yield Pairs(u, asked.rewards(row, ids)[None], np.exp(theirs)[None], *twin)

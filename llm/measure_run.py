@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
-from llm.generation import make_sampler
+from llm.generation import Sampler
 from llm.measure import measure
-from llm.models import CACHE, model_path
+from llm.models import CACHE, load_model, model_path
 from llm.rewards import reward_function
 from llm.settings import DataConfig
 from pessimism.objectives import make_objective
@@ -25,7 +24,8 @@ def measure_run(
     *,
     checkpoint: str | None = None,
     behavior: str | None = None,
-    backend: Literal["transformers", "vllm"] = "transformers",
+    sampler: Callable[[Any, Any], Sampler] | None = None,
+    limit: int | None = None,
     dtype: str = "auto",
     device: str | None = None,
     cache: Path = CACHE,
@@ -38,10 +38,12 @@ def measure_run(
     folder : of a run of `llm.train.train`.
     checkpoint : a folder in it, such as "checkpoint-64"; the final model by default.
     behavior : model that the log-ratio is to; the one that the run began with by default.
-    backend : that samples.
+    sampler : made of the behavior and the tokenizer, such as `llm.vllm_engine.VLLMSampler`; one of transformers' by
+        default.
+    limit : first so many prompts of the run's; all by default.
     dtype, device : of both models; that of their files, and a GPU where there is one, by default.
     cache : where small models are kept.
-    options : ``limit`` (first so many prompts), and ``samples``, ``exact``, ``seed``, ``batch_size`` of `measure`.
+    options : ``samples``, ``exact``, ``seed``, ``batch_size`` of `measure`.
 
     Returns
     -------
@@ -52,18 +54,21 @@ def measure_run(
     Raises
     ------
     ValueError
-        If the folder holds no run, or no model.
+        If the folder holds no run, or no model; if ``limit`` is more than the run's own.
     """
     run = read_run(folder)
     place = Path(folder) / (checkpoint or "")
     if not any((place / name).exists() for name in ("config.json", "adapter_config.json")):
         raise ValueError(f"{place} holds no model: the run is not finished, or has no such checkpoint")
     start = behavior or model_path(run["model"], cache)
-    to = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    policy, sampled = (_loaded(source, dtype, to) for source in (place, start))
+    revision = "main" if behavior else run.get("model_revision", "main")
+    if None not in (limit, run["limit"]) and limit > run["limit"]:
+        raise ValueError(f"limit must be at most the {run['limit']} of the run, got {limit}")
+    policy = load_model(place, dtype=dtype, device=device)
+    sampled = load_model(start, dtype=dtype, device=device, revision=revision)
     tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
-    data = {f.name: run[f.name] for f in fields(DataConfig) if f.name in run}
-    examples = DataConfig(**{**data, **({"limit": options.pop("limit")} if "limit" in options else {})}).examples()
+    data = {f.name: run[f.name] for f in fields(DataConfig)}
+    examples = DataConfig(**{**data, "limit": run["limit"] if limit is None else limit}).examples()
     frame = measure(
         policy,
         sampled,
@@ -73,16 +78,12 @@ def measure_run(
         make_objective(run["objective"], **(run["hyper"] or {})),
         length=run["max_completion_length"],
         group_size=run["num_generations"],
-        sampler=None if backend == "transformers" else make_sampler(backend, start, tokenizer),
+        sampler=None if sampler is None or options.get("exact") else sampler(sampled, tokenizer),
+        chat=run.get("chat_template_kwargs"),
         **options,
     )
     frame.loc[frame.index[-1], "note"] = _apart(run)
     return frame
-
-
-def _loaded(source: str | Path, dtype: str, device: str) -> Any:
-    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-    return model.to(device)
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:

@@ -7,6 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.utils.peft_utils import find_adapter_config_file
+
 from llm.tasks import Addition
 from llm.tiny import TinyModel, pretrained
 
@@ -57,3 +61,28 @@ def model_path(source: str, cache: Path = CACHE) -> str:
     A small one is pretrained now where ``cache`` does not have it (about two minutes for ``"tiny"``).
     """
     return str(pretrained(tiny_settings(source), cache)) if source.partition(":")[0] == "tiny" else source
+
+
+def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = None, revision: str = "main") -> Any:
+    """A causal language model of a hub id or folder; adapters (LoRA) are merged into the model that they are of.
+
+    Parameters
+    ----------
+    source : hub id or folder.
+    dtype : "float32", "bfloat16", ...; that of its files by default.
+    device : a GPU where there is one by default.
+    revision : of the hub.
+
+    Raises
+    ------
+    ImportError
+        If it is of adapters and peft is not installed.
+    """
+    options: dict[str, Any] = {"dtype": dtype, "revision": revision}
+    if find_adapter_config_file(str(source), revision=revision) is None:
+        model: Any = AutoModelForCausalLM.from_pretrained(source, **options)
+    else:
+        from peft import AutoPeftModelForCausalLM
+
+        model = AutoPeftModelForCausalLM.from_pretrained(source, **options).merge_and_unload()
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

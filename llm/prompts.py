@@ -1,13 +1,21 @@
-"""Prompts and completions between text and tokens, as TRL takes and gives them: plain, or as conversations."""
+"""Prompts and completions between text and tokens, as TRL takes and gives them: plain, or as conversations.
+
+A completion ends where it does for TRL, too: at the eos of the tokenizer and at those that the model recommends.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from transformers import GenerationConfig
 
-def token_ids(tokenizer: Any, prompts: Sequence[Any]) -> list[list[int]]:
+
+def token_ids(tokenizer: Any, prompts: Sequence[Any], chat: Mapping[str, Any] | None = None) -> list[list[int]]:
     """Token ids of prompts; a list of messages goes through the chat template, up to where the answer begins.
+
+    ``chat`` is what the template is told beside the messages, TRL's ``chat_template_kwargs``.
 
     Examples
     --------
@@ -19,7 +27,7 @@ def token_ids(tokenizer: Any, prompts: Sequence[Any]) -> list[list[int]]:
         found = tokenizer(list(prompts))
     else:
         found = tokenizer.apply_chat_template(
-            list(prompts), add_generation_prompt=True, tokenize=True, return_dict=True
+            list(prompts), add_generation_prompt=True, tokenize=True, return_dict=True, **(chat or {})
         )
     ids: list[list[int]] = found["input_ids"]
     return ids
@@ -39,3 +47,29 @@ def as_completions(tokenizer: Any, prompts: Sequence[Any], completions: Sequence
         text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
         for prompt, text in zip(prompts, texts, strict=True)
     ]
+
+
+def required_tokens(tokenizer: Any, model: Any) -> tuple[list[int], int]:
+    """Tokens that end a completion of a model, that of the tokenizer first, and the pad.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer lacks one.
+    """
+    for name in ("eos_token", "pad_token"):
+        if getattr(tokenizer, name, None) is None:
+            raise ValueError(f"tokenizer has no {name}: set it, a completion must be able to end and to be filled up")
+    theirs = getattr(_recommended(model), "eos_token_id", None)
+    ends = [tokenizer.eos_token_id, *(theirs if isinstance(theirs, list) else [] if theirs is None else [theirs])]
+    return [int(token) for token in dict.fromkeys(ends)], int(tokenizer.pad_token_id)
+
+
+def _recommended(model: str | Path | Any) -> GenerationConfig | None:
+    """What a model, or its folder or repository, recommends for generation; None where that says nothing."""
+    if not isinstance(model, str | Path):
+        return getattr(model, "generation_config", None)
+    try:
+        return GenerationConfig.from_pretrained(str(model))
+    except OSError:
+        return None

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 import pessimism as ps
 from pessimism.bandit import to_numpy
+from pessimism.objectives import ObjectiveLike
+from pessimism.objectives.base import temperature_of
 
 Array = Any
 Floats = NDArray[np.float64]
@@ -152,3 +154,25 @@ def effective_temperature(log_ratio: Any, reward: Any, weights: Any = None) -> F
     tilted = q * np.exp(u - u.max(axis=-1, keepdims=True))
     policy = tilted / tilted.sum(axis=-1, keepdims=True)
     return np.asarray(ps.effective_temperature(policy, q, r))
+
+
+def is_lambert(target: ps.InducedTarget) -> bool:
+    """Whether log w + kappa w = A/beta holds for a target, in the objective's own advantage."""
+    if target.beta is None:
+        return False
+    u, seen = np.asarray(target.log_ratio), np.asarray(target.behavior) > 0
+    z = np.asarray(target.advantage) / target.beta
+    return bool(np.allclose((u + float(target.kappa) * np.exp(u))[seen], z[seen], rtol=0.0, atol=1e-6))
+
+
+def has_kappa(objective: ObjectiveLike) -> bool:
+    """Whether that is so of the targets of an objective, tried on one behavior.
+
+    Examples
+    --------
+    >>> has_kappa(ps.Kimi()), has_kappa(ps.TBA()), has_kappa(ps.GRPO())
+    (True, False, False)
+    """
+    if temperature_of(objective) is None:
+        return False
+    return is_lambert(ps.induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], objective, unseen=True))

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+_LOGITS = 2**30  # numbers in the logits of one forward; a single long row may have more
+_STEPS = 2**26  # numbers in a softmax
+
 
 class Scores(NamedTuple):
     """What `score` finds, in the order of the completions.
@@ -25,7 +28,7 @@ class Scores(NamedTuple):
 
 
 def score(
-    model: nn.Module,
+    model: Any,
     prompts: Sequence[Sequence[int]],
     completions: Sequence[Sequence[int]],
     *,
@@ -43,7 +46,7 @@ def score(
     prompts : token ids, one prompt per completion.
     completions : token ids, eos included where the completion ended.
     pad : token to fill up with.
-    batch_size : completions in one forward.
+    batch_size : completions in one forward, at most: fewer where their logits would have more than 2^30 numbers.
 
     Raises
     ------
@@ -69,14 +72,22 @@ def score(
     texts = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
     found = Scores([torch.empty(0)] * len(texts), [torch.empty(0)] * len(texts))
-    starts = range(0, len(order), batch_size)
+    batches = list(_batches(order, [len(text) for text in texts], batch_size, model.config.vocab_size))
     with evaluating(model), torch.inference_mode():
-        for start in tqdm(starts, desc="score", unit="batch", delay=2, disable=None, leave=False):
-            batch = order[start : start + batch_size]
+        for batch in tqdm(batches, desc="score", unit="batch", delay=2, disable=None, leave=False):
             rows = _forward(model, [texts[i] for i in batch], [len(completions[i]) for i in batch], pad)
             for i, log_probs, entropies in zip(batch, *rows, strict=True):
                 found.log_probs[i], found.entropies[i] = log_probs, entropies
     return found
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int], most: int, vocabulary: int) -> Iterator[list[int]]:
+    """Rows that share a forward, of an order from the longest on."""
+    start = 0
+    while start < len(order):
+        size = min(most, max(1, _LOGITS // (lengths[order[start]] * vocabulary)))
+        yield list(order[start : start + size])
+        start += size
 
 
 def require_tokens(prompts: Sequence[Sequence[int]]) -> None:
@@ -111,10 +122,13 @@ def _forward(
     log_probs, entropies = [], []
     for i, (text, length) in enumerate(zip(texts, lengths, strict=True)):
         end = len(text) - width - 1
-        # One row at a time: beside the logits there is never another tensor of the batch over all tokens.
-        steps = logits[i, logits.shape[1] + end - length : logits.shape[1] + end].float().log_softmax(dim=-1)
+        scored = logits[i, logits.shape[1] + end - length : logits.shape[1] + end]
         tokens = ids[i, len(text) - length : len(text), None]
-        log_probs.append(steps.gather(-1, tokens).squeeze(-1))
-        entropies.append(torch.special.entr(steps.exp()).sum(dim=-1))
+        # Some steps at a time: beside the logits there is never another tensor over all steps and tokens.
+        size = max(1, _STEPS // logits.shape[-1])
+        for part, drawn in zip(torch.split(scored, size), torch.split(tokens, size), strict=True):
+            steps = part.float().log_softmax(dim=-1)
+            log_probs.append(steps.gather(-1, drawn).squeeze(-1))
+            entropies.append(torch.special.entr(steps.exp()).sum(dim=-1))
     first, second = (torch.cat(rows).cpu().split_with_sizes(lengths) for rows in (log_probs, entropies))
     return first, second

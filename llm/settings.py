@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -49,7 +50,48 @@ class TrainConfig(DataConfig):
 
 
 @dataclass
-class MeasureConfig(DataConfig):
+class _ModelConfig(DataConfig):
+    """What samples and scores."""
+
+    chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "What the chat template is told beside the messages, a mapping or JSON."}
+    )
+    generation: Literal["transformers", "vllm"] = _said("transformers", "What samples.")
+    vllm_gpu_memory_utilization: float = _said(0.3, "Share of a GPU that vLLM takes, beside the models that score.")
+    vllm_max_model_length: int | None = _said(None, "Most tokens of prompt and completion in vLLM; the model's own.")
+    dtype: str = _said("auto", "Of the models.")
+    batch_size: int = _said(64, "Completions drawn or scored together; of long ones fewer are scored.")
+    seed: int = _said(0, "Of the samples.")
+    out: str | None = _said(None, "CSV file of the frame.")
+
+    def __post_init__(self) -> None:
+        self.chat_template_kwargs = _mapping(self.chat_template_kwargs, "chat_template_kwargs")
+
+    def sampler(self, model: Any, tokenizer: Any) -> Any:
+        """What samples from a model in memory."""
+        from llm.generation import make_sampler
+
+        if self.generation == "transformers":
+            return make_sampler("transformers", model, tokenizer, batch_size=self.batch_size)
+        options = {
+            "gpu_memory_utilization": self.vllm_gpu_memory_utilization,
+            "max_model_len": self.vllm_max_model_length,
+        }
+        return make_sampler("vllm", model, tokenizer, **options)
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        found = value
+    if not isinstance(found, dict | None):
+        raise ValueError(f"{name} must be a mapping, or one in JSON, got {value!r}")
+    return found
+
+
+@dataclass
+class MeasureConfig(_ModelConfig):
     """`python -m llm measure`: a run, or a policy and its behavior with what they were trained on."""
 
     run: str | None = _said(None, "Folder of a run; data, reward, objective and groups are its own then.")
@@ -64,23 +106,28 @@ class MeasureConfig(DataConfig):
     max_completion_length: int = _said(256, "Without a run: most tokens of a completion.")
     samples: int = _said(256, "Completions of each prompt, in whole groups.")
     exact: bool = _said(False, "Enumerate all completions: a few tokens of a small vocabulary.")
-    generation: Literal["transformers", "vllm"] = _said("transformers", "What samples.")
-    dtype: str = _said("auto", "Of both models.")
-    seed: int = _said(0, "Of the samples.")
-    batch_size: int = _said(64, "Completions in one forward.")
-    out: str | None = _said(None, "CSV file of the frame.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.hyper = _mapping(self.hyper, "hyper")
+        if self.run is None:
+            if self.policy is None or self.behavior is None:
+                raise ValueError("run must be given, or policy and behavior")
+            return
+        theirs = {f.name for f in fields(DataConfig)} - {"limit"}
+        theirs |= {"policy", "objective", "hyper", "num_generations", "max_completion_length", "chat_template_kwargs"}
+        for f in fields(self):
+            if f.name in theirs and getattr(self, f.name) != f.default:
+                raise ValueError(f"{f.name} is the run's own: leave it out beside run, got {getattr(self, f.name)!r}")
 
 
 @dataclass
-class EvaluateConfig(DataConfig):
+class EvaluateConfig(_ModelConfig):
     """`python -m llm evaluate`: pass@k of a model, with intervals."""
 
     model: str = _said("tiny", "Hub id, folder (of a run, too), or tiny[:NAME=VALUE,...].")
+    model_revision: str = _said("main", "Of the hub.")
     samples: int = _said(16, "Completions of each prompt.")
     ks: list[int] = field(default_factory=lambda: [1], metadata={"help": "The k of pass@k."})
     max_completion_length: int = _said(256, "Most tokens of a completion.")
-    generation: Literal["transformers", "vllm"] = _said("transformers", "What samples.")
-    dtype: str = _said("auto", "Of the model.")
-    seed: int = _said(0, "Of the samples.")
-    batch_size: int = _said(64, "Completions in one forward.")
     out: str | None = _said(None, "CSV file of the frame; what is finished is kept beside it, and not done again.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import MISSING, Field, asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,22 @@ from llm.settings import TrainConfig
 from llm.trainer import OffPolicyTrainer
 
 RUN = "run.json"
-# What may differ between a run and its resumption.
-_FREE = ("versions", "resume")
+# Always in it, for who reads it; other settings are there if they are not the defaults.
+_READ = (
+    *("objective", "hyper", "lag", "lag_mode", "num_generations", "max_completion_length", "seed", "max_steps"),
+    *("num_train_epochs", "learning_rate", "lr_scheduler_type", "optim", "max_grad_norm", "weight_decay"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "world_size", "generation", "bf16", "fp16"),
+)
+# No result depends on these: where things go, what is said, how fast it is; or they follow from others. A token of the
+# hub is nobody's business.
+_FREE = (
+    *("steps_per_generation", "generation_batch_size", "use_vllm", "model_name_or_path"),
+    *("versions", "resume", "output_dir", "run_name", "project", "report_to", "disable_tqdm", "debug", "use_cpu"),
+    *("num_completions_to_print", "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
+    *("dataloader_prefetch_factor", "ddp_timeout", "skip_memory_metrics", "resume_from_checkpoint", "local_rank"),
+    *("torch_empty_cache_steps", "verify_sync", "vllm_gpu_memory_utilization", "accelerator_config"),
+)
+_FREE_KINDS = ("log_", "logging_", "save_", "hub_", "push_to_hub", "trackio_")
 _VERSIONS = ("accelerate", "datasets", "pessimism", "torch", "transformers", "trl")
 
 
@@ -36,7 +50,8 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     ValueError
         If the folder holds a run of other settings, or checkpoints although ``resume`` is off; and as the parts do.
     """
-    folder = Path(config.output_dir)
+    folder, run = Path(config.output_dir), described(settings, config, model)
+    last = _last(folder, run, settings.resume)
     source = model_path(model.model_name_or_path)
     config.disable_tqdm = config.disable_tqdm or not sys.stderr.isatty()
     config.model_init_kwargs = {
@@ -55,8 +70,8 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
         peft_config=get_peft_config(model),
     )
     trainer.remove_callback(PrinterCallback)
-    with trainer.accelerator.main_process_first():
-        last = _entered(folder, described(settings, config, model), settings.resume)
+    if trainer.accelerator.is_main_process:
+        _write(folder, run)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     trainer.save_model()
     trainer.save_state()
@@ -65,36 +80,47 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
 
 def described(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) -> dict[str, Any]:
     """What ``run.json`` says of a run: all that its result depends on."""
-    fields = (
-        *("objective", "hyper", "lag", "lag_mode", "num_generations", "max_completion_length", "seed", "max_steps"),
-        *("num_train_epochs", "learning_rate", "lr_scheduler_type", "optim", "max_grad_norm", "weight_decay"),
-        *("per_device_train_batch_size", "gradient_accumulation_steps", "world_size", "generation", "bf16", "fp16"),
-    )
-    return {
+    found = {
         "model": model.model_name_or_path,
         "use_peft": model.use_peft,
         **asdict(settings),
-        **{name: getattr(config, name) for name in fields},
+        **{name: getattr(config, name) for name in _READ},
         "level": config.level,
+        **_changed(config),
+        **_changed(model),
         "versions": {name: version(name) for name in _VERSIONS},
     }
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return plain
 
 
-def _entered(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
-    """Write ``run.json`` or see that it says the same; the checkpoint to go on from."""
-    path = folder / RUN
-    run = json.loads(json.dumps(run, default=str))
-    last = checkpoints.latest(folder)
-    if path.exists():
+def _changed(config: Any) -> dict[str, Any]:
+    """Fields of a configuration that are not as they are by default."""
+    given = {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != _default(f)}
+    return {name: value for name, value in given.items() if name not in _FREE and not name.startswith(_FREE_KINDS)}
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _last(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
+    """The checkpoint to go on from, if the folder holds this run; there may be another one of which nothing came."""
+    path, last = folder / RUN, checkpoints.latest(folder)
+    saved = any((folder / name).exists() for name in ("config.json", "adapter_config.json"))
+    if path.exists() and (saved or last is not None):
         before = json.loads(path.read_text(encoding="utf-8"))
-        other = [name for name in run if name not in _FREE and before.get(name) != run[name]]
-        if other:
-            said = ", ".join(f"{name}={before.get(name)!r}" for name in other)
+        names = [name for name in {**run, **before} if name not in _FREE]
+        if other := [name for name in names if before.get(name) != run.get(name)]:
+            said = ", ".join(f"{name}={before[name]!r}" if name in before else f"{name} by default" for name in other)
             raise ValueError(f"output_dir {folder} holds a run with {said}: choose another folder, or its settings")
     if last is not None and not resume:
         raise ValueError(f"output_dir {folder} holds {last.name}: choose another folder, or resume")
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, path)
     return last
+
+
+def _write(folder: Path, run: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = (folder / RUN).with_suffix(".part")
+    beside.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    os.replace(beside, folder / RUN)

@@ -4,8 +4,8 @@ Logged by `llm.trainer.OffPolicyTrainer`, of the completions trained on and of t
 
 - ``log_ratio/mean``, ``log_ratio/max``: of whole completions, to the policy that sampled, in nats;
 - ``kl/policy_behavior``, ``kl/behavior_policy``: KL both ways, nats;
-- ``kappa_fit``, ``kappa_identity``: kappa by least squares and by its identity (`llm.readings`), for objectives with a
-  temperature;
+- ``kappa_fit``, ``kappa_identity``: kappa by least squares and by its identity (`llm.readings`), where the log-ratio
+  trained on is of whole completions and the objective's target is log w + kappa w = A/beta;
 - ``effective_temperature``: inverse slope of the log-ratio on the reward inside groups, which is beta' for a nominal
   target at beta' and, for rewards of two values, 1 / log(w+/w-) whatever the policy;
 - ``entropy``: of the next token, nats, mean over tokens;
@@ -26,7 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llm.readings import moments, readings
+from llm.objective_loss import LogRatio
+from llm.readings import has_kappa, moments, readings
 from pessimism.objectives import ObjectiveLike
 from pessimism.objectives.base import temperature_of
 
@@ -75,8 +76,9 @@ def named(means: Tensor) -> dict[str, float]:
 class Measured:
     """Sums over the micro-batches of a step."""
 
-    def __init__(self, objective: ObjectiveLike) -> None:
+    def __init__(self, objective: ObjectiveLike, level: LogRatio) -> None:
         self.beta = temperature_of(objective)
+        self.kappas = _KAPPAS if level == "sequence" and has_kappa(objective) else ()
         self._clear()
 
     def _clear(self) -> None:
@@ -122,7 +124,7 @@ class Measured:
         broken, total_u, c_c, c_u, entropy, tokens = flat[width : width + 6].tolist()
         metrics = {"finite": broken == 0, "log_ratio/mean": total_u / found["n"], "log_ratio/max": largest}
         metrics |= {name: found[key] for key, name in _NAMES.items()}
-        metrics |= {name: found[name] for name in _KAPPAS if self.beta is not None}
+        metrics |= {name: found[name] for name in self.kappas}
         metrics["effective_temperature"] = c_c / c_u if c_u else math.nan
         metrics |= {"entropy": entropy / tokens} if tokens else {}
         return metrics | named(flat[width + 6 :] / found["n"])

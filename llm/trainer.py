@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from llm.config import OffPolicyConfig, trl_loss
+from llm.generation import only_ours
 from llm.lagged import Batch
 from llm.lagged_trainer import LaggedTrainer
 from llm.objective_loss import at_level, objective_loss, published_level
@@ -61,7 +62,7 @@ class OffPolicyTrainer(LaggedTrainer):
         if self._coupled:
             _require_whole_groups(config, self.objective)
         self._token_logs: Tensor | None = None
-        self._measured = Measured(self.objective)
+        self._measured = Measured(self.objective, self._level)
         if config.generation == "vllm":
             from llm.vllm_engine import prepare_colocate
 
@@ -76,6 +77,12 @@ class OffPolicyTrainer(LaggedTrainer):
             raise ValueError("processing_class must be a tokenizer: models that read images are not supported")
         if self.aux_loss_enabled and not self._theirs:
             raise ValueError(f"router_aux_loss_coef must be 0: {self.objective} has no such term")
+
+    def _generate_single_turn(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        """TRL's; it tells `generate` the settings of the run, and the model's folder would fill in the others."""
+        with only_ours(self.accelerator.unwrap_model(self.model)):
+            found: tuple[Any, Any] = super()._generate_single_turn(*arguments, **options)
+        return found
 
     def _get_per_token_logps_and_entropies(self, model: Any, *arguments: Any, **options: Any) -> tuple[Any, Any, Any]:
         """TRL's; the log-probabilities of the last call are kept, for the metrics of TRL's own losses."""

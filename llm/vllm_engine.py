@@ -20,15 +20,17 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoConfig
 
-from llm.generation import Samples, require_request, required_tokens, seeded
+from llm.generation import Samples, require_request
+from llm.prompts import required_tokens
 from llm.scoring import score
+from llm.seeding import seeded
 from llm.vllm_process import engine, vllm_module
 
 TOLERANCE = {"float32": 1e-4}  # of a log-probability, in nats: the engines add up in another order
 _COARSE = 0.25  # in any other format
 
 
-class SyncError(RuntimeError):
+class SyncError(ValueError):
     """The log-probabilities of vLLM are not those of the model whose weights it should have."""
 
 
@@ -63,9 +65,9 @@ class VLLMSampler:
         **options: Any,
     ) -> None:
         vllm = vllm_module()
-        self.eos, self.pad = required_tokens(tokenizer)
+        ends, self.pad = required_tokens(tokenizer, model)
         self._request = functools.partial(
-            vllm.SamplingParams, logprobs=0, ignore_eos=True, stop_token_ids=[self.eos], detokenize=False
+            vllm.SamplingParams, logprobs=0, ignore_eos=True, stop_token_ids=ends, detokenize=False
         )
         self.verify = verify
         dtype = dtype or _dtype(model)

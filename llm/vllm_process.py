@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llm.generation import generators_kept
+from llm.seeding import generators_kept
 
 _CPU_CACHE = 2**30  # bytes for keys and values, for which vLLM would take most of a CPU's memory
 

@@ -41,7 +41,7 @@ SMOKE: dict[str, Any] = {
 }
 _OURS = (
     *("settings.py", *TRAINING, "llm/validation/sampled.py"),
-    *("llm/comparison.py", "llm/generation.py", "llm/measure.py", "llm/readings.py", "llm/scoring.py"),
+    *("llm/comparison.py", "llm/measure.py", "llm/readings.py", "llm/scoring.py"),
 )
 _COLUMNS = [
     *("objective", "kind", "prompt", "reward_mean", "regime", "kappa", "kappa_fit", "gap", "gap_error"),

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from peft import AutoPeftModelForCausalLM
 from trl import ModelConfig
 
-from llm.__main__ import _parsed, main
+from llm.__main__ import COMMANDS, _parsed, main
 from llm.config import OffPolicyConfig
-from llm.models import model_path, tiny_settings
+from llm.models import load_model, model_path, tiny_settings
 from llm.settings import EvaluateConfig, TrainConfig
 from tests.llm.conftest import SETTINGS
 
@@ -92,12 +94,48 @@ def test_train_measure_evaluate(folder: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("seeded")
+def test_adapters_are_measured_and_evaluated(folder: Path, tmp_path: Path) -> None:
+    """With the model that they are of: what the run ended at, and not what it began with."""
+    run, adapters = tmp_path / "run", {"use_peft": "true", "lora_r": "2", "lora_target_modules": "all-linear"}
+    quick = {**QUICK, "learning_rate": "0.1", "output_dir": str(run), "model_name_or_path": str(folder)}
+    assert main(["train", *arguments(**quick, **adapters)]) == 0
+    assert (run / "adapter_config.json").exists()
+    assert main(["measure", *arguments(run=str(run), exact="true", limit="3", out=str(tmp_path / "m.csv"))]) == 0
+    assert (pd.read_csv(tmp_path / "m.csv")["kl"] > 1e-4).all()
+    asked = {"data": "addition:digits=1", "limit": "3", "max_completion_length": "2", "samples": "64"}
+    for name, model in (("run", run), ("start", folder)):
+        assert main(["evaluate", *arguments(model=str(model), out=str(tmp_path / f"{name}.csv"), **asked)]) == 0
+    entropies = [pd.read_csv(tmp_path / f"{name}.csv")["sequence_entropy"] for name in ("run", "start")]
+    assert (entropies[0] != entropies[1]).all()
+    merged = load_model(run)
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    ids = torch.arange(6)[None]
+    with torch.no_grad():
+        ours, theirs, before = (
+            model(input_ids=ids).logits
+            for model in (merged, AutoPeftModelForCausalLM.from_pretrained(run), load_model(folder))
+        )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+    assert (ours - before).abs().max() > 1e-2
+
+
+@pytest.mark.usefixtures("seeded")
 def test_a_folder_keeps_to_its_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["train", *arguments(model_name_or_path=str(folder), output_dir=str(tmp_path), **QUICK)]
-    assert main(given) == 0
+    (tmp_path / "run.json").write_text('{"lag": 1}')  # of a run that never came to anything
+    assert main([*given, "--hub_token", "secret"]) == 0
+    assert "secret" not in (tmp_path / "run.json").read_text()
     assert main(given) == 0  # finished: nothing left to do
-    assert main([*given, "--lag", "1"]) == 2
-    assert f"output_dir {tmp_path} holds a run with lag=2" in capsys.readouterr().err
+    assert main([*given, "--logging_steps", "1", "--save_total_limit", "1"]) == 0  # no result depends on these
+    for name, value, said in [
+        ("lag", "1", "lag=2"),
+        ("adam_beta2", "0.95", "adam_beta2 by default"),
+        ("data_seed", "3", "data_seed by default"),
+        ("dtype", "bfloat16", "dtype by default"),
+        ("chat_template_kwargs", '{"enable_thinking": false}', "chat_template_kwargs by default"),
+    ]:
+        assert main([*given, f"--{name}", value]) == 2
+        assert f"output_dir {tmp_path} holds a run with {said}: choose another folder" in capsys.readouterr().err
     assert main([*given, "--resume", "false"]) == 2
     assert "choose another folder, or resume" in capsys.readouterr().err
 
@@ -114,6 +152,14 @@ def test_a_folder_keeps_to_its_run(folder: Path, tmp_path: Path, capsys: pytest.
         ([*CPU, "--model_name_or_path", "tiny:hiden=3"], "unknown setting 'hiden'"),
         (["measure", "--policy", "x"], "run must be given, or policy and behavior"),
         (["measure", "--run", "nowhere"], "nowhere holds no run"),
+        (["measure", "--run", "x", "--objective", "kimi"], "objective is the run's own: leave it out beside run, got"),
+        (["measure", "--run", "x", "--reward", "final"], "reward is the run's own"),
+        (
+            ["measure", "--policy", "x", "--behavior", "y", "--hyper", "{beta"],
+            "hyper must be a mapping, or one in JSON",
+        ),
+        (["evaluate", "--chat_template_kwargs", "[1]"], "chat_template_kwargs must be a mapping, or one in JSON, got"),
+        ([*CPU, "--generation", "vllm", "--vllm_mode", "server"], 'vllm_mode must be "colocate"'),
     ],
 )
 def test_a_mistake_is_one_line(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,6 +168,20 @@ def test_a_mistake_is_one_line(given: list[str], said: str, capsys: pytest.Captu
     assert said in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [FloatingPointError("the loss is not finite"), ImportError("vllm is not installed"), ValueError("a\nb")]
+)
+def test_what_a_user_can_mend_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: list[str]) -> int:
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "train", fail)
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err == f"error: {' '.join(str(error).split())}\n"
 
 
 def test_sources_of_models(tmp_path: Path) -> None:

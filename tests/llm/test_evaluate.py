@@ -274,6 +274,25 @@ def test_conversations_go_through_the_chat_template(model: Any, folder: Path) ->
     plain = Dataset.from_dict({"prompt": ["3+4="] * 3, "answer": ["7"] * 3})
     frames = [evaluated(model, tokenizer, each, samples=8).drop(columns="prompt") for each in (data, plain)]
     pd.testing.assert_frame_equal(*frames)
+    tokenizer.chat_template += "{{ more }}"
+    assert token_ids(tokenizer, data["prompt"][:1], {"more": "1"}) == token_ids(tokenizer, ["3+4=1"])
+    longer = Dataset.from_dict({"prompt": ["3+4=1"] * 3, "answer": ["7"] * 3})
+    frames = [
+        evaluated(model, tokenizer, data, samples=8, chat={"more": "1"}),
+        evaluated(model, tokenizer, longer, samples=8),
+    ]
+    pd.testing.assert_frame_equal(*(frame.drop(columns="prompt") for frame in frames))
+
+
+def test_any_of_several_ends_is_one(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for the samplers: a completion of full length whose last token is one of them has ended."""
+    data = Dataset.from_dict({"prompt": ["3+4="], "answer": ["7"]})
+    said = Scripted(tokenizer, ["11", "17"])
+    length = len(tokenizer("11")["input_ids"])
+    assert evaluated(model, tokenizer, data, samples=2, length=length, sampler=said)["ended"][0] == 0.0
+    ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("7")]
+    monkeypatch.setattr(model.generation_config, "eos_token_id", ends)
+    assert evaluated(model, tokenizer, data, samples=2, length=length, sampler=said)["ended"][0] == 0.5
 
 
 def test_one_prompt_has_means_without_intervals(frame: pd.DataFrame) -> None:

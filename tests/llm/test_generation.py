@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from llm.exact import Completions
 from llm.generation import TransformersSampler, make_sampler
+from llm.prompts import required_tokens
 from llm.scoring import score
 
 PROMPTS = ("3+4=", "2", "1+1=")  # of two lengths: padding takes part
@@ -123,11 +125,36 @@ def test_settings_of_the_folder_are_not_used_nor_lost(model: Any, tokenizer: Any
         min_p=0.5,
         repetition_penalty=3.0,
         suppress_tokens=[5],
-        eos_token_id=[tokenizer.eos_token_id, 6],
+        eos_token_id=tokenizer.eos_token_id,
     )
     model.generation_config = theirs
     assert make_sampler("transformers", model, tokenizer).sample(prompts, 40, length=4, seed=5) == plain
     assert model.generation_config is theirs
+
+
+def test_every_end_that_the_model_names_is_one(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
+    """As for TRL: the tokenizer's eos and those of the generation config, the draws being the same up to there."""
+    plain = make_sampler("transformers", model, tokenizer).sample(prompts, 40, length=4, seed=5)
+    other = tokenizer.convert_tokens_to_ids("1")
+    assert required_tokens(tokenizer, model) == ([tokenizer.eos_token_id], tokenizer.pad_token_id)
+    model.generation_config.eos_token_id = [other, tokenizer.eos_token_id]
+    ends = [tokenizer.eos_token_id, other]
+    assert required_tokens(tokenizer, model) == (ends, tokenizer.pad_token_id)
+    found = make_sampler("transformers", model, tokenizer).sample(prompts, 40, length=4, seed=5)
+    assert any(c[-1] == other for c in found.completions)
+    assert all(len(c) == 4 or c[-1] in ends for c in found.completions)
+    assert not any(token in ends for c in found.completions for token in c[:-1])
+    cut = [c[: c.index(other) + 1] if other in c else c for c in plain.completions]
+    assert [c[0] for c in found.completions] == [c[0] for c in cut]
+
+
+def test_ends_of_a_folder(folder: Path, tokenizer: Any, tmp_path: Path) -> None:
+    assert required_tokens(tokenizer, folder)[0] == [tokenizer.eos_token_id]
+    shutil.copytree(folder, tmp_path / "model")
+    GenerationConfig(eos_token_id=[6, tokenizer.eos_token_id]).save_pretrained(tmp_path / "model")
+    assert required_tokens(tokenizer, str(tmp_path / "model"))[0] == [tokenizer.eos_token_id, 6]
+    (tmp_path / "model" / "generation_config.json").unlink()
+    assert required_tokens(tokenizer, tmp_path / "model")[0] == [tokenizer.eos_token_id]
 
 
 def test_dropout_is_off_and_back_after(folder: Path, tokenizer: Any, prompts: list[list[int]]) -> None:

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import pessimism as ps
 from llm.comparison import COLUMNS
 from llm.exact import Completions
-from llm.measure import measure, rewards_of
+from llm.measure import measure
 from llm.population import fit
 from llm.readings import READINGS
 
@@ -32,8 +32,8 @@ def posed(folder: Path) -> tuple[Any, Any, Any, dict[str, Any]]:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     policy, behavior = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(2))
     completions = Completions(len(tokenizer), tokenizer.eos_token_id, 2, tokenizer.pad_token_id)
-    ids = [row[:n] for row, n in zip(completions.tokens.tolist(), completions.lengths.tolist(), strict=True)]
-    reward = rewards_of(right, EXAMPLES[0], ids, tokenizer)
+    said = tokenizer.batch_decode(completions.tokens, skip_special_tokens=True)
+    reward = np.array(right(said, [EXAMPLES[0]["answer"]] * len(said)))
     found = fit(policy, completions, tokenizer(EXAMPLES[0]["prompt"])["input_ids"], reward, OBJECTIVE)
     return policy, behavior, tokenizer, found
 
@@ -52,6 +52,15 @@ def test_enumeration_says_what_the_fit_said(posed: tuple[Any, Any, Any, dict[str
     assert row["effective_temperature"] == pytest.approx(row["predicted_effective_temperature"], rel=0.01)
     assert row["n"] == 241
     assert (row[[f"{name}_error" for name in READINGS]] == 0.0).all()
+
+
+def test_what_ends_at_several_tokens_is_not_enumerated(
+    posed: tuple[Any, Any, Any, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, behavior, tokenizer, _ = posed
+    monkeypatch.setattr(behavior.generation_config, "eos_token_id", [5, tokenizer.eos_token_id])
+    with pytest.raises(ValueError, match=r"exact: completions of this model end at any of the tokens \[\d+, 5\]"):
+        measure(policy, behavior, tokenizer, EXAMPLES, right, OBJECTIVE, length=2, exact=True)
 
 
 def test_a_twin_is_read_on_the_same_completions(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
@@ -134,9 +143,15 @@ def test_prompts_without_a_signal_stay(posed: tuple[Any, Any, Any, dict[str, Any
         ({"examples": []}, "examples must have at least one row, got none"),
         ({"group_size": None}, "samples must be whole groups of group_size, got samples=16 and None"),
         ({"group_size": 5}, "samples must be whole groups of group_size, got samples=16 and 5"),
-        ({"reward": lambda **_: [1.0]}, "reward must give one number per completion, got 1 for 16"),
-        ({"reward": lambda **_: [None] * 16}, "reward of '.*' to '3[+]4=' must be a finite number, got None"),
-        ({"reward": lambda **_: [float("nan")] * 16}, "reward of '.*' to '3[+]4=' must be a finite number, got nan"),
+        ({"reward": lambda **_: [1.0]}, "reward <lambda> returned 1 values for 16 completions"),
+        (
+            {"reward": lambda **_: [None] * 16},
+            "reward <lambda>, row 0 .completion '.*'.: returned null, not a finite number",
+        ),
+        (
+            {"reward": lambda **_: [float("nan")] * 16},
+            "reward <lambda>, row 0 .completion '.*'.: returned nan, not a finite number",
+        ),
     ],
 )
 def test_bad_input_is_named(change: dict[str, Any], said: str, posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:

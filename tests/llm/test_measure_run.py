@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from trl import ModelConfig
 
 from llm.config import OffPolicyConfig
+from llm.generation import make_sampler
 from llm.measure_run import measure_run
+from llm.models import load_model
+from llm.prompts import token_ids
 from llm.settings import TrainConfig
 from llm.train import train
 
@@ -62,7 +67,51 @@ def test_training_that_is_not_the_one_predicted_is_said(run: Path, tmp_path: Pat
     assert "the log-ratio in training was of level token" in note
 
 
+def test_what_a_run_was_told_is_used_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The revision of its model, and what its chat template was told."""
+    for path in run.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    said = json.loads((run / "run.json").read_text())
+    told = {"model_revision": "v2", "chat_template_kwargs": {"enable_thinking": False}}
+    (tmp_path / "run.json").write_text(json.dumps(said | told))
+    loaded, chats = [], []
+
+    def load(source: str | Path, **options: Any) -> Any:
+        loaded.append((str(source), options.get("revision", "main")))
+        return load_model(source)
+
+    def ids(tokenizer: Any, prompts: Any, chat: Any) -> list[list[int]]:
+        chats.append(chat)
+        return token_ids(tokenizer, prompts)
+
+    monkeypatch.setattr("llm.measure_run.load_model", load)
+    monkeypatch.setattr("llm.measure.token_ids", ids)
+    measure_run(tmp_path, samples=4, limit=1)
+    assert loaded == [(str(tmp_path), "main"), (said["model"], "v2")]
+    assert chats == [{"enable_thinking": False}]
+    measure_run(tmp_path, samples=4, limit=1, behavior=str(run))
+    assert loaded[-1] == (str(run), "main")
+
+
+def test_another_engine_samples_from_the_behavior(run: Path) -> None:
+    made: list[Any] = []
+
+    def engine(model: Any, tokenizer: Any) -> Any:
+        made.append(model)
+        return make_sampler("transformers", model, tokenizer, batch_size=7)
+
+    measure_run(run, samples=4, limit=1, sampler=engine)
+    itself = load_model(json.loads((run / "run.json").read_text())["model"])
+    (behavior,) = made
+    assert all(torch.equal(a, b) for a, b in zip(behavior.parameters(), itself.parameters(), strict=True))
+    measure_run(run, exact=True, limit=1, sampler=engine)
+    assert len(made) == 1  # nothing to sample
+
+
 def test_what_cannot_be_measured_is_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="limit must be at most the 4 of the run, got 5"):
+        measure_run(run, limit=5)
     with pytest.raises(ValueError, match=f"{tmp_path} holds no run: there is no run.json in it"):
         measure_run(tmp_path)
     with pytest.raises(ValueError, match="checkpoint-7 holds no model: the run is not finished, or has no such"):

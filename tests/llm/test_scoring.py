@@ -45,6 +45,29 @@ def test_sums_are_those_of_the_enumeration(loaded: tuple[Any, Any]) -> None:
         torch.testing.assert_close(sums.double(), exact.double(), rtol=0, atol=1e-5)
 
 
+def test_long_rows_share_forwards_as_far_as_memory_goes(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = loaded
+    prompts, completions = ragged(tokenizer)
+    whole = score(model, prompts, completions, pad=0)
+    sizes: list[tuple[int, ...]] = []
+    handle = model.register_forward_pre_hook(
+        lambda _, __, given: sizes.append(given["input_ids"].shape), with_kwargs=True
+    )
+    monkeypatch.setattr("llm.scoring._LOGITS", 40 * len(tokenizer))
+    monkeypatch.setattr("llm.scoring._STEPS", 3 * len(tokenizer))
+    parts = score(model, prompts, completions, pad=0)
+    handle.remove()
+    assert len(sizes) > 5
+    assert all(rows * width <= 40 for rows, width in sizes)
+    assert max(rows for rows, _ in sizes) > 4
+    for one, other in zip((*whole.log_probs, *whole.entropies), (*parts.log_probs, *parts.entropies), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    monkeypatch.setattr("llm.scoring._LOGITS", 1)
+    assert len(score(model, prompts[:3], completions[:3], pad=0).log_probs) == 3  # a row at least
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_lengths_may_differ(loaded: tuple[Any, Any], batch_size: int) -> None:
     model, tokenizer = loaded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 from trl import GRPOConfig, GRPOTrainer
 
 import pessimism as ps
 from llm.config import trl_loss
+from llm.scoring import score
 from llm.trainer import OffPolicyTrainer
 from tests.llm import two_processes
 from tests.llm.training import SMALL, G, Watched, loaded, logged, make, per_token, right, sums, trained, weights
@@ -174,6 +176,42 @@ def test_data_are_as_old_as_asked_for(
     assert sum(calls) == (used if mode == "constant" or lag == 1 else 2 * 4 * used // 6)
 
 
+class Saying(Watched):
+    """Its engine says the log-probabilities of what it sampled, as vLLM does."""
+
+    def _generate_single_turn(self, prompt_ids: Any, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        completions, _ = super()._generate_single_turn(prompt_ids, *arguments, **options)
+        found = score(self.model, prompt_ids, completions, pad=0).log_probs
+        return completions, [row.tolist() for row in found]
+
+
+@pytest.mark.parametrize("objective", ["grpo", "cispo", "kimi"])
+def test_log_probabilities_of_the_engine_are_the_behavior(objective: str, folder: Path, tmp_path: Path) -> None:
+    """Whether an engine says them or not: at a constant lag the ratio is to the policy that sampled."""
+    given = {"objective": objective, "lag": 2, "lag_mode": "constant", "learning_rate": 3e-3, "max_steps": 6}
+    silent, saying = (trained(folder, tmp_path / kind.__name__, kind, **given) for kind in (Watched, Saying))
+    assert "sampling_per_token_logps" in saying.step(0)
+    moved = (weights(silent.model) - weights(loaded(folder)[0])).abs().max()
+    torch.testing.assert_close(weights(saying.model), weights(silent.model), rtol=0, atol=1e-3 * float(moved))
+    if objective == "grpo":
+        assert max(row["clip_ratio/region_mean"] for row in logged(saying)) > 0.0
+
+
+def test_settings_of_the_folder_do_not_change_what_is_sampled(folder: Path, tmp_path: Path) -> None:
+    """They are saved with the model all the same."""
+    shutil.copytree(folder, tmp_path / "model")
+    one = loaded(folder)[1].convert_tokens_to_ids("1")
+    theirs = GenerationConfig(do_sample=True, min_p=0.9, typical_p=0.2, suppress_tokens=[one], repetition_penalty=3.0)
+    theirs.save_pretrained(tmp_path / "model")
+    given = {"objective": "kimi", "max_steps": 2}
+    plain, other = (
+        trained(place, tmp_path / f"run{i}", Watched, **given) for i, place in enumerate((folder, tmp_path / "model"))
+    )
+    for t in range(2):
+        assert torch.equal(plain.step(t)["completion_ids"], other.step(t)["completion_ids"])
+    assert other.model.generation_config.suppress_tokens == [one]
+
+
 def test_prompts_do_not_depend_on_the_lag(folder: Path, tmp_path: Path) -> None:
     """Over the end of an epoch, which has 13 batches of 4 prompts."""
     found = []
@@ -274,9 +312,9 @@ def by_hand(run: Watched, t: int, objective: Any) -> dict[str, float]:
     share = ((initial - behavior).double() * mask).sum(1).numpy().reshape(u.shape)
     x = objective.advantage(reward, None) / beta - u + (share if objective.reference_policy == "initial" else 0.0)
     z = np.exp(objective.advantage(reward, None) / beta).mean(axis=1)
+    if not isinstance(objective, ps.TBA):  # whose target is log w = A/beta less a constant
+        found |= {"kappa_fit": np.sum(w * x) / np.sum(w * w), "kappa_identity": x.mean()}
     return found | {
-        "kappa_fit": np.sum(w * x) / np.sum(w * w),
-        "kappa_identity": x.mean(),
         "regime/positive": np.mean(z > 1 + 1e-6),
         "regime/boundary": np.mean(np.abs(z - 1) <= 1e-6),
         "regime/negative": np.mean(z < 1 - 1e-6),
@@ -295,8 +333,10 @@ def test_metrics_of_each_step(objective: Any, folder: Path, tmp_path: Path) -> N
     rows = logged(run)
     assert len(rows) == 5
     for t, row in enumerate(rows):
-        for name, value in by_hand(run, t, objective).items():
+        expected = by_hand(run, t, objective)
+        for name, value in expected.items():
             assert row[name] == pytest.approx(value, rel=2e-3, abs=2e-5), (t, name)
+        assert ("kappa_fit" in row) == ("kappa_fit" in expected)
         assert 0 < row["entropy"] < np.log(16)
     assert "effective_temperature" in by_hand(run, 4, objective)
 
@@ -316,6 +356,14 @@ def test_every_step_of_a_generation_batch_has_metrics(folder: Path, tmp_path: Pa
         for name in ("pass_rate", "regime/positive", "regime/boundary", "regime/negative", "leak"):
             mean = np.mean([row[name] for row in rows[start : start + 3]])
             assert mean == pytest.approx(whole[name], rel=1e-6), name
+
+
+def test_a_kappa_of_tokens_is_none(folder: Path, tmp_path: Path) -> None:
+    """The prediction is for log-ratios of whole completions."""
+    (row,) = logged(trained(folder, tmp_path, objective="kimi", log_ratio="token", max_steps=1))
+    assert "kappa_fit" not in row
+    assert "kappa_identity" not in row
+    assert "regime/positive" in row
 
 
 # What TRL offers beside.

@@ -192,11 +192,15 @@ def test_settings_of_the_folder_are_not_used(
     samplers: dict[str, Any], folders: dict[str, Path], tokenizer: Any, prompts: list[list[int]], tmp_path: Path
 ) -> None:
     shutil.copytree(folders["tied"], tmp_path / "model")
-    eos = [tokenizer.eos_token_id, 6]
-    theirs = GenerationConfig(do_sample=True, temperature=0.1, top_k=2, repetition_penalty=3.0, eos_token_id=eos)
+    ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("1")]
+    theirs = GenerationConfig(do_sample=True, temperature=0.1, top_k=2, repetition_penalty=3.0, eos_token_id=ends)
     theirs.save_pretrained(tmp_path / "model")
     found = make_sampler("vllm", tmp_path / "model", tokenizer, **SMALL).sample(prompts, 40, length=4, seed=5)
-    assert found.completions == samplers["tied"].sample(prompts, 40, length=4, seed=5).completions
+    plain = samplers["tied"].sample(prompts, 40, length=4, seed=5).completions
+    # But for where it ends, which TRL takes from there, too.
+    stops = [next((i for i, token in enumerate(c) if token in ends), len(c)) for c in plain]
+    assert found.completions == [c[: stop + 1] for c, stop in zip(plain, stops, strict=True)]
+    assert found.completions != plain
 
 
 def test_half_precision_has_its_own_tolerance(folders: dict[str, Path], tokenizer: Any) -> None:
