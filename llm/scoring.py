@@ -72,7 +72,9 @@ def score(
     texts = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
     found = Scores([torch.empty(0)] * len(texts), [torch.empty(0)] * len(texts))
-    batches = list(_batches(order, [len(text) for text in texts], batch_size, model.config.vocab_size))
+    batches = list(
+        _batches(order, [len(text) for text in texts], batch_size, model.config.get_text_config().vocab_size)
+    )
     with evaluating(model), torch.inference_mode():
         for batch in tqdm(batches, desc="score", unit="batch", delay=2, disable=None, leave=False):
             rows = _forward(model, [texts[i] for i in batch], [len(completions[i]) for i in batch], pad)

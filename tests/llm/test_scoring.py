@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from llm.exact import Completions
 from llm.scoring import score
@@ -88,6 +88,7 @@ def test_a_token_that_cannot_be_drawn_costs_no_entropy() -> None:
     class Certain(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.config = LlamaConfig(vocab_size=4)
             self.one = torch.nn.Parameter(torch.tensor(0.0))
 
         def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
