@@ -14,7 +14,7 @@ from llm.validation import population as study
 from llm.validation.fits import descended
 from llm.validation.population import OBJECTIVES, finding, headline, population, settings
 from llm.validation.problem import Problem
-from llm.validation.table import table
+from llm.validation.report import table
 
 
 def test_the_objectives_and_their_settings() -> None:

@@ -1,0 +1,124 @@
+"""What the runs kept under `llm/results` found, in the words of today's code: their json, pictures, docs and README.
+
+    python -m llm.validation.report [FOLDER]
+
+A folder with parts of a full run takes their place among the kept ones first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.command import exit_code
+from analysis.work import ROOT
+from figures.sheet import OTHERS, sheet
+from figures.style import context
+from figures.validate_population import label
+
+KEPT = ROOT / "llm" / "results"
+_SUFFIXES = (".csv", ".json", ".png")
+_WIDTH = 120
+
+
+def table(frame: pd.DataFrame) -> str:
+    """Markdown of part a: a row per objective, with kappa and the largest total variation from the target.
+
+    Examples
+    --------
+    >>> row = {"kind": "target", "setting": "kimi(beta=0.1)", "beta": 0.1, "kappa": 1.7, "kappa_fit": 1.6, "tv": 2e-4}
+    >>> print(table(pd.DataFrame([row, row | {"kappa": 1.9, "tv": 3e-4}])).splitlines()[-1])
+    | kimi | 1.70 to 1.90 | 3e-04 | 3e-01 |
+    """
+    rows = frame[frame["kind"] == "target"]
+    rows = rows.assign(label=[label(setting) for setting in rows["setting"]])
+    betas = rows["beta"].unique()
+    heads = [f"kappa, beta = {beta:g} | TV" for beta in betas]
+    lines = [f"| objective | {' | '.join(heads)} | kappa measured, off by |", "|---" * (2 * len(betas) + 2) + "|"]
+    for name, part in rows.groupby("label", sort=False):
+        cells = [cell for beta in betas for cell in _cells(part[part["beta"] == beta])]
+        gap = (part["kappa_fit"] - part["kappa"]).abs().max()
+        lines.append(f"| {name} | {' | '.join(cells)} | {'' if np.isnan(gap) else f'{gap:.0e}'} |")
+    return "\n".join(lines)
+
+
+def _cells(part: pd.DataFrame) -> tuple[str, str]:
+    ends = dict.fromkeys(f"{kappa:.2f}" for kappa in (part["kappa"].min(), part["kappa"].max()))
+    return "none" if "nan" in ends else " to ".join(ends), f"{part['tv'].max():.0e}"
+
+
+def keep(folder: Path, kept: Path = KEPT) -> None:
+    """Copy the parts of a full run among the kept ones.
+
+    Raises
+    ------
+    ValueError
+        If a part was run at another scale, or there is none.
+    """
+    found = [name for name in OTHERS if (folder / f"{name}.json").is_file()]
+    if not found:
+        raise ValueError(f"folder: no run of {', '.join(OTHERS)} in {folder}")
+    for name in found:
+        scale = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["scale"]
+        if scale != "full":
+            raise ValueError(f"folder: {name} in {folder} is of scale {scale!r}, only a full run is kept")
+    for name in found:
+        for suffix in _SUFFIXES:
+            shutil.copy(folder / f"{name}{suffix}", kept)
+
+
+def report(kept: Path = KEPT, root: Path = ROOT) -> None:
+    """Write findings and pictures of the kept frames anew, and the parts of the two pages that say them."""
+    frames = {name: pd.read_csv(kept / f"{name}.csv") for name in OTHERS}
+    modules: dict[str, Any] = {
+        name: import_module(f"llm.validation.{name.removeprefix('validate_')}") for name in OTHERS
+    }
+    found = {name: modules[name].finding(frame) for name, frame in frames.items()}
+    for name, frame in frames.items():
+        path = kept / f"{name}.json"
+        about = json.loads(path.read_text(encoding="utf-8")) | {"finding": found[name]}
+        path.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        with context():
+            picture = sheet(name).draw(frame, modules[name].headline(frame))
+            picture.savefig(path.with_suffix(".png"), format="png", metadata={})
+    wrapped = [textwrap.fill(one, _WIDTH, break_on_hyphens=False, break_long_words=False) for one in found.values()]
+    _between(root / "docs" / "language_models.md", "<!-- findings -->", "\n\n".join(wrapped))
+    _between(root / "README.md", "<!-- population -->", f"\n{table(frames['validate_population'])}")
+
+
+def _between(page: Path, start: str, text: str) -> None:
+    """Put the text where the page says it starts, up to the next end."""
+    before, mark, rest = page.read_text(encoding="utf-8").partition(start)
+    _, end, after = rest.partition("<!-- end -->")
+    if not (mark and end):
+        raise ValueError(f"{page.name} must have {start} and <!-- end -->")
+    page.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Keep what is given, write all anew; exit code 2 and one line on stderr for a user's mistake."""
+    parser = argparse.ArgumentParser(prog="python -m llm.validation.report", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="of a full run, whose parts are to be kept")
+    return exit_code(partial(_write, parser.parse_args(arguments).folder))
+
+
+def _write(folder: Path | None) -> int:
+    if folder is not None:
+        keep(folder)
+    report()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
