@@ -20,7 +20,7 @@ def _prompts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def plot_prompts(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Measured kappa of each prompt and run, with two standard errors, against the one predicted for the group size.
+    """Measured kappa of each prompt, with two standard errors, against the one predicted for the group size.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def plot_prompts(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.plot(ends, ends, color=INK, linewidth=0.6, zorder=0)
     ax.set_xlabel("κ predicted for groups of this size")
     ax.set_ylabel("κ measured, ± 2 errors")
-    ax.set_title("By prompt and run")
+    ax.set_title("By prompt")
     ax.legend(loc="upper left", fontsize=6.0, handletextpad=0.2, borderaxespad=0.2)
     return ax
 
@@ -69,7 +69,7 @@ def plot_errors(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xlim(-4.0, 4.0)
     ax.set_ylim(0.0, 1.0)
     ax.set_xlabel("(measured − predicted) / error")
-    ax.set_ylabel("share of prompts and runs below")
+    ax.set_ylabel("share of prompts below")
     ax.set_title("Gaps; thick: normal")
     return ax
 
@@ -82,15 +82,12 @@ def plot_pooled(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     ax = panel(ax, SIZE, MOSAIC)
     rows = frame[frame["kind"] == "pooled"]
-    rows = rows.assign(measured=(rows["kappa"] + rows["gap"]))
-    grouped = rows.groupby("objective", sort=False)
-    names = [str(name) for name, part in grouped if part["kappa_population"].mean() > 1e-6]
-    for place, name in enumerate(names):
-        part, style = rows[rows["objective"] == name], look(str(name))
-        offset = np.linspace(-0.18, 0.18, len(part)) if len(part) > 1 else np.zeros(1)
-        x, error = part["measured"] / part["kappa"], 2 * part["error"] / part["kappa"]
-        ax.errorbar(x, place + offset, xerr=error, fmt=style.marker, color=style.color, markersize=3.4, elinewidth=0.8)
-        ax.plot((part["kappa_population"] / part["kappa"]).mean(), place, "|", color=INK, markersize=9)
+    rows = rows[rows["kappa_population"] > 1e-6]
+    names = rows["objective"].tolist()
+    for place, row in enumerate(rows.to_dict("records")):
+        style, x, error = look(row["objective"]), 1.0 + row["gap"] / row["kappa"], 2 * row["error"] / row["kappa"]
+        ax.errorbar(x, place, xerr=error, fmt=style.marker, color=style.color, markersize=3.4, elinewidth=0.8)
+        ax.plot(row["kappa_population"] / row["kappa"], place, "|", color=INK, markersize=9)
     ax.axvline(1.0, color=INK, linewidth=0.6, zorder=0)
     ax.axvspan(0.95, 1.05, color=QUIET, alpha=0.15, linewidth=0)
     ax.set_yticks(range(len(names)), names)

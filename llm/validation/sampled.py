@@ -5,9 +5,11 @@ measured on fresh ones, as a large model would be.
 
 Training saw few samples, and missed its target by noise. Runs with other seeds say how much: measured on the same fresh
 completions, one is the instrument for another (`llm.comparison.compare`), so that the noise takes nothing off kappa,
-and what their kappas scatter is the error of training, one variance for all prompts of an objective. The jackknife of
-`compare` gives the other part of the error, that of few fresh samples, for each prompt. What all runs have in common,
-such as too few steps, is in no error; it is what the comparison tests.
+and what their kappas scatter is the error of training, one variance for all prompts of an objective, from the median
+one (a prompt where a rare completion was sampled scatters by that). The jackknife of `compare` gives the other part of
+the error, that of few fresh samples, for each prompt. What all runs have in common is in no error; it is what the
+comparison tests. Too few steps are: likely completions are learned first, and a policy on its way to its target shows
+too small a kappa, by s^2 (kappa + 1 / (2 E[w^2])) for a log-ratio that misses it by s.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 import pessimism as ps
 from analysis.settings import at_temperature
@@ -39,6 +42,7 @@ SMOKE: dict[str, Any] = {
     "rate": 1e-3,
     "samples": 512,
 }
+FULL: dict[str, Any] = {"steps": 1800}
 _OURS = (
     *("settings.py", *TRAINING, "llm/validation/sampled.py"),
     *("llm/comparison.py", "llm/measure.py", "llm/readings.py", "llm/scoring.py"),
@@ -139,6 +143,7 @@ def policy_of(asked: _Asked, objective: ps.Objective, seed: int) -> Weights:
         max_steps=asked.steps,
         learning_rate=asked.rate,
         lr_scheduler_type="linear",
+        max_grad_norm=0.0,  # a clipped gradient has another mean, and with it training another end
         seed=seed,
     )
     return {name: tensor.numpy().copy() for name, tensor in policy.state_dict().items()}
@@ -179,7 +184,8 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
     runs = runs.assign(weight=(1.0 - runs["missing"]) ** 2 / runs["ess"])  # E[w^2]
     groups = runs.groupby("prompt", sort=False)
     rows = groups.mean(numeric_only=True).join(groups[["kind", "regime", "note"]].first()).reset_index()
-    rows["training_error"] = np.sqrt(groups["gap"].var().mean() / runs["seed"].nunique())
+    count = runs["seed"].nunique()
+    rows["training_error"] = np.sqrt(groups["gap"].var().median() / chi2.median(count - 1) * (count - 1) / count)
     rows["error"] = np.hypot(rows["gap_error"], rows["training_error"])
     weight = rows["weight"] / rows["weight"].sum()
     values = rows.select_dtypes("number")
