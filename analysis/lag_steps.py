@@ -9,7 +9,7 @@ is the initial policy.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -109,13 +109,20 @@ def group_gradient(
 
 
 def walk(
-    objective: ps.Objective, prompts: Prompts, *, lag: int, lrs: Sequence[float], steps: int, group: int | None
+    objective: ps.Objective,
+    prompts: Prompts,
+    *,
+    lag: int,
+    lrs: Sequence[float],
+    steps: int,
+    group: int | None,
+    optimizer: Callable[[Floats], Floats] | None = None,
 ) -> Iterator[tuple[Floats, Flags]]:
     """Log-policies ``(R, N, K)`` for R learning rates, at the start and after each step, and which runs have ended.
 
     All learning rates, and all lags and objectives with like prompts, see the same random numbers. A run whose logits
     are no longer finite has ended and stays at its last policy. `group` None: exact gradients, with the statistics of
-    the population.
+    the population. `optimizer` turns each gradient into a move at a learning rate of one; None divides by `unit`.
 
     Examples
     --------
@@ -125,7 +132,7 @@ def walk(
     """
     shape = (len(lrs), *prompts.reward.shape)
     start, chance = (np.broadcast_to(table, shape) for table in (prompts.log_start, prompts.reward))
-    rate = np.reshape(lrs, (-1, 1, 1)) / unit(objective)
+    rate = np.reshape(lrs, (-1, 1, 1)) / (unit(objective) if optimizer is None else 1.0)
     policy, ended = start, np.zeros(shape[:2], dtype=bool)
     history = deque([policy], maxlen=lag + 1)
     yield policy, ended
@@ -136,7 +143,7 @@ def walk(
                 move = exact_gradient(objective, policy, data, start, chance)
             else:
                 move = group_gradient(objective, policy, data, start, *_sampled(data, chance, prompts, group))
-            moved = _normalized(policy + rate * move)
+            moved = _normalized(policy + rate * (move if optimizer is None else optimizer(move)))
         ended = ended | ~np.isfinite(moved).all(axis=-1)
         policy = np.where(ended[..., None], policy, moved)
         history.append(policy)

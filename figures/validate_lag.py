@@ -121,7 +121,7 @@ def plot_agreement(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def plot_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Value after the last step against lag. Parameters and result as `plot_model`."""
-    return _against_lag(frame, "value", "Value, last step", "expected reward", ax)
+    return _against_lag(frame, "value", "Value, last step; rings: table", "expected reward", ax)
 
 
 def plot_entropy(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:

@@ -2,10 +2,12 @@ r"""Lag on a transformer: the dynamics of `analysis.lag_steps`, once through the
 
 Every step trains on groups that the policy of exactly L steps ago drew for the same few prompts. All completions of a
 prompt can be enumerated, so that value, entropy and KL to the start are exact. Beside each run stands its table: one
-free logit for each of those completions, from the same start, with the same rewards, lag, groups and steps. The two
-differ in what moves: AdamW on shared weights against a gradient step on separate logits. Learning rates therefore have
-no common scale; each dynamics has a grid of its own, the same for all objectives, from which every objective gets the
-rate of most value at the end, over the tuning lags, on prompts that are not used again.
+free logit for each of those completions, from the same start, with the same rewards, lag, groups, steps and optimizer,
+AdamW. (A plain gradient step, as in `analysis`, orders objectives otherwise: it goes by how large a gradient is, which
+clipped ratios and tempered advantages change and AdamW divides out.) The two differ in what moves: shared weights, and
+separate logits. Learning rates therefore have no common scale; each dynamics has a grid of its own, the same for all
+objectives, from which every objective gets the rate of most value at the end, over the tuning lags, on prompts that are
+not used again.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ SMOKE: dict[str, Any] = {
     "records": 3,
 }
 FULL: dict[str, Any] = {"lags": (1, 16, 64, 256), "rates": (1e-4, 3e-4, 1e-3, 3e-3), "seeds": 5}
+TABLE_RATES = tuple(0.02 * 2.0**power for power in range(9))
 APART = 0.02  # of value over training, which is in [0, 1]: less is no difference worth an order
 _COLUMNS = ["source", "stage", "objective", "lag", "seed", "rate", "step", "value", "entropy", "kl", "ended"]
 
@@ -48,7 +51,7 @@ def lag(
     lags: tuple[int, ...] = (1, 64),
     seeds: int = 2,
     rates: tuple[float, ...] = (),
-    table_rates: tuple[float, ...] = (0.2, 0.8, 3.2, 12.8, 51.2),
+    table_rates: tuple[float, ...] = TABLE_RATES,
     tuned_at: tuple[int, ...] = (1, 64),
     steps: int = 400,
     prompts: int = 8,
@@ -72,7 +75,7 @@ def lag(
     rates : tuple of float
         Learning rates of AdamW tried for each objective; empty: those found by the full run, kept in `KEPT`.
     table_rates : tuple of float
-        Learning rates of the table tried for each objective, in units of a policy gradient.
+        Learning rates of AdamW on the table tried for each objective: what a logit moves in a step, at first.
     tuned_at : tuple of int
         Lags of the tuning runs; the rate of most value after the last step, on average, is taken.
     steps, prompts, group, records : int

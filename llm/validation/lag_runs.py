@@ -122,6 +122,30 @@ def on_model(
     return pd.DataFrame(rows).assign(source="model", objective=name, lag=lag, seed=seed, rate=rate, ended=ended)
 
 
+class Adam:
+    """Moves of the optimizer that the trainer has, AdamW without decay, at a learning rate of one.
+
+    Examples
+    --------
+    >>> step = Adam()
+    >>> [step(np.array([up])).round(3).tolist() for up in (2.0, -2.0)]
+    [[1.0], [-0.053]]
+    """
+
+    def __init__(self) -> None:
+        self.optimizer: torch.optim.Optimizer | None = None
+
+    def __call__(self, gradient: Floats) -> Floats:
+        """Move of the next gradient."""
+        if self.optimizer is None:
+            self.moved = torch.zeros(gradient.shape, dtype=torch.float64)
+            self.optimizer = torch.optim.AdamW([self.moved], lr=1.0, weight_decay=0.0, maximize=True)
+        self.moved.zero_()
+        self.moved.grad = torch.from_numpy(gradient)
+        self.optimizer.step()
+        return self.moved.numpy().copy()
+
+
 def on_table(
     model: str, name: str, beta: float, lag: int, seed: int, rates: tuple[float, ...], setting: dict[str, int]
 ) -> pd.DataFrame:
@@ -129,8 +153,9 @@ def on_table(
     log_start, reward = Task(model, setting["prompts"], seed).table()
     generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))) for i in range(len(reward))]
     prompts, rows = Prompts(log_start, reward, generators, certain=True), []
-    run = walk(settings(beta)[name], prompts, lag=lag, lrs=rates, steps=setting["steps"], group=setting["group"])
-    at = set(times(setting["steps"], setting["records"]))
+    steps, group = setting["steps"], setting["group"]
+    run = walk(settings(beta)[name], prompts, lag=lag, lrs=rates, steps=steps, group=group, optimizer=Adam())
+    at = set(times(steps, setting["records"]))
     for step, (policies, ended) in enumerate(run):
         if step in at:
             for rate, policy, over in zip(rates, policies, ended, strict=True):
