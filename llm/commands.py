@@ -36,6 +36,7 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
     assert settings.policy is not None
     assert settings.behavior is not None
     objective = make_objective(settings.objective, **(settings.hyper or {}))  # type: ignore[arg-type]
+    examples, reward = list(settings.examples()), reward_function(settings.reward)
     places = [model_path(source) for source in (settings.policy, settings.behavior)]
     policy, behavior = (load_model(place, dtype=settings.dtype) for place in places)
     tokenizer = AutoTokenizer.from_pretrained(places[1], padding_side="left")
@@ -43,8 +44,8 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
         policy,
         behavior,
         tokenizer,
-        list(settings.examples()),
-        reward_function(settings.reward),
+        examples,
+        reward,
         objective,
         length=settings.max_completion_length,
         group_size=settings.num_generations,
@@ -56,14 +57,15 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
 
 def evaluated(settings: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Frame of `llm.evaluate.evaluate` and its summary."""
+    examples, reward = settings.examples(), reward_function(settings.reward)
     place, revision = model_path(settings.model), settings.model_revision
     model = load_model(place, dtype=settings.dtype, revision=revision)
     tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, padding_side="left")
     frame = evaluate(
         model,
         tokenizer,
-        settings.examples(),
-        reward_function(settings.reward),
+        examples,
+        reward,
         sampler=settings.sampler(model, tokenizer),
         length=settings.max_completion_length,
         samples=settings.samples,

@@ -31,6 +31,8 @@ class DataConfig:
         """The data, read."""
         from llm.data import load_examples
 
+        if self.reward == "exact" and self.data.startswith("addition:") and "steps=true" in self.data:
+            raise ValueError(f"reward exact is never earned with written steps ({self.data}): use final")
         return load_examples(
             self.data,
             split=self.split,

@@ -52,6 +52,8 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     """
     folder, run = Path(config.output_dir), described(settings, config, model)
     last = _last(folder, run, settings.resume)
+    # Before the model, which may have to be fetched, or pretrained: a mistake in these shows at once.
+    examples, reward = settings.examples(), reward_function(settings.reward)
     source = model_path(model.model_name_or_path)
     config.disable_tqdm = config.disable_tqdm or not sys.stderr.isatty()
     config.model_init_kwargs = {
@@ -62,9 +64,9 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     }
     trainer = OffPolicyTrainer(
         model=source,
-        reward_funcs=[reward_function(settings.reward)],
+        reward_funcs=[reward],
         args=config,
-        train_dataset=settings.examples(),
+        train_dataset=examples,
         processing_class=AutoTokenizer.from_pretrained(source, revision=model.model_revision, padding_side="left"),
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),

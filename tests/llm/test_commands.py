@@ -150,6 +150,11 @@ def test_a_folder_keeps_to_its_run(folder: Path, tmp_path: Path, capsys: pytest.
         ([*CPU, "--lagg", "3"], "--lagg"),
         ([*CPU, "--objective", "kimmi"], "did you mean 'kimi'?"),
         ([*CPU, "--model_name_or_path", "tiny:hiden=3"], "unknown setting 'hiden'"),
+        # Known before a model is fetched or made: there is none of that name.
+        ([*CPU, "--model_name_or_path", "none/none", "--data", "none.jsonl"], "none.jsonl: no such file"),
+        (["evaluate", "--model", "none/none", "--reward", "exakt"], "exakt"),
+        (["measure", "--policy", "none", "--behavior", "none", "--data", "addition:digits=3"], "limit is required"),
+        ([*CPU, "--data", "addition:steps=true"], "reward exact is never earned with written steps"),
         (["measure", "--policy", "x"], "run must be given, or policy and behavior"),
         (["measure", "--run", "nowhere"], "nowhere holds no run"),
         (["measure", "--run", "x", "--objective", "kimi"], "objective is the run's own: leave it out beside run, got"),
