@@ -37,6 +37,13 @@ class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
     _made_for: ClassVar[tuple[str, ...]] = ("num_generations", "steps_per_generation", "generation_batch_size")
     _staging: Path | None = None
 
+    def _run_epoch(self, *arguments: Any, **options: Any) -> None:
+        """transformers'; of a run that has ended it would take one step more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*arguments, **options)
+
     def _own_state(self) -> dict[str, Any]:
         """What is to be saved for this process, of types that ``torch.load(..., weights_only=True)`` reads."""
         fresh = self._step % (self.args.steps_per_generation * self.num_iterations) == 0

@@ -86,6 +86,18 @@ def test_resumed_at_the_end_of_an_epoch(at: int, folder: Path, tmp_path: Path) -
     assert torch.equal(weights(resumed.model), weights(whole.model))
 
 
+@pytest.mark.parametrize("lag_mode", ["batch", "constant"])
+def test_a_run_killed_after_its_last_step_has_ended(lag_mode: str, folder: Path, tmp_path: Path) -> None:
+    """Within an epoch, whose other steps transformers would begin."""
+    given = {"train_dataset": sums().select(range(24)), "max_steps": 5, "lag_mode": lag_mode, "lag": 2}
+    given |= {"save_strategy": "steps", "save_steps": 5}
+    end = weights(trained(folder, tmp_path, **given).model)
+    resumed = trained(folder, tmp_path, resume=tmp_path / "checkpoint-5", **given)
+    assert resumed.state.global_step == 5
+    assert torch.equal(weights(resumed.model), end)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-5"]
+
+
 def test_a_trainer_may_go_back(folder: Path, tmp_path: Path) -> None:
     """One that has trained takes up a checkpoint as a new one would."""
     given = {"lag": 2, "lag_mode": "constant", "save_strategy": "steps", "save_steps": 2}
