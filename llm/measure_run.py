@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from llm.generation import Sampler
 from llm.measure import measure
-from llm.models import CACHE, load_model, model_path
+from llm.models import CACHE, holds_model, load_model, model_path
 from llm.rewards import reward_function
 from llm.settings import DataConfig
 from pessimism.objectives import make_objective
@@ -58,9 +58,9 @@ def measure_run(
     """
     run = read_run(folder)
     place = Path(folder) / (checkpoint or "")
-    if not any((place / name).exists() for name in ("config.json", "adapter_config.json")):
+    if not holds_model(place):
         raise ValueError(f"{place} holds no model: the run is not finished, or has no such checkpoint")
-    start = behavior or model_path(run["model"], cache)
+    start = model_path(behavior or run["model"], cache)
     revision = "main" if behavior else run.get("model_revision", "main")
     if None not in (limit, run["limit"]) and limit > run["limit"]:
         raise ValueError(f"limit must be at most the {run['limit']} of the run, got {limit}")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import AutoModelForCausalLM
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -59,8 +61,29 @@ def model_path(source: str, cache: Path = CACHE) -> str:
     """What `AutoModelForCausalLM.from_pretrained` loads: the source itself, or the folder of a small model.
 
     A small one is pretrained now where ``cache`` does not have it (about two minutes for ``"tiny"``).
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is a folder without a model, or neither there nor a possible hub id.
     """
-    return str(pretrained(tiny_settings(source), cache)) if source.partition(":")[0] == "tiny" else source
+    if source.partition(":")[0] == "tiny":
+        return str(pretrained(tiny_settings(source), cache))
+    folder = Path(source)
+    if folder.is_dir():
+        if not holds_model(folder):
+            raise FileNotFoundError(f"model {source}: this folder holds no config.json")
+        return source
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        raise FileNotFoundError(f"model {source}: no such folder") from None
+    return source
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a model or an adapter was saved in a folder."""
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = None, revision: str = "main") -> Any:

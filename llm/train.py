@@ -15,7 +15,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from llm import checkpoints
 from llm.config import OffPolicyConfig
-from llm.models import model_path
+from llm.models import holds_model, model_path
 from llm.rewards import reward_function
 from llm.settings import TrainConfig
 from llm.trainer import OffPolicyTrainer
@@ -109,8 +109,7 @@ def _default(field: Field[Any]) -> Any:
 def _last(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
     """The checkpoint to go on from, if the folder holds this run; there may be another one of which nothing came."""
     path, last = folder / RUN, checkpoints.latest(folder)
-    saved = any((folder / name).exists() for name in ("config.json", "adapter_config.json"))
-    if path.exists() and (saved or last is not None):
+    if path.exists() and (holds_model(folder) or last is not None):
         before = json.loads(path.read_text(encoding="utf-8"))
         names = [name for name in {**run, **before} if name not in _FREE]
         if other := [name for name in names if before.get(name) != run.get(name)]:

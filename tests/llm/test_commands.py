@@ -189,6 +189,15 @@ def test_what_a_user_can_mend_is_one_line(
     assert capsys.readouterr().err == f"error: {' '.join(str(error).split())}\n"
 
 
+def test_folders_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"model \S+: this folder holds no config.json$"):
+        model_path(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="model results/runs/none: no such folder$"):
+        model_path("results/runs/none")
+    (tmp_path / "adapter_config.json").touch()
+    assert model_path(str(tmp_path)) == str(tmp_path)
+
+
 def test_sources_of_models(tmp_path: Path) -> None:
     assert model_path("org/name", tmp_path) == "org/name"
     said = (
