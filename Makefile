@@ -109,6 +109,7 @@ $(VENV)-vllm/.installed: $(DEPS) | $(VENV)-vllm/.created
 	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
+.PRECIOUS: %/.created
 %/.created:
 	@if [ -z '$(PYTHON)' ]; then \
 	    echo 'error: no Python 3.11 or later found; name one: make PYTHON=/path/to/python3.11' >&2; exit 2; fi
