@@ -25,7 +25,7 @@ class CheckpointError(OSError):
 
 def require_finite(model: nn.Module, accelerator: Any) -> None:
     """Raise ``FloatingPointError``, in all processes, if a weight is not finite: no checkpoint shall hold it."""
-    bad = next((name for name, weight in model.named_parameters() if not _is_finite(weight.detach())), None)
+    bad = next((name for name, weight in model.named_parameters() if not _is_finite(weight)), None)
     count = torch.tensor([float(bad is not None)], device=accelerator.device)
     if accelerator.reduce(count, reduction="sum").item():
         which = "a weight of another process" if bad is None else f"weight {bad}"
@@ -33,8 +33,14 @@ def require_finite(model: nn.Module, accelerator: Any) -> None:
 
 
 def _is_finite(weight: Any) -> bool:
-    own = weight.to_local() if hasattr(weight, "to_local") else weight  # the part of this process, where it is sharded
-    return bool(torch.isfinite(own).all())
+    """Of the part of this process where FSDP has sharded it, of the whole where DeepSpeed has."""
+    if hasattr(weight, "ds_id"):
+        from deepspeed import zero
+
+        with zero.GatheredParameters([weight]):
+            return bool(torch.isfinite(weight).all())
+    own = weight.detach()
+    return bool(torch.isfinite(own.to_local() if hasattr(own, "to_local") else own).all())
 
 
 def write(folder: Path, name: str, fill: Callable[[Path], None], accelerator: Any) -> None:

@@ -42,7 +42,7 @@ class OffPolicyTrainer(LaggedTrainer):
         no finite reward; on resume, if lag or batches are not what they were.
     FloatingPointError
         If the loss or its gradient stops being finite: before the step, so that the weights and the last checkpoint
-        are good.
+        are good (under DeepSpeed the checkpoint alone: it takes a step within ``backward``).
     llm.checkpoints.CheckpointError
         If a checkpoint cannot be written; the last one stays.
     """
@@ -135,7 +135,7 @@ class OffPolicyTrainer(LaggedTrainer):
             return
         found = self._measured.pooled(self.accelerator)
         if not found.pop("finite"):
-            raise FloatingPointError(self._not_taken("loss"))
+            raise FloatingPointError(self._not_finite("loss"))
         for name, value in found.items():
             self._metrics["train"][name].append(value)
 
@@ -143,11 +143,11 @@ class OffPolicyTrainer(LaggedTrainer):
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         scaled = getattr(self.accelerator, "scaler", None) is not None  # which leaves out such steps by itself
         if norm is not None and not scaled and not math.isfinite(norm):
-            raise FloatingPointError(self._not_taken("gradient"))
+            raise FloatingPointError(self._not_finite("gradient"))
         return norm
 
-    def _not_taken(self, what: str) -> str:
-        return f"the {what} of {self.objective} is not finite in step {self.state.global_step + 1}: not taken"
+    def _not_finite(self, what: str) -> str:
+        return f"the {what} of {self.objective} is not finite in step {self.state.global_step + 1}: the run ends"
 
 
 def _is_plain(function: Any) -> bool:

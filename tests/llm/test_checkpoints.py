@@ -11,11 +11,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from transformers import AutoModelForCausalLM, TrainerCallback, modeling_utils
 
@@ -223,7 +227,8 @@ def test_what_is_not_finite_is_not_taken(what: str, folder: Path, tmp_path: Path
     monkeypatch.setattr(Overflow, "calls", 0)
     given = {"objective_": Overflow(beta=0.5), "save_strategy": "steps", "save_steps": 1}
     run = make(folder, tmp_path, Watched, **given)
-    with pytest.raises(FloatingPointError, match=rf"the {what} of kimi\(beta=0.5\) is not finite in step 3: not taken"):
+    said = rf"the {what} of kimi\(beta=0.5\) is not finite in step 3: the run ends"
+    with pytest.raises(FloatingPointError, match=said):
         run.train()
     last = latest(tmp_path)
     assert last is not None
@@ -241,6 +246,28 @@ def test_weights_that_are_not_finite_are_not_saved(folder: Path, tmp_path: Path)
         trained(folder, tmp_path, callbacks=[Spoil()], save_strategy="steps", save_steps=1)
     assert [path.name for path in tmp_path.glob("*") if path.is_dir()] == ["checkpoint-1"]
     assert why_broken(tmp_path / "checkpoint-1") is None
+
+
+def test_a_weight_that_deepspeed_has_sharded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is empty but in the context that gathers it, which stands here for the one of DeepSpeed."""
+    whole = torch.ones(2, 2)
+
+    @contextmanager
+    def gathered(weights: list[Any]) -> Iterator[None]:
+        weights[0].data, empty = whole, weights[0].data
+        yield
+        weights[0].data = empty
+
+    zero = SimpleNamespace(GatheredParameters=gathered)
+    monkeypatch.setitem(sys.modules, "deepspeed", SimpleNamespace(zero=zero))
+    model = torch.nn.Linear(2, 2, bias=False)
+    model.weight.data = torch.empty(0)
+    model.weight.ds_id = 0
+    checkpoints.require_finite(model, Accelerator(cpu=True))
+    whole[1, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match="weight weight is not finite"):
+        checkpoints.require_finite(model, Accelerator(cpu=True))
+    assert model.weight.numel() == 0
 
 
 # Which one is taken.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -61,12 +62,16 @@ def test_configurations_for_gpus_parse(name: str) -> None:
         assert tiny_settings(model.model_name_or_path).task.completion_length < config.max_completion_length
 
 
-def test_the_accelerate_configuration_is_one() -> None:
+@pytest.mark.parametrize(
+    ("name", "of_engine"),
+    [("fsdp", {"fsdp_version": 2}), ("deepspeed", {"zero_stage": 3, "zero3_save_16bit_model": True})],
+)
+def test_configurations_for_accelerate(name: str, of_engine: dict[str, Any]) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
-    found = load_config_from_file(str(CONFIGS / "accelerate_fsdp.yaml"))
-    assert found.num_processes == 4
-    assert found.fsdp_config["fsdp_version"] == 2
+    found = load_config_from_file(str(CONFIGS / f"accelerate_{name}.yaml"))
+    assert (found.num_processes, found.distributed_type.value) == (4, name.upper())
+    assert getattr(found, f"{name}_config").items() >= of_engine.items()
 
 
 @pytest.mark.usefixtures("seeded")

@@ -1,6 +1,8 @@
 """The same runs in one process or in several: what is sampled depends on prompt and place alone.
 
 python -m torch.distributed.run --nproc_per_node 2 -m tests.llm.two_processes MODEL OUT
+
+By hand also under DeepSpeed, `DS_ACCELERATOR=cpu accelerate launch --config_file ...`, with ZeRO 2 and `use_cpu: true`.
 """
 
 from __future__ import annotations
