@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.integrations import is_fsdp_enabled  # type: ignore[attr-defined]
 
 from llm.config import OffPolicyConfig, trl_loss
 from llm.generation import only_ours
@@ -37,9 +38,10 @@ class OffPolicyTrainer(LaggedTrainer):
     Raises
     ------
     ValueError
-        If the objective cannot be trained on sampled completions, or not at that lag; if it couples completions and a
-        device's batch does not hold whole groups; if the prompts do not fill a generation batch; if a completion gets
-        no finite reward; on resume, if lag or batches are not what they were.
+        If the objective cannot be trained on sampled completions, or not at that lag; if it needs the initial policy
+        and FSDP reads files in one process only; if it couples completions and a device's batch does not hold whole
+        groups; if the prompts do not fill a generation batch; if a completion gets no finite reward; on resume, if lag
+        or batches are not what they were.
     FloatingPointError
         If the loss or its gradient stops being finite: before the step, so that the weights and the last checkpoint
         are good (under DeepSpeed the checkpoint alone: it takes a step within ``backward``).
@@ -69,6 +71,7 @@ class OffPolicyTrainer(LaggedTrainer):
             prepare_colocate(config.precision)
         super().__init__(*arguments, **options)
         self._require_text()
+        self._require_reference()
         if len(self.reward_funcs) == 1 and _is_plain(self.reward_funcs[0]):  # of several, one may have nothing to say
             self.reward_funcs = [Reward(self.reward_func_names[0], self.reward_funcs[0])]
 
@@ -77,6 +80,13 @@ class OffPolicyTrainer(LaggedTrainer):
             raise ValueError("processing_class must be a tokenizer: models that read images are not supported")
         if self.aux_loss_enabled and not self._theirs:
             raise ValueError(f"router_aux_loss_coef must be 0: {self.objective} has no such term")
+
+    def _require_reference(self) -> None:
+        if self.ref_model is not None and is_fsdp_enabled():  # in which case one process alone reads files
+            raise ValueError(
+                f"fsdp_cpu_ram_efficient_loading must be false with {self.objective}, which needs the initial policy: "
+                "TRL's copy of it would be empty in all processes but one"
+            )
 
     def _generate_single_turn(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
         """TRL's; it tells `generate` the settings of the run, and the model's folder would fill in the others."""

@@ -64,7 +64,10 @@ def test_configurations_for_gpus_parse(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "of_engine"),
-    [("fsdp", {"fsdp_version": 2}), ("deepspeed", {"zero_stage": 3, "zero3_save_16bit_model": True})],
+    [
+        ("fsdp", {"fsdp_version": 2, "fsdp_cpu_ram_efficient_loading": False}),
+        ("deepspeed", {"zero_stage": 3, "zero3_save_16bit_model": True}),
+    ],
 )
 def test_configurations_for_accelerate(name: str, of_engine: dict[str, Any]) -> None:
     from accelerate.commands.config.config_args import load_config_from_file

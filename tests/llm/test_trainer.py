@@ -250,13 +250,13 @@ def assert_same_metrics(a: dict[str, Any], b: dict[str, Any]) -> None:
         assert b[name] == (None if a[name] is None else pytest.approx(a[name], rel=1e-3, abs=1e-5)), name
 
 
-@pytest.fixture(scope="module")
-def two(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[{}, two_processes.FSDP], ids=["ddp", "fsdp"])
+def two(request: Any, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes made of the runs of `two_processes`."""
     out = tmp_path_factory.mktemp("two")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [*launch, "-m", "tests.llm.two_processes", str(folder), str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
+    environment = {**os.environ, **request.param, "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-1000:]
     return out
@@ -273,6 +273,15 @@ def test_two_processes_are_one(
     torch.testing.assert_close(found, weights(trainer.model), rtol=0, atol=1e-4 * float(moved))
     for a, b in zip(logged(trainer), json.loads((two / f"{name}.json").read_text()), strict=True):
         assert_same_metrics(a, b)
+
+
+def test_a_reference_that_one_process_alone_would_have(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm.trainer.is_fsdp_enabled", lambda: True)
+    with pytest.raises(ValueError, match=r"fsdp_cpu_ram_efficient_loading must be false with tba\("):
+        make(folder, tmp_path, objective="tba")
+    make(folder, tmp_path, objective="kimi")
 
 
 def test_two_processes_resume(two: Path, folder: Path) -> None:

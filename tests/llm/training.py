@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 
 from llm.config import OffPolicyConfig
@@ -46,7 +47,8 @@ def loaded(folder: Path) -> tuple[Any, Any]:
 
 def weights(model: Any) -> Tensor:
     """All of them, in one row."""
-    return torch.cat([w.detach().flatten() for w in model.parameters()])
+    every = (w.detach() for w in model.parameters())
+    return torch.cat([(w.full_tensor() if isinstance(w, DTensor) else w).flatten() for w in every])
 
 
 def per_token(model: Any, inputs: dict[str, Tensor]) -> Tensor:

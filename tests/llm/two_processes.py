@@ -2,7 +2,8 @@
 
 python -m torch.distributed.run --nproc_per_node 2 -m tests.llm.two_processes MODEL OUT
 
-By hand also under DeepSpeed, `DS_ACCELERATOR=cpu accelerate launch --config_file ...`, with ZeRO 2 and `use_cpu: true`.
+Sharded by FSDP where the environment says so (`FSDP`); by hand by DeepSpeed: `DS_ACCELERATOR=cpu accelerate launch
+--config_file ...` with ZeRO 2 and `use_cpu: true`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import DistributedType, PartialState
+from torch.distributed.tensor import DTensor
 
 from tests.llm.training import G, logged, per_token, trained, weights
 
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+}
 RUNS: dict[str, dict[str, Any]] = {
     "kimi": {"objective": "kimi", "hyper": {"beta": 0.5}, "lag": 2, "lag_mode": "constant"},
     "tba": {"objective": "tba", "hyper": {"beta": 0.5}, "lag": 2, "lag_mode": "constant"},
@@ -56,13 +66,29 @@ def run(name: str, folder: Path, out: Path) -> Any:
     return trained(folder, out / name, rollout_func=rollout, reward_funcs=odd, **given)
 
 
+def shard_on_cpus() -> None:
+    """Accelerate shards with FSDP on accelerators alone: let it take processors for such."""
+    make = PartialState.__init__
+
+    def made(self: PartialState, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **options)
+        if self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.MULTI_GPU
+
+    PartialState.__init__ = made
+
+
 if __name__ == "__main__":
+    if "ACCELERATE_USE_FSDP" in os.environ:
+        shard_on_cpus()
     model, out = Path(sys.argv[1]), Path(sys.argv[2])
     for name in RUNS:
         trainer = run(name, model, out)
+        every = weights(trainer.model)
         if trainer.accelerator.is_main_process:
-            torch.save(weights(trainer.model), out / f"{name}.pt")
+            torch.save(every, out / f"{name}.pt")
             (out / f"{name}.json").write_text(json.dumps(logged(trainer)))
+    assert isinstance(next(trainer.model.parameters()), DTensor) == ("ACCELERATE_USE_FSDP" in os.environ)
     whole, after = (weights(trainer.model) for trainer in resumed(model, out))
     torch.save((whole, after), out / f"resumed-{trainer.accelerator.process_index}.pt")
     trainer.end()
