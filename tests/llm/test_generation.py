@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from llm.exact import Completions
 from llm.generation import TransformersSampler, make_sampler
 from llm.prompts import required_tokens
 from llm.scoring import score
+from tests.llm.frequencies import assert_drawn_from
 
 PROMPTS = ("3+4=", "2", "1+1=")  # of two lengths: padding takes part
 
@@ -37,20 +36,8 @@ def prompts(tokenizer: Any) -> list[list[int]]:
 
 
 def test_frequencies_are_the_probabilities(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
-    """Chi-square over all completions of two tokens, those expected fewer than 5 times as one."""
-    count = 6000
-    found = make_sampler("transformers", model, tokenizer, batch_size=2000).sample(prompts, count, length=2, seed=0)
-    every = Completions(len(tokenizer), tokenizer.eos_token_id, 2, tokenizer.pad_token_id)
-    keys = [tuple(every.tokens[i, :n].tolist()) for i, n in enumerate(every.lengths.tolist())]
-    for k, prompt in enumerate(prompts):
-        with torch.no_grad():
-            expected = every.log_probabilities(model, prompt).double().exp().numpy() * count
-        drawn = [tuple(c) for c in found.completions[k * count : (k + 1) * count]]
-        observed = np.array([drawn.count(key) for key in keys])
-        assert observed.sum() == count
-        rare = expected < 5
-        groups = [np.append(a[~rare], a[rare].sum()) for a in (observed, expected)]
-        assert stats.chisquare(groups[0], groups[1] * count / groups[1].sum()).pvalue > 0.01
+    sampler = make_sampler("transformers", model, tokenizer, batch_size=2000)
+    assert_drawn_from(model, tokenizer, prompts, sampler, count=6000)
 
 
 @pytest.mark.parametrize("batch_size", [5, 64])

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from llm import vllm_engine, vllm_process
-from llm.exact import Completions
 from llm.generation import Samples, make_sampler
 from llm.scoring import score
 from llm.vllm_engine import SyncError
+from tests.llm.frequencies import assert_drawn_from
 from tests.vllm.conftest import MODELS
 
 SMALL = {"kv_cache_memory_bytes": 2**26}
@@ -136,20 +135,8 @@ def test_nothing_written_is_found(folders: dict[str, Path], tokenizer: Any, monk
 def test_frequencies_are_the_probabilities(
     samplers: dict[str, Any], folders: dict[str, Path], tokenizer: Any, prompts: list[list[int]]
 ) -> None:
-    """Chi-square over all completions of two tokens, those expected fewer than 5 times as one."""
-    count, model = 4000, AutoModelForCausalLM.from_pretrained(folders["tied"])
-    found = samplers["tied"].sample(prompts, count, length=2, seed=0)
-    every = Completions(len(tokenizer), tokenizer.eos_token_id, 2, tokenizer.pad_token_id)
-    keys = [tuple(every.tokens[i, :n].tolist()) for i, n in enumerate(every.lengths.tolist())]
-    for k, prompt in enumerate(prompts):
-        with torch.no_grad():
-            expected = every.log_probabilities(model, prompt).double().exp().numpy() * count
-        drawn = [tuple(c) for c in found.completions[k * count : (k + 1) * count]]
-        observed = np.array([drawn.count(key) for key in keys])
-        assert observed.sum() == count
-        rare = expected < 5
-        groups = [np.append(a[~rare], a[rare].sum()) for a in (observed, expected)]
-        assert stats.chisquare(groups[0], groups[1] * count / groups[1].sum()).pvalue > 0.01
+    model = AutoModelForCausalLM.from_pretrained(folders["tied"])
+    assert_drawn_from(model, tokenizer, prompts, samplers["tied"], count=4000)
 
 
 def test_they_end_at_eos_or_at_the_limit(samplers: dict[str, Any], tokenizer: Any, prompts: list[list[int]]) -> None:
