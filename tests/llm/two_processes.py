@@ -84,7 +84,7 @@ if __name__ == "__main__":
     model, out = Path(sys.argv[1]), Path(sys.argv[2])
     for name in RUNS:
         trainer = run(name, model, out)
-        every = weights(trainer.model)
+        every = weights(trainer.model)  # by all processes, which gather them
         if trainer.accelerator.is_main_process:
             torch.save(every, out / f"{name}.pt")
             (out / f"{name}.json").write_text(json.dumps(logged(trainer)))
