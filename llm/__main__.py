@@ -63,20 +63,13 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def _parsed(command: str, types: tuple[type, ...], arguments: list[str]) -> tuple[Any, ...]:
-    from trl import TrlParser
+    from llm.parser import Parser
 
-    if "--config" in arguments[-1:]:
-        raise ValueError("--config needs a file")
     if not sys.stderr.isatty():
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
-    parser = TrlParser(types, prog=f"python -m llm {command}")
-    try:
-        found: tuple[Any, ...] = parser.parse_args_and_config(arguments)
-    except TypeError as error:  # of a dataclass: a field without default that is missing, a value of another type
-        raise ValueError(str(error)) from error
-    return found
+    return Parser(types, prog=f"python -m llm {command}").parse(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

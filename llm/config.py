@@ -129,6 +129,8 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
             raise ValueError(f"log_ratio must be one of {', '.join(LEVELS)}, got {self.log_ratio!r}")
         if self.vllm_mode != "colocate":
             raise ValueError(f'vllm_mode must be "colocate": vLLM runs in this process, got {self.vllm_mode!r}')
+        if self.generation not in ("transformers", "vllm"):
+            raise ValueError(f'generation must be "transformers" or "vllm", got {self.generation!r}')
         if self.generation == "vllm":
             self.use_vllm = True
         elif self.use_vllm:

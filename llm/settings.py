@@ -73,13 +73,13 @@ class _ModelConfig(DataConfig):
         """What samples from a model in memory."""
         from llm.generation import make_sampler
 
-        if self.generation == "transformers":
-            return make_sampler("transformers", model, tokenizer, batch_size=self.batch_size)
-        options = {
-            "gpu_memory_utilization": self.vllm_gpu_memory_utilization,
-            "max_model_len": self.vllm_max_model_length,
-        }
-        return make_sampler("vllm", model, tokenizer, **options)
+        options: dict[str, Any] = {"batch_size": self.batch_size}
+        if self.generation == "vllm":
+            options = {
+                "gpu_memory_utilization": self.vllm_gpu_memory_utilization,
+                "max_model_len": self.vllm_max_model_length,
+            }
+        return make_sampler(self.generation, model, tokenizer, **options)
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any] | None:

@@ -155,7 +155,10 @@ def test_a_folder_keeps_to_its_run(folder: Path, tmp_path: Path, capsys: pytest.
         (["tarin"], "unknown command 'tarin'"),
         (["train", "--config"], "--config needs a file"),
         (["train", "--config", "none.yaml"], "none.yaml"),
-        ([*CPU, "--lagg", "3"], "--lagg"),
+        ([*CPU, "--lagg", "3"], "unknown field 'lagg'; did you mean 'lag'? python -m llm train --help lists all"),
+        ([*CPU, "--max_steps", "x"], "--max_steps/--max-steps: invalid int value: 'x'"),
+        ([*CPU, "--lag_mode", "x"], "argument --lag_mode/--lag-mode: invalid choice: 'x' (choose from 'batch'"),
+        ([*CPU, "--bf16"], "argument --bf16: expected one argument"),
         ([*CPU, "--objective", "kimmi"], "did you mean 'kimi'?"),
         ([*CPU, "--model_name_or_path", "tiny:hiden=3"], "unknown setting 'hiden'"),
         # Known before a model is fetched or made: there is none of that name.
@@ -181,6 +184,45 @@ def test_a_mistake_is_one_line(given: list[str], said: str, capsys: pytest.Captu
     assert said in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sampels: 3", "unknown field 'sampels'; did you mean 'samples'? python -m llm evaluate --help lists all"),
+        ("samples: 1.5", "argument --samples: invalid int value: '1.5'"),
+        ("samples: true", "argument --samples: invalid int value: 'True'"),
+        ("samples: [3]", "argument --samples: must be one value, got [3]"),
+        ("model: {name: tiny}", "argument --model: must be one value, got {'name': 'tiny'}"),
+        ("ks: [1, x]", "argument --ks: invalid int value: 'x'"),
+        ("generation: vlm", "argument --generation: invalid choice: 'vlm' (choose from 'transformers', 'vllm')"),
+        ("chat: maybe", "argument --chat: Truthy value expected: got maybe"),
+        ("model: [tiny", 'while parsing a flow sequence in "{path}", line 1, column 8'),
+        ("- tiny", "Config file {path} must contain a YAML mapping."),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    assert main(["evaluate", "--config", str(path)]) == 2
+    err = capsys.readouterr().err
+    named = said.replace("{path}", str(path)) if "{path}" in said else f"{path}: {said}"
+    assert err.startswith(f"error: {named}")
+    assert err.count("\n") == 1
+
+
+def test_values_in_a_file_are_those_of_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "data: 7\nhyper: {beta: 0.5}\nmax_grad_norm: 1\nlearning_rate: 1e-4\nmax_completion_length: null\n"
+        "report_to: [none]\nreward_weights: 1\nlora_target_modules: all-linear\n"
+    )
+    settings, config, model = _parsed("train", TRAIN, [f"--config={path}", *CPU[1:], "--learning_rate", "2e-4"])
+    assert (settings.data, config.hyper, config.max_grad_norm) == ("7", {"beta": 0.5}, 1.0)
+    assert (config.learning_rate, config.reward_weights, config.max_completion_length) == (2e-4, [1.0], None)
+    assert (model.lora_target_modules, config.report_to) == ("all-linear", [])
 
 
 @pytest.mark.parametrize(
