@@ -75,7 +75,9 @@ class LaggedTrainer(ResumableTrainer):
         reward, weights = self._rewards.view(-1, group).double(), self._baseline_weights(batch, group)
         own = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
         if not self._theirs:
-            batch["advantages"] = self.objective.advantage(reward, weights).flatten()[own].float()
+            advantages = self.objective.advantage(reward, weights).flatten().float()
+            batch["advantages"] = advantages[own]
+            self._log_advantages(advantages.tolist())
         batch["reward"] = self._rewards[own]
         batch["centered"] = (reward - reward.mean(dim=1, keepdim=True)).flatten()[own].float()
         groups = group_metrics(self.objective, reward, weights).flatten(0, 1)
@@ -84,6 +86,13 @@ class LaggedTrainer(ResumableTrainer):
         for name, value in named(groups.mean(dim=0)).items():
             self._metrics["eval"][name].append(value)
         return batch
+
+    def _log_advantages(self, advantages: list[float]) -> None:
+        """Of this batch, in place of TRL's own, which its log of completions has taken."""
+        logged = self._logs["advantages"]
+        before = list(logged)[: -len(advantages)]
+        logged.clear()
+        logged.extend(before + advantages)
 
     def _add_behavior(self, batch: Batch) -> None:
         """The sampler's log-probabilities where data will be older than TRL thinks, and whether vLLM's are right.

@@ -49,6 +49,8 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     ------
     ValueError
         If the folder holds a run of other settings, or checkpoints although ``resume`` is off; and as the parts do.
+    ImportError
+        If a logger of ``report_to`` is not installed.
     """
     folder, run = Path(config.output_dir), described(settings, config, model)
     last = _last(folder, run, settings.resume)
@@ -62,15 +64,20 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
         "dtype": model.dtype,
         **(config.model_init_kwargs or {}),
     }
-    trainer = OffPolicyTrainer(
-        model=source,
-        reward_funcs=[reward],
-        args=config,
-        train_dataset=examples,
-        processing_class=AutoTokenizer.from_pretrained(source, revision=model.model_revision, padding_side="left"),
-        quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
-    )
+    try:
+        trainer = OffPolicyTrainer(
+            model=source,
+            reward_funcs=[reward],
+            args=config,
+            train_dataset=examples,
+            processing_class=AutoTokenizer.from_pretrained(source, revision=model.model_revision, padding_side="left"),
+            quantization_config=get_quantization_config(model),
+            peft_config=get_peft_config(model),
+        )
+    except RuntimeError as error:
+        if "to be installed" not in str(error):
+            raise
+        raise ImportError(f"report_to: {error}") from error  # which transformers says of a logger in this way
     trainer.remove_callback(PrinterCallback)
     if trainer.accelerator.is_main_process:
         _write(folder, run)

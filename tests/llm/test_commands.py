@@ -239,6 +239,13 @@ def test_what_a_user_can_mend_is_one_line(
     assert capsys.readouterr().err == f"error: {' '.join(str(error).split())}\n"
 
 
+@pytest.mark.usefixtures("seeded")
+def test_a_logger_that_is_not_installed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {**QUICK, "model_name_or_path": str(folder), "output_dir": str(tmp_path), "report_to": "codecarbon"}
+    assert main(["train", *arguments(**given)]) == 2
+    assert "error: report_to: CodeCarbonCallback requires" in capsys.readouterr().err
+
+
 def test_folders_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"model \S+: this folder holds no config.json$"):
         model_path(str(tmp_path))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig
@@ -348,6 +349,20 @@ def test_metrics_of_each_step(objective: Any, folder: Path, tmp_path: Path) -> N
         assert ("kappa_fit" in row) == ("kappa_fit" in expected)
         assert 0 < row["entropy"] < np.log(16)
     assert "effective_temperature" in by_hand(run, 4, objective)
+
+
+@pytest.mark.parametrize("objective", ["shifted_mean", "grpo"])
+def test_completions_are_logged_with_the_advantages_trained_on(objective: str, folder: Path, tmp_path: Path) -> None:
+    given = {"log_completions": True, "num_completions_to_print": 1, "max_steps": 4}
+    run = trained(folder, tmp_path, Watched, objective=objective, lag=2, **given)
+    for t in (0, 2):
+        table = pd.read_parquet(tmp_path / "completions" / f"completions_{t + 1:05d}.parquet")
+        trained_on = torch.cat([run.step(t)["advantages"], run.step(t + 1)["advantages"]])
+        np.testing.assert_array_equal(np.sort(table["advantage"].astype(np.float32)), trained_on.sort().values.numpy())
+        if objective == "shifted_mean":
+            reward = table["right"].to_numpy().reshape(-1, G)
+            expected = run.objective.advantage(reward).ravel()
+            np.testing.assert_allclose(table["advantage"], expected, rtol=0, atol=1e-6)
 
 
 def test_every_step_of_a_generation_batch_has_metrics(folder: Path, tmp_path: Path) -> None:
