@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -86,6 +89,15 @@ def holds_model(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
+@contextmanager
+def readable(source: str | Path) -> Iterator[None]:
+    """Inside, weights that are cut off or otherwise broken are a `ValueError` of one line."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(f"model {source}: its weights cannot be read ({error})") from error
+
+
 def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = None, revision: str = "main") -> Any:
     """A causal language model of a hub id or folder; adapters (LoRA) are merged into the model that they are of.
 
@@ -100,12 +112,15 @@ def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = 
     ------
     ImportError
         If it is of adapters and peft is not installed.
+    ValueError
+        If its weights are cut off.
     """
     options: dict[str, Any] = {"dtype": dtype, "revision": revision}
-    if find_adapter_config_file(str(source), revision=revision) is None:
-        model: Any = AutoModelForCausalLM.from_pretrained(source, **options)
-    else:
-        from peft import AutoPeftModelForCausalLM
+    with readable(source):
+        if find_adapter_config_file(str(source), revision=revision) is None:
+            model: Any = AutoModelForCausalLM.from_pretrained(source, **options)
+        else:
+            from peft import AutoPeftModelForCausalLM
 
-        model = AutoPeftModelForCausalLM.from_pretrained(source, **options).merge_and_unload()
+            model = AutoPeftModelForCausalLM.from_pretrained(source, **options).merge_and_unload()
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -61,7 +61,7 @@ class _ModelConfig(DataConfig):
     generation: Literal["transformers", "vllm"] = _said("transformers", "What samples.")
     vllm_gpu_memory_utilization: float = _said(0.3, "Share of a GPU that vLLM takes, beside the models that score.")
     vllm_max_model_length: int | None = _said(None, "Most tokens of prompt and completion in vLLM; the model's own.")
-    dtype: str = _said("auto", "Of the models.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _said("auto", "Of the models.")
     batch_size: int = _said(64, "Completions drawn or scored together; of long ones fewer are scored.")
     seed: int = _said(0, "Of the samples.")
     out: str | None = _said(None, "CSV file of the frame.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +17,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from llm import checkpoints
 from llm.config import OffPolicyConfig
-from llm.models import holds_model, model_path
+from llm.models import holds_model, model_path, readable
 from llm.rewards import reward_function
 from llm.settings import TrainConfig
 from llm.trainer import OffPolicyTrainer
@@ -64,7 +66,7 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
         "dtype": model.dtype,
         **(config.model_init_kwargs or {}),
     }
-    try:
+    with readable(source), _logger_named():
         trainer = OffPolicyTrainer(
             model=source,
             reward_funcs=[reward],
@@ -74,10 +76,6 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
             quantization_config=get_quantization_config(model),
             peft_config=get_peft_config(model),
         )
-    except RuntimeError as error:
-        if "to be installed" not in str(error):
-            raise
-        raise ImportError(f"report_to: {error}") from error  # which transformers says of a logger in this way
     trainer.remove_callback(PrinterCallback)
     if trainer.accelerator.is_main_process:
         _write(folder, run)
@@ -85,6 +83,17 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     trainer.save_model()
     trainer.save_state()
     return folder
+
+
+@contextmanager
+def _logger_named() -> Iterator[None]:
+    """A logger that is not installed is an `ImportError`; transformers says it in a `RuntimeError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "to be installed" not in str(error):
+            raise
+        raise ImportError(f"report_to: {error}") from error
 
 
 def described(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,7 @@ def test_a_mistake_is_one_line(given: list[str], said: str, capsys: pytest.Captu
         ("model: {name: tiny}", "argument --model: must be one value, got {'name': 'tiny'}"),
         ("ks: [1, x]", "argument --ks: invalid int value: 'x'"),
         ("generation: vlm", "argument --generation: invalid choice: 'vlm' (choose from 'transformers', 'vllm')"),
+        ("dtype: float17", "argument --dtype: invalid choice: 'float17' (choose from 'auto', 'float32'"),
         ("chat: maybe", "argument --chat: Truthy value expected: got maybe"),
         ("model: [tiny", 'while parsing a flow sequence in "{path}", line 1, column 8'),
         ("- tiny", "Config file {path} must contain a YAML mapping."),
@@ -253,6 +255,16 @@ def test_folders_without_a_model(tmp_path: Path) -> None:
         model_path("results/runs/none")
     (tmp_path / "adapter_config.json").touch()
     assert model_path(str(tmp_path)) == str(tmp_path)
+
+
+@pytest.mark.usefixtures("seeded")
+def test_weights_that_are_cut_off(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = shutil.copytree(folder, tmp_path / "broken") / "model.safetensors"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    given = arguments(**{**QUICK, "model_name_or_path": str(broken.parent), "output_dir": str(tmp_path / "run")})
+    for command in (["train", *given], ["evaluate", "--model", str(broken.parent)]):
+        assert main(command) == 2
+        assert f"error: model {broken.parent}: its weights cannot be read" in capsys.readouterr().err
 
 
 def test_sources_of_models(tmp_path: Path) -> None:
