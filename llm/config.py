@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -135,6 +136,8 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
             self.use_vllm = True
         elif self.use_vllm:
             raise ValueError('use_vllm is set by generation: use generation="vllm"')
+        if not all(math.isfinite(weight) for weight in self.reward_weights or ()):
+            raise ValueError(f"reward_weights must be finite, got {self.reward_weights!r}")
         super().__post_init__()
         if not isinstance(self.hyper, dict | None):
             raise ValueError(f"hyper must be a mapping, or one in JSON, got {self.hyper!r}")

@@ -50,10 +50,12 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     Raises
     ------
     ValueError
-        If the folder holds a run of other settings, or checkpoints although ``resume`` is off; and as the parts do.
+        If the folder holds a run of other settings, or checkpoints although ``resume`` is off; if a field is given that
+        this command does not take; and as the parts do.
     ImportError
         If a logger of ``report_to`` is not installed.
     """
+    _require_readable(config)
     folder, run = Path(config.output_dir), described(settings, config, model)
     last = _last(folder, run, settings.resume)
     # Before the model, which may have to be fetched, or pretrained: a mistake in these shows at once.
@@ -83,6 +85,16 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     trainer.save_model()
     trainer.save_state()
     return folder
+
+
+def _require_readable(config: OffPolicyConfig) -> None:
+    """Refuse what this command would not read, or what would keep a run from being resumed and measured as it is."""
+    if config.resume_from_checkpoint is not None:
+        raise ValueError("resume_from_checkpoint must be left out: a run goes on from the last whole one in output_dir")
+    if config.save_only_model:
+        raise ValueError("save_only_model must be false: without the optimizer's state a run cannot go on as it was")
+    if config.reward_weights not in (None, [1.0]):
+        raise ValueError(f"reward_weights must be left out: there is one reward, got {config.reward_weights!r}")
 
 
 @contextmanager

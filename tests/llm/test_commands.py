@@ -176,6 +176,10 @@ def test_a_folder_keeps_to_its_run(folder: Path, tmp_path: Path, capsys: pytest.
             "hyper must be a mapping, or one in JSON",
         ),
         (["evaluate", "--chat_template_kwargs", "[1]"], "chat_template_kwargs must be a mapping, or one in JSON, got"),
+        ([*CPU, "--resume_from_checkpoint", "x"], "resume_from_checkpoint must be left out"),
+        ([*CPU, "--save_only_model", "true"], "save_only_model must be false"),
+        ([*CPU, "--reward_weights", "2"], "reward_weights must be left out: there is one reward, got [2.0]"),
+        ([*CPU, "--reward_weights", "nan"], "reward_weights must be finite, got [nan]"),
         ([*CPU, "--generation", "vllm", "--vllm_mode", "server"], 'vllm_mode must be "colocate"'),
     ],
 )

@@ -129,6 +129,7 @@ REFUSED = [
     ({"steps_per_generation": 4}, "steps_per_generation and generation_batch_size follow from lag"),
     ({"generation_batch_size": 64}, "steps_per_generation and generation_batch_size follow from lag"),
     ({"num_iterations": 2}, "num_iterations must be 1: lag says how long data are used, got 2"),
+    ({"reward_weights": [1.0, float("nan")]}, "reward_weights must be finite, got [1.0, nan]"),
     ({"generation": "vlm"}, 'generation must be "transformers" or "vllm", got \'vlm\''),
     ({"use_vllm": True}, 'use_vllm is set by generation: use generation="vllm"'),
     ({"beta": 0.1}, "beta is set by the objective: use hyper, got beta=0.1"),
