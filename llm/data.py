@@ -26,6 +26,7 @@ from pessimism.log_lines import one_line
 PROMPT_COLUMNS = ("prompt", "problem", "Problem", "question", "Question")
 ANSWER_COLUMNS = ("answer", "Answer")
 SOLUTION_COLUMNS = ("solution", "Solution")
+RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")  # TRL's to a reward
 _HUB = re.compile(r"(?P<name>\w[\w.-]*(/[\w.-]+)?)(:(?P<config>[\w.-]+))?")
 
 
@@ -66,7 +67,8 @@ def load_examples(
     ValueError
         Of one line, naming file, line (JSON arrays, parquet and data sets: row, from 0) and column: no such file,
         nothing in it, a broken line, no such column (it lists those present), a record without question or answer, a
-        solution without ``\boxed{}``, an answer that is neither text nor number.
+        solution without ``\boxed{}``, an answer that is neither text nor number, a column of a name that TRL gives to
+        something else it hands to rewards.
 
     Examples
     --------
@@ -89,6 +91,8 @@ def load_examples(
     found = Dataset.from_dict({"prompt": prompts, "answer": answers})
     taken = {"prompt", "answer", asked} | (set() if boxed else {told})
     others = [name for name in data.column_names if name not in taken]
+    if clash := [name for name in others if name in RESERVED]:
+        raise ValueError(f"{source}: column {clash[0]!r} must be renamed: a reward gets another thing by that name")
     return datasets.concatenate_datasets([found, data.select_columns(others)], axis=1) if others else found
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 
-from llm.data import addition_examples, load_examples
+from llm.data import RESERVED, addition_examples, load_examples
 from llm.fields import last_boxed
 from llm.tasks import Addition
 
@@ -210,6 +210,13 @@ def test_missing_columns_list_what_there_is(tmp_path: Path) -> None:
     refused(path, f"{path}: no column {usual}; name the prompt's; its columns are text, label")
     usual = "answer or Answer or solution or Solution"
     refused(path, f"{path}: no column {usual}; name the answer's; its columns are text, label", prompt="text")
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_column_that_a_reward_would_not_get(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps({"prompt": "1+1=", "answer": "2", name: "x"}))
+    refused(path, f"{path}: column {name!r} must be renamed: a reward gets another thing by that name")
 
 
 GOOD = b'{"prompt": "p", "answer": "1"}\n'
