@@ -55,7 +55,7 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     ImportError
         If a logger of ``report_to`` is not installed.
     """
-    _require_readable(config)
+    _require_usable(config)
     folder, run = Path(config.output_dir), described(settings, config, model)
     last = _last(folder, run, settings.resume)
     # Before the model, which may have to be fetched, or pretrained: a mistake in these shows at once.
@@ -87,7 +87,7 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     return folder
 
 
-def _require_readable(config: OffPolicyConfig) -> None:
+def _require_usable(config: OffPolicyConfig) -> None:
     """Refuse what this command would not read, or what would keep a run from being resumed and measured as it is."""
     if config.resume_from_checkpoint is not None:
         raise ValueError("resume_from_checkpoint must be left out: a run goes on from the last whole one in output_dir")
