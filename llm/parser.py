@@ -1,14 +1,20 @@
-"""TRL's parser of dataclasses, with a user's mistake in one line: in a file, too, and among hundreds of fields."""
+"""TRL's parser of dataclasses, with a user's mistake in one line: in a file, too, and among hundreds of fields.
+
+Files are read by YAML 1.2, in which 1e-3 is a number; a field that is there twice is a mistake.
+"""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from collections.abc import Sequence
 from inspect import get_annotations
+from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml  # type: ignore[import-untyped]
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
 from trl import TrlParser
 
 
@@ -26,6 +32,10 @@ class Parser(TrlParser):  # type: ignore[misc]
 
     _file = ""
 
+    def __init__(self, types: tuple[type, ...], **options: Any) -> None:
+        # An abbreviation would be a field here, and none in a file.
+        super().__init__(types, allow_abbrev=False, **options)
+
     def parse(self, arguments: Sequence[str]) -> tuple[Any, ...]:
         """The dataclasses, filled.
 
@@ -37,18 +47,40 @@ class Parser(TrlParser):  # type: ignore[misc]
         given = [part for one in arguments for part in (one.split("=", 1) if one.startswith("--config=") else [one])]
         if "--config" in given[-1:]:
             raise ValueError("--config needs a file")
+        if given.count("--config") > 1:
+            raise ValueError("--config must be given once")
         if "--config" in given:
-            self._file = given[given.index("--config") + 1]
+            at = given.index("--config")
+            self._file = given[at + 1]
+            del given[at : at + 2]
+            if unknown := self.set_defaults_with_config(**self._read()):
+                self.error(f"{self._file}: {self._unknown(unknown[0].removeprefix('--'))}")
+        if unknown := self.parse_known_args(given)[1]:  # before what the dataclasses miss because of it
+            self.error(self._unknown(unknown[0].removeprefix("--")))
         try:
-            *found, in_file, given_here = self.parse_args_and_config(
-                given, return_remaining_strings=True, separate_remaining_strings=True
-            )
-        except (TypeError, yaml.YAMLError) as error:  # of a dataclass: no value where it must have one
+            found: tuple[Any, ...] = self.parse_args_into_dataclasses(given, look_for_args_file=False)
+        except TypeError as error:  # of a dataclass: no value where it must have one
             raise ValueError(str(error)) from error
-        for where, unknown in ((f"{self._file}: ", in_file), ("", given_here)):
-            if unknown:
-                self.error(where + self._unknown(unknown[0].removeprefix("--")))
-        return tuple(found)
+        return found
+
+    def _read(self) -> dict[str, Any]:
+        """What the file says; its ``env`` goes to the environment, as TRL has it."""
+        try:
+            found = YAML(typ="safe", pure=True).load(Path(self._file).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"--config {self._file} cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self._file}: not valid UTF-8 (byte {error.start + 1})") from error
+        except MarkedYAMLError as error:
+            line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+            raise ValueError(f"{self._file}{line}: {error.problem}") from error
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+            raise ValueError(f"{self._file}: must be fields with their values, a YAML mapping")
+        environment = found.pop("env", {})
+        if not isinstance(environment, dict):
+            raise ValueError(f"{self._file}: env must be a mapping, got {environment!r}")
+        os.environ.update({str(name): str(value) for name, value in environment.items()})
+        return found
 
     def _unknown(self, name: str) -> str:
         close = difflib.get_close_matches(name, [action.dest for action in self._actions], n=1)

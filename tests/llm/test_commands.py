@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,10 @@ def test_a_folder_keeps_to_its_run(folder: Path, tmp_path: Path, capsys: pytest.
         ([], "a command must come first: the commands are train"),
         (["tarin"], "unknown command 'tarin'"),
         (["train", "--config"], "--config needs a file"),
-        (["train", "--config", "none.yaml"], "none.yaml"),
+        (["train", "--config", "none.yaml"], "--config none.yaml cannot be read (No such file or directory)"),
+        (["train", "--config", "a.yaml", "--config", "b.yaml"], "--config must be given once"),
+        (["evaluate", "--sample", "3"], "unknown field 'sample'; did you mean 'samples'?"),
+        (["measure", "--ru", "x"], "unknown field 'ru'; did you mean 'run'?"),
         ([*CPU, "--lagg", "3"], "unknown field 'lagg'; did you mean 'lag'? python -m llm train --help lists all"),
         ([*CPU, "--max_steps", "x"], "--max_steps/--max-steps: invalid int value: 'x'"),
         ([*CPU, "--lag_mode", "x"], "argument --lag_mode/--lag-mode: invalid choice: 'x' (choose from 'batch'"),
@@ -203,8 +207,13 @@ def test_a_mistake_is_one_line(given: list[str], said: str, capsys: pytest.Captu
         ("generation: vlm", "argument --generation: invalid choice: 'vlm' (choose from 'transformers', 'vllm')"),
         ("dtype: float17", "argument --dtype: invalid choice: 'float17' (choose from 'auto', 'float32'"),
         ("chat: maybe", "argument --chat: Truthy value expected: got maybe"),
-        ("model: [tiny", 'while parsing a flow sequence in "{path}", line 1, column 8'),
-        ("- tiny", "Config file {path} must contain a YAML mapping."),
+        ("seed: 1\nmodel: [tiny", "{path}:2: expected ',' or ']', but got '<stream end>'"),
+        ("- tiny", "must be fields with their values, a YAML mapping"),
+        ("3: tiny", "must be fields with their values, a YAML mapping"),
+        ("model: tiny\nsamples: 3\nmodel: small", '{path}:3: found duplicate key "model" with value "small"'),
+        ("chat_template_kwargs: {a: 1, a: 2}", '{path}:1: found duplicate key "a" with value "2"'),
+        ("sample: 3", "unknown field 'sample'; did you mean 'samples'?"),
+        ("env: 3", "env must be a mapping, got 3"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line(
@@ -219,16 +228,18 @@ def test_a_mistake_in_a_file_is_one_line(
     assert err.count("\n") == 1
 
 
-def test_values_in_a_file_are_those_of_the_command_line(tmp_path: Path) -> None:
+def test_values_in_a_file_are_those_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PESSIMISM_TEST", "0")
     path = tmp_path / "c.yaml"
     path.write_text(
-        "data: 7\nhyper: {beta: 0.5}\nmax_grad_norm: 1\nlearning_rate: 1e-4\nmax_completion_length: null\n"
-        "report_to: [none]\nreward_weights: 1\nlora_target_modules: all-linear\n"
+        "env: {PESSIMISM_TEST: 1}\ndata: 7\nhyper: {beta: 5e-1}\nmax_grad_norm: 1\nlearning_rate: 1e-4\n"
+        "max_completion_length: null\nreport_to: [none]\nreward_weights: 1\nlora_target_modules: all-linear\n"
     )
     settings, config, model = _parsed("train", TRAIN, [f"--config={path}", *CPU[1:], "--learning_rate", "2e-4"])
     assert (settings.data, config.hyper, config.max_grad_norm) == ("7", {"beta": 0.5}, 1.0)
     assert (config.learning_rate, config.reward_weights, config.max_completion_length) == (2e-4, [1.0], None)
     assert (model.lora_target_modules, config.report_to) == ("all-linear", [])
+    assert os.environ["PESSIMISM_TEST"] == "1"
 
 
 @pytest.mark.parametrize(
