@@ -15,18 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 from datasets import Dataset
 
 from llm import fields
 from llm.records import READERS, Where, read_file
-from llm.tasks import Addition
+from llm.rewards import OF_TRL
+from llm.sums import read_sums
 from pessimism.log_lines import one_line
 
 PROMPT_COLUMNS = ("prompt", "problem", "Problem", "question", "Question")
 ANSWER_COLUMNS = ("answer", "Answer")
 SOLUTION_COLUMNS = ("solution", "Solution")
-RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")  # TRL's to a reward
+# Of these a reward would get another thing or nothing, or TRL would take them for more than data.
+RESERVED = (*OF_TRL, "completion", "image", "images", "environment")
 _HUB = re.compile(r"(?P<name>\w[\w.-]*(/[\w.-]+)?)(:(?P<config>[\w.-]+))?")
 
 
@@ -34,8 +35,8 @@ def load_examples(
     source: str,
     *,
     split: str = "train",
-    prompt: str | None = None,
-    answer: str | None = None,
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
     limit: int | None = None,
     prompt_template: str | None = None,
     chat: bool = False,
@@ -49,9 +50,9 @@ def load_examples(
         ``"addition:digits=2"``, with ``steps=true`` and ``seed=1`` where wanted: the sums of `llm.tasks.Addition`, all
         of them in order, or ``limit`` drawn without repetition.
     split : of a data set that has several; files and sums have one only.
-    prompt : column of the question; by default the first of prompt, problem, Problem, question, Question.
-    answer : column of the answer; by default answer or Answer, else what the last ``\boxed{}`` of solution or Solution
-        holds.
+    prompt_column : column of the question; by default the first of prompt, problem, Problem, question, Question.
+    answer_column : column of the answer; by default answer or Answer, else what the last ``\boxed{}`` of solution or
+        Solution holds; where there is none of these either, there are no answers, and a reward that needs them says so.
     limit : take the first so many records only; what comes after them is not looked at, but must be readable.
     prompt_template : a ``str.format`` template around the question, such as ``"{prompt}\nThink step by step."``.
     chat : make each prompt a conversation of one user message. Prompts that are lists of messages stay as they are.
@@ -59,16 +60,16 @@ def load_examples(
     Returns
     -------
     datasets.Dataset
-        Columns ``prompt`` (text, or messages) and ``answer`` (text without blanks at its ends; integers as digits), and
-        the other columns unless these are their names.
+        Columns ``prompt`` (text, or messages), ``answer`` (text without blanks at its ends; integers as digits) where
+        there is one, and the other columns unless these are their names.
 
     Raises
     ------
     ValueError
         Of one line, naming file, line (JSON arrays, parquet and data sets: row, from 0) and column: no such file,
-        nothing in it, a broken line, no such column (it lists those present), a record without question or answer, a
-        solution without ``\boxed{}``, an answer that is neither text nor number, a column of a name that TRL gives to
-        something else it hands to rewards.
+        nothing in it, a broken line, no such column or no question (it lists those present), a record without question
+        or answer, a solution without ``\boxed{}``, an answer that is neither text nor number, a column of a name that
+        TRL gives to something else; ``split`` of what has none.
 
     Examples
     --------
@@ -83,48 +84,32 @@ def load_examples(
     if len(data) == 0:
         raise ValueError(f"{source}: no records")
     data = data.select(range(len(data) if limit is None else min(limit, len(data))))
-    asked = _pick(source, data, "prompt", prompt, PROMPT_COLUMNS)
-    boxed = answer is None and not set(ANSWER_COLUMNS).intersection(data.column_names)
-    told = _pick(source, data, "answer", answer, SOLUTION_COLUMNS if boxed else ANSWER_COLUMNS)
-    prompts = _formatted(_converted(data, where, asked, fields.question), prompt_template, chat)
-    answers = _converted(data, where, told, fields.boxed_answer if boxed else fields.answer)
-    found = Dataset.from_dict({"prompt": prompts, "answer": answers})
-    taken = {"prompt", "answer", asked} | (set() if boxed else {told})
-    others = [name for name in data.column_names if name not in taken]
+    asked = _named(source, data, "prompt_column", prompt_column) or _first(data, PROMPT_COLUMNS)
+    if asked is None:
+        raise ValueError(f"{source}: no column {' or '.join(PROMPT_COLUMNS)}; prompt_column names it; {_present(data)}")
+    told = _named(source, data, "answer_column", answer_column) or _first(data, ANSWER_COLUMNS)
+    boxed = _first(data, SOLUTION_COLUMNS)
+    made = {"prompt": _formatted(_converted(data, where, asked, fields.question), prompt_template, chat)}
+    if told is not None:
+        made["answer"] = _converted(data, where, told, fields.answer)
+    elif boxed is not None:
+        made["answer"] = _converted(data, where, boxed, fields.boxed_answer)
+    others = [name for name in data.column_names if name not in {*made, asked, told}]
     if clash := [name for name in others if name in RESERVED]:
-        raise ValueError(f"{source}: column {clash[0]!r} must be renamed: a reward gets another thing by that name")
+        raise ValueError(f"{source}: column {clash[0]!r} must be renamed: a reward would not get it by that name")
+    found = Dataset.from_dict(made)
     return datasets.concatenate_datasets([found, data.select_columns(others)], axis=1) if others else found
-
-
-def addition_examples(task: Addition, count: int | None = None, seed: int = 0) -> Dataset:
-    """Sums with their final answers: all of up to two digits, in order, or ``count`` drawn without repetition.
-
-    Raises
-    ------
-    ValueError
-        If ``count`` is not from 1 to the number of sums, or is None for more than two digits.
-
-    Examples
-    --------
-    >>> addition_examples(Addition(digits=3, steps=True), 1, seed=3)[0]
-    {'prompt': '811+085=', 'answer': '896'}
-    >>> len(addition_examples(Addition(digits=2)))
-    5050
-    """
-    pairs = task.pairs().tolist() if count is None else _distinct_pairs(task, count, np.random.default_rng(seed))
-    return Dataset.from_dict(
-        {"prompt": [task.prompt(a, b) for a, b in pairs], "answer": [task.answer(a, b) for a, b in pairs]}
-    )
 
 
 def _read(source: str, split: str, limit: int | None) -> tuple[Dataset, Where]:
     path, known = Path(source), _HUB.fullmatch(source)
     if not source:
         raise ValueError("source must be a file, a folder or the name of a data set, got ''")
-    if source.partition(":")[0] == "addition":
-        return _sums(source, limit), lambda row: f"{source}: row {row}"
-    if path.is_file():
-        return read_file(path)
+    sums = source.partition(":")[0] == "addition"
+    if sums or path.is_file():
+        if split != "train":
+            raise ValueError(f"{source}: split must be left out, it has one only, got {split!r}")
+        return (read_sums(source, limit), lambda row: f"{source}: row {row}") if sums else read_file(path)
     if not path.is_dir() and (known is None or path.suffix.lower() in READERS):
         raise ValueError(f"{source}: no such file or folder")
     try:
@@ -135,8 +120,16 @@ def _read(source: str, split: str, limit: int | None) -> tuple[Dataset, Where]:
                 else datasets.load_dataset(known["name"], known["config"], split=split)
             )
     except Exception as error:  # whatever datasets and the hub raise
+        _require_readable(path)
         raise ValueError(f"{source}: split {split!r} cannot be loaded ({one_line(error)})") from error
     return data, lambda row: f"{source}: row {row}"
+
+
+def _require_readable(folder: Path) -> None:
+    """Say where a file of a folder is broken, which `datasets` does not."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.suffix.lower() in READERS:
+            read_file(path)
 
 
 def _loaded(folder: Path, split: str) -> Dataset:
@@ -144,6 +137,8 @@ def _loaded(folder: Path, split: str) -> Dataset:
         return datasets.load_dataset(str(folder), split=split)
     saved = datasets.load_from_disk(folder)
     if isinstance(saved, Dataset):
+        if split not in ("train", str(saved.split)):
+            raise ValueError("it has one only: leave split out")
         return saved
     if split not in saved:
         raise ValueError(f"it has {', '.join(saved)}")
@@ -163,49 +158,18 @@ def _quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _sums(source: str, limit: int | None) -> Dataset:
-    given: dict[str, Any] = {"digits": 2, "steps": False, "seed": 0}
-    for pair in filter(None, source.partition(":")[2].split(",")):
-        name, _, value = (part.strip() for part in pair.partition("="))
-        if name not in given:
-            raise ValueError(f"{source}: unknown setting {name!r}; known are {', '.join(given)}")
-        number = {"true": True, "false": False}.get(value.lower()) if name == "steps" else _digits(value)
-        if number is None:
-            raise ValueError(f"{source}: {name} must be {'true or false' if name == 'steps' else 'an integer'}")
-        given[name] = number
-    task = Addition(digits=given["digits"], steps=given["steps"])
-    if limit is None and task.digits > 2:
-        raise ValueError(f"{source}: limit is required for more than 2 digits, to say how many sums to draw")
-    return addition_examples(task, None if limit is None else min(limit, _sums_of(task)), given["seed"])
-
-
-def _digits(value: str) -> int | None:
-    return int(value) if value.isdecimal() else None
-
-
-def _sums_of(task: Addition) -> int:
-    top: int = 10**task.digits
-    return top * (top + 1) // 2
-
-
-def _distinct_pairs(task: Addition, count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    if not 1 <= count <= _sums_of(task):
-        raise ValueError(f"count must be from 1 to {_sums_of(task)}, the number of sums, got {count!r}")
-    pairs: dict[tuple[int, int], None] = {}
-    while len(pairs) < count:
-        pairs.update(dict.fromkeys((a, b) for a, b in task.draw(rng, count).tolist()))
-    return list(pairs)[:count]
-
-
-def _pick(source: str, data: Dataset, what: str, given: str | None, names: tuple[str, ...]) -> str:
-    present = f"its columns are {', '.join(data.column_names)}"
+def _named(source: str, data: Dataset, field: str, given: str | None) -> str | None:
     if given is not None and given not in data.column_names:
-        raise ValueError(f"{source}: {what} is {given!r}, which is not a column; {present}")
-    found = given or next((name for name in names if name in data.column_names), None)
-    if found is None:
-        usual = {"prompt": PROMPT_COLUMNS, "answer": ANSWER_COLUMNS + SOLUTION_COLUMNS}[what]
-        raise ValueError(f"{source}: no column {' or '.join(usual)}; name the {what}'s; {present}")
-    return found
+        raise ValueError(f"{source}: {field} is {given!r}, which is not a column; {_present(data)}")
+    return given
+
+
+def _first(data: Dataset, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in data.column_names), None)
+
+
+def _present(data: Dataset) -> str:
+    return f"its columns are {', '.join(data.column_names)}"
 
 
 def _converted(data: Dataset, where: Where, name: str, convert: Callable[[Any], Any]) -> list[Any]:

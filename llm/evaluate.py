@@ -5,7 +5,6 @@ Finished batches of prompts are kept in a file where one is named, so that a kil
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,9 @@ from datasets import Dataset
 from torch import nn
 from tqdm import tqdm
 
+from llm import fingerprints
 from llm.generation import Sampler
+from llm.lock import alone
 from llm.pass_at_k import mean_interval, pass_at_k, share_interval
 from llm.prompts import as_completions, required_tokens, token_ids
 from llm.scoring import score
@@ -68,31 +69,43 @@ def evaluate(
     Returns
     -------
     pandas.DataFrame
-        A row per prompt: ``prompt``, ``answer``, ``n`` samples, ``correct`` ones, unbiased ``pass@k``, mean ``reward``,
-        mean ``length`` in tokens, eos included, the share that ``ended`` before or at that length, ``token_entropy``,
-        the mean over all tokens of the entropy of the distribution they were drawn from, and ``sequence_entropy``, the
-        mean of minus the log-probability of a completion; both in nats.
+        A row per prompt: ``prompt``, ``answer`` where the examples have one, ``n`` samples, ``correct`` ones, unbiased
+        ``pass@k``, mean ``reward``, mean ``length`` in tokens, eos included, the share that ``ended`` before or at that
+        length, ``token_entropy``, the mean over all tokens of the entropy of the distribution they were drawn from, and
+        ``sequence_entropy``, the mean of minus the log-probability of a completion; both in nats.
 
     Raises
     ------
     ValueError
         If there are no examples, a k is not from 1 to ``samples``, another number is out of range, the reward fails, or
-        the file ``resume`` holds an evaluation with other settings, examples or weights.
+        the file ``resume`` holds an evaluation with other settings, examples, weights or code of the reward, or is
+        being written by another process.
     """
     _check(examples, ks, seed, {"samples": samples, "length": length, "prompts_per_batch": prompts_per_batch})
     one = _Evaluation(model, tokenizer, reward, sampler, samples, length, right, batch_size, dict(chat or {}))
-    kept = _Kept(resume, {"seed": seed, "prompts_per_batch": prompts_per_batch, **one.settings(), **_data(examples)})
+    if resume is None:
+        rows = _rows(one, _Kept(None, {}), examples, seed, prompts_per_batch)
+    else:
+        settings = {"seed": seed, "prompts_per_batch": prompts_per_batch, **one.settings()}
+        settings["examples_sha256"] = fingerprints.of_examples(examples)
+        with alone(resume.with_name(f"{resume.name}.lock"), str(resume)):
+            rows = _rows(one, _Kept(resume, settings), examples, seed, prompts_per_batch)
+    said = {name: examples[name][:] for name in ("prompt", "answer") if name in examples.column_names}
+    frame = pd.concat([pd.DataFrame({**said, "n": samples}), pd.DataFrame(rows)], axis=1)
+    for place, k in enumerate(dict.fromkeys(ks), list(frame).index("correct") + 1):
+        frame.insert(place, f"pass@{k}", pass_at_k(frame["correct"], samples, k))
+    return frame
+
+
+def _rows(one: _Evaluation, kept: _Kept, examples: Dataset, seed: int, prompts_per_batch: int) -> list[Row]:
+    """Of all examples; those that are kept already are not made again."""
     options = {"desc": "evaluate", "unit": "prompt", "delay": 2, "disable": None, "leave": False}
     with tqdm(total=len(examples), initial=len(kept.rows), **options) as bar:
         for start in range(len(kept.rows), len(examples), prompts_per_batch):
             own = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
             kept.add(one.rows(examples[start : start + prompts_per_batch], own))
             bar.update(len(kept.rows) - bar.n)
-    frame = pd.DataFrame({"prompt": examples["prompt"][:], "answer": examples["answer"][:], "n": samples})
-    frame = pd.concat([frame, pd.DataFrame(kept.rows)], axis=1)
-    for place, k in enumerate(dict.fromkeys(ks), list(frame).index("correct") + 1):
-        frame.insert(place, f"pass@{k}", pass_at_k(frame["correct"], samples, k))
-    return frame
+    return kept.rows
 
 
 def summary(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -101,8 +114,8 @@ def summary(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     Parameters
     ----------
     frame : of `evaluate`.
-    level : coverage. Shares have the interval of `llm.pass_at_k.share_interval`, the others Student's; with one prompt
-        there is none (nan).
+    level : coverage. Shares, which rewards of 0 and 1 are too, have the interval of `llm.pass_at_k.share_interval`,
+        the others Student's; with one prompt there is none (nan).
 
     Returns
     -------
@@ -118,7 +131,7 @@ def summary(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     samples = int(frame["n"].iloc[0])
     row: dict[str, float] = {"prompts": len(frame), "samples": samples}
     for name in frame.columns:
-        if name.startswith("pass@") or name == "ended":
+        if name.startswith("pass@") or name == "ended" or (name == "reward" and _is_share(frame)):
             found = share_interval(frame[name], samples, level)
         elif name in _MEANS:
             found = mean_interval(frame[name], level)
@@ -126,6 +139,11 @@ def summary(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
             continue
         row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
     return pd.DataFrame([row])
+
+
+def _is_share(frame: pd.DataFrame) -> bool:
+    """Whether the rewards are 0 and 1: their sums are the numbers of correct completions."""
+    return bool(np.allclose(frame["reward"] * frame["n"], frame["correct"], rtol=0.0, atol=1e-9))
 
 
 @dataclass(frozen=True)
@@ -172,7 +190,11 @@ class _Evaluation:
         """What the rows depend on, beside prompts and seed."""
         name = getattr(self.reward, "name", None) or getattr(self.reward, "__qualname__", repr(self.reward))
         said = {"samples": self.samples, "length": self.length, "right": self.right, "reward": name, "chat": self.chat}
-        return {**said, "weights": _fingerprint(self.model)}
+        return {
+            **said,
+            "reward_sha256": fingerprints.of_reward(self.reward),
+            "weights_sha256": fingerprints.of_weights(self.model),
+        }
 
     def _each(self, values: Sequence[Any]) -> list[Any]:
         return [value for value in values for _ in range(self.samples)]
@@ -196,10 +218,10 @@ class _Kept:
             other = [name for name in settings if before.get(name) != settings[name]]
             self.rows = [row for batch in batches for row in batch]
         except (ValueError, AttributeError, TypeError) as error:
-            raise ValueError(f"resume {path} is no file of an evaluation: {one_line(error)}") from None
+            raise ValueError(f"{path} is no file of an evaluation: {one_line(error)}") from None
         if other:
             said = ", ".join(f"{name}={before.get(name)!r}" for name in other)
-            raise ValueError(f"resume {path} holds an evaluation with {said}: name another file")
+            raise ValueError(f"{path} holds an evaluation with {said}: name another file")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.truncate(sum(map(len, lines)))
@@ -218,20 +240,6 @@ class _Kept:
             file.write(json.dumps(said) + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """Of a thousand entries of each tensor: an optimizer's step moves nearly all of them."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        flat = tensor.detach().flatten()
-        digest.update(name.encode() + flat[:: max(1, len(flat) // 1000)].float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _data(examples: Dataset) -> dict[str, str]:
-    said = json.dumps(examples[:], default=str)
-    return {"examples": hashlib.sha256(said.encode()).hexdigest()[:16]}
 
 
 def _check(examples: Dataset, ks: Sequence[int], seed: int, positive: dict[str, int]) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from datasets import Dataset
 from transformers import AutoTokenizer
 
+from llm import fingerprints
 from llm.generation import Sampler
 from llm.measure import measure
 from llm.models import CACHE, holds_model, load_model, model_path
-from llm.rewards import reward_function
+from llm.rewards import Reward, reward_function
+from llm.run_file import read_run
 from llm.settings import DataConfig
 from pessimism.objectives import make_objective
 
@@ -54,7 +56,8 @@ def measure_run(
     Raises
     ------
     ValueError
-        If the folder holds no run, or no model; if ``limit`` is more than the run's own.
+        If the folder holds no run, or no model; if data or reward are not what they were in training; if ``limit`` is
+        more than the run's own.
     """
     run = read_run(folder)
     place = Path(folder) / (checkpoint or "")
@@ -62,19 +65,17 @@ def measure_run(
         raise ValueError(f"{place} holds no model: the run is not finished, or has no such checkpoint")
     start = model_path(behavior or run["model"], cache)
     revision = "main" if behavior else run.get("model_revision", "main")
-    if None not in (limit, run["limit"]) and limit > run["limit"]:
-        raise ValueError(f"limit must be at most the {run['limit']} of the run, got {limit}")
+    reward = reward_function(run["reward"])
+    examples = _examples(folder, run, reward, limit)
     policy = load_model(place, dtype=dtype, device=device)
     sampled = load_model(start, dtype=dtype, device=device, revision=revision)
     tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
-    data = {f.name: run[f.name] for f in fields(DataConfig)}
-    examples = DataConfig(**{**data, "limit": run["limit"] if limit is None else limit}).examples()
     frame = measure(
         policy,
         sampled,
         tokenizer,
         list(examples),
-        reward_function(run["reward"]),
+        reward,
         make_objective(run["objective"], **(run["hyper"] or {})),
         length=run["max_completion_length"],
         group_size=run["num_generations"],
@@ -86,20 +87,21 @@ def measure_run(
     return frame
 
 
-def read_run(folder: str | Path) -> dict[str, Any]:
-    """What ``run.json`` of a folder says.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    path = Path(folder) / "run.json"
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{folder} holds no run: there is no run.json in it") from None
-    return found
+def _examples(folder: str | Path, run: Mapping[str, Any], reward: Reward, limit: int | None) -> Dataset:
+    """The run's, of which ``limit`` are taken as the command that trained would have taken them."""
+    data = DataConfig(**{f.name: run[f.name] for f in fields(DataConfig)})
+    examples = data.examples()
+    found = {"examples_sha256": fingerprints.of_examples(examples), "reward_sha256": fingerprints.of_reward(reward)}
+    for name, what in (("examples_sha256", f"data {data.data}"), ("reward_sha256", f"reward {data.reward}")):
+        if name in run and run[name] != found[name]:
+            raise ValueError(f"{folder}: {what} is not what it was in training; measure by policy and behavior instead")
+    if limit is None:
+        return examples
+    if data.limit is None:
+        return replace(data, limit=limit).examples()
+    if not 1 <= limit <= data.limit:
+        raise ValueError(f"limit must be from 1 to the {data.limit} of the run, got {limit}")
+    return examples.select(range(min(limit, len(examples))))
 
 
 def _apart(run: Mapping[str, Any]) -> str:

@@ -10,13 +10,15 @@ import inspect
 import math
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
 from pessimism.log_lines import one_line, show
 
+# What TRL hands to a reward beside the columns of the data.
+OF_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 SECONDS = 5  # that math-verify may take to read an answer, and again to compare two
 _DELIMITED = re.compile(r"(?<!\\)\$|\\\(|\\\[|\\boxed")
 
@@ -62,13 +64,18 @@ class Reward:
             raise ValueError(f"reward {self.name} returned {len(values)} values for {len(completions)} completions")
         return [self._number(value, row, completions) for row, value in enumerate(values)]
 
-    def _check_columns(self, columns: dict[str, Any]) -> None:
+    def require_columns(self, names: Iterable[str]) -> None:
+        """Refuse data without a column that the function needs: before a model is made, not at the first completion."""
+        self._check_columns((set(names) - {"prompt"}).union(OF_TRL))
+
+    def _check_columns(self, columns: Collection[str]) -> None:
         named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         for parameter in inspect.signature(self.function).parameters.values():
             needed = parameter.kind in named and parameter.default is parameter.empty
             if needed and parameter.name not in {"completions", *columns}:
-                there = ", ".join(columns) or "none"
-                raise ValueError(f"reward {self.name} needs the column {parameter.name!r}; there are: {there}")
+                there = ", ".join(sorted(set(columns).difference(OF_TRL))) or "none"
+                hint = " (answer_column names it)" if parameter.name == "answer" else ""
+                raise ValueError(f"reward {self.name} needs the column {parameter.name!r}{hint}; there are: {there}")
 
     def _located(self, error: Exception, completions: Sequence[Any], columns: dict[str, Any]) -> ValueError:
         """Find the first row that fails alone; a reward may also fail on a whole batch only."""

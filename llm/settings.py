@@ -36,8 +36,8 @@ class DataConfig:
         return load_examples(
             self.data,
             split=self.split,
-            prompt=self.prompt_column,
-            answer=self.answer_column,
+            prompt_column=self.prompt_column,
+            answer_column=self.answer_column,
             limit=self.limit,
             prompt_template=self.prompt_template,
             chat=self.chat,
@@ -48,7 +48,9 @@ class DataConfig:
 class TrainConfig(DataConfig):
     """A run of `python -m llm train`."""
 
-    resume: bool = _said(True, "Go on from the last whole checkpoint of output_dir, where there is one.")
+    resume: bool = _said(
+        True, "Whether to go on from the last whole checkpoint of output_dir; if not, there must be none."
+    )
 
 
 @dataclass

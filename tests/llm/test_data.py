@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 
-from llm.data import RESERVED, addition_examples, load_examples
+from llm.data import RESERVED, load_examples
 from llm.fields import last_boxed
+from llm.sums import addition_examples
 from llm.tasks import Addition
 
 RECORDS = [
@@ -79,7 +80,9 @@ def test_every_kind_of_file_gives_the_same(
 def test_a_saved_data_set_and_its_splits(tmp_path: Path) -> None:
     data = Dataset.from_list(RECORDS)
     data.save_to_disk(tmp_path / "one")
-    assert load_examples(str(tmp_path / "one"), split="test")[:] == EXPECTED
+    one = tmp_path / "one"
+    assert load_examples(str(one))[:] == EXPECTED
+    refused(one, f"{one}: split 'test' cannot be loaded (it has one only: leave split out)", split="test")
     DatasetDict(train=data, test=data.select([1])).save_to_disk(str(tmp_path / "two"))
     assert load_examples(str(tmp_path / "two"), split="test")["answer"][:] == ["025"]
     two = tmp_path / "two"
@@ -93,6 +96,16 @@ def test_a_folder_that_datasets_reads(tmp_path: Path, monkeypatch: pytest.Monkey
     assert load_examples(str(tmp_path / "data"), split="test")[:] == EXPECTED
     with pytest.raises(ValueError, match="split 'train' cannot be loaded .*Unknown split"):
         load_examples(str(tmp_path / "data"), split="train")
+    broken = tmp_path / "data" / "train.jsonl"
+    broken.write_text('{"problem": "1", "answer": "1"}\n{"problem"\n')
+    refused(tmp_path / "data", f"{broken}:2: bad JSON, Expecting ':' delimiter (column 11)", split="train")
+
+
+@pytest.mark.parametrize("source", ["addition:digits=1", "a.jsonl"])
+def test_what_has_no_splits(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_lines(tmp_path / "a.jsonl", RECORDS)
+    monkeypatch.chdir(tmp_path)
+    refused(source, f"{source}: split must be left out, it has one only, got 'test'", split="test")
 
 
 def test_a_name_goes_to_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +153,11 @@ def test_records_of_the_usual_sets(
 
 def test_columns_by_name_and_those_that_collide(tmp_path: Path) -> None:
     path = as_lines(tmp_path / "a.jsonl", [{"q": "ask", "r": 7, "prompt": "old", "answer": "old", "kept": 1}])
-    assert load_examples(str(path), prompt="q", answer="r")[:] == {"prompt": ["ask"], "answer": ["7"], "kept": [1]}
+    assert load_examples(str(path), prompt_column="q", answer_column="r")[:] == {
+        "prompt": ["ask"],
+        "answer": ["7"],
+        "kept": [1],
+    }
 
 
 def test_numbers_are_answers_in_digits(tmp_path: Path) -> None:
@@ -203,20 +220,24 @@ LISTED = "its columns are problem, answer, solution, level"
 
 def test_missing_columns_list_what_there_is(tmp_path: Path) -> None:
     path = as_lines(tmp_path / "a.jsonl", RECORDS)
-    refused(path, f"{path}: prompt is 'promt', which is not a column; {LISTED}", prompt="promt")
-    refused(path, f"{path}: answer is 'ans', which is not a column; {LISTED}", answer="ans")
+    refused(path, f"{path}: prompt_column is 'promt', which is not a column; {LISTED}", prompt_column="promt")
+    refused(path, f"{path}: answer_column is 'ans', which is not a column; {LISTED}", answer_column="ans")
     path = as_lines(tmp_path / "b.jsonl", [{"text": "a", "label": "b"}])
     usual = "prompt or problem or Problem or question or Question"
-    refused(path, f"{path}: no column {usual}; name the prompt's; its columns are text, label")
-    usual = "answer or Answer or solution or Solution"
-    refused(path, f"{path}: no column {usual}; name the answer's; its columns are text, label", prompt="text")
+    refused(path, f"{path}: no column {usual}; prompt_column names it; its columns are text, label")
+
+
+def test_answers_are_not_needed(tmp_path: Path) -> None:
+    """By a reward that looks at the completion alone; one that needs them says so."""
+    path = as_lines(tmp_path / "b.jsonl", [{"text": "a", "label": "b"}])
+    assert load_examples(str(path), prompt_column="text")[:] == {"prompt": ["a"], "label": ["b"]}
 
 
 @pytest.mark.parametrize("name", RESERVED)
 def test_a_column_that_a_reward_would_not_get(name: str, tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text(json.dumps({"prompt": "1+1=", "answer": "2", name: "x"}))
-    refused(path, f"{path}: column {name!r} must be renamed: a reward gets another thing by that name")
+    refused(path, f"{path}: column {name!r} must be renamed: a reward would not get it by that name")
 
 
 GOOD = b'{"prompt": "p", "answer": "1"}\n'
@@ -349,8 +370,9 @@ def test_sums_as_a_source() -> None:
     refused("addition:digit=3", "addition:digit=3: unknown setting 'digit'; known are digits, steps, seed")
     refused("addition:digits=x", "addition:digits=x: digits must be an integer")
     refused("addition:steps=1", "addition:steps=1: steps must be true or false")
-    refused("addition:digits=0", "digits must be an integer >= 1, got 0")
-    refused("addition", "addition: prompt is 'x', which is not a column; its columns are prompt, answer", prompt="x")
+    refused("addition:digits=0", "addition:digits=0: digits must be an integer >= 1, got 0")
+    said = "addition: prompt_column is 'x', which is not a column; its columns are prompt, answer"
+    refused("addition", said, prompt_column="x")
     for bad in (0, 56):
         with pytest.raises(ValueError, match=f"^count must be from 1 to 55, the number of sums, got {bad}$"):
             addition_examples(Addition(digits=1), bad)

@@ -209,7 +209,7 @@ def test_a_killed_evaluation_goes_on(model: Any, tokenizer: Any, examples: Datas
 
 
 def test_a_file_of_something_else_is_refused(
-    folder: Path, model: Any, tokenizer: Any, examples: Dataset, tmp_path: Path
+    folder: Path, model: Any, tokenizer: Any, examples: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "kept.jsonl"
     few, others = examples.select(range(3)), examples.select(range(3, 6))
@@ -217,20 +217,24 @@ def test_a_file_of_something_else_is_refused(
     evaluated(model, tokenizer, few, **options)
     before = path.read_bytes()
     for change, said in (({"seed": 5}, "seed=0"), ({"length": 1}, "length=2"), ({"samples": 3}, "samples=2")):
-        with pytest.raises(ValueError, match=f"^{re.escape(f'resume {path} holds an evaluation with {said}: ')}name"):
+        with pytest.raises(ValueError, match=f"^{re.escape(f'{path} holds an evaluation with {said}: ')}name"):
             evaluated(model, tokenizer, few, **{**options, **change})
-    with pytest.raises(ValueError, match="holds an evaluation with examples='"):
+    with pytest.raises(ValueError, match="holds an evaluation with examples_sha256='"):
         evaluated(model, tokenizer, others, **options)
     with pytest.raises(ValueError, match="holds an evaluation with reward='exact'"):
         evaluated(model, tokenizer, few, **options, reward=reward_function("final"))
     moved = AutoModelForCausalLM.from_pretrained(folder)
     moved.model.norm.weight.data[0] += 1e-4
-    with pytest.raises(ValueError, match="holds an evaluation with weights='"):
+    with pytest.raises(ValueError, match="holds an evaluation with weights_sha256='"):
         evaluated(moved, tokenizer, few, **options)
+    monkeypatch.setattr("llm.fingerprints.of_reward", lambda _: "another")
+    with pytest.raises(ValueError, match="holds an evaluation with reward_sha256=None"):
+        evaluated(model, tokenizer, few, **options)
+    monkeypatch.undo()
     assert path.read_bytes() == before
     for broken in (b"[1]\n", b"no\n", json.dumps({"a": 1}).encode() + b"\n{\n"):
         path.write_bytes(broken)
-        with pytest.raises(ValueError, match=f"^{re.escape(f'resume {path} ')}(is no file|holds)"):
+        with pytest.raises(ValueError, match=f"^{re.escape(f'{path} ')}(is no file|holds)"):
             evaluated(model, tokenizer, few, **options)
         assert path.read_bytes() == broken
 
@@ -252,6 +256,40 @@ def test_bad_settings_are_refused_before_the_work(
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
         evaluated(model, tokenizer, examples, **{"samples": 4, "sampler": script, **change})
     assert script.seeds == []
+
+
+def test_one_process_at_a_time(model: Any, tokenizer: Any, examples: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    sampler = make_sampler("transformers", model, tokenizer)
+
+    class Meanwhile:
+        def sample(self, *arguments: Any, **options: Any) -> Samples:
+            with pytest.raises(ValueError, match=f"^{path} is being written by another process"):
+                evaluated(model, tokenizer, examples, samples=2, resume=path)
+            return sampler.sample(*arguments, **options)
+
+    evaluated(model, tokenizer, examples.select(range(2)), samples=2, resume=path, sampler=Meanwhile())
+
+
+def test_examples_without_answers(model: Any, tokenizer: Any, examples: Dataset) -> None:
+    frame = evaluated(
+        model, tokenizer, examples.select(range(3)).remove_columns("answer"), samples=2, reward=short, ks=(2,)
+    )
+    assert list(frame)[:4] == ["prompt", "n", "correct", "pass@2"]
+    assert (frame["reward"] == frame["correct"] / 2).all()
+
+
+def short(completions: Sequence[str], **_: Any) -> list[float]:
+    return [float(len(text) < 2) for text in completions]
+
+
+def test_rewards_of_0_and_1_are_shares() -> None:
+    """They have the interval of pass@1, which they are; others have Student's."""
+    frame = pd.DataFrame({"n": 4, "correct": [0, 3, 4], "pass@1": [0.0, 0.75, 1.0], "reward": [0.0, 0.75, 1.0]})
+    row = summary(frame).iloc[0]
+    assert (row["reward_low"], row["reward_high"]) == (row["pass@1_low"], row["pass@1_high"])
+    partly = summary(frame.assign(reward=[0.1, 0.75, 1.0])).iloc[0]
+    assert partly["reward_low"] < row["reward_low"] - 0.1
 
 
 def test_no_examples_and_a_reward_that_fails(model: Any, tokenizer: Any, examples: Dataset) -> None:

@@ -109,10 +109,36 @@ def test_another_engine_samples_from_the_behavior(run: Path) -> None:
     assert len(made) == 1  # nothing to sample
 
 
+def test_the_first_prompts_are_those_of_the_run(run: Path) -> None:
+    every, first = measure_run(run, samples=4), measure_run(run, samples=4, limit=2)
+    assert first["prompt"][:2].tolist() == every["prompt"][:2].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("examples_sha256", "data addition:digits=1"), ("reward_sha256", "reward exact")]
+)
+def test_what_has_changed_since_training(name: str, said: str, run: Path, tmp_path: Path) -> None:
+    for path in run.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    told = json.loads((run / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(told | {name: "0"}))
+    with pytest.raises(ValueError, match=f"^{tmp_path}: {said} is not what it was in training; measure by policy"):
+        measure_run(tmp_path, samples=4)
+    (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in told.items() if k != name}))
+    assert len(measure_run(tmp_path, samples=4)) == 5  # of a run that did not write it
+
+
 def test_what_cannot_be_measured_is_named(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="limit must be at most the 4 of the run, got 5"):
+    with pytest.raises(ValueError, match="limit must be from 1 to the 4 of the run, got 5"):
         measure_run(run, limit=5)
     with pytest.raises(ValueError, match=f"{tmp_path} holds no run: there is no run.json in it"):
+        measure_run(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=f"^{tmp_path}/run.json cannot be read \\("):
+        measure_run(tmp_path)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(ValueError, match=f"^{tmp_path}/run.json must hold a mapping"):
         measure_run(tmp_path)
     with pytest.raises(ValueError, match="checkpoint-7 holds no model: the run is not finished, or has no such"):
         measure_run(run, checkpoint="checkpoint-7")

@@ -212,8 +212,24 @@ def test_interruptions_pass_through() -> None:
 
 
 def test_a_column_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="^reward exact needs the column 'answer'; there are: prompts, solution$"):
-        reward_function("exact")(completions=["a"], prompts=["p"], solution=["s"])
+    exact = reward_function("exact")
+    said = r"^reward exact needs the column 'answer' \(answer_column names it\); there are: solution$"
+    with pytest.raises(ValueError, match=said):
+        exact(completions=["a"], prompts=["p"], solution=["s"])
+    with pytest.raises(ValueError, match=said):
+        exact.require_columns(["prompt", "solution"])
+    exact.require_columns(["prompt", "answer"])
+
+    def of_prompt(completions: list[str], prompt: list[str]) -> list[float]:
+        return [0.0] * len(completions)
+
+    with pytest.raises(ValueError, match="^reward of_prompt needs the column 'prompt'; there are: none$"):
+        Reward("of_prompt", of_prompt).require_columns(["prompt"])  # of TRL a reward gets prompts
+
+    def told(completions: list[str], prompts: list[str], trainer_state: Any, **_: Any) -> list[float]:
+        return [0.0] * len(completions)
+
+    Reward("told", told).require_columns(["prompt"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 
 from llm.config import OffPolicyConfig
-from llm.data import addition_examples
+from llm.sums import addition_examples
 from llm.trainer import OffPolicyTrainer
 from tests.llm.conftest import SETTINGS
 
