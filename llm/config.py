@@ -10,10 +10,11 @@ from trl import GRPOConfig
 
 import pessimism as ps
 from llm.objective_loss import LEVELS, LogRatio, published_level, why_untrainable
+from llm.settings import mapping
 from pessimism.objectives import ObjectiveLike, make_objective
 
 # Set here from the objective; what the user may not set beside it.
-_OF_THE_OBJECTIVE = (
+OF_THE_OBJECTIVE = (
     *("beta", "epsilon", "epsilon_high", "loss_type", "importance_sampling_level", "scale_rewards"),
     "use_bias_correction_kl",
 )
@@ -22,10 +23,12 @@ _OF_TRL = (
     *("delta", "entropy_coef", "use_adaptive_entropy", "off_policy_mask_threshold", "top_entropy_quantile"),
     *("multi_objective_aggregation", "mask_truncated_completions", "sync_ref_model"),
 )
+_TRL = {f.name: f.default for f in fields(GRPOConfig)}
 _SAMPLING = {
     **{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0},
     **{"generation_kwargs": None, "vllm_structured_outputs_regex": None},
 }
+_COUNTS = {"num_generations": 2, "max_completion_length": 1}
 
 
 def trl_loss(objective: ObjectiveLike) -> dict[str, Any] | None:
@@ -56,6 +59,10 @@ def trl_loss(objective: ObjectiveLike) -> dict[str, Any] | None:
 
 def _clip(loss_type: str, objective: ps.GRPO | ps.DrGRPO | ps.DAPO | ps.GSPO) -> dict[str, Any]:
     return {"loss_type": loss_type, "epsilon": objective.eps_low, "epsilon_high": objective.eps_high}
+
+
+def _set_by_objective() -> Any:
+    return field(default=None, metadata={"help": "Set by the objective: use hyper."})
 
 
 @dataclass
@@ -115,11 +122,24 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         default=True, metadata={"help": "A policy with dropout has no log-ratio to itself of 0."}
     )
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule."})
+    # TRL's own, without its defaults: a value that somebody gives is seen.
+    beta: float | None = _set_by_objective()
+    epsilon: float | None = _set_by_objective()
+    epsilon_high: float | None = _set_by_objective()
+    loss_type: str | None = _set_by_objective()
+    importance_sampling_level: str | None = _set_by_objective()
+    scale_rewards: str | None = _set_by_objective()
+    use_bias_correction_kl: bool | None = _set_by_objective()
     # The order of the union is what the parser of transformers understands.
     report_to: None | str | list[str] = field(default="none", metadata={"help": "Loggers."})  # noqa: RUF036
 
     def __post_init__(self) -> None:
-        self._require_defaults(_OF_THE_OBJECTIVE, "is set by the objective: use hyper")
+        for name in OF_THE_OBJECTIVE:
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} is set by the objective: use hyper, got {name}={getattr(self, name)!r}")
+            setattr(self, name, _TRL[name])
+        self.hyper = mapping(self.hyper, "hyper")
+        self._require_counts()
         for name, value in _SAMPLING.items():
             if getattr(self, name) != value:
                 raise ValueError(
@@ -138,14 +158,24 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
             raise ValueError('use_vllm is set by generation: use generation="vllm"')
         if not all(math.isfinite(weight) for weight in self.reward_weights or ()):
             raise ValueError(f"reward_weights must be finite, got {self.reward_weights!r}")
-        super().__post_init__()
-        if not isinstance(self.hyper, dict | None):
-            raise ValueError(f"hyper must be a mapping, or one in JSON, got {self.hyper!r}")
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            if "divisible by num_generations" not in str(error):
+                raise
+            raise ValueError(
+                f"num_generations must divide the completions generated together, got {self.num_generations} and "
+                f"{self.generation_batch_size} (per_device_train_batch_size x processes x gradient_accumulation_steps, "
+                "and x lag in lag_mode 'batch')"
+            ) from error
+        if self.fp16 and self.device.type == "cpu":
+            raise ValueError("fp16 must be false on a CPU, where it would change nothing; bf16 does")
         self._set_loss()
 
     def made(self) -> ObjectiveLike:
         """The objective that `objective` and `hyper` name."""
-        return make_objective(self.objective, **(self.hyper if isinstance(self.hyper, dict) else {}))
+        assert not isinstance(self.hyper, str)  # read by now
+        return make_objective(self.objective, **(self.hyper or {}))
 
     @property
     def level(self) -> LogRatio:
@@ -158,10 +188,18 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         return "bfloat16" if self.bf16 else "float16" if self.fp16 else "float32"
 
     def _require_defaults(self, names: tuple[str, ...], why: str) -> None:
-        defaults = {f.name: f.default for f in fields(self)}
         for name in names:
-            if name in defaults and getattr(self, name) != defaults[name]:
+            if getattr(self, name) != _TRL[name]:
                 raise ValueError(f"{name} {why}, got {name}={getattr(self, name)!r}")
+
+    def _require_counts(self) -> None:
+        for name, least in _COUNTS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        steps, epochs = self.max_steps, self.num_train_epochs
+        if steps < 1 and (steps != -1 or epochs <= 0):
+            raise ValueError(f"max_steps must be >= 1, or -1 for num_train_epochs > 0, got {steps} and {epochs}")
 
     def _set_lag(self) -> None:
         least = {"batch": 1, "constant": 0}.get(self.lag_mode)

@@ -13,7 +13,7 @@ from datasets import Dataset
 from trl import ModelConfig
 
 from llm import fingerprints
-from llm.config import OffPolicyConfig
+from llm.config import OF_THE_OBJECTIVE, OffPolicyConfig
 from llm.rewards import Reward
 from llm.settings import TrainConfig
 
@@ -27,7 +27,7 @@ _READ = (
 # No result depends on these: where things go, what is said, how fast it is; or they follow from others. A token of the
 # hub is nobody's business.
 _FREE = (
-    *("steps_per_generation", "generation_batch_size", "use_vllm", "model_name_or_path"),
+    *("steps_per_generation", "generation_batch_size", "use_vllm", "model_name_or_path", *OF_THE_OBJECTIVE),
     *("versions", "resume", "output_dir", "run_name", "project", "report_to", "disable_tqdm", "debug", "use_cpu"),
     *("num_completions_to_print", "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "ddp_timeout", "skip_memory_metrics", "resume_from_checkpoint", "local_rank"),

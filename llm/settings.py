@@ -69,7 +69,7 @@ class _ModelConfig(DataConfig):
     out: str | None = _said(None, "CSV file of the frame.")
 
     def __post_init__(self) -> None:
-        self.chat_template_kwargs = _mapping(self.chat_template_kwargs, "chat_template_kwargs")
+        self.chat_template_kwargs = mapping(self.chat_template_kwargs, "chat_template_kwargs")
 
     def sampler(self, model: Any, tokenizer: Any) -> Any:
         """What samples from a model in memory."""
@@ -84,7 +84,14 @@ class _ModelConfig(DataConfig):
         return make_sampler(self.generation, model, tokenizer, **options)
 
 
-def _mapping(value: Any, name: str) -> dict[str, Any] | None:
+def mapping(value: Any, name: str) -> dict[str, Any] | None:
+    """A field that is a mapping, or one in JSON.
+
+    Examples
+    --------
+    >>> mapping('{"beta": 0.5}', "hyper")
+    {'beta': 0.5}
+    """
     try:
         found = json.loads(value) if isinstance(value, str) else value
     except ValueError:
@@ -113,7 +120,7 @@ class MeasureConfig(_ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.hyper = _mapping(self.hyper, "hyper")
+        self.hyper = mapping(self.hyper, "hyper")
         if self.run is None:
             if self.policy is None or self.behavior is None:
                 raise ValueError("run must be given, or policy and behavior")

@@ -284,11 +284,11 @@ def test_values_in_a_file_are_those_of_the_command_line(tmp_path: Path, monkeypa
     path = tmp_path / "c.yaml"
     path.write_text(
         "env: {PESSIMISM_TEST: 1}\ndata: 7\nhyper: {beta: 5e-1}\nmax_grad_norm: 1\nlearning_rate: 1e-4\n"
-        "max_completion_length: null\nreport_to: [none]\nreward_weights: 1\nlora_target_modules: all-linear\n"
+        "min_p: null\nreport_to: [none]\nreward_weights: 1\nlora_target_modules: all-linear\n"
     )
     settings, config, model = _parsed("train", TRAIN, [f"--config={path}", *CPU[1:], "--learning_rate", "2e-4"])
     assert (settings.data, config.hyper, config.max_grad_norm) == ("7", {"beta": 0.5}, 1.0)
-    assert (config.learning_rate, config.reward_weights, config.max_completion_length) == (2e-4, [1.0], None)
+    assert (config.learning_rate, config.reward_weights, config.min_p) == (2e-4, [1.0], None)
     assert (model.lora_target_modules, config.report_to) == ("all-linear", [])
     assert os.environ["PESSIMISM_TEST"] == "1"
 
