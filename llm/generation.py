@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from llm.models import load_model
-from llm.prompts import required_tokens
+from llm.prompts import require_room, required_tokens
 from llm.scoring import evaluating, require_tokens
 from llm.seeding import seeded
 
@@ -119,6 +119,8 @@ class TransformersSampler:
         ValueError
             If a prompt is empty, ``count``, ``length`` or ``seed`` is out of range, or a prompt and ``length`` tokens
             are more than the model has positions.
+        FloatingPointError
+            If the model gives no probabilities.
         """
         require_request(
             prompts, count, length, seed, positions=getattr(self.model.config, "max_position_embeddings", None)
@@ -126,7 +128,7 @@ class TransformersSampler:
         rows = [list(prompt) for prompt in prompts for _ in range(count)]
         starts = range(0, len(rows), self.batch_size)
         found = Samples([], [])
-        with seeded(seed), evaluating(self.model), only_ours(self.model):
+        with seeded(seed), evaluating(self.model), only_ours(self.model), finite_probabilities():
             for start in tqdm(starts, desc="sample", unit="batch", delay=2, disable=None, leave=False):
                 completions, log_probs = self._draw(rows[start : start + self.batch_size], length)
                 found.completions.extend(completions)
@@ -167,21 +169,17 @@ def require_request(
 
     Examples
     --------
-    >>> require_request([[1, 2], [1, 2, 3]], 4, 6, 0, positions=8)
+    >>> require_request([[1, 2]], 0, 6, 0, positions=8)
     Traceback (most recent call last):
     ...
-    ValueError: length must leave room for the prompt: prompts[1] has 3 tokens, 6 more are over the 8 of the model
+    ValueError: count must be an integer >= 1, got 0
     """
     require_tokens(prompts)
     for name, value, least in (("count", count, 1), ("length", length, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
     for i, prompt in enumerate(prompts):
-        if positions is not None and len(prompt) + length > positions:
-            raise ValueError(
-                f"length must leave room for the prompt: prompts[{i}] has {len(prompt)} tokens, {length} more are over "
-                f"the {positions} of the model"
-            )
+        require_room(prompt, length, positions, f"prompts[{i}]")
 
 
 def _settings(**options: Any) -> GenerationConfig:
@@ -224,3 +222,16 @@ def only_ours(model: Any) -> Iterator[None]:
         yield
     finally:
         model.generation_config = theirs
+
+
+@contextmanager
+def finite_probabilities() -> Iterator[None]:
+    """Inside, a model whose probabilities are not finite is a `FloatingPointError`, as a loss that is not finite is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor contains" not in str(error):
+            raise
+        raise FloatingPointError(
+            "generation: the probabilities of the model are not finite; it has diverged, or its dtype is too narrow"
+        ) from error

@@ -5,11 +5,14 @@ A completion ends where it does for TRL, too: at the eos of the tokenizer and at
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from transformers import GenerationConfig
+
+from pessimism.log_lines import one_line, show
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[Any], chat: Mapping[str, Any] | None = None) -> list[list[int]]:
@@ -26,11 +29,52 @@ def token_ids(tokenizer: Any, prompts: Sequence[Any], chat: Mapping[str, Any] | 
     if all(isinstance(prompt, str) for prompt in prompts):
         found = tokenizer(list(prompts))
     else:
-        found = tokenizer.apply_chat_template(
-            list(prompts), add_generation_prompt=True, tokenize=True, return_dict=True, **(chat or {})
-        )
+        with template_named():
+            found = tokenizer.apply_chat_template(
+                list(prompts), add_generation_prompt=True, tokenize=True, return_dict=True, **(chat or {})
+            )
     ids: list[list[int]] = found["input_ids"]
+    for prompt, row in zip(prompts, ids, strict=True):
+        require_known(row, tokenizer, show(prompt))
     return ids
+
+
+@contextmanager
+def template_named() -> Iterator[None]:
+    """Inside, a chat template that is missing or refuses its messages is a `ValueError` that says what to do."""
+    from jinja2 import TemplateError
+
+    try:
+        yield
+    except (TemplateError, ValueError) as error:
+        raise ValueError(
+            f"the chat template of the tokenizer cannot be used ({one_line(error)}): take a model that has one for "
+            "such messages, or prompts that are text (chat: false)"
+        ) from error
+
+
+def require_room(prompt: Sequence[int], length: int, positions: int | None, place: str) -> None:
+    """Raise `ValueError` for a prompt after which a completion would be over the positions of a model.
+
+    Examples
+    --------
+    >>> require_room([1, 2, 3], 6, 8, "prompts[1]")
+    Traceback (most recent call last):
+    ...
+    ValueError: prompts[1]: 3 tokens and a completion of up to 6 are over the 8 positions of the model
+    """
+    if positions is not None and len(prompt) + length > positions:
+        raise ValueError(
+            f"{place}: {len(prompt)} tokens and a completion of up to {length} are over the {positions} positions of "
+            "the model"
+        )
+
+
+def require_known(prompt: Sequence[int], tokenizer: Any, place: str) -> None:
+    """Raise `ValueError` for a prompt of which the model would see nothing: without tokens, or all of them unknown."""
+    said = set(prompt) - set(tokenizer.all_special_ids)
+    if not said and (not prompt or tokenizer.unk_token_id in prompt):
+        raise ValueError(f"{place}: the tokenizer knows nothing of this prompt, which becomes {list(prompt[:8])}")
 
 
 def as_completions(tokenizer: Any, prompts: Sequence[Any], completions: Sequence[Sequence[int]]) -> list[Any]:

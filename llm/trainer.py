@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import fields
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor
+from tqdm import tqdm
 from transformers.integrations import is_fsdp_enabled  # type: ignore[attr-defined]
 
 from llm.config import OffPolicyConfig, trl_loss
-from llm.generation import only_ours
+from llm.generation import finite_probabilities, only_ours
 from llm.lagged import Batch
 from llm.lagged_trainer import LaggedTrainer
 from llm.objective_loss import at_level, objective_loss, published_level
+from llm.own_objective import require_consistent, require_methods
+from llm.prompts import require_known, require_room, template_named
 from llm.rewards import Reward
 from llm.train_metrics import Measured
 from pessimism.field import is_coupled
 from pessimism.objectives import ObjectiveLike
+
+_NAMED = next(f.default for f in fields(OffPolicyConfig) if f.name == "objective")
+_TOKENIZED = 1000  # prompts at a time
 
 
 class OffPolicyTrainer(LaggedTrainer):
@@ -31,14 +39,16 @@ class OffPolicyTrainer(LaggedTrainer):
     Parameters
     ----------
     model, reward_funcs, args, train_dataset, ... : as TRL takes them; ``args`` is an `OffPolicyConfig`.
-    objective : an object with `advantage`, `score_weight` and `loss`, in place of the name in ``args``.
+    objective : an object with `advantage`, `score_weight` and `loss`, for numpy arrays and torch tensors, in place of
+        the name in ``args``.
 
     Logged each step beside TRL's metrics: see `llm.train_metrics`.
 
     Raises
     ------
     ValueError
-        If the objective cannot be trained on sampled completions, or not at that lag; if it needs the initial policy
+        If the objective cannot be trained on sampled completions, or not at that lag, or one of your own is not
+        consistent (`llm.own_objective`); if a prompt leaves no room for a completion; if it needs the initial policy
         and FSDP reads files in one process only; if it couples completions and a device's batch does not hold whole
         groups; if the prompts do not fill a generation batch; if a completion gets no finite reward; on resume, if lag
         or batches are not what they were.
@@ -55,10 +65,10 @@ class OffPolicyTrainer(LaggedTrainer):
         config = options.get("args") or next((a for a in arguments if isinstance(a, OffPolicyConfig)), None)
         if not isinstance(config, OffPolicyConfig):
             raise TypeError(f"args must be an OffPolicyConfig, got {type(config).__name__}")
+        if objective is not None:
+            _require_own(objective, config)
         self.objective: ObjectiveLike = config.made() if objective is None else objective
         self._theirs = objective is None and trl_loss(self.objective) is not None
-        if objective is not None:
-            config.serve(objective)
         self._level = config.log_ratio or published_level(self.objective)
         self._coupled = not self._theirs and is_coupled(self.objective)
         if self._coupled:
@@ -72,6 +82,7 @@ class OffPolicyTrainer(LaggedTrainer):
         super().__init__(*arguments, **options)
         self._require_text()
         self._require_reference()
+        self._require_prompts()
         if len(self.reward_funcs) == 1 and _is_plain(self.reward_funcs[0]):  # of several, one may have nothing to say
             self.reward_funcs = [Reward(self.reward_func_names[0], self.reward_funcs[0])]
 
@@ -88,9 +99,31 @@ class OffPolicyTrainer(LaggedTrainer):
                 "TRL's copy of it would be empty in all processes but one"
             )
 
+    def _require_prompts(self) -> None:
+        """Of data sets of known length: that there are prompts, and that all of them can be answered."""
+        for name, data in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
+            if not isinstance(data, Dataset):
+                continue
+            if "prompt" not in data.column_names:
+                raise ValueError(f"{name} must have a column 'prompt'; its columns are {', '.join(data.column_names)}")
+            if self.rollout_func is None and self.environment_factories is None:  # which make prompts of their own
+                self._require_answerable(name, data)
+
+    def _require_answerable(self, name: str, data: Dataset) -> None:
+        most = [getattr(self.model.config, "max_position_embeddings", None)]
+        most += [self.args.vllm_max_model_length] if self.args.use_vllm else []
+        positions = min((m for m in most if m is not None), default=None)
+        starts = range(0, len(data), _TOKENIZED)
+        for start in tqdm(starts, desc=f"read {name}", delay=2, disable=None, leave=False):
+            with template_named():
+                ids = self._tokenize_prompts(data[start : start + _TOKENIZED]["prompt"])[0]
+            for i, prompt in enumerate(ids, start):
+                require_known(prompt, self.processing_class, f"{name} row {i}")
+                require_room(prompt, self.args.max_completion_length, positions, f"{name} row {i}")
+
     def _generate_single_turn(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
         """TRL's; it tells `generate` the settings of the run, and the model's folder would fill in the others."""
-        with only_ours(self.accelerator.unwrap_model(self.model)):
+        with only_ours(self.accelerator.unwrap_model(self.model)), finite_probabilities():
             found: tuple[Any, Any] = super()._generate_single_turn(*arguments, **options)
         return found
 
@@ -158,6 +191,15 @@ class OffPolicyTrainer(LaggedTrainer):
 
     def _not_finite(self, what: str) -> str:
         return f"the {what} of {self.objective} is not finite in step {self.state.global_step + 1}: the run ends"
+
+
+def _require_own(objective: ObjectiveLike, config: OffPolicyConfig) -> None:
+    if config.hyper is not None or config.objective != _NAMED:
+        given = f"objective={config.objective!r}" if config.hyper is None else f"hyper={config.hyper!r}"
+        raise ValueError(f"args.{given} must be left out beside objective, which is {objective}")
+    require_methods(objective)
+    config.serve(objective)
+    require_consistent(objective)
 
 
 def _is_plain(function: Any) -> bool:

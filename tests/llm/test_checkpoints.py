@@ -224,9 +224,11 @@ class Overflow(ps.Kimi):
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_what_is_not_finite_is_not_taken(what: str, folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(Overflow, "gradient_only", what == "gradient")
-    monkeypatch.setattr(Overflow, "calls", 0)
+    monkeypatch.setattr(Overflow, "calls", -1)  # it is tried once before it trains
     given = {"objective_": Overflow(beta=0.5), "save_strategy": "steps", "save_steps": 1}
     run = make(folder, tmp_path, Watched, **given)
+    assert Overflow.calls == 1
+    monkeypatch.setattr(Overflow, "calls", 0)
     said = rf"the {what} of kimi\(beta=0.5\) is not finite in step 3: the run ends"
     with pytest.raises(FloatingPointError, match=said):
         run.train()

@@ -175,7 +175,7 @@ def test_load_takes_the_weights_of_the_moment(model: Any, tokenizer: Any, prompt
         ({"count": 0}, "count must be an integer >= 1, got 0"),
         ({"length": 1.0}, "length must be an integer >= 1, got 1.0"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
-        ({"length": 128}, r"prompts\[0\] has 1 tokens, 128 more are over the 128 of the model"),
+        ({"length": 128}, r"prompts\[0\]: 1 tokens and a completion of up to 128 are over the 128 positions"),
     ],
 )
 def test_bad_requests_are_named(model: Any, tokenizer: Any, change: dict[str, Any], said: str) -> None:
@@ -195,3 +195,10 @@ def test_bad_settings_are_named(model: Any, folder: Path) -> None:
     tokenizer.pad_token = None
     with pytest.raises(ValueError, match="tokenizer has no pad_token"):
         TransformersSampler(model, tokenizer)
+
+
+def test_a_model_without_probabilities(folder: Path, tokenizer: Any) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.lm_head.weight.data[5] = torch.inf
+    with pytest.raises(FloatingPointError, match="^generation: the probabilities of the model are not finite; it has"):
+        TransformersSampler(model, tokenizer).sample([[5, 6]], 2, length=2, seed=0)

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 import pessimism as ps
@@ -496,6 +497,15 @@ def test_of_several_rewards_one_may_have_nothing_to_say(folder: Path, tmp_path: 
     np.testing.assert_array_equal(rows["reward"].numpy(), reward.flatten())
 
 
+class Twice(ps.Kimi):
+    def loss(self, *arguments: Any) -> Any:
+        return 2.0 * super().loss(*arguments)
+
+
+def asked(*prompts: Any) -> Dataset:
+    return Dataset.from_dict({"prompt": list(prompts), "answer": ["1"] * len(prompts)})
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -515,12 +525,51 @@ def test_of_several_rewards_one_may_have_nothing_to_say(folder: Path, tmp_path: 
         ({"objective_": ps.CQL()}, "cannot be trained here"),
         ({"objective_": ps.Reinforce(), "lag": 2}, "lag must be 1 for reinforce"),
         ({"objective_": ps.TBA(), "log_ratio": "token"}, "couples the completions of a group"),
+        ({"objective_": ps.Kimi}, "objective must be an object, got the class Kimi"),
+        ({"objective_": Twice()}, "objective kimi: the derivative of loss in log_ratio must be -score_weight"),
+        (
+            {"objective_": ps.Kimi(), "hyper": {"beta": 0.5}},
+            r"args.hyper=\{'beta': 0.5\} must be left out beside objective, which is kimi\(beta=0.01\)",
+        ),
+        (
+            {"objective_": ps.Kimi(), "objective": "tba"},
+            "args.objective='tba' must be left out beside objective, which",
+        ),
+        (
+            {"train_dataset": sums().rename_column("prompt", "question")},
+            "train_dataset must have a column 'prompt'; its columns are question, answer",
+        ),
+        (
+            {"train_dataset": asked("1+1=", "1" * 120, "2+2=", "1" * 127)},
+            "train_dataset row 3: 127 tokens and a completion of up to 2 are over the 128 positions of the model",
+        ),
+        (
+            {"train_dataset": asked("1+1=", "?", "2+2=", "3+1=")},
+            r"train_dataset row 1: the tokenizer knows nothing of this prompt, which becomes \[3\]",
+        ),
+        (
+            {"train_dataset": sums(), "eval_dataset": asked("what is this")},
+            "eval_dataset row 0: the tokenizer knows nothing of this prompt",
+        ),
+        (
+            {"train_dataset": asked(*4 * [[{"role": "user", "content": "1+1="}]])},
+            "the chat template of the tokenizer cannot be used .* take a model that has one for such messages",
+        ),
     ],
     ids=str,
 )
 def test_set_ups_that_are_refused(given: Any, said: str, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said):
         make(folder, tmp_path, **given)
+
+
+def test_a_policy_that_has_diverged(folder: Path, tmp_path: Path) -> None:
+    class Spoil(TrainerCallback):
+        def on_step_end(self, *_: Any, model: Any, **__: Any) -> None:
+            model.lm_head.weight.data[5] = torch.inf
+
+    with pytest.raises(FloatingPointError, match="generation: the probabilities of the model are not finite"):
+        trained(folder, tmp_path, objective="kimi", callbacks=[Spoil()])
 
 
 def test_arguments_must_be_ours(folder: Path, tmp_path: Path) -> None:
