@@ -22,5 +22,5 @@ def exit_code(command: Callable[[], int]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: run it again to go on where it was", file=sys.stderr)
+        print("interrupted: run it again to go on from what was saved", file=sys.stderr)
         return 130

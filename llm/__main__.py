@@ -25,10 +25,11 @@ def _train(arguments: list[str]) -> int:
 
 
 def _measure(arguments: list[str]) -> int:
-    from llm.commands import measured, table, write
+    from llm.commands import measured, require_writable, table, write
     from llm.settings import MeasureConfig
 
     (settings,) = _parsed("measure", (MeasureConfig,), arguments)
+    require_writable(settings.out)
     frame = measured(settings)
     write(frame, settings.out)
     print(table(frame))
@@ -36,10 +37,11 @@ def _measure(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    from llm.commands import evaluated, intervals, write
+    from llm.commands import evaluated, intervals, require_writable, write
     from llm.settings import EvaluateConfig
 
     (settings,) = _parsed("evaluate", (EvaluateConfig,), arguments)
+    require_writable(settings.out)
     frame, found = evaluated(settings)
     write(frame, settings.out)
     print(intervals(found))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from datasets import Dataset
 from transformers import AutoTokenizer
 
 from llm.evaluate import evaluate, summary
 from llm.measure import measure
 from llm.measure_run import measure_run
 from llm.models import load_model, model_path
-from llm.rewards import reward_function
-from llm.settings import EvaluateConfig, MeasureConfig
+from llm.rewards import Reward, reward_function
+from llm.settings import DataConfig, EvaluateConfig, MeasureConfig
 from pessimism.objectives import make_objective
 
 SHOWN = (
@@ -36,7 +38,7 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
     assert settings.policy is not None
     assert settings.behavior is not None
     objective = make_objective(settings.objective, **(settings.hyper or {}))  # type: ignore[arg-type]
-    examples, reward = list(settings.examples()), reward_function(settings.reward)
+    examples, reward = _asked(settings)
     places = [model_path(source) for source in (settings.policy, settings.behavior)]
     policy, behavior = (load_model(place, dtype=settings.dtype) for place in places)
     tokenizer = AutoTokenizer.from_pretrained(places[1], padding_side="left")
@@ -44,7 +46,7 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
         policy,
         behavior,
         tokenizer,
-        examples,
+        list(examples),
         reward,
         objective,
         length=settings.max_completion_length,
@@ -57,7 +59,8 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
 
 def evaluated(settings: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Frame of `llm.evaluate.evaluate` and its summary."""
-    examples, reward = settings.examples(), reward_function(settings.reward)
+    examples, reward = _asked(settings)
+    assert settings.model is not None
     place, revision = model_path(settings.model), settings.model_revision
     model = load_model(place, dtype=settings.dtype, revision=revision)
     tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, padding_side="left")
@@ -78,10 +81,37 @@ def evaluated(settings: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frame, summary(frame)
 
 
+def _asked(settings: DataConfig) -> tuple[Dataset, Reward]:
+    examples, reward = settings.examples(), reward_function(settings.reward)
+    reward.require_columns(examples.column_names)
+    return examples, reward
+
+
+def require_writable(out: str | None) -> None:
+    """Refuse a file that could not be written, before the work and not after it.
+
+    Raises
+    ------
+    ValueError
+        If it is a folder.
+    OSError
+        If its folder cannot be made or written.
+    """
+    if out is None:
+        return
+    if Path(out).is_dir():
+        raise ValueError(f"out {out} is a folder: name a file")
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=Path(out).parent):
+            pass
+    except OSError as error:
+        raise OSError(f"out {out} cannot be written ({error.strerror})") from error
+
+
 def write(frame: pd.DataFrame, out: str | None) -> None:
     """Write a frame as CSV where a file is named."""
     if out is not None:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
         frame.to_csv(out, index=False, lineterminator="\n")
 
 

@@ -17,10 +17,18 @@ def alone(lock: Path, what: str) -> Iterator[None]:
     ------
     ValueError
         If another one does.
+    OSError
+        If it cannot be written.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
     try:
-        with FileLock(lock, timeout=0):
-            yield
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
     except Timeout:
         raise ValueError(f"{what} is being written by another process: wait, or name another") from None
+    except OSError as error:
+        raise OSError(f"{what} cannot be written ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        held.release()

@@ -15,6 +15,7 @@ from llm.comparison import COLUMNS, compare, pool
 from llm.exact import Completions
 from llm.generation import Sampler, make_sampler
 from llm.prompts import as_completions, required_tokens, token_ids
+from llm.readings import has_kappa
 from llm.rewards import Reward
 from llm.scoring import score
 from pessimism.objectives import ObjectiveLike
@@ -77,8 +78,9 @@ def measure(
     pandas.DataFrame
         A row per prompt (``kind`` "prompt") and a last one of all together ("pooled"), with the readings of
         `llm.readings.readings`, their standard errors, ``predicted_...`` and ``gap`` of `llm.comparison.compare`, and
-        ``note``. A prompt whose completions all have the same reward is there like any other: without a signal its
-        prediction is the behavior itself (for a shifted mean at kappa = shift), its effective temperature nan.
+        ``note``, in the last row why there is no kappa if there is none. A prompt whose completions all have the same
+        reward is there like any other: without a signal its prediction is the behavior itself (for a shifted mean at
+        kappa = shift), its effective temperature nan.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def measure(
         pairs = _enumerated(models, behavior, asked, length)
     else:
         if group_size is None or samples < 1 or samples % group_size:
-            raise ValueError(f"samples must be whole groups of group_size, got samples={samples} and {group_size!r}")
+            raise ValueError(f"samples must be whole groups, got samples={samples} and group_size={group_size!r}")
         source = sampler or make_sampler("transformers", behavior, tokenizer, batch_size=batch_size)
         drawn = _Drawn((*models, behavior), source, tokenizer.pad_token_id, length, batch_size)
         pairs = _sampled(drawn, asked, group_size, samples, seed)
@@ -104,9 +106,19 @@ def measure(
         compare(p.log_ratio, p.reward, objective, group_size=group_size, weights=p.weights, twin=p.twin) for p in bar
     ]
     rows = [{"kind": "prompt", "prompt": _said(row), **one.row} for row, one in zip(examples, found, strict=True)]
-    frame = pd.DataFrame([*rows, {"kind": "pooled", "prompt": "", **pool(found)}], columns=list(COLUMNS))
+    pooled = {
+        "kind": "pooled",
+        "prompt": "",
+        **pool(found),
+        "note": "" if has_kappa(objective) else _no_kappa(objective),
+    }
+    frame = pd.DataFrame([*rows, pooled], columns=list(COLUMNS))
     frame.attrs = {"objective": str(objective), "group_size": group_size, "exact": exact, "seed": seed}
     return frame
+
+
+def _no_kappa(objective: ObjectiveLike) -> str:
+    return f"no kappa is read: targets of {objective} are not log w + kappa w = A/beta in its own advantage"
 
 
 def _said(row: Mapping[str, Any]) -> str:

@@ -83,7 +83,8 @@ def measure_run(
         chat=run.get("chat_template_kwargs"),
         **options,
     )
-    frame.loc[frame.index[-1], "note"] = _apart(run)
+    last = frame.index[-1]
+    frame.loc[last, "note"] = "; ".join(filter(None, [frame.loc[last, "note"], _apart(run)]))
     return frame
 
 

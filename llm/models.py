@@ -18,6 +18,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from llm.tasks import Addition
 from llm.tiny import TinyModel, pretrained
+from pessimism.log_lines import one_line
 
 CACHE = Path(__file__).resolve().parents[1] / "results" / "models"
 
@@ -50,7 +51,10 @@ def tiny_settings(source: str) -> TinyModel:
             raise ValueError(
                 f"{source}: unknown setting {name!r}; known are {', '.join(sorted(of_task | {*of_model}))}"
             )
-    return TinyModel(task=Addition(**task), **model)
+    try:
+        return TinyModel(task=Addition(**task), **model)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
 
 
 def _value(text: str) -> Any:
@@ -91,11 +95,27 @@ def holds_model(folder: Path) -> bool:
 
 @contextmanager
 def readable(source: str | Path) -> Iterator[None]:
-    """Inside, weights that are cut off or otherwise broken are a `ValueError` of one line."""
+    """Inside, a model that cannot be had is named: `ValueError` for broken weights, `OSError` if it is not there."""
     try:
         yield
     except SafetensorError as error:
         raise ValueError(f"model {source}: its weights cannot be read ({error})") from error
+    except OSError as error:
+        # Of transformers, which names the hub it did not reach, and not the model; one of the system has a number.
+        if error.errno is not None or str(source) in str(error):
+            raise
+        raise OSError(f"model {source}: {one_line(error)}") from error
+
+
+@contextmanager
+def hub_reachable() -> Iterator[None]:
+    """Inside, a hub that is not reached is an `OSError`; the errors of its client are none of Python's."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("httpx"):
+            raise
+        raise OSError(f"the Hugging Face hub cannot be reached, for push_to_hub ({one_line(error)})") from error
 
 
 def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = None, revision: str = "main") -> Any:

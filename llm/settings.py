@@ -70,6 +70,9 @@ class _ModelConfig(DataConfig):
 
     def __post_init__(self) -> None:
         self.chat_template_kwargs = mapping(self.chat_template_kwargs, "chat_template_kwargs")
+        for name, least in (("samples", 1), ("max_completion_length", 1), ("batch_size", 1), ("seed", 0)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"{name} must be >= {least}, got {value}")
 
     def sampler(self, model: Any, tokenizer: Any) -> Any:
         """What samples from a model in memory."""
@@ -124,6 +127,10 @@ class MeasureConfig(_ModelConfig):
         if self.run is None:
             if self.policy is None or self.behavior is None:
                 raise ValueError("run must be given, or policy and behavior")
+            if not self.exact and (self.num_generations < 1 or self.samples % self.num_generations):
+                raise ValueError(
+                    f"samples must be whole groups of num_generations, got {self.samples} and {self.num_generations}"
+                )
             return
         theirs = {f.name for f in fields(DataConfig)} - {"limit"}
         theirs |= {"policy", "objective", "hyper", "num_generations", "max_completion_length", "chat_template_kwargs"}
@@ -136,9 +143,16 @@ class MeasureConfig(_ModelConfig):
 class EvaluateConfig(_ModelConfig):
     """`python -m llm evaluate`: pass@k of a model, with intervals."""
 
-    model: str = _said("tiny", "Hub id, folder (of a run, too), or tiny[:NAME=VALUE,...].")
+    model: str | None = _said(None, "Hub id, folder (of a run, too), or tiny[:NAME=VALUE,...].")
     model_revision: str = _said("main", "Of the hub.")
     samples: int = _said(16, "Completions of each prompt.")
     ks: list[int] = field(default_factory=lambda: [1], metadata={"help": "The k of pass@k."})
     max_completion_length: int = _said(256, "Most tokens of a completion.")
     out: str | None = _said(None, "CSV file of the frame; what is finished is kept beside it, and not done again.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model is None:
+            raise ValueError("model must be given")
+        if other := [k for k in self.ks if not 1 <= k <= self.samples]:
+            raise ValueError(f"ks must be from 1 to the {self.samples} samples, got {other[0]}")

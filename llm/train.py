@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoTokenizer, PrinterCallback
+from transformers import AutoTokenizer, PrinterCallback, ProgressCallback
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from llm import checkpoints
 from llm.config import OffPolicyConfig
 from llm.lock import alone
-from llm.models import holds_model, model_path, readable
+from llm.log_line import LineOverBar, LinePrinter
+from llm.models import holds_model, hub_reachable, model_path, readable
 from llm.rewards import Reward, reward_function
 from llm.run_file import RUN, described, require_same, write_run
 from llm.settings import TrainConfig
@@ -36,17 +37,20 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
         another process trains in it; if a field is given that this command does not take; and as the parts do.
     ImportError
         If a logger of ``report_to`` is not installed.
+    OSError
+        If a model or the hub cannot be reached, or the folder cannot be written.
     """
+    if model.model_name_or_path is None:
+        raise ValueError("model_name_or_path must be given")
     _require_usable(config)
     # Before the model, which may have to be fetched, or pretrained: a mistake in these shows at once.
     examples, reward = settings.examples(), reward_function(settings.reward)
     reward.require_columns(examples.column_names)
     folder, run = Path(config.output_dir), described(settings, config, model, examples, reward)
-    source = model_path(model.model_name_or_path)
     main = config.process_index == 0
     with alone(folder / _LOCK, f"output_dir {folder}") if main else nullcontext():
         last = _last(folder, run, settings.resume)
-        trainer = _made(source, config, model, examples, reward)
+        trainer = _made(model_path(model.model_name_or_path), config, model, examples, reward)
         if main:
             write_run(folder, run)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -65,7 +69,7 @@ def _made(
         "dtype": model.dtype,
         **(config.model_init_kwargs or {}),
     }
-    with readable(source), _logger_named():
+    with hub_reachable(), readable(source), _logger_named():
         trainer = OffPolicyTrainer(
             model=source,
             reward_funcs=[reward],
@@ -75,7 +79,9 @@ def _made(
             quantization_config=get_quantization_config(model),
             peft_config=get_peft_config(model),
         )
-    trainer.remove_callback(PrinterCallback)
+    for theirs, ours in ((PrinterCallback, LinePrinter), (ProgressCallback, LineOverBar)):
+        if trainer.pop_callback(theirs) is not None:
+            trainer.add_callback(ours)
     return trainer
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,6 +80,9 @@ class OffPolicyTrainer(LaggedTrainer):
             from llm.vllm_engine import prepare_colocate
 
             prepare_colocate(config.precision)
+        self._name = str(getattr(self.objective, "title", None) or self.objective)
+        self._tag_names = ["trl", "pessimism"]
+        self._paper = {"title": self._name, "id": getattr(self.objective, "paper", None)}
         super().__init__(*arguments, **options)
         self._require_text()
         self._require_reference()
@@ -120,6 +124,15 @@ class OffPolicyTrainer(LaggedTrainer):
             for i, prompt in enumerate(ids, start):
                 require_known(prompt, self.processing_class, f"{name} row {i}")
                 require_room(prompt, self.args.max_completion_length, positions, f"{name} row {i}")
+
+    def create_model_card(self, *arguments: Any, **options: Any) -> None:
+        """TRL's; of a model that is in no hub it says what it is, and not that it came from "None"."""
+        super().create_model_card(*arguments, **options)
+        card = Path(self.args.output_dir) / "README.md"
+        if self.is_world_process_zero():
+            said = card.read_text(encoding="utf-8")
+            base = "a fine-tuned version of [None](https://huggingface.co/None)"
+            card.write_text(said.replace(base, "a fine-tuned version of a local model"), encoding="utf-8")
 
     def _generate_single_turn(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
         """TRL's; it tells `generate` the settings of the run, and the model's folder would fill in the others."""

@@ -51,4 +51,4 @@ def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
 
     monkeypatch.setattr(studies, "run", killed)
     assert main(["run", "targets"]) == 130
-    assert capsys.readouterr().err == "interrupted: run it again to go on where it was\n"
+    assert capsys.readouterr().err == "interrupted: run it again to go on from what was saved\n"

@@ -17,7 +17,7 @@ from trl import ModelConfig
 from llm.__main__ import COMMANDS, _parsed, main
 from llm.config import OffPolicyConfig
 from llm.lock import alone
-from llm.models import load_model, model_path, tiny_settings
+from llm.models import hub_reachable, load_model, model_path, readable, tiny_settings
 from llm.settings import EvaluateConfig, TrainConfig
 from tests.llm.conftest import SETTINGS
 
@@ -38,7 +38,7 @@ QUICK = {
     "bf16": "false",
     "gradient_checkpointing": "false",
 }
-CPU = ["train", "--output_dir", "x", "--use_cpu", "true", "--bf16", "false"]
+CPU = ["train", "--model_name_or_path", "tiny", "--output_dir", "x", "--use_cpu", "true", "--bf16", "false"]
 
 
 def arguments(**given: str) -> list[str]:
@@ -49,8 +49,10 @@ def test_configurations_for_a_cpu_parse_and_fields_override_them() -> None:
     settings, config, model = _parsed("train", TRAIN, ["--config", str(CONFIGS / "cpu.yaml"), "--lag", "4"])
     assert (config.lag, config.steps_per_generation, config.made().beta) == (4, 4, 0.5)
     assert (settings.data, model.model_name_or_path) == ("addition:digits=2", "tiny")
-    (found,) = _parsed("evaluate", (EvaluateConfig,), ["--config", str(CONFIGS / "aime.yaml"), "--samples", "8"])
-    assert (found.samples, found.ks, found.generation) == (8, [1, 8, 32], "vllm")
+    (found,) = _parsed(
+        "evaluate", (EvaluateConfig,), ["--config", str(CONFIGS / "aime.yaml"), "--model", "m", "--samples", "64"]
+    )
+    assert (found.samples, found.ks, found.generation) == (64, [1, 8, 32], "vllm")
     assert found.prompt_template.format(prompt="Q").endswith("\\boxed{}.")
 
 
@@ -88,6 +90,10 @@ def test_train_measure_evaluate(folder: Path, tmp_path: Path, capsys: pytest.Cap
     told = json.loads((run / "run.json").read_text())
     assert (told["objective"], told["hyper"], told["level"]) == ("kimi", {"beta": 0.5}, "sequence")
     assert not (run / "run.part").exists()
+    card = (run / "README.md").read_text()
+    assert "trained with Kimi k1.5 / K2 policy mirror descent, a method introduced in" in card
+    assert "(https://huggingface.co/papers/2501.12599)" in card
+    assert "fine-tuned version of a local model." in card
     assert main(["measure", *arguments(run=str(run), samples="16", limit="5", out=str(tmp_path / "m.csv"))]) == 0
     frame = pd.read_csv(tmp_path / "m.csv")
     assert list(frame["kind"]) == ["prompt"] * 5 + ["pooled"]
@@ -101,7 +107,8 @@ def test_train_measure_evaluate(folder: Path, tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr()
     assert "5 prompts, 4 samples each" in said.out
     assert (pd.read_csv(out)["pass@4"] >= pd.read_csv(out)["pass@1"]).all()
-    assert said.err == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith("step 4/4: reward ")
 
 
 @pytest.mark.usefixtures("seeded")
@@ -224,6 +231,24 @@ def test_a_run_is_made_longer(folder: Path, tmp_path: Path, capsys: pytest.Captu
         ([*CPU, "--data", "addition:steps=true"], "reward exact is never earned with written steps"),
         (["measure", "--policy", "x"], "run must be given, or policy and behavior"),
         (["measure", "--run", "nowhere"], "nowhere holds no run"),
+        ([*CPU, "--eval_strategy", "steps"], "eval_strategy must be no: there is one data set"),
+        ([*CPU, "--data", "addition:digits=0"], "addition:digits=0: digits must be an integer >= 1, got 0"),
+        ([*CPU, "--model_name_or_path", "tiny:digits=0"], "tiny:digits=0: digits must be an integer >= 1, got 0"),
+        (
+            [*CPU, "--output_dir", f"{__file__}/x"],
+            f"output_dir {__file__}/x cannot be written (",
+        ),
+        (["train", *CPU[3:]], "model_name_or_path must be given"),
+        (["evaluate"], "model must be given"),
+        (["evaluate", "--model", "x", "--ks", "1", "17"], "ks must be from 1 to the 16 samples, got 17"),
+        (["evaluate", "--model", "x", "--max_completion_length", "0"], "max_completion_length must be >= 1, got 0"),
+        (["evaluate", "--model", "x", "--samples", "0"], "samples must be >= 1, got 0"),
+        (["evaluate", "--model", "x", "--out", "/"], "out / is a folder: name a file"),
+        (["evaluate", "--model", "x", "--out", f"{__file__}/x"], f"out {__file__}/x cannot be written ("),
+        (
+            ["measure", "--policy", "x", "--behavior", "y", "--num_generations", "7"],
+            "samples must be whole groups of num_generations, got 256 and 7",
+        ),
         (["measure", "--run", "x", "--objective", "kimi"], "objective is the run's own: leave it out beside run, got"),
         (["measure", "--run", "x", "--reward", "final"], "reward is the run's own"),
         (
@@ -238,7 +263,10 @@ def test_a_run_is_made_longer(folder: Path, tmp_path: Path, capsys: pytest.Captu
         ([*CPU, "--generation", "vllm", "--vllm_mode", "server"], 'vllm_mode must be "colocate"'),
     ],
 )
-def test_a_mistake_is_one_line(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_line(
+    given: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(given) == 2
     err = capsys.readouterr().err
     assert said in err
@@ -312,6 +340,21 @@ def test_a_logger_that_is_not_installed(folder: Path, tmp_path: Path, capsys: py
     given = {**QUICK, "model_name_or_path": str(folder), "output_dir": str(tmp_path), "report_to": "codecarbon"}
     assert main(["train", *arguments(**given)]) == 2
     assert "error: report_to: CodeCarbonCallback requires" in capsys.readouterr().err
+
+
+def test_a_hub_that_is_not_reached(tmp_path: Path) -> None:
+    error = type("ConnectError", (Exception,), {"__module__": "httpx.made_here"})
+    said = r"^the Hugging Face hub cannot be reached, for push_to_hub \(no route\)$"
+    with pytest.raises(OSError, match=said), hub_reachable():
+        raise error("no\nroute")
+    with pytest.raises(OSError, match="^model org/name: cannot connect$"), readable("org/name"):
+        raise OSError("cannot\nconnect")
+    with pytest.raises(KeyError), hub_reachable():
+        raise KeyError
+    for kept in (FileNotFoundError(2, "gone"), OSError(f"{tmp_path} is no model")):
+        with pytest.raises(OSError, match="gone|is no model") as found, readable(tmp_path):
+            raise kept
+        assert found.value is kept
 
 
 def test_folders_without_a_model(tmp_path: Path) -> None:

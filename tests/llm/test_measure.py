@@ -137,12 +137,20 @@ def test_prompts_without_a_signal_stay(posed: tuple[Any, Any, Any, dict[str, Any
     assert np.isfinite(frame["gap"]).all()
 
 
+def test_an_objective_without_kappa_says_so(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
+    policy, behavior, tokenizer, _ = posed
+    frame = measure(policy, behavior, tokenizer, EXAMPLES, right, ps.TBA(beta=0.5), length=2, group_size=8, samples=16)
+    assert frame["kappa_fit"].isna().all()
+    assert frame["note"].iloc[-1].startswith("no kappa is read: targets of tba(beta=0.5) are not log w + kappa w")
+    assert frame["kl"].notna().all()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"examples": []}, "examples must have at least one row, got none"),
-        ({"group_size": None}, "samples must be whole groups of group_size, got samples=16 and None"),
-        ({"group_size": 5}, "samples must be whole groups of group_size, got samples=16 and 5"),
+        ({"group_size": None}, "samples must be whole groups, got samples=16 and group_size=None"),
+        ({"group_size": 5}, "samples must be whole groups, got samples=16 and group_size=5"),
         ({"reward": lambda **_: [1.0]}, "reward <lambda> returned 1 values for 16 completions"),
         (
             {"reward": lambda **_: [None] * 16},
