@@ -89,6 +89,12 @@ class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
             if self.args.should_save:
                 self.state.save_to_json(str(written / TRAINER_STATE_NAME))
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """transformers'; a tied weight is not missing, it is there under its other name."""
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn.modules.module import _IncompatibleKeys
 from transformers import AutoModelForCausalLM, TrainerCallback, modeling_utils
 
 import pessimism as ps
@@ -79,6 +81,24 @@ def test_a_run_resumed_is_the_run(given: Any, folder: Path, tmp_path: Path) -> N
         assert not torch.equal(weights(whole.model), weights(loaded(last)[0]))
         before, after_all = ([row["kl/policy_behavior"] for row in logged(run)] for run in (whole, resumed))
         assert before == after_all
+
+
+def test_a_tied_weight_is_not_missing(folder: Path, tmp_path: Path) -> None:
+    said: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = said.append  # type: ignore[method-assign]
+    logger = logging.getLogger("transformers.trainer")
+    logger.addHandler(handler)
+    try:
+        given = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+        run = trained(folder, tmp_path, **given)
+        assert "lm_head.weight" in run.model.all_tied_weights_keys
+        trained(folder, tmp_path, resume=tmp_path / "checkpoint-1", **given)
+        assert not [record for record in said if "missing keys" in record.getMessage()]
+        run._issue_warnings_after_load(_IncompatibleKeys(["lm_head.weight", "model.norm.weight"], []))
+        assert "['model.norm.weight']" in said[-1].getMessage()
+    finally:
+        logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize("at", [3, 6])
