@@ -114,7 +114,7 @@ def require_same(folder: Path, run: dict[str, Any]) -> None:
     """
     before = read_run(folder)
     names = [name for name in {**run, **before} if name not in _FREE]
-    if run["lag_mode"] == "batch" and run["lr_scheduler_type"] in ("constant", "constant_with_warmup"):
+    if run["lag_mode"] == "batch" and run["lr_scheduler_type"] == "constant":
         names = [name for name in names if name not in _LENGTH or not 0 < before.get(name, 0) <= run[name]]
     if other := [name for name in names if before.get(name) != run.get(name)]:
         said = ", ".join(f"{name}={before[name]!r}" if name in before else f"{name} by default" for name in other)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,9 @@ class OffPolicyTrainer(LaggedTrainer):
         positions = min((m for m in most if m is not None), default=None)
         starts = range(0, len(data), _TOKENIZED)
         for start in tqdm(starts, desc=f"read {name}", delay=2, disable=None, leave=False):
-            with template_named():
-                ids = self._tokenize_prompts(data[start : start + _TOKENIZED]["prompt"])[0]
+            prompts = data[start : start + _TOKENIZED]["prompt"]
+            with nullcontext() if isinstance(prompts[0], str) else template_named():
+                ids = self._tokenize_prompts(prompts)[0]
             for i, prompt in enumerate(ids, start):
                 require_known(prompt, self.processing_class, f"{name} row {i}")
                 require_room(prompt, self.args.max_completion_length, positions, f"{name} row {i}")

@@ -120,7 +120,7 @@ def test_one_that_is_not(objective: Any, said: str) -> None:
         (Without(), "objective Without has no method loss: it needs advantage, score_weight, loss"),
         ("kimi", "objective str has no method advantage"),
     ],
-    ids=str,
+    ids=["class", "methods", "text"],
 )
 def test_what_is_none(objective: Any, said: str) -> None:
     with pytest.raises(ValueError, match=f"^{said}"):

@@ -201,7 +201,9 @@ def test_half_precision_has_its_own_tolerance(folders: dict[str, Path], tokenize
 
 
 def test_bad_requests_are_named(samplers: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"prompts\[0\] has 3 tokens, 126 more are over the 128 of the model"):
+    with pytest.raises(
+        ValueError, match=r"prompts\[0\]: 3 tokens and a completion of up to 126 are over the 128 positions"
+    ):
         samplers["tied"].sample([[1, 2, 3]], 1, length=126, seed=0)
     with pytest.raises(ValueError, match="count must be an integer >= 1, got 0"):
         samplers["tied"].sample([[1]], 0, length=1, seed=0)
