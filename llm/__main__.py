@@ -44,6 +44,7 @@ def _evaluate(arguments: list[str]) -> int:
     require_writable(settings.out)
     frame, found = evaluated(settings)
     write(frame, settings.out)
+    print(f"{settings.model} on {settings.data}, reward {settings.reward}")
     print(intervals(found))
     return 0
 

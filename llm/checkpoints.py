@@ -77,9 +77,15 @@ def _publish(written: Path, final: Path) -> None:
     (written / MANIFEST).write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
     for path in (*written.rglob("*"), written):
         _sync(path)
+    replaced = written.with_suffix(".replaced")
     if final.exists():  # of a run that got here before and was rewound
-        os.replace(final, written.with_suffix(".replaced"))
-    os.replace(written, final)
+        os.replace(final, replaced)
+    try:
+        os.replace(written, final)
+    except OSError:
+        if replaced.exists():
+            os.replace(replaced, final)
+        raise
     _sync(final.parent)
 
 

@@ -37,6 +37,7 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
         return measure_run(settings.run, sampler=settings.sampler, dtype=settings.dtype, **options)
     assert settings.policy is not None
     assert settings.behavior is not None
+    assert settings.objective is not None
     objective = make_objective(settings.objective, **(settings.hyper or {}))  # type: ignore[arg-type]
     examples, reward = _asked(settings)
     places = [model_path(source) for source in (settings.policy, settings.behavior)]
@@ -116,20 +117,26 @@ def write(frame: pd.DataFrame, out: str | None) -> None:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """What a terminal shows of a frame of `measured`: the readings beside their predictions, and the note.
+    """What a terminal shows of a frame of `measured`: of what, the readings beside their predictions, and the notes.
 
     Examples
     --------
     >>> row = dict.fromkeys(SHOWN, 0.5) | {"prompt": "", "kind": "pooled", "kappa_fit_error": 0.1, "note": "moved"}
-    >>> print(table(pd.DataFrame([row])).splitlines()[-1])
-    moved
+    >>> frame = pd.DataFrame([row])
+    >>> frame.attrs = {"objective": "kimi(beta=0.5)", "group_size": 8, "exact": False}
+    >>> lines = table(frame).splitlines()
+    >>> lines[0], lines[-1]
+    ('kimi(beta=0.5), groups of 8; completions sampled', 'moved')
     """
+    of = frame.attrs
+    how = "enumerated" if of["exact"] else "sampled"
+    first = f"{of['objective']}, groups of {of['group_size']}; completions {how}"
     shown = frame[list(SHOWN)].assign(prompt=frame["prompt"].where(frame["kind"] == "prompt", "pooled"))
     error = frame["kappa_fit_error"]
     shown["kappa_fit"] = [f"{k:.3f} ± {e:.3f}" for k, e in zip(frame["kappa_fit"], error, strict=True)]
     said = shown.to_string(index=False, float_format=lambda value: f"{value:.3f}")
     notes = dict.fromkeys(note for note in frame["note"].fillna("") if note)
-    return "\n".join([said, *notes])
+    return "\n".join([first, said, *notes])
 
 
 def intervals(found: pd.DataFrame) -> str:

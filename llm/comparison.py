@@ -27,6 +27,11 @@ COLUMNS = (
     *("effective_temperature", *(f"predicted_{name}" for name in PREDICTED), "gap", "gap_error", "note"),
 )
 _SQUARE = TERMS.index("w^2")
+_RARE, _SHARE = 1e-4, 0.05
+_RARE_NOTE = (
+    "kappa_fit is low by completions that the behavior draws less than once in 10,000 times, which training on samples "
+    "has not seen: read kappa_identity"
+)
 
 
 class Compared(NamedTuple):
@@ -68,8 +73,8 @@ def compare(
         should be is taken off, by regression over jackknife values of the groups, which leaves about a quarter of the
         error at 16 a group; ``gap_error`` is its standard error (HC3) with that of the frequencies, good from 16 groups
         on. Errors of enumerated completions are 0; their fit may hang on one that nobody would ever sample, of
-        probability 1e-16 and ratio 1e10, as ``ess`` then says: the identity does not. Kappa is nan where the prediction
-        is not of the form log w + kappa w = A/beta in the objective's own advantage.
+        probability 1e-16 and ratio 1e10, as ``note`` then says: the identity does not. Kappa is nan where the
+        prediction is not of the form log w + kappa w = A/beta in the objective's own advantage.
 
     Raises
     ------
@@ -105,6 +110,8 @@ def compare(
         "gap_error": np.nan,
         "note": theory.note(target),
     }
+    if weights is not None and beta is not None and _hangs_on_rare(log_ratio, weights):
+        row["note"] = "; ".join(filter(None, [row["note"], _RARE_NOTE]))
     above, below = _sums(log_ratio, scaled, weights, twin)
     row["gap"] = float(above.sum() / below.sum()) - facts["kappa"]
     if weights is not None:
@@ -162,6 +169,15 @@ def _sums(u: Floats, scaled: Floats, weights: Floats | None, twin: Floats | None
     instrument, x = (u, scaled - u) if twin is None else (twin, scaled - u - (u - twin) ** 2 / 4)
     h = np.exp(instrument) * (1.0 if weights is None else weights)
     return (h * x).sum(axis=1), (h * np.exp(u)).sum(axis=1)
+
+
+def _hangs_on_rare(log_ratio: Floats, weights: Floats) -> bool:
+    """Whether E[w^2], what least squares weighs by, is on enumerated completions that are hardly ever drawn.
+
+    They add next to nothing to the numerator of kappa: their share of the denominator is what they take off it.
+    """
+    rare, square = weights < _RARE, weights * np.exp(2.0 * log_ratio)
+    return bool(square[rare].sum() / square.sum() > _SHARE + weights[rare].sum())
 
 
 def _gap(gap: float, without: Floats, excess: Floats) -> dict[str, float]:

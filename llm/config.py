@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
+from transformers import AutoConfig
 from trl import GRPOConfig
 
 import pessimism as ps
@@ -138,7 +139,12 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} is set by the objective: use hyper, got {name}={getattr(self, name)!r}")
             setattr(self, name, _TRL[name])
-        self.hyper = mapping(self.hyper, "hyper")
+        if not isinstance(self.objective, str):
+            raise ValueError(
+                f"objective must be a name, got {self.objective!r}; an object goes to OffPolicyTrainer(objective=...)"
+            )
+        for name in ("hyper", "chat_template_kwargs"):
+            setattr(self, name, mapping(getattr(self, name), name))
         self._require_counts()
         for name, value in _SAMPLING.items():
             if getattr(self, name) != value:
@@ -182,10 +188,14 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         """Where the log-ratio is taken."""
         return self.log_ratio or published_level(self.made())
 
-    @property
-    def precision(self) -> str:
-        """The dtype that forwards run in."""
-        return "bfloat16" if self.bf16 else "float16" if self.fp16 else "float32"
+    def precision(self, model: Any) -> str:
+        """The dtype that forwards run in, of a model or of one that a hub id or a folder names."""
+        if self.bf16 or self.fp16:
+            return "bfloat16" if self.bf16 else "float16"
+        found = (self.model_init_kwargs or {}).get("dtype", "float32") if isinstance(model, str) else model.dtype
+        if found in ("auto", None):
+            found = AutoConfig.from_pretrained(model).dtype or "float32"
+        return str(found).removeprefix("torch.")
 
     def _require_defaults(self, names: tuple[str, ...], why: str) -> None:
         for name in names:

@@ -194,6 +194,9 @@ class _Evaluation:
             **said,
             "reward_sha256": fingerprints.of_reward(self.reward),
             "weights_sha256": fingerprints.of_weights(self.model),
+            "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
+            "batch_size": self.batch_size,
+            "sampler": [type(self.sampler).__name__, getattr(self.sampler, "batch_size", None)],
         }
 
     def _each(self, values: Sequence[Any]) -> list[Any]:
@@ -221,7 +224,8 @@ class _Kept:
             raise ValueError(f"{path} is no file of an evaluation: {one_line(error)}") from None
         if other:
             said = ", ".join(f"{name}={before.get(name)!r}" for name in other)
-            raise ValueError(f"{path} holds an evaluation with {said}: name another file")
+            which = f"of other examples ({said})" if other == ["examples_sha256"] else f"with {said}"
+            raise ValueError(f"{path} holds an evaluation {which}: name another file")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.truncate(sum(map(len, lines)))

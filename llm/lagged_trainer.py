@@ -110,7 +110,7 @@ class LaggedTrainer(ResumableTrainer):
             assert logps is not None
             from llm.vllm_engine import require_agreement, tolerance_of
 
-            tolerance = tolerance_of(self.args.precision)
+            tolerance = tolerance_of(self.args.precision(self.model))
             require_agreement(batch["sampling_per_token_logps"], logps, self._mask(batch), tolerance=tolerance)
 
     def _baseline_weights(self, batch: Batch, group: int) -> Tensor | None:

@@ -11,15 +11,16 @@ _SHOWN = ("loss", "reward", "pass_rate", "kappa_fit", "kl/policy_behavior", "ent
 
 
 def log_line(step: int, last: int, logs: dict[str, Any]) -> str:
-    """The metrics worth a glance.
+    """The metrics worth a glance; TRL logs None where no step of the window had a number.
 
     Examples
     --------
-    >>> log_line(8, 256, {"loss": 0.12345, "reward": 0.5, "clip_ratio/low_min": 0.0, "kappa_fit": float("nan")})
-    'step 8/256: loss 0.1235, reward 0.5, kappa_fit nan'
+    >>> log_line(8, 256, {"loss": 0.12345, "reward": 0.5, "clip_ratio/low_min": 0.0, "kappa_fit": None})
+    'step 8/256: loss 0.1235, reward 0.5'
     """
-    said = ", ".join(f"{name} {logs[name]:.4g}" for name in _SHOWN if name in logs)
-    return f"step {step}/{last}: {said}"
+    said = ", ".join(f"{name} {logs[name]:.4g}" for name in _SHOWN if logs.get(name) is not None)
+    flat = "; all groups have equal rewards" if logs.get("frac_reward_zero_std") == 1.0 else ""
+    return f"step {step}/{last}: {said}{flat}"
 
 
 class LinePrinter(PrinterCallback):

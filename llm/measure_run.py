@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 from datasets import Dataset
 from transformers import AutoTokenizer
+from transformers.trainer import TRAINER_STATE_NAME
 
 from llm import fingerprints
 from llm.generation import Sampler
@@ -28,7 +30,7 @@ def measure_run(
     behavior: str | None = None,
     sampler: Callable[[Any, Any], Sampler] | None = None,
     limit: int | None = None,
-    dtype: str = "auto",
+    dtype: str = "float32",
     device: str | None = None,
     cache: Path = CACHE,
     **options: Any,
@@ -42,8 +44,10 @@ def measure_run(
     behavior : model that the log-ratio is to; the one that the run began with by default.
     sampler : made of the behavior and the tokenizer, such as `llm.vllm_engine.VLLMSampler`; one of transformers' by
         default.
-    limit : first so many prompts of the run's; all by default.
-    dtype, device : of both models; that of their files, and a GPU where there is one, by default.
+    limit : so many of the run's prompts: the first, of sums without a limit as many drawn; all by default.
+    dtype : of both models; a log-ratio is a small difference, which narrower ones bury in rounding. "auto" is that of
+        their files, which may differ.
+    device : of both; a GPU where there is one, by default.
     cache : where small models are kept.
     options : ``samples``, ``exact``, ``seed``, ``batch_size`` of `measure`.
 
@@ -84,7 +88,7 @@ def measure_run(
         **options,
     )
     last = frame.index[-1]
-    frame.loc[last, "note"] = "; ".join(filter(None, [frame.loc[last, "note"], _apart(run)]))
+    frame.loc[last, "note"] = "; ".join(filter(None, [frame.loc[last, "note"], _apart(run, _steps(place))]))
     return frame
 
 
@@ -105,10 +109,20 @@ def _examples(folder: str | Path, run: Mapping[str, Any], reward: Reward, limit:
     return examples.select(range(min(limit, len(examples))))
 
 
-def _apart(run: Mapping[str, Any]) -> str:
+def _steps(place: Path) -> int:
+    """Optimizer steps that a model was trained for."""
+    path = place / TRAINER_STATE_NAME
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["global_step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read, which says how long the model was trained ({error})") from error
+
+
+def _apart(run: Mapping[str, Any], steps: int) -> str:
     """What sets a run apart from the training that is predicted."""
     notes = []
-    frozen = run["lag_mode"] == "constant" and run["lag"] >= run["max_steps"] > 0
+    # Constant: the last step is on data of that of lag steps before it, or of the initial one.
+    frozen = steps <= run["lag"] + (run["lag_mode"] == "constant")
     if not frozen:
         notes.append("the behavior moved in training: the prediction is for one that is frozen")
     if run["level"] != "sequence":

@@ -59,7 +59,7 @@ def tiny_settings(source: str) -> TinyModel:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
     except ValueError:
         return text
 

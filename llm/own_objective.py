@@ -59,7 +59,10 @@ def require_consistent(objective: Any) -> None:
     ...
     ValueError: objective kimi: the derivative of loss in log_ratio must be -score_weight, is 0.69 and not 0.345 at ...
     """
-    _called(objective, _REWARD, _LOG_RATIO)
+    together = _called(objective, _REWARD, _LOG_RATIO)[0]
+    alone = np.concatenate([_call(objective, "advantage", row[None]) for row in _REWARD])
+    if not np.allclose(together, alone):
+        raise ValueError(f"objective {_name(objective)}: advantage of a group must not depend on other groups")
     u = torch.tensor(_LOG_RATIO, requires_grad=True)
     advantage, weight, loss = _called(objective, torch.tensor(_REWARD), u)
     if not loss.requires_grad:
@@ -77,26 +80,26 @@ def require_consistent(objective: Any) -> None:
 
 def _called(objective: Any, reward: Any, log_ratio: Any) -> tuple[Any, Any, Any]:
     """Advantage, score weight and loss."""
-    kind = "numpy arrays" if isinstance(reward, np.ndarray) else "torch tensors"
     share = {"log_share": 0.1 + 0.0 * reward} if getattr(objective, "takes_share", False) else {}
+    advantage = _call(objective, "advantage", reward)
+    return advantage, *(_call(objective, name, log_ratio, advantage, **share) for name in ("score_weight", "loss"))
 
-    def call(name: str, *given: Any, **options: Any) -> Any:
-        try:
-            value = getattr(objective, name)(*given, None, **options)
-        except Exception as error:  # of somebody else's code
-            raise ValueError(
-                f"objective {_name(objective)}: {name} fails on {kind} ({type(error).__name__}: {one_line(error)}); "
-                "operators and array_api_compat take both numpy and torch"
-            ) from error
-        if not isinstance(value, type(reward)) or value.shape != reward.shape:
-            raise ValueError(
-                f"objective {_name(objective)}: {name} must give {kind} of the shape given, {tuple(reward.shape)}, "
-                f"got {tuple(getattr(value, 'shape', ())) or show(value)}"
-            )
-        return value
 
-    advantage = call("advantage", reward)
-    return advantage, *(call(name, log_ratio, advantage, **share) for name in ("score_weight", "loss"))
+def _call(objective: Any, name: str, first: Any, *given: Any, **options: Any) -> Any:
+    kind = "numpy arrays" if isinstance(first, np.ndarray) else "torch tensors"
+    try:
+        value = getattr(objective, name)(first, *given, None, **options)
+    except Exception as error:  # of somebody else's code
+        raise ValueError(
+            f"objective {_name(objective)}: {name} fails on {kind} ({type(error).__name__}: {one_line(error)}); "
+            "operators and array_api_compat take both numpy and torch"
+        ) from error
+    if not isinstance(value, type(first)) or value.shape != first.shape:
+        raise ValueError(
+            f"objective {_name(objective)}: {name} must give {kind} of the shape given, {tuple(first.shape)}, "
+            f"got {tuple(getattr(value, 'shape', ())) or show(value)}"
+        )
+    return value
 
 
 def _name(objective: Any) -> str:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from trl import TrlParser
+
+from pessimism.log_lines import one_line
 
 
 class Parser(TrlParser):  # type: ignore[misc]
@@ -31,6 +33,7 @@ class Parser(TrlParser):  # type: ignore[misc]
     """
 
     _file = ""
+    _given: frozenset[str] = frozenset()  # the fields of the file
 
     def __init__(self, types: tuple[type, ...], **options: Any) -> None:
         # An abbreviation would be a field here, and none in a file.
@@ -53,7 +56,9 @@ class Parser(TrlParser):  # type: ignore[misc]
             at = given.index("--config")
             self._file = given[at + 1]
             del given[at : at + 2]
-            if unknown := self.set_defaults_with_config(**self._read()):
+            told = self._read()
+            self._given = frozenset(told)
+            if unknown := self.set_defaults_with_config(**told):
                 self.error(f"{self._file}: {self._unknown(unknown[0].removeprefix('--'))}")
         if unknown := self.parse_known_args(given)[1]:  # before what the dataclasses miss because of it
             self.error(self._unknown(unknown[0].removeprefix("--")))
@@ -61,6 +66,13 @@ class Parser(TrlParser):  # type: ignore[misc]
             found: tuple[Any, ...] = self.parse_args_into_dataclasses(given, look_for_args_file=False)
         except TypeError as error:  # of a dataclass: no value where it must have one
             raise ValueError(str(error)) from error
+        except ValueError as error:
+            names = {part.partition("=")[0].removeprefix("--") for part in given if part.startswith("--")}
+            if "hyper-parameter" in str(error) and "hyper" not in names and "hyper" in self._given:
+                raise ValueError(
+                    f"{error}; hyper is that of {self._file}: --hyper replaces it, by '{{}}' too"
+                ) from error
+            raise
         return found
 
     def _read(self) -> dict[str, Any]:
@@ -74,6 +86,8 @@ class Parser(TrlParser):  # type: ignore[misc]
         except MarkedYAMLError as error:
             line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
             raise ValueError(f"{self._file}{line}: {error.problem}") from error
+        except YAMLError as error:  # a character that no such file may hold
+            raise ValueError(f"{self._file}: {one_line(error)}") from error
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
             raise ValueError(f"{self._file}: must be fields with their values, a YAML mapping")
         environment = found.pop("env", {})

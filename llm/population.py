@@ -48,8 +48,8 @@ def train(
     reward : ``(N,)``, of each completion.
     objective : off-policy, of the registry.
     log_behavior : ``(N,)``, log-probabilities of the behavior; by default that is the model as it comes.
-    steps : most iterations on the whole reward. They end earlier where 60 of them move the policy by less than 2e-4 in
-        total variation.
+    steps : most iterations on the whole reward, in rounds of 60. They end earlier where a round moves the policy by
+        less than 2e-4 in total variation.
     stages : the reward grows to its size in so many equal parts, with 60 iterations on each before the last one. Mass
         that a first large step on the whole puts where the behavior has hardly any stays there: what such completions
         add to the loss is beyond its precision.

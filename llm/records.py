@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ def read_file(path: Path) -> tuple[Dataset, Where]:
     """The records of a file, and a function that says on which line (JSON arrays and parquet: in which row) each lies.
 
     Blank lines are no records. A key that a JSON record lacks is null there, and a column that mixes text and numbers
-    is text.
+    is text, in which NaN is null and 204.0 is 204.
 
     Raises
     ------
@@ -71,25 +73,26 @@ def _read_json(path: Path) -> tuple[Dataset, Where]:
 
 def _read_csv(path: Path) -> tuple[Dataset, Where]:
     records, lines, start = [], [], 1
-    reader = csv.reader(_text_lines(path), strict=True)
-    try:
-        header = next(reader, [])
-        if len(set(header)) < len(header):
-            raise ValueError(f"{path}:1: two columns have one name, in {', '.join(header)}")
-        start = reader.line_num + 1
-        for fields in reader:
-            if fields and len(fields) != len(header):
-                raise ValueError(f"{path}:{start}: {len(fields)} fields, the header has {len(header)}")
-            if fields:
-                records.append(dict(zip(header, fields, strict=True)))
-                lines.append(start)
+    with closing(_text_lines(path)) as text:
+        reader = csv.reader(text, strict=True)
+        try:
+            header = next(reader, [])
+            if len(set(header)) < len(header):
+                raise ValueError(f"{path}:1: two columns have one name, in {', '.join(header)}")
             start = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"{path}:{start}: bad CSV, {error}") from None
+            for fields in reader:
+                if fields and len(fields) != len(header):
+                    raise ValueError(f"{path}:{start}: {len(fields)} fields, the header has {len(header)}")
+                if fields:
+                    records.append(dict(zip(header, fields, strict=True)))
+                    lines.append(start)
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise ValueError(f"{path}:{start}: bad CSV, {error}") from None
     return _dataset(path, records), lambda row: f"{path}:{lines[row]}"
 
 
-def _text_lines(path: Path) -> Iterator[str]:
+def _text_lines(path: Path) -> Generator[str, None, None]:
     for number, line in enumerate(read_lines(path), 1):
         try:
             yield line.decode()
@@ -112,8 +115,15 @@ def _array(path: Path, name: str, values: list[Any]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowException, OverflowError) as error:
         if all(value is None or type(value) in (str, int, float) for value in values):
-            return pa.array([None if value is None else str(value) for value in values])
+            return pa.array([_text(value) for value in values])
         raise ValueError(f"{path}: column {name!r} has values that do not go together ({one_line(error)})") from None
+
+
+def _text(value: str | int | float | None) -> str | None:
+    """Of a column that mixes both; a gap, which pandas writes as NaN, is null and no word."""
+    if isinstance(value, float):
+        value = None if math.isnan(value) else int(value) if value.is_integer() else value
+    return None if value is None else str(value)
 
 
 READERS: dict[str, Callable[[Path], tuple[Dataset, Where]]] = {

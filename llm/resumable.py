@@ -6,6 +6,7 @@ subclass adds are saved for each process, so that a run goes on in the middle of
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,6 +41,8 @@ class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
     def _run_epoch(self, *arguments: Any, **options: Any) -> None:
         """transformers'; of a run that has ended it would take one step more."""
         if self.state.global_step >= self.state.max_steps:
+            if self.is_world_process_zero():
+                print(f"the run has had its {self.state.max_steps} steps", file=sys.stderr)
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*arguments, **options)

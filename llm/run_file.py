@@ -35,6 +35,7 @@ _FREE = (
 )
 _FREE_KINDS = ("log_", "logging_", "save_", "hub_", "push_to_hub", "trackio_")
 _VERSIONS = ("accelerate", "datasets", "pessimism", "torch", "transformers", "trl")
+_ALWAYS = ("model", *(f.name for f in fields(TrainConfig)), *_READ, "level")
 _LENGTH = ("max_steps", "num_train_epochs")
 
 
@@ -79,7 +80,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If there is none, or it is broken.
+        If there is none, or it is broken or lacks what every run has.
     """
     path = Path(folder) / RUN
     try:
@@ -90,6 +91,8 @@ def read_run(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read ({error})") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold a mapping")
+    if missing := [name for name in _ALWAYS if name not in found]:
+        raise ValueError(f"{path} lacks {missing[0]!r}: it is none of this command")
     return found
 
 
@@ -114,8 +117,11 @@ def require_same(folder: Path, run: dict[str, Any]) -> None:
     """
     before = read_run(folder)
     names = [name for name in {**run, **before} if name not in _FREE]
-    if run["lag_mode"] == "batch" and run["lr_scheduler_type"] == "constant":
+    endless = run["lag_mode"] == "batch" and run["lr_scheduler_type"] == "constant"
+    if endless:
         names = [name for name in names if name not in _LENGTH or not 0 < before.get(name, 0) <= run[name]]
     if other := [name for name in names if before.get(name) != run.get(name)]:
         said = ", ".join(f"{name}={before[name]!r}" if name in before else f"{name} by default" for name in other)
+        why = "and not shorter" if endless else "only in lag_mode batch at a constant rate"
+        said += f" (it is made longer, {why})" if {*other} <= {*_LENGTH} else ""
         raise ValueError(f"output_dir {folder} holds a run with {said}: choose another folder, or its settings")

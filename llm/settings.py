@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ class DataConfig:
     def examples(self) -> Dataset:
         """The data, read."""
         from llm.data import load_examples
+        from llm.sums import sums_task
 
-        if self.reward == "exact" and self.data.startswith("addition:") and "steps=true" in self.data:
+        if self.reward == "exact" and self.data.startswith("addition:") and sums_task(self.data).steps:
             raise ValueError(f"reward exact is never earned with written steps ({self.data}): use final")
         return load_examples(
             self.data,
@@ -63,7 +65,7 @@ class _ModelConfig(DataConfig):
     generation: Literal["transformers", "vllm"] = _said("transformers", "What samples.")
     vllm_gpu_memory_utilization: float = _said(0.3, "Share of a GPU that vLLM takes, beside the models that score.")
     vllm_max_model_length: int | None = _said(None, "Most tokens of prompt and completion in vLLM; the model's own.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _said("auto", "Of the models.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _said("auto", "Of the model; that of its files.")
     batch_size: int = _said(64, "Completions drawn or scored together; of long ones fewer are scored.")
     seed: int = _said(0, "Of the samples.")
     out: str | None = _said(None, "CSV file of the frame.")
@@ -112,21 +114,26 @@ class MeasureConfig(_ModelConfig):
     checkpoint: str | None = _said(None, "Checkpoint in the folder, such as checkpoint-64; the last model by default.")
     policy: str | None = _said(None, "Without a run: the trained model.")
     behavior: str | None = _said(None, "Model that the log-ratio is to; that which the run began with by default.")
-    objective: str = _said("shifted_mean", "Without a run: what the policy was trained with.")
+    objective: str | None = _said(None, "Without a run: what the policy was trained with.")
     hyper: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Without a run: its hyper-parameters, as a mapping or JSON."}
     )
     num_generations: int = _said(8, "Without a run: completions of a group in training.")
     max_completion_length: int = _said(256, "Without a run: most tokens of a completion.")
     samples: int = _said(256, "Completions of each prompt, in whole groups.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _said(
+        "float32", "Of both models; narrower ones bury small log-ratios in rounding."
+    )
     exact: bool = _said(False, "Enumerate all completions: a few tokens of a small vocabulary.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.hyper = mapping(self.hyper, "hyper")
         if self.run is None:
-            if self.policy is None or self.behavior is None:
-                raise ValueError("run must be given, or policy and behavior")
+            if self.checkpoint is not None:
+                raise ValueError(f"checkpoint is for run: give its folder as policy, got {self.checkpoint!r}")
+            if self.policy is None or self.behavior is None or self.objective is None:
+                raise ValueError("run must be given, or policy, behavior and objective")
             if not self.exact and (self.num_generations < 1 or self.samples % self.num_generations):
                 raise ValueError(
                     f"samples must be whole groups of num_generations, got {self.samples} and {self.num_generations}"
@@ -156,3 +163,5 @@ class EvaluateConfig(_ModelConfig):
             raise ValueError("model must be given")
         if other := [k for k in self.ks if not 1 <= k <= self.samples]:
             raise ValueError(f"ks must be from 1 to the {self.samples} samples, got {other[0]}")
+        if self.out is not None and Path(self.out).suffix == ".jsonl":
+            raise ValueError(f"out must not end in .jsonl, which is where finished prompts are kept, got {self.out!r}")

@@ -18,6 +18,24 @@ def read_sums(source: str, limit: int | None) -> Dataset:
     ValueError
         Naming the source: an unknown setting or a bad value; more than two digits and no limit.
     """
+    task, seed = _settings(source)
+    if limit is None and task.digits > 2:
+        raise ValueError(f"{source}: limit is required for more than 2 digits, to say how many sums to draw")
+    return addition_examples(task, None if limit is None else min(limit, _sums_of(task)), seed)
+
+
+def sums_task(source: str) -> Addition:
+    """The task of such a source; raises `ValueError` as `read_sums` does.
+
+    Examples
+    --------
+    >>> sums_task("addition:digits=3,steps=True").steps
+    True
+    """
+    return _settings(source)[0]
+
+
+def _settings(source: str) -> tuple[Addition, int]:
     given: dict[str, Any] = {"digits": 2, "steps": False, "seed": 0}
     for pair in filter(None, source.partition(":")[2].split(",")):
         name, _, value = (part.strip() for part in pair.partition("="))
@@ -28,12 +46,9 @@ def read_sums(source: str, limit: int | None) -> Dataset:
             raise ValueError(f"{source}: {name} must be {'true or false' if name == 'steps' else 'an integer'}")
         given[name] = number
     try:
-        task = Addition(digits=given["digits"], steps=given["steps"])
+        return Addition(digits=given["digits"], steps=given["steps"]), given["seed"]
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
-    if limit is None and task.digits > 2:
-        raise ValueError(f"{source}: limit is required for more than 2 digits, to say how many sums to draw")
-    return addition_examples(task, None if limit is None else min(limit, _sums_of(task)), given["seed"])
 
 
 def addition_examples(task: Addition, count: int | None = None, seed: int = 0) -> Dataset:

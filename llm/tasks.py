@@ -38,8 +38,11 @@ class Addition:
     def __post_init__(self) -> None:
         if isinstance(self.digits, bool) or not isinstance(self.digits, int) or self.digits < 1:
             raise ValueError(f"digits must be an integer >= 1, got {self.digits!r}")
-        if not isinstance(self.noise, int | float) or not 0.0 <= self.noise <= 1.0:
+        if not isinstance(self.steps, bool):
+            raise ValueError(f"steps must be true or false, got {self.steps!r}")
+        if isinstance(self.noise, bool) or not isinstance(self.noise, int | float) or not 0.0 <= self.noise <= 1.0:
             raise ValueError(f"noise must be in [0, 1], got {self.noise!r}")
+        object.__setattr__(self, "noise", float(self.noise))  # 1 and 1.0 are one setting
 
     @property
     def alphabet(self) -> str:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,6 +65,8 @@ class TinyModel:
             value, least = getattr(self, name), 0 if name == "seed" else 1
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        if not isinstance(self.tied, bool):
+            raise ValueError(f"tied must be true or false, got {self.tied!r}")
         rate = self.learning_rate
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
             raise ValueError(f"learning_rate must be a finite number > 0, got {rate!r}")
@@ -111,6 +114,8 @@ def _train(settings: TinyModel) -> tuple[Any, PreTrainedTokenizerFast, float]:
         model = _new_model(settings, tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98))
     batches = settings.task.examples(settings.seed, settings.batch)
+    if not sys.stderr.isatty():  # which has no bar
+        print(f"pretrain {settings.name}: {settings.steps} steps, kept for the next time", file=sys.stderr, flush=True)
     bar = tqdm(range(settings.steps), desc=f"pretrain {settings.name}", delay=2, disable=None, leave=False)
     model.train()
     for _ in bar:

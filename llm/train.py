@@ -33,8 +33,9 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     Raises
     ------
     ValueError
-        If the folder holds a run of other settings, data or reward, or checkpoints although ``resume`` is off, or if
-        another process trains in it; if a field is given that this command does not take; and as the parts do.
+        If the folder holds a run of other settings, data or reward, a model that is not of this command, or checkpoints
+        although ``resume`` is off, or if another process trains in it; if a field is given that this command does not
+        take; and as the parts do.
     ImportError
         If a logger of ``report_to`` is not installed.
     OSError
@@ -69,7 +70,7 @@ def _made(
         "dtype": model.dtype,
         **(config.model_init_kwargs or {}),
     }
-    with hub_reachable(), readable(source), _logger_named():
+    with hub_reachable(), readable(source), _logger_named(), _options_named(config.model_init_kwargs):
         trainer = OffPolicyTrainer(
             model=source,
             reward_funcs=[reward],
@@ -110,11 +111,26 @@ def _logger_named() -> Iterator[None]:
         raise ImportError(f"report_to: {error}") from error
 
 
+@contextmanager
+def _options_named(options: dict[str, Any]) -> Iterator[None]:
+    """An option that no model takes is a `ValueError`."""
+    try:
+        yield
+    except TypeError as error:
+        if not any(f"unexpected keyword argument '{name}'" in str(error) for name in options):
+            raise
+        raise ValueError(f"model_init_kwargs: {error}") from error
+
+
 def _last(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
     """The checkpoint to go on from, if the folder holds this run; there may be another one of which nothing came."""
     last = checkpoints.latest(folder)
-    if (folder / RUN).exists() and (holds_model(folder) or last is not None):
+    if holds_model(folder) or last is not None:
+        if not (folder / RUN).exists():
+            raise ValueError(
+                f"output_dir {folder} holds a model, but no {RUN}: it is none of this command; choose another"
+            )
         require_same(folder, run)
     if last is not None and not resume:
-        raise ValueError(f"output_dir {folder} holds {last.name}: choose another folder, or resume")
+        raise ValueError(f"output_dir {folder} holds {last.name}: choose another folder, delete it, or resume")
     return last

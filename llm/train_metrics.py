@@ -1,6 +1,6 @@
-r"""What a training step says about its policy, pooled over micro-batches and processes.
+r"""What training steps say about their policy, pooled over micro-batches, processes and the steps of a log.
 
-Logged by `llm.trainer.OffPolicyTrainer`, of the completions trained on and of the policy before the step:
+Logged by `llm.trainer.OffPolicyTrainer`, of the completions trained on and of the policy before each step:
 
 - ``log_ratio/mean``, ``log_ratio/max``: of whole completions, to the policy that sampled, in nats;
 - ``kl/policy_behavior``, ``kl/behavior_policy``: KL both ways, nats;
@@ -74,17 +74,21 @@ def named(means: Tensor) -> dict[str, float]:
 
 
 class Measured:
-    """Sums over the micro-batches of a step."""
+    """Sums over the micro-batches of a step, and over the steps since the last log.
+
+    A mean over steps of a ratio, such as the effective temperature, would be ruled by the step with the smallest
+    denominator.
+    """
 
     def __init__(self, objective: ObjectiveLike, level: LogRatio) -> None:
         self.beta = temperature_of(objective)
         self.kappas = _KAPPAS if level == "sequence" and has_kappa(objective) else ()
-        self._clear()
-
-    def _clear(self) -> None:
         self._moments: Tensor | None = None
         self._sums: Tensor | None = None
         self._max: Tensor | None = None
+        self._steps: Tensor | None = None
+        self._largest = -math.inf
+        self._width = 0  # of the moments, before the sums
 
     def add(
         self, batch: dict[str, Any], log_ratio: Tensor, share: Tensor | float, loss: Tensor, entropies: Tensor | None
@@ -111,20 +115,29 @@ class Measured:
         self._sums = sums if self._sums is None else self._sums + sums
         self._max = u.max() if self._max is None else torch.maximum(self._max, u.max())
 
-    def pooled(self, accelerator: Any) -> dict[str, float]:
-        """Metrics of all processes since the last call, and whether every loss was ``finite``."""
+    def end_step(self, accelerator: Any) -> bool:
+        """Add what all processes saw in the step, and say whether every loss was finite."""
         assert self._moments is not None
         assert self._sums is not None
         assert self._max is not None
-        width = self._moments.numel()
+        self._width = self._moments.numel()
         flat = accelerator.reduce(torch.cat([self._moments.flatten(), self._sums]), reduction="sum").cpu()
-        largest = accelerator.gather(self._max[None]).max().item()
-        self._clear()
-        found = readings(flat[:width].view(math.isqrt(width), -1).numpy())
-        broken, total_u, c_c, c_u, entropy, tokens = flat[width : width + 6].tolist()
-        metrics = {"finite": broken == 0, "log_ratio/mean": total_u / found["n"], "log_ratio/max": largest}
+        self._largest = max(self._largest, accelerator.gather(self._max[None]).max().item())
+        self._steps = flat if self._steps is None else self._steps + flat
+        self._moments = self._sums = self._max = None
+        return bool(flat[self._width] == 0)
+
+    def taken(self) -> dict[str, float]:
+        """Metrics of the steps since the last call, none where there was no step."""
+        if self._steps is None:
+            return {}
+        flat, largest = self._steps, self._largest
+        self._steps, self._largest = None, -math.inf
+        found = readings(flat[: self._width].view(math.isqrt(self._width), -1).numpy())
+        total_u, c_c, c_u, entropy, tokens = flat[self._width + 1 : self._width + 6].tolist()
+        metrics = {"log_ratio/mean": total_u / found["n"], "log_ratio/max": largest}
         metrics |= {name: found[key] for key, name in _NAMES.items()}
         metrics |= {name: found[name] for name in self.kappas}
         metrics["effective_temperature"] = c_c / c_u if c_u else math.nan
         metrics |= {"entropy": entropy / tokens} if tokens else {}
-        return metrics | named(flat[width + 6 :] / found["n"])
+        return metrics | named(flat[self._width + 6 :] / found["n"])

@@ -44,7 +44,7 @@ class OffPolicyTrainer(LaggedTrainer):
     objective : an object with `advantage`, `score_weight` and `loss`, for numpy arrays and torch tensors, in place of
         the name in ``args``.
 
-    Logged each step beside TRL's metrics: see `llm.train_metrics`.
+    Logged beside TRL's metrics: see `llm.train_metrics`.
 
     Raises
     ------
@@ -80,7 +80,7 @@ class OffPolicyTrainer(LaggedTrainer):
         if config.generation == "vllm":
             from llm.vllm_engine import prepare_colocate
 
-            prepare_colocate(config.precision)
+            prepare_colocate(config.precision(options["model"] if "model" in options else arguments[0]))
         self._name = str(getattr(self.objective, "title", None) or self.objective)
         self._tag_names = ["trl", "pessimism"]
         self._paper = {"title": self._name, "id": getattr(self.objective, "paper", None)}
@@ -134,7 +134,8 @@ class OffPolicyTrainer(LaggedTrainer):
         if self.is_world_process_zero():
             said = card.read_text(encoding="utf-8")
             base = "a fine-tuned version of [None](https://huggingface.co/None)"
-            card.write_text(said.replace(base, "a fine-tuned version of a local model"), encoding="utf-8")
+            said = said.replace(base, "a fine-tuned version of a local model")
+            card.write_text(said.replace('model="None"', f'model="{self.args.output_dir}"'), encoding="utf-8")
 
     def _generate_single_turn(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
         """TRL's; it tells `generate` the settings of the run, and the model's folder would fill in the others."""
@@ -191,11 +192,15 @@ class OffPolicyTrainer(LaggedTrainer):
         self._measured.add(inputs, u, share, loss.detach(), entropies)
         if not self.accelerator.sync_gradients:
             return
-        found = self._measured.pooled(self.accelerator)
-        if not found.pop("finite"):
+        if not self._measured.end_step(self.accelerator):
             raise FloatingPointError(self._not_finite("loss"))
-        for name, value in found.items():
-            self._metrics["train"][name].append(value)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's, with our metrics of the steps since the last one."""
+        if self.model.training:
+            for name, value in self._measured.taken().items():
+                self._metrics["train"][name].append(value)
+        super().log(logs, start_time)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)

@@ -6,7 +6,7 @@ the row-by-row route of JSONL and CSV, which alone decides what is malformed and
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,9 @@ def _jsonl_columns(path: Path, options: Options) -> Columns:
 
 
 def _read_csv(path: Path, options: Options, rows: Rows) -> None:
-    with _long_fields():  # bytes that are not UTF-8 matter in the columns read only, where they are malformed
-        reader = csv.reader((line.decode(errors="surrogateescape") for line in read_lines(path)), strict=True)
+    with closing(read_lines(path)) as lines, _long_fields():
+        # Bytes that are not UTF-8 matter in the columns read only, where they are malformed.
+        reader = csv.reader((line.decode(errors="surrogateescape") for line in lines), strict=True)
         header = _csv_header(reader, path)
         columns = choose_columns(str(path), [(name, True) for name in header], options)
         places = [(name, header.index(name), name in columns.rewards) for name in columns.names()]

@@ -2,12 +2,12 @@
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
+def read_lines(path: Path) -> Generator[bytes, None, None]:
     """Yield the lines of a file, with their ends, without a byte order mark; only newlines end a line."""
     with path.open("rb") as file:
         for number, line in enumerate(file):

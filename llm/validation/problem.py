@@ -27,11 +27,7 @@ SMOKE_MODEL = (
 )
 
 # What a result depends on that was trained through the trainer, beside all of pessimism/ and the study's own files.
-TRAINING = (
-    *("llm/config.py", "llm/exact.py", "llm/generation.py", "llm/lagged.py", "llm/lagged_trainer.py", "llm/models.py"),
-    *("llm/objective_loss.py", "llm/tasks.py", "llm/tokenizer.py", "llm/trainer.py"),
-    *("llm/validation/problem.py", "llm/validation/training.py"),
-)
+TRAINING = ("llm/", "llm/validation/problem.py", "llm/validation/training.py")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -126,6 +127,8 @@ def run(
     """
     check(formats)
     given, module, name = parameters(part, scale), _module(part), f"validate_{part}"
+    if not sys.stderr.isatty():  # which shows bars
+        print(f"{part}, {scale} scale", file=sys.stderr, flush=True)
     with kept_in(cache, jobs):
         frame: pd.DataFrame = getattr(module, part)(**given)
     about = {

@@ -25,6 +25,7 @@ from scipy.stats import chi2
 import pessimism as ps
 from analysis.settings import at_temperature
 from analysis.work import each
+from llm import fingerprints
 from llm.measure import measure
 from llm.models import model_path
 from llm.rewards import reward_function
@@ -43,10 +44,7 @@ SMOKE: dict[str, Any] = {
     "samples": 512,
 }
 FULL: dict[str, Any] = {"steps": 1800}
-_OURS = (
-    *("settings.py", *TRAINING, "llm/validation/sampled.py"),
-    *("llm/comparison.py", "llm/measure.py", "llm/readings.py", "llm/scoring.py"),
-)
+_OURS = ("settings.py", *TRAINING, "llm/validation/sampled.py")
 _COLUMNS = [
     *("objective", "kind", "prompt", "reward_mean", "regime", "kappa", "kappa_fit", "gap", "gap_error"),
     *("training_error", "error", "missing", "missing_error", "kappa_enumerated", "kappa_population", "note"),
@@ -106,7 +104,8 @@ def sampled(
     """
     if seeds < 2:
         raise ValueError(f"seeds must be at least 2, for the error of the training, got {seeds}")
-    asked = _Asked(model, reward, prompts, group, batch, steps, rate, samples)
+    code = fingerprints.of_reward(reward_function(reward))
+    asked = _Asked(model, reward, code, prompts, group, batch, steps, rate, samples)
     settings = at_temperature(beta, objectives)
     runs = [(asked, settings[name], seed) for name in objectives for seed in range(1, seeds + 1)]
     policies = each(policy_of, runs, desc="sampled", ours=_OURS)
@@ -122,6 +121,7 @@ class _Asked(NamedTuple):
 
     model: str
     reward: str
+    reward_sha256: str | None
     prompts: int
     group: int
     batch: int

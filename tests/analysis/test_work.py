@@ -43,6 +43,7 @@ def test_the_fingerprint_is_that_of_the_files_named() -> None:
     assert work.source_hash("atlas.py") != work.source_hash("settings.py")
     assert work.source_hash("atlas.py") == work.source_hash("atlas.py")
     assert work.source_hash("analysis/atlas.py") == work.source_hash("atlas.py")
+    assert len({work.source_hash(*ours) for ours in (("llm/",), ("llm/exact.py",), ("llm/validation/",), ())}) == 4
     assert work.source_hash("atlas.py", "llm/exact.py") not in (work.source_hash("atlas.py"), work.source_hash())
 
 

@@ -223,6 +223,30 @@ def test_a_full_disk(what: str, folder: Path, tmp_path: Path, monkeypatch: pytes
     assert torch.equal(weights(resumed.model), whole)
 
 
+def test_a_rename_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(content: str) -> Any:
+        def call(staging: Path) -> None:
+            (staging / "checkpoint-3").mkdir(parents=True)
+            (staging / "checkpoint-3" / "a").write_text(content)
+
+        return call
+
+    checkpoints.write(tmp_path, "checkpoint-3", fill("first"), Accelerator(cpu=True))
+    plain = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if target == tmp_path / "checkpoint-3" and (source / "a").read_text() == "second":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(CheckpointError, match="checkpoint-3 could not be written"):
+        checkpoints.write(tmp_path, "checkpoint-3", fill("second"), Accelerator(cpu=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
+    assert why_broken(tmp_path / "checkpoint-3") is None
+    assert (tmp_path / "checkpoint-3" / "a").read_text() == "first"
+
+
 # Not finite.
 
 

@@ -94,6 +94,7 @@ def test_train_measure_evaluate(folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert "trained with Kimi k1.5 / K2 policy mirror descent, a method introduced in" in card
     assert "(https://huggingface.co/papers/2501.12599)" in card
     assert "fine-tuned version of a local model." in card
+    assert f'pipeline("text-generation", model="{run}"' in card
     assert main(["measure", *arguments(run=str(run), samples="16", limit="5", out=str(tmp_path / "m.csv"))]) == 0
     frame = pd.read_csv(tmp_path / "m.csv")
     assert list(frame["kind"]) == ["prompt"] * 5 + ["pooled"]
@@ -105,7 +106,8 @@ def test_train_measure_evaluate(folder: Path, tmp_path: Path, capsys: pytest.Cap
     asked = {"model": str(run), "data": "addition:digits=1", "limit": "5", "max_completion_length": "2"}
     assert main(["evaluate", *arguments(**asked, samples="4", out=str(out)), "--ks", "1", "4"]) == 0
     said = capsys.readouterr()
-    assert "5 prompts, 4 samples each" in said.out
+    assert said.out.count("kimi(beta=0.5), groups of 4; completions sampled\n") == 2
+    assert f"{run} on addition:digits=1, reward exact\n5 prompts, 4 samples each" in said.out
     assert (pd.read_csv(out)["pass@4"] >= pd.read_csv(out)["pass@1"]).all()
     (line,) = said.err.splitlines()
     assert line.startswith("step 4/4: reward ")
@@ -143,7 +145,9 @@ def test_a_folder_keeps_to_its_run(folder: Path, tmp_path: Path, capsys: pytest.
     (tmp_path / "run.json").write_text('{"lag": 1}')  # of a run that never came to anything
     assert main([*given, "--hub_token", "secret"]) == 0
     assert "secret" not in (tmp_path / "run.json").read_text()
-    assert main(given) == 0  # finished: nothing left to do
+    capsys.readouterr()
+    assert main(given) == 0
+    assert capsys.readouterr().err.startswith("the run has had its 4 steps\n")
     assert main([*given, "--logging_steps", "1", "--save_total_limit", "1"]) == 0  # no result depends on these
     for name, value, said in [
         ("lag", "1", "lag=2"),
@@ -155,10 +159,26 @@ def test_a_folder_keeps_to_its_run(folder: Path, tmp_path: Path, capsys: pytest.
         assert main([*given, f"--{name}", value]) == 2
         assert f"output_dir {tmp_path} holds a run with {said}: choose another folder" in capsys.readouterr().err
     assert main([*given, "--resume", "false"]) == 2
-    assert "choose another folder, or resume" in capsys.readouterr().err
+    assert "choose another folder, delete it, or resume" in capsys.readouterr().err
     with alone(tmp_path / "_lock", "it"):
         assert main(given) == 2
     assert f"output_dir {tmp_path} is being written by another process" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("seeded")
+def test_what_is_no_run_of_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its checkpoints would be gone on with under any settings, a model overwritten."""
+    given = ["train", *arguments(model_name_or_path=str(folder), **QUICK), "--output_dir"]
+    assert main([*given, str(tmp_path / "run")]) == 0
+    (tmp_path / "run" / "run.json").unlink()
+    for place in (tmp_path / "run", shutil.copytree(folder, tmp_path / "model")):
+        before = sorted(place.rglob("*"))
+        assert main([*given, str(place)]) == 2
+        assert f"output_dir {place} holds a model, but no run.json" in capsys.readouterr().err
+        assert {*place.rglob("*")} <= {*before, place / "_lock"}
+    shutil.rmtree(tmp_path / "run")
+    assert main([*given, str(tmp_path / "run"), "--model_init_kwargs", '{"no_such": 1}']) == 2
+    assert "error: model_init_kwargs: " in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("seeded")
@@ -200,11 +220,12 @@ def test_a_run_is_made_longer(folder: Path, tmp_path: Path, capsys: pytest.Captu
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert json.loads((tmp_path / "twice" / "run.json").read_text())["max_steps"] == 6
     assert run("twice", max_steps="5") == 2
-    assert "holds a run with max_steps=6" in capsys.readouterr().err
+    assert "holds a run with max_steps=6 (it is made longer, and not shorter)" in capsys.readouterr().err
     for change in ({"lr_scheduler_type": "linear"}, {"lag_mode": "constant"}):
         assert run("ends", max_steps="2", **change) == 0
         assert run("ends", max_steps="3", **change) == 2
-        assert "holds a run with max_steps=2" in capsys.readouterr().err
+        said = "holds a run with max_steps=2 (it is made longer, only in lag_mode batch at a constant rate): choose"
+        assert said in capsys.readouterr().err
         shutil.rmtree(tmp_path / "ends")
 
 
@@ -222,14 +243,33 @@ def test_a_run_is_made_longer(folder: Path, tmp_path: Path, capsys: pytest.Captu
         ([*CPU, "--max_steps", "x"], "--max_steps/--max-steps: invalid int value: 'x'"),
         ([*CPU, "--lag_mode", "x"], "argument --lag_mode/--lag-mode: invalid choice: 'x' (choose from 'batch'"),
         ([*CPU, "--bf16"], "argument --bf16: expected one argument"),
+        (
+            ["train", "--config", str(CONFIGS / "cpu.yaml"), "--objective", "kimi"],
+            f"'kimi' has no hyper-parameter 'shift'; it has beta; hyper is that of {CONFIGS / 'cpu.yaml'}: --hyper",
+        ),
+        (
+            [*CPU, "--objective", "kimi", "--hyper", '{"shift": 1}'],
+            "'kimi' has no hyper-parameter 'shift'; it has beta\n",
+        ),
         ([*CPU, "--objective", "kimmi"], "did you mean 'kimi'?"),
         ([*CPU, "--model_name_or_path", "tiny:hiden=3"], "unknown setting 'hiden'"),
         # Known before a model is fetched or made: there is none of that name.
         ([*CPU, "--model_name_or_path", "none/none", "--data", "none.jsonl"], "none.jsonl: no such file"),
         (["evaluate", "--model", "none/none", "--reward", "exakt"], "exakt"),
-        (["measure", "--policy", "none", "--behavior", "none", "--data", "addition:digits=3"], "limit is required"),
-        ([*CPU, "--data", "addition:steps=true"], "reward exact is never earned with written steps"),
-        (["measure", "--policy", "x"], "run must be given, or policy and behavior"),
+        (
+            ["measure", *arguments(policy="none", behavior="none", objective="kimi", data="addition:digits=3")],
+            "limit is required",
+        ),
+        ([*CPU, "--data", "addition:steps= True"], "reward exact is never earned with written steps"),
+        (
+            ["measure", "--policy", "x", "--behavior", "y", "--checkpoint", "z"],
+            "checkpoint is for run: give its folder",
+        ),
+        ([*CPU, "--chat_template_kwargs", "3"], "chat_template_kwargs must be a mapping, or one in JSON, got '3'"),
+        ([*CPU, "--model_name_or_path", "tiny:steps=no"], "tiny:steps=no: steps must be true or false, got 'no'"),
+        (["evaluate", "--model", "x", "--out", "x.jsonl"], "out must not end in .jsonl, which is where finished"),
+        (["measure", "--policy", "x"], "run must be given, or policy, behavior and objective"),
+        (["measure", "--policy", "x", "--behavior", "y"], "run must be given, or policy, behavior and objective"),
         (["measure", "--run", "nowhere"], "nowhere holds no run"),
         ([*CPU, "--eval_strategy", "steps"], "eval_strategy must be no: there is one data set"),
         ([*CPU, "--data", "addition:digits=0"], "addition:digits=0: digits must be an integer >= 1, got 0"),
@@ -246,7 +286,7 @@ def test_a_run_is_made_longer(folder: Path, tmp_path: Path, capsys: pytest.Captu
         (["evaluate", "--model", "x", "--out", "/"], "out / is a folder: name a file"),
         (["evaluate", "--model", "x", "--out", f"{__file__}/x"], f"out {__file__}/x cannot be written ("),
         (
-            ["measure", "--policy", "x", "--behavior", "y", "--num_generations", "7"],
+            ["measure", "--policy", "x", "--behavior", "y", "--objective", "kimi", "--num_generations", "7"],
             "samples must be whole groups of num_generations, got 256 and 7",
         ),
         (["measure", "--run", "x", "--objective", "kimi"], "objective is the run's own: leave it out beside run, got"),
@@ -292,6 +332,7 @@ def test_a_mistake_is_one_line(
         ("model: tiny\nsamples: 3\nmodel: small", '{path}:3: found duplicate key "model" with value "small"'),
         ("chat_template_kwargs: {a: 1, a: 2}", '{path}:1: found duplicate key "a" with value "2"'),
         ("sample: 3", "unknown field 'sample'; did you mean 'samples'?"),
+        ("model: a\x07", "unacceptable character #x0007: special characters are not allowed"),
         ("env: 3", "env must be a mapping, got 3"),
     ],
 )
@@ -382,3 +423,6 @@ def test_sources_of_models(tmp_path: Path) -> None:
         "digits=1,noise=0.3,hidden=32,heads=2,head_dim=16,feed_forward=64,train_steps=200,batch=64,learning_rate=3e-3"
     )
     assert tiny_settings(f"tiny:{said}") == SETTINGS
+    assert tiny_settings("tiny:steps=True,tied=False,noise=1") == tiny_settings("tiny:steps=true,tied=false,noise=1.0")
+    assert tiny_settings("tiny:tied=False").tied is False
+    assert tiny_settings("tiny:noise=1").name == tiny_settings("tiny:noise=1.0").name

@@ -187,6 +187,9 @@ def test_pooled_readings_are_those_of_all_pairs() -> None:
     assert found["kappa_fit"] == pytest.approx(np.average([p.row["kappa_fit"] for p in parts], weights=weight[1]))
     for name in ("gap", "predicted_kappa"):
         assert found[name] == pytest.approx(np.average([p.row[name] for p in parts], weights=weight[1]))
+    gaps, total = np.array([p.row["gap"] for p in parts]), np.sum(weight[1])
+    spread = np.sum((np.array(weight[1]) * (gaps - found["gap"])) ** 2) * 6 / 5
+    assert found["gap_error"] == pytest.approx(np.sqrt(spread) / total)
     assert found["n"] == 6 * 128
     assert set(COLUMNS) - set(found) == {"kind", "prompt"}
     alone = pool(parts[:1])
@@ -207,6 +210,20 @@ def test_regimes_that_differ_are_mixed() -> None:
     assert pool([pair(0, objective), equal])["predicted_regime"] == "mixed"
     assert pool([equal, equal])["predicted_regime"] == "boundary"
     assert np.isnan(pool([equal, equal])["effective_temperature"])
+
+
+@pytest.mark.parametrize(("log_ratio", "said"), [(9.0, True), (6.0, False)])
+def test_what_is_never_drawn_may_rule_an_exact_fit(log_ratio: float, said: bool) -> None:
+    """It takes off kappa what its share of E[w^2] is."""
+    target = ps.induced_target([0.6, 0.4 - 1e-8, 1e-8], [0.0, 1.0, 0.5], "kimi", beta=0.5)
+    u, weights = target.log_ratio.copy()[None], target.behavior[None]
+    square = float(np.sum(weights * np.exp(2 * u)))
+    u[0, 2] = log_ratio
+    share = 1e-8 * np.exp(2 * log_ratio) / (square + 1e-8 * np.exp(2 * log_ratio))
+    found = compare(u, target.reward[None], ps.Kimi(beta=0.5), weights=weights).row
+    assert found["kappa_fit"] == pytest.approx((1 - share) * target.kappa, rel=0.01)
+    assert found["kappa_identity"] == pytest.approx(target.kappa, rel=1e-5)
+    assert ("read kappa_identity" in found["note"]) == said == (share > 0.05)
 
 
 @pytest.mark.parametrize("group_size", [None, 4])

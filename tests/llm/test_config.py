@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import HfArgumentParser
 
 import pessimism as ps
@@ -102,11 +103,20 @@ def test_defaults_that_the_theory_needs(made: Any) -> None:
 
 @pytest.mark.parametrize(("bf16", "fp16", "precision"), [(False, False, "float32"), (True, False, "bfloat16")])
 def test_precision(made: Any, bf16: bool, fp16: bool, precision: str) -> None:
-    assert made(bf16=bf16, fp16=fp16).precision == precision
+    assert made(bf16=bf16, fp16=fp16).precision("folder") == precision
+
+
+def test_precision_is_the_models_where_nothing_casts(made: Any) -> None:
+    model = torch.nn.Linear(1, 1, dtype=torch.bfloat16)
+    model.dtype = torch.bfloat16
+    assert made(bf16=False).precision(model) == "bfloat16"
+    assert made(bf16=False, model_init_kwargs={"dtype": "bfloat16"}).precision("folder") == "bfloat16"
 
 
 REFUSED = [
     ({"objective": "kimmi"}, "unknown objective 'kimmi'; did you mean 'kimi'?"),
+    ({"objective": ps.Kimi()}, "objective must be a name, got Kimi(.*); an object goes to OffPolicyTrainer"),
+    ({"objective": None}, "objective must be a name, got None"),
     ({"objective": "kimi", "hyper": {"gamma": 1.0}}, "objective 'kimi' has no hyper-parameter 'gamma'; it has beta"),
     ({"objective": "kimi", "hyper": {"beta": -1.0}}, "kimi: beta must be > 0, got -1.0"),
     ({"objective": "kimi", "hyper": "beta=1"}, "hyper must be a mapping, or one in JSON, got 'beta=1'"),

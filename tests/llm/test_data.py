@@ -163,7 +163,7 @@ def test_columns_by_name_and_those_that_collide(tmp_path: Path) -> None:
 def test_numbers_are_answers_in_digits(tmp_path: Path) -> None:
     values = [204, "025", 0.5, 33.0, 12345678901234567890123]
     path = as_lines(tmp_path / "a.jsonl", [{"prompt": "p", "answer": value} for value in values])
-    assert load_examples(str(path))["answer"][:4] == ["204", "025", "0.5", "33.0"]  # beside text, as they stand
+    assert load_examples(str(path))["answer"][:4] == ["204", "025", "0.5", "33"]
     assert load_examples(str(path))["answer"][4] == "12345678901234567890123"
     frame = pd.DataFrame({"prompt": ["p", "q"], "answer": [204.0, 33.0]})
     assert load_examples(str(as_parquet(tmp_path / "a.parquet", frame)))["answer"][:] == ["204", "33"]  # type: ignore[arg-type]
@@ -306,6 +306,14 @@ def test_parquet_that_is_none_or_has_nulls(tmp_path: Path) -> None:
         load_examples(str(path))
     as_parquet(path, [{"prompt": "p", "answer": 1.0}, {"prompt": "q", "answer": None}])
     refused(path, f"{path}: row 1: column 'answer' is missing or null")
+
+
+def test_a_gap_is_no_word(tmp_path: Path) -> None:
+    """pandas writes one as NaN."""
+    for name, rest in (("answer", {"prompt": "p"}), ("prompt", {"answer": "1"})):
+        path = tmp_path / "a.jsonl"
+        path.write_text("".join(json.dumps({name: value, **rest}) + "\n" for value in ("1/2", float("nan"))))
+        refused(path, f"{path}:2: column '{name}' is missing or null")
 
 
 def test_values_that_do_not_go_together(tmp_path: Path) -> None:

@@ -219,7 +219,15 @@ def test_a_file_of_something_else_is_refused(
     for change, said in (({"seed": 5}, "seed=0"), ({"length": 1}, "length=2"), ({"samples": 3}, "samples=2")):
         with pytest.raises(ValueError, match=f"^{re.escape(f'{path} holds an evaluation with {said}: ')}name"):
             evaluated(model, tokenizer, few, **{**options, **change})
-    with pytest.raises(ValueError, match="holds an evaluation with examples_sha256='"):
+    for sampler in (make_sampler("transformers", model, tokenizer, batch_size=3), Scripted(tokenizer, ["7"])):
+        with pytest.raises(ValueError, match=r"holds an evaluation with sampler=\['TransformersSampler', 512\]"):
+            evaluated(model, tokenizer, few, **options, sampler=sampler)
+    with pytest.raises(ValueError, match="holds an evaluation with batch_size=512"):
+        evaluated(model, tokenizer, few, **options, batch_size=3)
+    half = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match=r"dtype='float32'"):
+        evaluated(half, tokenizer, few, **options)
+    with pytest.raises(ValueError, match=r"holds an evaluation of other examples \(examples_sha256='"):
         evaluated(model, tokenizer, others, **options)
     with pytest.raises(ValueError, match="holds an evaluation with reward='exact'"):
         evaluated(model, tokenizer, few, **options, reward=reward_function("final"))

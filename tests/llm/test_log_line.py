@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
-from llm.log_line import LineOverBar, LinePrinter
+from llm.log_line import LineOverBar, LinePrinter, log_line
 
-LOGS = {"loss": 0.25, "reward": 0.5, "kl/policy_behavior": 1e-3, "num_tokens": 3.0}
+LOGS = {"loss": 0.25, "reward": 0.5, "kl/policy_behavior": 1e-3, "num_tokens": 3.0, "kappa_fit": None}
 LINE = "step 3/8: loss 0.25, reward 0.5, kl/policy_behavior 0.001"
+
+
+def test_groups_without_a_signal_are_said() -> None:
+    assert log_line(3, 8, LOGS | {"frac_reward_zero_std": 1.0}) == f"{LINE}; all groups have equal rewards"
+    assert log_line(3, 8, LOGS | {"frac_reward_zero_std": 0.9}) == LINE
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -116,6 +116,18 @@ def test_a_seed_gives_one_frame(posed: tuple[Any, Any, Any, dict[str, Any]]) -> 
     assert not found(0).equals(found(1))
 
 
+def test_prompts_are_sampled_in_parts(
+    posed: tuple[Any, Any, Any, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with a seed of its own: equal prompts are not given equal completions."""
+    policy, behavior, tokenizer, _ = posed
+    monkeypatch.setattr("llm.measure._TOGETHER", 16)
+    same = [EXAMPLES[0]] * 3
+    frame = measure(policy, behavior, tokenizer, same, right, OBJECTIVE, length=2, group_size=8, samples=16)
+    assert frame["n"].tolist() == [16, 16, 16, 48]
+    assert frame["kl"][:3].nunique() == 3
+
+
 def test_a_policy_that_is_its_behavior(posed: tuple[Any, Any, Any, dict[str, Any]]) -> None:
     _, behavior, tokenizer, _ = posed
     frame = measure(behavior, behavior, tokenizer, EXAMPLES, right, OBJECTIVE, length=2, group_size=8, samples=64)

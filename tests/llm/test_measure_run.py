@@ -61,10 +61,43 @@ def test_training_that_is_not_the_one_predicted_is_said(run: Path, tmp_path: Pat
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
     said = json.loads((run / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(said | {"lag": 1, "level": "token"}))
+    (tmp_path / "run.json").write_text(json.dumps(said | {"lag": 0, "level": "token"}))
     note = measure_run(tmp_path, samples=4)["note"].iloc[-1]
     assert "the behavior moved in training" in note
     assert "the log-ratio in training was of level token" in note
+
+
+@pytest.mark.parametrize(
+    ("lag_mode", "lag", "steps", "frozen"),
+    [("constant", 1, 2, True), ("constant", 1, 3, False), ("batch", 2, 2, True), ("batch", 2, 3, False)],
+)
+def test_a_frozen_behavior_is_known_by_the_steps_taken(
+    lag_mode: str, lag: int, steps: int, frozen: bool, run: Path, tmp_path: Path
+) -> None:
+    """Whatever max_steps says, which may be -1, or more than a checkpoint has seen."""
+    for path in run.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    said = json.loads((run / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(said | {"lag": lag, "lag_mode": lag_mode, "max_steps": -1}))
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": steps}))
+    assert ("behavior moved" not in measure_run(tmp_path, samples=4, limit=1)["note"].iloc[-1]) is frozen
+    (tmp_path / "trainer_state.json").unlink()
+    with pytest.raises(ValueError, match=f"^{tmp_path}/trainer_state.json cannot be read, which says how long"):
+        measure_run(tmp_path, samples=4, limit=1)
+
+
+def test_both_models_are_of_one_dtype(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rounding of one and not of the other would be a log-ratio."""
+    dtypes = []
+
+    def load(*given: Any, **options: Any) -> Any:
+        dtypes.append(options["dtype"])
+        return load_model(*given, **options)
+
+    monkeypatch.setattr("llm.measure_run.load_model", load)
+    measure_run(run, samples=4, limit=1)
+    assert dtypes == ["float32", "float32"]
 
 
 def test_what_a_run_was_told_is_used_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +169,9 @@ def test_what_cannot_be_measured_is_named(run: Path, tmp_path: Path) -> None:
         measure_run(tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match=f"^{tmp_path}/run.json cannot be read \\("):
+        measure_run(tmp_path)
+    (tmp_path / "run.json").write_text('{"model": "x"}')
+    with pytest.raises(ValueError, match=f"^{tmp_path}/run.json lacks 'data'"):
         measure_run(tmp_path)
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(ValueError, match=f"^{tmp_path}/run.json must hold a mapping"):

@@ -65,6 +65,11 @@ class Mean(Sigmoid):
         return reward.mean(axis=-1)
 
 
+class Across(Sigmoid):
+    def advantage(self, reward: Any, weights: Any = None) -> Any:
+        return reward - reward.mean()
+
+
 class NotANumber(Sigmoid):
     def loss(self, *arguments: Any) -> Any:
         return super().loss(*arguments) * float("nan")
@@ -103,6 +108,7 @@ def test_one_that_is_right_passes() -> None:
             OfTorch(),
             r"objective OfTorch: advantage fails on numpy arrays \(TypeError: .*; operators and array_api",
         ),
+        (Across(), "objective Across: advantage of a group must not depend on other groups$"),
         (Mean(), r"objective Mean: advantage must give numpy arrays of the shape given, \(3, 4\), got \(3,\)"),
     ],
     ids=lambda value: type(value).__name__,

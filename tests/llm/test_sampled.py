@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pessimism as ps
 from analysis.work import kept_in
 from llm.validation import sampled as study
 from llm.validation.sampled import averaged, finding, headline, pooled, sampled, within
+from llm.validation.training import trained
 
 
 def simulated(rng: np.random.Generator, training: float, seeds: int = 2, prompts: int = 32) -> pd.DataFrame:
@@ -53,10 +55,19 @@ def test_prompts_weigh_in_the_mean_as_in_one_fit() -> None:
 @pytest.mark.usefixtures("seeded")
 def test_a_run_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "model_path", lambda _: str(folder))
+    told: list[dict[str, Any]] = []
+
+    def watched(*given: Any, **settings: Any) -> None:
+        told.append(settings)
+        trained(*given, **settings)
+
+    monkeypatch.setattr(study, "trained", watched)
     with kept_in(None, jobs=1):
         frame = sampled(
             objectives=("kimi",), prompts=4, group=8, batch=4, steps=50, rate=3e-3, samples=256, reward="exact"
         )
+    # Frozen behavior, and gradients as they are: a clipped one has another mean.
+    assert [(one["seed"], one["lag"], one["max_grad_norm"]) for one in told] == [(1, 50, 0.0), (2, 50, 0.0)]
     assert frame["kind"].tolist() == ["prompt"] * 4 + ["pooled"]
     prompts = frame[frame["kind"] == "prompt"]
     assert prompts.notna().all(axis=None)

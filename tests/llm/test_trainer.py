@@ -299,15 +299,20 @@ def test_two_processes_resume(two: Path, folder: Path) -> None:
 # Metrics.
 
 
-def by_hand(run: Watched, t: int, objective: Any) -> dict[str, float]:
-    """Of the data of a step, in numpy, from texts, tokens and snapshots."""
+def pairs_of(run: Watched, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rewards, and log-ratios of the policy and of the initial one to the behavior, of a step, ``(groups, G)``."""
     rows, reward, _ = rows_of(run, t)
     mask = rows["completion_mask"].double()
     with torch.no_grad():
-        policy = at(run, t)
-        logs, initial = per_token(policy, rows), per_token(at(run, 0), rows)
+        logs, initial = (per_token(at(run, s), rows) for s in (t, 0))
     behavior = rows.get("old_per_token_logps", logs)
-    u = ((logs - behavior).double() * mask).sum(1).numpy().reshape(reward.shape)
+    u, share = (((x - behavior).double() * mask).sum(1).numpy().reshape(reward.shape) for x in (logs, initial))
+    return reward, u, share
+
+
+def by_hand(run: Watched, t: int, objective: Any) -> dict[str, float]:
+    """Of the data of a step, in numpy, from texts, tokens and snapshots."""
+    reward, u, share = pairs_of(run, t)
     w, centered = np.exp(u), reward - reward.mean(1, keepdims=True)
     found = {
         "log_ratio/mean": u.mean(),
@@ -320,9 +325,11 @@ def by_hand(run: Watched, t: int, objective: Any) -> dict[str, float]:
         found["effective_temperature"] = np.sum(centered**2) / np.sum(centered * u)
     if (beta := objective.temperature) is None:
         return found
-    share = ((initial - behavior).double() * mask).sum(1).numpy().reshape(u.shape)
-    x = objective.advantage(reward, None) / beta - u + (share if objective.reference_policy == "initial" else 0.0)
-    z = np.exp(objective.advantage(reward, None) / beta).mean(axis=1)
+    under = np.exp(share) if getattr(objective, "baseline_under_reference", False) else np.ones_like(u)
+    under = under / under.sum(axis=1, keepdims=True)
+    scaled = objective.advantage(reward, under) / beta
+    x = scaled - u + (share if objective.reference_policy == "initial" else 0.0)
+    z = np.sum(under * np.exp(scaled), axis=1)
     if not isinstance(objective, ps.TBA):  # whose target is log w = A/beta less a constant
         found |= {"kappa_fit": np.sum(w * x) / np.sum(w * w), "kappa_identity": x.mean()}
     return found | {
@@ -335,7 +342,13 @@ def by_hand(run: Watched, t: int, objective: Any) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     "objective",
-    [ps.ConstantBaseline(beta=0.5, value=0.3), ps.OptimalValue(beta=0.5), ps.TBA(beta=0.5), ps.PPO()],
+    [
+        ps.ConstantBaseline(beta=0.5, value=0.3),
+        ps.OptimalValue(beta=0.5),
+        ps.AStarPO(beta2=0.5, sampling="off_policy"),
+        ps.TBA(beta=0.5),
+        ps.PPO(),
+    ],
     ids=str,
 )
 def test_metrics_of_each_step(objective: Any, folder: Path, tmp_path: Path) -> None:
@@ -350,6 +363,24 @@ def test_metrics_of_each_step(objective: Any, folder: Path, tmp_path: Path) -> N
         assert ("kappa_fit" in row) == ("kappa_fit" in expected)
         assert 0 < row["entropy"] < np.log(16)
     assert "effective_temperature" in by_hand(run, 4, objective)
+
+
+def test_metrics_of_a_log_are_of_all_its_pairs(folder: Path, tmp_path: Path) -> None:
+    """And not means of the steps' ratios, of which one may have almost nothing below."""
+    given = {"lag": 2, "lag_mode": "constant", "learning_rate": 3e-3, "max_steps": 6, "logging_steps": 3}
+    run = trained(folder, tmp_path, Watched, objective="kimi", hyper={"beta": 0.5}, **given)
+    rows = logged(run)
+    assert len(rows) == 2
+    for start, row in zip((0, 3), rows, strict=True):
+        reward, u, _ = (
+            np.concatenate(part) for part in zip(*(pairs_of(run, start + t) for t in range(3)), strict=True)
+        )
+        w, centered = np.exp(u), reward - reward.mean(axis=1, keepdims=True)
+        x = centered / 0.5 - u
+        assert row["log_ratio/max"] == pytest.approx(u.max(), abs=1e-5)
+        assert row["kappa_fit"] == pytest.approx(np.sum(w * x) / np.sum(w * w), rel=1e-3)
+        if start:
+            assert row["effective_temperature"] == pytest.approx(np.sum(centered**2) / np.sum(centered * u), rel=1e-3)
 
 
 @pytest.mark.parametrize("objective", ["shifted_mean", "grpo"])
@@ -437,7 +468,8 @@ def test_evaluation(objective: str, folder: Path, tmp_path: Path) -> None:
         eval_dataset=sums().select(range(8)),
         eval_strategy="steps",
         eval_steps=2,
-        per_device_eval_batch_size=2 * G,
+        num_generations_eval=2,  # and whole groups of that
+        per_device_eval_batch_size=2,
         save_strategy="steps",
         save_steps=2,
         save_total_limit=2,
