@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 from transformers import AutoConfig
 from trl import GRPOConfig
 
-import pessimism as ps
 from llm.objective_loss import LEVELS, LogRatio, published_level, why_untrainable
 from llm.settings import mapping
+from llm.trl_losses import trl_loss
 from pessimism.objectives import ObjectiveLike, make_objective
 
 # Set here from the objective; what the user may not set beside it.
@@ -30,36 +30,6 @@ _SAMPLING = {
     **{"generation_kwargs": None, "vllm_structured_outputs_regex": None},
 }
 _COUNTS = {"num_generations": 2, "max_completion_length": 1}
-
-
-def trl_loss(objective: ObjectiveLike) -> dict[str, Any] | None:
-    """TRL's own fields of a published loss that TRL implements; None for all others.
-
-    Examples
-    --------
-    >>> trl_loss(ps.CISPO())
-    {'loss_type': 'cispo', 'epsilon_high': 5.0, 'scale_rewards': 'group'}
-    >>> trl_loss(ps.Kimi()) is None
-    True
-    """
-    match objective:
-        case ps.GRPO():
-            penalty = {"beta": objective.beta, "use_bias_correction_kl": False}  # as published, not as TRL by default
-            return {**_clip("grpo", objective), **penalty, "scale_rewards": "group"}
-        case ps.DrGRPO():
-            return {**_clip("dr_grpo", objective), "scale_rewards": "none"}
-        case ps.DAPO():
-            return {**_clip("dapo", objective), "scale_rewards": "group"}
-        case ps.GSPO():
-            return {**_clip("grpo", objective), "importance_sampling_level": "sequence", "scale_rewards": "group"}
-        case ps.CISPO():
-            return {"loss_type": "cispo", "epsilon_high": objective.cap, "scale_rewards": "group"}
-        case _:
-            return None
-
-
-def _clip(loss_type: str, objective: ps.GRPO | ps.DrGRPO | ps.DAPO | ps.GSPO) -> dict[str, Any]:
-    return {"loss_type": loss_type, "epsilon": objective.eps_low, "epsilon_high": objective.eps_high}
 
 
 def _set_by_objective() -> Any:

@@ -5,8 +5,6 @@ Finished batches of prompts are kept in a file where one is named, so that a kil
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +18,12 @@ from tqdm import tqdm
 
 from llm import fingerprints
 from llm.generation import Sampler
+from llm.kept_rows import KeptRows, Row
 from llm.lock import alone
 from llm.pass_at_k import mean_interval, pass_at_k, share_interval
 from llm.prompts import as_completions, required_tokens, token_ids
 from llm.scoring import score
-from pessimism.log_lines import one_line
 
-Row = dict[str, float]
 _MEANS = ("reward", "length", "token_entropy", "sequence_entropy")
 
 
@@ -84,12 +81,12 @@ def evaluate(
     _check(examples, ks, seed, {"samples": samples, "length": length, "prompts_per_batch": prompts_per_batch})
     one = _Evaluation(model, tokenizer, reward, sampler, samples, length, right, batch_size, dict(chat or {}))
     if resume is None:
-        rows = _rows(one, _Kept(None, {}), examples, seed, prompts_per_batch)
+        rows = _rows(one, KeptRows(None, {}), examples, seed, prompts_per_batch)
     else:
         settings = {"seed": seed, "prompts_per_batch": prompts_per_batch, **one.settings()}
         settings["examples_sha256"] = fingerprints.of_examples(examples)
         with alone(resume.with_name(f"{resume.name}.lock"), str(resume)):
-            rows = _rows(one, _Kept(resume, settings), examples, seed, prompts_per_batch)
+            rows = _rows(one, KeptRows(resume, settings), examples, seed, prompts_per_batch)
     said = {name: examples[name][:] for name in ("prompt", "answer") if name in examples.column_names}
     frame = pd.concat([pd.DataFrame({**said, "n": samples}), pd.DataFrame(rows)], axis=1)
     for place, k in enumerate(dict.fromkeys(ks), list(frame).index("correct") + 1):
@@ -97,7 +94,7 @@ def evaluate(
     return frame
 
 
-def _rows(one: _Evaluation, kept: _Kept, examples: Dataset, seed: int, prompts_per_batch: int) -> list[Row]:
+def _rows(one: _Evaluation, kept: KeptRows, examples: Dataset, seed: int, prompts_per_batch: int) -> list[Row]:
     """Of all examples; those that are kept already are not made again."""
     options = {"desc": "evaluate", "unit": "prompt", "delay": 2, "disable": None, "leave": False}
     with tqdm(total=len(examples), initial=len(kept.rows), **options) as bar:
@@ -204,46 +201,6 @@ class _Evaluation:
 
     def _array(self, values: Sequence[float]) -> np.ndarray[Any, Any]:
         return np.asarray(values, dtype=np.float64).reshape(-1, self.samples)
-
-
-class _Kept:
-    """Rows of finished batches, in a file of JSON lines if there is one: settings first, then a line per batch."""
-
-    def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
-        self.path, self.rows = path, list[Row]()
-        if path is None:
-            return
-        settings = json.loads(json.dumps(settings))
-        written = path.read_bytes() if path.exists() else b""
-        lines = written[: written.rfind(b"\n") + 1].splitlines(keepends=True)  # a torn last line was not finished
-        try:
-            before, *batches = [json.loads(line) for line in lines] or [settings]
-            other = [name for name in settings if before.get(name) != settings[name]]
-            self.rows = [row for batch in batches for row in batch]
-        except (ValueError, AttributeError, TypeError) as error:
-            raise ValueError(f"{path} is no file of an evaluation: {one_line(error)}") from None
-        if other:
-            said = ", ".join(f"{name}={before.get(name)!r}" for name in other)
-            which = f"of other examples ({said})" if other == ["examples_sha256"] else f"with {said}"
-            raise ValueError(f"{path} holds an evaluation {which}: name another file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.truncate(sum(map(len, lines)))
-        if not lines:
-            self._write(settings)
-
-    def add(self, rows: list[Row]) -> None:
-        """Keep the rows of a batch."""
-        self.rows += rows
-        if self.path is not None:
-            self._write(rows)
-
-    def _write(self, said: Any) -> None:
-        assert self.path is not None
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(said) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _check(examples: Dataset, ks: Sequence[int], seed: int, positive: dict[str, int]) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers.integrations import is_fsdp_enabled  # type: ignore[attr-defined]
 
-from llm.config import OffPolicyConfig, trl_loss
+from llm.config import OffPolicyConfig
 from llm.generation import finite_probabilities, only_ours
 from llm.lagged import Batch
 from llm.lagged_trainer import LaggedTrainer
@@ -28,6 +28,7 @@ from llm.own_objective import require_consistent, require_methods
 from llm.prompts import require_known, require_room, template_named
 from llm.rewards import Reward
 from llm.train_metrics import Measured
+from llm.trl_losses import trl_loss
 from pessimism.field import is_coupled
 from pessimism.objectives import ObjectiveLike
 

@@ -10,7 +10,8 @@ import torch
 from transformers import HfArgumentParser
 
 import pessimism as ps
-from llm.config import OffPolicyConfig, trl_loss
+from llm.config import OffPolicyConfig
+from llm.trl_losses import trl_loss
 
 
 @pytest.fixture

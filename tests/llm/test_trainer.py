@@ -20,9 +20,9 @@ from transformers import AutoModelForCausalLM, GenerationConfig, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 import pessimism as ps
-from llm.config import trl_loss
 from llm.scoring import score
 from llm.trainer import OffPolicyTrainer
+from llm.trl_losses import trl_loss
 from tests.llm import two_processes
 from tests.llm.training import SMALL, G, Watched, loaded, logged, make, per_token, right, sums, trained, weights
 
