@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 MANIFEST = "complete.json"  # file sizes, written last
-_STAGING = "_unfinished"  # what begins with an underscore is not pushed to the hub
+_STAGING, _REPLACED = "_unfinished", "_replaced"  # what begins with an underscore is not pushed to the hub
 _PREFIX = "checkpoint-"
 
 
@@ -77,8 +77,9 @@ def _publish(written: Path, final: Path) -> None:
     (written / MANIFEST).write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
     for path in (*written.rglob("*"), written):
         _sync(path)
-    replaced = written.with_suffix(".replaced")
+    replaced = final.with_name(_REPLACED)
     if final.exists():  # of a run that got here before and was rewound
+        shutil.rmtree(replaced, ignore_errors=True)
         os.replace(final, replaced)
     try:
         os.replace(written, final)
@@ -86,6 +87,7 @@ def _publish(written: Path, final: Path) -> None:
         if replaced.exists():
             os.replace(replaced, final)
         raise
+    shutil.rmtree(replaced, ignore_errors=True)
     _sync(final.parent)
 
 

@@ -29,8 +29,8 @@ COLUMNS = (
 _SQUARE = TERMS.index("w^2")
 _RARE, _SHARE = 1e-4, 0.05
 _RARE_NOTE = (
-    "kappa_fit is low by completions that the behavior draws less than once in 10,000 times, which training on samples "
-    "has not seen: read kappa_identity"
+    "kappa_fit is nearer 0 than it should be: part of its weight is on completions that the behavior draws less than "
+    "once in 10,000 times, where the policy has drifted"
 )
 
 
@@ -110,7 +110,7 @@ def compare(
         "gap_error": np.nan,
         "note": theory.note(target),
     }
-    if weights is not None and beta is not None and _hangs_on_rare(log_ratio, weights):
+    if weights is not None and beta is not None and _drifted(log_ratio, np.asarray(target.log_ratio), weights) > _SHARE:
         row["note"] = "; ".join(filter(None, [row["note"], _RARE_NOTE]))
     above, below = _sums(log_ratio, scaled, weights, twin)
     row["gap"] = float(above.sum() / below.sum()) - facts["kappa"]
@@ -171,13 +171,14 @@ def _sums(u: Floats, scaled: Floats, weights: Floats | None, twin: Floats | None
     return (h * x).sum(axis=1), (h * np.exp(u)).sum(axis=1)
 
 
-def _hangs_on_rare(log_ratio: Floats, weights: Floats) -> bool:
-    """Whether E[w^2], what least squares weighs by, is on enumerated completions that are hardly ever drawn.
+def _drifted(log_ratio: Floats, target: Floats, weights: Floats) -> float:
+    """Share of E[w^2], what least squares weighs by, on enumerated completions that are hardly ever drawn.
 
-    They add next to nothing to the numerator of kappa: their share of the denominator is what they take off it.
+    As far as it is more than the target has there: it adds next to nothing to the numerator of kappa, so that it is
+    the share that it takes off it.
     """
-    rare, square = weights < _RARE, weights * np.exp(2.0 * log_ratio)
-    return bool(square[rare].sum() / square.sum() > _SHARE + weights[rare].sum())
+    square, wanted = (weights * np.exp(2.0 * u) for u in (log_ratio, target))
+    return float(np.maximum(square - wanted, 0.0)[weights < _RARE].sum() / square.sum())
 
 
 def _gap(gap: float, without: Floats, excess: Floats) -> dict[str, float]:
@@ -233,5 +234,5 @@ def pool(each: Sequence[Compared]) -> dict[str, Any]:
         "predicted_regime": regimes.pop() if len(regimes) == 1 else "mixed",
         "gap": gap,
         "gap_error": float(np.sqrt(square) / weight.sum()),
-        "note": "",
+        "note": _RARE_NOTE if any(_RARE_NOTE in row["note"] for row in rows) else "",
     }

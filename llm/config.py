@@ -162,9 +162,11 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         """The dtype that forwards run in, of a model or of one that a hub id or a folder names."""
         if self.bf16 or self.fp16:
             return "bfloat16" if self.bf16 else "float16"
-        found = (self.model_init_kwargs or {}).get("dtype", "float32") if isinstance(model, str) else model.dtype
+        options = self.model_init_kwargs or {}
+        found = options.get("dtype", "float32") if isinstance(model, str) else model.dtype
         if found in ("auto", None):
-            found = AutoConfig.from_pretrained(model).dtype or "float32"
+            where = {name: options[name] for name in ("revision", "trust_remote_code", "subfolder") if name in options}
+            found = AutoConfig.from_pretrained(model, **where).dtype or "float32"
         return str(found).removeprefix("torch.")
 
     def _require_defaults(self, names: tuple[str, ...], why: str) -> None:

@@ -192,7 +192,6 @@ class _Evaluation:
             "reward_sha256": fingerprints.of_reward(self.reward),
             "weights_sha256": fingerprints.of_weights(self.model),
             "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
-            "batch_size": self.batch_size,
             "sampler": [type(self.sampler).__name__, getattr(self.sampler, "batch_size", None)],
         }
 

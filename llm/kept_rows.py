@@ -29,7 +29,7 @@ class KeptRows:
         except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"{path} is no file of an evaluation: {one_line(error)}") from None
         if other:
-            said = ", ".join(f"{name}={before.get(name)!r}" for name in other)
+            said = ", ".join(f"{name}={before[name]!r}" if name in before else f"no {name}" for name in other)
             which = f"of other examples ({said})" if other == ["examples_sha256"] else f"with {said}"
             raise ValueError(f"{path} holds an evaluation {which}: name another file")
         path.parent.mkdir(parents=True, exist_ok=True)

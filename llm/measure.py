@@ -78,9 +78,9 @@ def measure(
     pandas.DataFrame
         A row per prompt (``kind`` "prompt") and a last one of all together ("pooled"), with the readings of
         `llm.readings.readings`, their standard errors, ``predicted_...`` and ``gap`` of `llm.comparison.compare`, and
-        ``note``, in the last row why there is no kappa if there is none. A prompt whose completions all have the same
-        reward is there like any other: without a signal its prediction is the behavior itself (for a shifted mean at
-        kappa = shift), its effective temperature nan.
+        ``note``, in the last row why there is no kappa if there is none, or why it is too small in some row. A
+        prompt whose completions all have the same reward is there like any other: without a signal its prediction is
+        the behavior itself (for a shifted mean at kappa = shift), its effective temperature nan.
 
     Raises
     ------
@@ -106,12 +106,9 @@ def measure(
         compare(p.log_ratio, p.reward, objective, group_size=group_size, weights=p.weights, twin=p.twin) for p in bar
     ]
     rows = [{"kind": "prompt", "prompt": _said(row), **one.row} for row, one in zip(examples, found, strict=True)]
-    pooled = {
-        "kind": "pooled",
-        "prompt": "",
-        **pool(found),
-        "note": "" if has_kappa(objective) else _no_kappa(objective),
-    }
+    pooled = {"kind": "pooled", "prompt": "", **pool(found)}
+    if not has_kappa(objective):
+        pooled["note"] = _no_kappa(objective)
     frame = pd.DataFrame([*rows, pooled], columns=list(COLUMNS))
     frame.attrs = {"objective": str(objective), "group_size": group_size, "exact": exact, "seed": seed}
     return frame

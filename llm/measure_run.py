@@ -55,7 +55,7 @@ def measure_run(
     -------
     pandas.DataFrame
         As `measure`. The note of its last row says where the prediction is of another training: the behavior moved, as
-        it does at every lag short of the run's length, or the log-ratio was not that of whole completions.
+        it does where the lag is short of the run's length, or the log-ratio was not that of whole completions.
 
     Raises
     ------
@@ -67,6 +67,7 @@ def measure_run(
     place = Path(folder) / (checkpoint or "")
     if not holds_model(place):
         raise ValueError(f"{place} holds no model: the run is not finished, or has no such checkpoint")
+    steps = _steps(place)
     start = model_path(behavior or run["model"], cache)
     revision = "main" if behavior else run.get("model_revision", "main")
     reward = reward_function(run["reward"])
@@ -88,7 +89,7 @@ def measure_run(
         **options,
     )
     last = frame.index[-1]
-    frame.loc[last, "note"] = "; ".join(filter(None, [frame.loc[last, "note"], _apart(run, _steps(place))]))
+    frame.loc[last, "note"] = "; ".join(filter(None, [frame.loc[last, "note"], _apart(run, steps)]))
     return frame
 
 

@@ -45,7 +45,7 @@ def require_consistent(objective: Any) -> None:
     ------
     ValueError
         If one fails, or gives another shape than it was given; if the derivative of the loss in the log-ratio is not
-        minus the score weight.
+        minus the score weight; if the advantage of a group is another one beside other groups.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def require_consistent(objective: Any) -> None:
     """
     together = _called(objective, _REWARD, _LOG_RATIO)[0]
     alone = np.concatenate([_call(objective, "advantage", row[None]) for row in _REWARD])
-    if not np.allclose(together, alone):
+    if not np.allclose(together, alone, equal_nan=True):
         raise ValueError(f"objective {_name(objective)}: advantage of a group must not depend on other groups")
     u = torch.tensor(_LOG_RATIO, requires_grad=True)
     advantage, weight, loss = _called(objective, torch.tensor(_REWARD), u)

@@ -122,7 +122,7 @@ def _array(path: Path, name: str, values: list[Any]) -> pa.Array:
 def _text(value: str | int | float | None) -> str | None:
     """Of a column that mixes both; a gap, which pandas writes as NaN, is null and no word."""
     if isinstance(value, float):
-        value = None if math.isnan(value) else int(value) if value.is_integer() else value
+        value = None if math.isnan(value) else int(value) if value.is_integer() and abs(value) < 2**53 else value
     return None if value is None else str(value)
 
 

@@ -122,6 +122,6 @@ def require_same(folder: Path, run: dict[str, Any]) -> None:
         names = [name for name in names if name not in _LENGTH or not 0 < before.get(name, 0) <= run[name]]
     if other := [name for name in names if before.get(name) != run.get(name)]:
         said = ", ".join(f"{name}={before[name]!r}" if name in before else f"{name} by default" for name in other)
-        why = "and not shorter" if endless else "only in lag_mode batch at a constant rate"
+        why = "in the same unit and not shorter" if endless else "only in lag_mode batch at a constant rate"
         said += f" (it is made longer, {why})" if {*other} <= {*_LENGTH} else ""
         raise ValueError(f"output_dir {folder} holds a run with {said}: choose another folder, or its settings")

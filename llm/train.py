@@ -55,8 +55,8 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
         if main:
             write_run(folder, run)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
-        trainer.save_model()
         trainer.save_state()
+        trainer.save_model()
     return folder
 
 

@@ -127,6 +127,15 @@ class Measured:
         self._moments = self._sums = self._max = None
         return bool(flat[self._width] == 0)
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps between two steps."""
+        return {"steps": self._steps, "largest": self._largest, "width": self._width}
+
+    def take(self, state: dict[str, Any]) -> None:
+        """Go on from it."""
+        kept = state["steps"]
+        self._steps, self._largest, self._width = None if kept is None else kept.cpu(), state["largest"], state["width"]
+
     def taken(self) -> dict[str, float]:
         """Metrics of the steps since the last call, none where there was no step."""
         if self._steps is None:

@@ -63,6 +63,7 @@ class OffPolicyTrainer(LaggedTrainer):
     """
 
     reward_funcs: list[Any]
+    log_completions: bool
 
     def __init__(self, *arguments: Any, objective: ObjectiveLike | None = None, **options: Any) -> None:
         config = options.get("args") or next((a for a in arguments if isinstance(a, OffPolicyConfig)), None)
@@ -197,11 +198,23 @@ class OffPolicyTrainer(LaggedTrainer):
             raise FloatingPointError(self._not_finite("loss"))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's, with our metrics of the steps since the last one."""
+        """TRL's, with our metrics of the steps since the last one; no completions where there are no new ones."""
         if self.model.training:
             for name, value in self._measured.taken().items():
                 self._metrics["train"][name].append(value)
+        wanted = self.log_completions
+        self.log_completions = wanted and len(self._logs["prompt"]) > 0
         super().log(logs, start_time)
+        self.log_completions = wanted
+
+    def _own_state(self) -> dict[str, Any]:
+        mine = {"measured": self._measured.state(), "metrics": dict(self._metrics["train"])}
+        return super()._own_state() | mine
+
+    def _take_state(self, state: dict[str, Any]) -> None:
+        super()._take_state(state)
+        self._measured.take(state["measured"])
+        self._metrics["train"].update(state["metrics"])
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)

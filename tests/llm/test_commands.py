@@ -220,7 +220,9 @@ def test_a_run_is_made_longer(folder: Path, tmp_path: Path, capsys: pytest.Captu
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert json.loads((tmp_path / "twice" / "run.json").read_text())["max_steps"] == 6
     assert run("twice", max_steps="5") == 2
-    assert "holds a run with max_steps=6 (it is made longer, and not shorter)" in capsys.readouterr().err
+    assert (
+        "holds a run with max_steps=6 (it is made longer, in the same unit and not shorter)" in capsys.readouterr().err
+    )
     for change in ({"lr_scheduler_type": "linear"}, {"lag_mode": "constant"}):
         assert run("ends", max_steps="2", **change) == 0
         assert run("ends", max_steps="3", **change) == 2

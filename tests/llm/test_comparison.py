@@ -223,7 +223,20 @@ def test_what_is_never_drawn_may_rule_an_exact_fit(log_ratio: float, said: bool)
     found = compare(u, target.reward[None], ps.Kimi(beta=0.5), weights=weights).row
     assert found["kappa_fit"] == pytest.approx((1 - share) * target.kappa, rel=0.01)
     assert found["kappa_identity"] == pytest.approx(target.kappa, rel=1e-5)
-    assert ("read kappa_identity" in found["note"]) == said == (share > 0.05)
+    assert ("nearer 0 than it should be" in found["note"]) == said == (share > 0.05)
+
+
+def test_a_target_on_rare_completions_is_none_that_drifted() -> None:
+    rare = np.full(20_000, 0.5 / 20_000)
+    target = ps.induced_target([0.5, *rare], [0.0, *(rare > 0)], "kimi", beta=0.5)
+    u, weights, reward = (a[None] for a in (target.log_ratio, target.behavior, target.reward))
+    found = compare(u, reward, ps.Kimi(beta=0.5), weights=weights)
+    assert found.row["kappa_fit"] == pytest.approx(target.kappa)
+    assert found.row["note"] == pool([found])["note"] == ""
+    u = u.copy()
+    u[0, 1] = 7.0
+    drifted = compare(u, reward, ps.Kimi(beta=0.5), weights=weights)
+    assert "nearer 0" in pool([found, drifted])["note"]
 
 
 @pytest.mark.parametrize("group_size", [None, 4])

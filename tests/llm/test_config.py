@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import HfArgumentParser
+from transformers import AutoModelForCausalLM, HfArgumentParser
 
 import pessimism as ps
 from llm.config import OffPolicyConfig
@@ -112,6 +112,13 @@ def test_precision_is_the_models_where_nothing_casts(made: Any) -> None:
     model.dtype = torch.bfloat16
     assert made(bf16=False).precision(model) == "bfloat16"
     assert made(bf16=False, model_init_kwargs={"dtype": "bfloat16"}).precision("folder") == "bfloat16"
+
+
+def test_precision_of_a_folder_is_read_from_it(made: Any, folder: Path, tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(tmp_path / "half" / "inside")
+    auto = made(bf16=False, model_init_kwargs={"dtype": "auto", "subfolder": "inside"})
+    assert auto.precision(str(tmp_path / "half")) == "bfloat16"
+    assert made(bf16=False, model_init_kwargs={"dtype": "auto"}).precision(str(folder)) == "float32"
 
 
 REFUSED = [

@@ -222,8 +222,6 @@ def test_a_file_of_something_else_is_refused(
     for sampler in (make_sampler("transformers", model, tokenizer, batch_size=3), Scripted(tokenizer, ["7"])):
         with pytest.raises(ValueError, match=r"holds an evaluation with sampler=\['TransformersSampler', 512\]"):
             evaluated(model, tokenizer, few, **options, sampler=sampler)
-    with pytest.raises(ValueError, match="holds an evaluation with batch_size=512"):
-        evaluated(model, tokenizer, few, **options, batch_size=3)
     half = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     with pytest.raises(ValueError, match=r"dtype='float32'"):
         evaluated(half, tokenizer, few, **options)

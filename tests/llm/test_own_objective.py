@@ -70,6 +70,11 @@ class Across(Sigmoid):
         return reward - reward.mean()
 
 
+class NoAdvantage(Sigmoid):
+    def advantage(self, reward: Any, weights: Any = None) -> Any:
+        return super().advantage(reward) * float("nan")
+
+
 class NotANumber(Sigmoid):
     def loss(self, *arguments: Any) -> Any:
         return super().loss(*arguments) * float("nan")
@@ -102,6 +107,7 @@ def test_one_that_is_right_passes() -> None:
         (Half(), "objective Half: the derivative of loss in log_ratio must be -score_weight, is .* and not "),
         (Otherwise(), "objective Otherwise: the derivative of loss in log_ratio must be -score_weight, is .* and not "),
         (NotANumber(), "objective NotANumber: the derivative of loss in log_ratio must be -score_weight, is nan and"),
+        (NoAdvantage(), "objective NoAdvantage: the derivative of loss in log_ratio must be -score_weight, is nan and"),
         (Detached(), "objective Detached: loss has no gradient in log_ratio$"),
         (OfNumpy(), "objective OfNumpy: score_weight fails on numpy arrays"),
         (

@@ -383,6 +383,25 @@ def test_metrics_of_a_log_are_of_all_its_pairs(folder: Path, tmp_path: Path) -> 
             assert row["effective_temperature"] == pytest.approx(np.sum(centered**2) / np.sum(centered * u), rel=1e-3)
 
 
+def test_what_is_logged_does_not_depend_on_a_break(folder: Path, tmp_path: Path) -> None:
+    """In the middle of a log's steps; nor do the completions written, when a run that has ended is begun once more."""
+    given: dict[str, Any] = {"objective": "kimi", "lag": 2, "logging_steps": 4, "learning_rate": 3e-3, "max_steps": 8}
+    given |= {"save_strategy": "steps", "save_steps": 3, "log_completions": True, "num_completions_to_print": 1}
+    whole = trained(folder, tmp_path, **given)
+    files = {path.name: len(pd.read_parquet(path)) for path in (tmp_path / "completions").iterdir()}
+    assert files == dict.fromkeys(("completions_00004.parquet", "completions_00008.parquet"), 2 * 4 * G)
+    resumed = trained(folder, tmp_path, resume=tmp_path / "checkpoint-6", **given)
+    (_, ours), (_, theirs) = (logged(run) for run in (whole, resumed))
+    timed = ("step_time", "loss", "grad_norm", "epoch")  # loss: transformers' own mean since the break
+    names = {name for name in ours if name not in timed}
+    assert len(names) > 25
+    for name in names:
+        expected = ours[name] if ours[name] is None else pytest.approx(ours[name], rel=1e-6)
+        assert theirs[name] == expected, name
+    trained(folder, tmp_path, resume=tmp_path / "checkpoint-8", **given)
+    assert {path.name: len(pd.read_parquet(path)) for path in (tmp_path / "completions").iterdir()} == files
+
+
 @pytest.mark.parametrize("objective", ["shifted_mean", "grpo"])
 def test_completions_are_logged_with_the_advantages_trained_on(objective: str, folder: Path, tmp_path: Path) -> None:
     given = {"log_completions": True, "num_completions_to_print": 1, "max_steps": 4}
