@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from transformers import AutoConfig
 from trl import GRPOConfig
 
+from llm.models import dtype_of
 from llm.objective_loss import LEVELS, LogRatio, published_level, why_untrainable
 from llm.settings import mapping
 from llm.trl_losses import trl_loss
@@ -163,10 +163,10 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         if self.bf16 or self.fp16:
             return "bfloat16" if self.bf16 else "float16"
         options = self.model_init_kwargs or {}
-        found = options.get("dtype", "float32") if isinstance(model, str) else model.dtype
+        found = options.get("dtype", "float32") if isinstance(model, str) else dtype_of(model)
         if found in ("auto", None):
             where = {name: options[name] for name in ("revision", "trust_remote_code", "subfolder") if name in options}
-            found = AutoConfig.from_pretrained(model, **where).dtype or "float32"
+            found = dtype_of(model, **where) or "float32"
         return str(found).removeprefix("torch.")
 
     def _require_defaults(self, names: tuple[str, ...], why: str) -> None:

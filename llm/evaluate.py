@@ -20,6 +20,7 @@ from llm import fingerprints
 from llm.generation import Sampler
 from llm.kept_rows import KeptRows, Row
 from llm.lock import alone
+from llm.models import dtype_of
 from llm.pass_at_k import mean_interval, pass_at_k, share_interval
 from llm.prompts import as_completions, required_tokens, token_ids
 from llm.scoring import score
@@ -191,7 +192,7 @@ class _Evaluation:
             **said,
             "reward_sha256": fingerprints.of_reward(self.reward),
             "weights_sha256": fingerprints.of_weights(self.model),
-            "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
+            "dtype": dtype_of(self.model),
             "sampler": [type(self.sampler).__name__, getattr(self.sampler, "batch_size", None)],
         }
 

@@ -13,9 +13,10 @@ import torch
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from llm.sources import settings_in
 from llm.tasks import Addition
 from llm.tiny import TinyModel, pretrained
 from pessimism.log_lines import one_line
@@ -41,16 +42,11 @@ def tiny_settings(source: str) -> TinyModel:
     of_model = {("train_steps" if f.name == "steps" else f.name): f.name for f in fields(TinyModel) if f.name != "task"}
     task: dict[str, Any] = {}
     model: dict[str, Any] = {}
-    for pair in filter(None, source.partition(":")[2].split(",")):
-        name, _, value = (part.strip() for part in pair.partition("="))
+    for name, value in settings_in(source, sorted(of_task | {*of_model})):
         if name in of_task:
             task[name] = _value(value)
-        elif name in of_model:
-            model[of_model[name]] = _value(value)
         else:
-            raise ValueError(
-                f"{source}: unknown setting {name!r}; known are {', '.join(sorted(of_task | {*of_model}))}"
-            )
+            model[of_model[name]] = _value(value)
     try:
         return TinyModel(task=Addition(**task), **model)
     except ValueError as error:
@@ -86,6 +82,12 @@ def model_path(source: str, cache: Path = CACHE) -> str:
     except HFValidationError:
         raise FileNotFoundError(f"model {source}: no such folder") from None
     return source
+
+
+def dtype_of(model: str | Path | Any, **options: Any) -> str | None:
+    """Name of the dtype of a model, or that which the configuration of a hub id or folder names, if it does."""
+    found = (AutoConfig.from_pretrained(model, **options) if isinstance(model, str | Path) else model).dtype
+    return None if found is None else str(found).removeprefix("torch.")
 
 
 def holds_model(folder: Path) -> bool:

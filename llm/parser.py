@@ -33,7 +33,6 @@ class Parser(TrlParser):  # type: ignore[misc]
     """
 
     _file = ""
-    _given: frozenset[str] = frozenset()  # the fields of the file
 
     def __init__(self, types: tuple[type, ...], **options: Any) -> None:
         # An abbreviation would be a field here, and none in a file.
@@ -48,6 +47,7 @@ class Parser(TrlParser):  # type: ignore[misc]
             Of one line: no such field, a value that is none of it, a file that is not YAML; and as the dataclasses do.
         """
         given = [part for one in arguments for part in (one.split("=", 1) if one.startswith("--config=") else [one])]
+        told: dict[str, Any] = {}
         if "--config" in given[-1:]:
             raise ValueError("--config needs a file")
         if given.count("--config") > 1:
@@ -57,7 +57,6 @@ class Parser(TrlParser):  # type: ignore[misc]
             self._file = given[at + 1]
             del given[at : at + 2]
             told = self._read()
-            self._given = frozenset(told)
             if unknown := self.set_defaults_with_config(**told):
                 self.error(f"{self._file}: {self._unknown(unknown[0].removeprefix('--'))}")
         if unknown := self.parse_known_args(given)[1]:  # before what the dataclasses miss because of it
@@ -68,7 +67,7 @@ class Parser(TrlParser):  # type: ignore[misc]
             raise ValueError(str(error)) from error
         except ValueError as error:
             names = {part.partition("=")[0].removeprefix("--") for part in given if part.startswith("--")}
-            if "hyper-parameter" in str(error) and "hyper" not in names and "hyper" in self._given:
+            if "hyper-parameter" in str(error) and "hyper" not in names and "hyper" in told:
                 raise ValueError(
                     f"{error}; hyper is that of {self._file}: --hyper replaces it, by '{{}}' too"
                 ) from error

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from llm.sources import settings_in
 from llm.tasks import Addition
 
 
@@ -37,10 +38,7 @@ def sums_task(source: str) -> Addition:
 
 def _settings(source: str) -> tuple[Addition, int]:
     given: dict[str, Any] = {"digits": 2, "steps": False, "seed": 0}
-    for pair in filter(None, source.partition(":")[2].split(",")):
-        name, _, value = (part.strip() for part in pair.partition("="))
-        if name not in given:
-            raise ValueError(f"{source}: unknown setting {name!r}; known are {', '.join(given)}")
+    for name, value in settings_in(source, given):
         number = {"true": True, "false": False}.get(value.lower()) if name == "steps" else _digits(value)
         if number is None:
             raise ValueError(f"{source}: {name} must be {'true or false' if name == 'steps' else 'an integer'}")

@@ -27,13 +27,15 @@ import torch
 from torch import Tensor
 
 from llm.objective_loss import LogRatio
-from llm.readings import has_kappa, moments, readings
+from llm.readings import TERMS, has_kappa, moments, readings
 from pessimism.objectives import ObjectiveLike
 from pessimism.objectives.base import temperature_of
 
 _BOUNDARY = 1e-6  # of log Z: float32 rewards lie this near to it where it is meant to be 0
 _NAMES = {"kl": "kl/policy_behavior", "kl_reverse": "kl/behavior_policy"}
 _KAPPAS = ("kappa_fit", "kappa_identity")
+_WIDTH = len(TERMS) ** 2  # of the moments, flat
+_GROUPS = _WIDTH + 6  # where the metrics of groups begin, after the other sums
 _OF_GROUPS = ("pass_rate", "regime/positive", "regime/boundary", "regime/negative", "leak")
 
 
@@ -83,12 +85,10 @@ class Measured:
     def __init__(self, objective: ObjectiveLike, level: LogRatio) -> None:
         self.beta = temperature_of(objective)
         self.kappas = _KAPPAS if level == "sequence" and has_kappa(objective) else ()
-        self._moments: Tensor | None = None
-        self._sums: Tensor | None = None
+        self._step: Tensor | None = None  # moments, then sums
         self._max: Tensor | None = None
         self._steps: Tensor | None = None
         self._largest = -math.inf
-        self._width = 0  # of the moments, before the sums
 
     def add(
         self, batch: dict[str, Any], log_ratio: Tensor, share: Tensor | float, loss: Tensor, entropies: Tensor | None
@@ -110,43 +110,40 @@ class Measured:
         h = u.new_zeros(0) if entropies is None else entropies.double()
         tokens = torch.stack([h.sum(), u.new_tensor(float(h.numel()))])
         own = torch.stack([(~torch.isfinite(loss)).double(), u.sum(), (c * c).sum(), (c * u).sum(), *tokens])
-        sums = torch.cat([own, batch["groups"].sum(dim=0)])
-        self._moments = products if self._moments is None else self._moments + products
-        self._sums = sums if self._sums is None else self._sums + sums
+        sums = torch.cat([products.flatten(), own, batch["groups"].sum(dim=0)])
+        self._step = sums if self._step is None else self._step + sums
         self._max = u.max() if self._max is None else torch.maximum(self._max, u.max())
 
     def end_step(self, accelerator: Any) -> bool:
         """Add what all processes saw in the step, and say whether every loss was finite."""
-        assert self._moments is not None
-        assert self._sums is not None
+        assert self._step is not None
         assert self._max is not None
-        self._width = self._moments.numel()
-        flat = accelerator.reduce(torch.cat([self._moments.flatten(), self._sums]), reduction="sum").cpu()
+        step = accelerator.reduce(self._step, reduction="sum").cpu()
         self._largest = max(self._largest, accelerator.gather(self._max[None]).max().item())
-        self._steps = flat if self._steps is None else self._steps + flat
-        self._moments = self._sums = self._max = None
-        return bool(flat[self._width] == 0)
+        self._steps = step if self._steps is None else self._steps + step
+        self._step = self._max = None
+        return bool(step[_WIDTH] == 0)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps between two steps."""
-        return {"steps": self._steps, "largest": self._largest, "width": self._width}
+        return {"steps": self._steps, "largest": self._largest}
 
-    def take(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on from it."""
         kept = state["steps"]
-        self._steps, self._largest, self._width = None if kept is None else kept.cpu(), state["largest"], state["width"]
+        self._steps, self._largest = None if kept is None else kept.cpu(), state["largest"]
 
-    def taken(self) -> dict[str, float]:
+    def end_log(self) -> dict[str, float]:
         """Metrics of the steps since the last call, none where there was no step."""
         if self._steps is None:
             return {}
-        flat, largest = self._steps, self._largest
+        steps, largest = self._steps, self._largest
         self._steps, self._largest = None, -math.inf
-        found = readings(flat[: self._width].view(math.isqrt(self._width), -1).numpy())
-        total_u, c_c, c_u, entropy, tokens = flat[self._width + 1 : self._width + 6].tolist()
+        found = readings(steps[:_WIDTH].view(len(TERMS), -1).numpy())
+        _, total_u, c_c, c_u, entropy, tokens = steps[_WIDTH:_GROUPS].tolist()
         metrics = {"log_ratio/mean": total_u / found["n"], "log_ratio/max": largest}
         metrics |= {name: found[key] for key, name in _NAMES.items()}
         metrics |= {name: found[name] for name in self.kappas}
         metrics["effective_temperature"] = c_c / c_u if c_u else math.nan
         metrics |= {"entropy": entropy / tokens} if tokens else {}
-        return metrics | named(flat[self._width + 6 :] / found["n"])
+        return metrics | named(steps[_GROUPS:] / found["n"])

@@ -200,7 +200,7 @@ class OffPolicyTrainer(LaggedTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's, with our metrics of the steps since the last one; no completions where there are no new ones."""
         if self.model.training:
-            for name, value in self._measured.taken().items():
+            for name, value in self._measured.end_log().items():
                 self._metrics["train"][name].append(value)
         wanted = self.log_completions
         self.log_completions = wanted and len(self._logs["prompt"]) > 0
@@ -213,7 +213,7 @@ class OffPolicyTrainer(LaggedTrainer):
 
     def _take_state(self, state: dict[str, Any]) -> None:
         super()._take_state(state)
-        self._measured.take(state["measured"])
+        self._measured.restore(state["measured"])
         self._metrics["train"].update(state["metrics"])
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoConfig
 
 from llm.generation import Samples, require_request
+from llm.models import dtype_of
 from llm.prompts import required_tokens
 from llm.scoring import score
 from llm.seeding import seeded
@@ -196,7 +196,7 @@ def _synchronize(llm: Any, model: Any) -> None:
 
 
 def _dtype(model: str | Path | Any) -> str:
-    found = (AutoConfig.from_pretrained(model) if isinstance(model, str | Path) else model).dtype
+    found = dtype_of(model)
     if found is None:
         raise ValueError(f"dtype must be given: the configuration of {model} names none")
-    return str(found).removeprefix("torch.")
+    return found

@@ -41,6 +41,16 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(TrainConfig(data="addition:digits=1", limit=4), config, ModelConfig(str(folder), dtype="float32"))
 
 
+def altered(run: Path, folder: Path, **change: Any) -> dict[str, Any]:
+    """Copy the files of a run, its ``run.json`` changed; what that said before."""
+    for path in run.iterdir():
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    said: dict[str, Any] = json.loads((run / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(said | change))
+    return said
+
+
 def test_a_run_is_measured_as_it_was_trained(run: Path) -> None:
     frame = measure_run(run, samples=8)
     assert frame["kind"].tolist() == ["prompt"] * 4 + ["pooled"]
@@ -57,11 +67,7 @@ def test_a_run_is_measured_as_it_was_trained(run: Path) -> None:
 
 
 def test_training_that_is_not_the_one_predicted_is_said(run: Path, tmp_path: Path) -> None:
-    for path in run.iterdir():
-        if path.is_file():
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-    said = json.loads((run / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(said | {"lag": 0, "level": "token"}))
+    altered(run, tmp_path, lag=0, level="token")
     note = measure_run(tmp_path, samples=4)["note"].iloc[-1]
     assert "the behavior moved in training" in note
     assert "the log-ratio in training was of level token" in note
@@ -75,11 +81,7 @@ def test_a_frozen_behavior_is_known_by_the_steps_taken(
     lag_mode: str, lag: int, steps: int, frozen: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever max_steps says, which may be -1, or more than a checkpoint has seen."""
-    for path in run.iterdir():
-        if path.is_file():
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-    said = json.loads((run / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(said | {"lag": lag, "lag_mode": lag_mode, "max_steps": -1}))
+    altered(run, tmp_path, lag=lag, lag_mode=lag_mode, max_steps=-1)
     (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": steps}))
     assert ("behavior moved" not in measure_run(tmp_path, samples=4, limit=1)["note"].iloc[-1]) is frozen
     (tmp_path / "trainer_state.json").unlink()
@@ -103,12 +105,7 @@ def test_both_models_are_of_one_dtype(run: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_what_a_run_was_told_is_used_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The revision of its model, and what its chat template was told."""
-    for path in run.iterdir():
-        if path.is_file():
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-    said = json.loads((run / "run.json").read_text())
-    told = {"model_revision": "v2", "chat_template_kwargs": {"enable_thinking": False}}
-    (tmp_path / "run.json").write_text(json.dumps(said | told))
+    said = altered(run, tmp_path, model_revision="v2", chat_template_kwargs={"enable_thinking": False})
     loaded, chats = [], []
 
     def load(source: str | Path, **options: Any) -> Any:
@@ -152,11 +149,7 @@ def test_the_first_prompts_are_those_of_the_run(run: Path) -> None:
     ("name", "said"), [("examples_sha256", "data addition:digits=1"), ("reward_sha256", "reward exact")]
 )
 def test_what_has_changed_since_training(name: str, said: str, run: Path, tmp_path: Path) -> None:
-    for path in run.iterdir():
-        if path.is_file():
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-    told = json.loads((run / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(told | {name: "0"}))
+    told = altered(run, tmp_path, **{name: "0"})
     with pytest.raises(ValueError, match=f"^{tmp_path}: {said} is not what it was in training; measure by policy"):
         measure_run(tmp_path, samples=4)
     (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in told.items() if k != name}))
