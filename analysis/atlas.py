@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 import pessimism as ps
+from analysis.routes import compare_routes
 from analysis.settings import at_temperature
-from pessimism.routes import compare_routes
 
 BETAS = (0.1, 0.3, 1.0)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import pessimism as ps
 from pessimism import divergences
-from pessimism.field import data_weight
+from pessimism.fixed_point.score import data_weight
 
 COLLAPSED = 0.01  # a policy with less than this beside its likeliest completion has collapsed
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 import pessimism as ps
 from analysis.settings import at_temperature
-from pessimism.field import weight_on
+from pessimism.fixed_point.score import weight_on
 
 LOGS = Path(__file__).resolve().parents[1] / "examples" / "trl_completions"
 SMOKE = {"n": 9}

@@ -15,7 +15,7 @@ import pandas as pd
 import pessimism as ps
 from analysis.atlas import atlas
 from analysis.work import CACHE, ROOT, each, kept_in
-from pessimism import index
+from pessimism.losses import index
 
 PAGE = ROOT / "docs" / "objectives.md"
 DATA = ROOT / "pessimism" / "verified.json"

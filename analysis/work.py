@@ -42,7 +42,7 @@ def kept_in(folder: Path | None, jobs: int = 2) -> Iterator[None]:
 def source_hash(*ours: str) -> str:
     """Fingerprint of the code that a result depends on: `pessimism/`, and the files named, or all of `analysis/`.
 
-    A name without a folder is one of `analysis/`; others are relative to the checkout, as "llm/exact.py", or "llm/" for
+    A name without a folder is one of `analysis/`; others are relative to the checkout, as "llm/models/enumeration.py", or "llm/" for
     all modules in it.
 
     Examples
@@ -51,7 +51,7 @@ def source_hash(*ours: str) -> str:
     16
     """
     named = [ROOT / (name if "/" in name else f"analysis/{name}") for name in ours]
-    given = [file for path in named for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    given = [file for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     files = given or sorted((ROOT / "analysis").rglob("*.py"))
     digest = hashlib.sha256()
     for path in [*sorted((ROOT / "pessimism").rglob("*.py")), *files]:

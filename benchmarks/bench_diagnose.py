@@ -62,9 +62,9 @@ def peak_mb() -> float:
 
 def measure(path: str, objective: str, beta: float | None) -> dict[str, float]:
     """Read, then diagnose what was read: seconds of each and peak memory after each."""
-    from pessimism.diagnose import diagnose
-    from pessimism.rollouts import read_rollouts
-    from pessimism.summary import summarize
+    from pessimism.diagnosis.diagnose import diagnose
+    from pessimism.diagnosis.summary import summarize
+    from pessimism.rollouts.read import read_rollouts
 
     start = time.perf_counter()
     log = read_rollouts(path)

@@ -30,12 +30,12 @@ from transformers import (
 )
 from trl import GRPOConfig, GRPOTrainer
 
-from llm.config import OffPolicyConfig
-from llm.data import load_examples
-from llm.rewards import reward_function
-from llm.tasks import Addition
-from llm.tokenizer import character_tokenizer
-from llm.trainer import OffPolicyTrainer
+from llm.data.addition import Addition
+from llm.data.examples import load_examples
+from llm.data.rewards import reward_function
+from llm.models.tokenizer import character_tokenizer
+from llm.training.config import OffPolicyConfig
+from llm.training.trainer import OffPolicyTrainer
 
 GROUP = 8
 

@@ -79,12 +79,12 @@ def _against_lag(frame: pd.DataFrame, column: str, title: str, unit: str, ax: Ax
 
 
 def plot_model(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Value of the transformer over training at the largest lag of `llm.validation.lag`.
+    """Value of the transformer over training at the largest lag of `llm.validation.parts.lag`.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        As `llm.validation.lag.lag` returns it.
+        As `llm.validation.parts.lag.lag` returns it.
     ax : matplotlib.axes.Axes, optional
         Where to draw; axes of a new figure by default.
 

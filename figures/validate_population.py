@@ -53,7 +53,7 @@ def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     frame : pandas.DataFrame
-        As `llm.validation.population.population` returns it.
+        As `llm.validation.parts.population.population` returns it.
     ax : matplotlib.axes.Axes, optional
         Where to draw; axes of a new figure by default.
 

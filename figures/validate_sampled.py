@@ -25,7 +25,7 @@ def plot_prompts(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     frame : pandas.DataFrame
-        As `llm.validation.sampled.sampled` returns it.
+        As `llm.validation.parts.sampled.sampled` returns it.
     ax : matplotlib.axes.Axes, optional
         Where to draw; axes of a new figure by default.
 

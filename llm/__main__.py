@@ -16,16 +16,16 @@ from analysis.command import exit_code
 def _train(arguments: list[str]) -> int:
     from trl import ModelConfig
 
-    from llm.config import OffPolicyConfig
     from llm.settings import TrainConfig
-    from llm.train import train
+    from llm.training.config import OffPolicyConfig
+    from llm.training.train import train
 
     print(train(*_parsed("train", (TrainConfig, OffPolicyConfig, ModelConfig), arguments)))
     return 0
 
 
 def _measure(arguments: list[str]) -> int:
-    from llm.commands import measured, require_writable, table, write
+    from llm.commands.run import measured, require_writable, table, write
     from llm.settings import MeasureConfig
 
     (settings,) = _parsed("measure", (MeasureConfig,), arguments)
@@ -37,7 +37,7 @@ def _measure(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    from llm.commands import evaluated, intervals, require_writable, write
+    from llm.commands.run import evaluated, intervals, require_writable, write
     from llm.settings import EvaluateConfig
 
     (settings,) = _parsed("evaluate", (EvaluateConfig,), arguments)
@@ -66,7 +66,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def _parsed(command: str, types: tuple[type, ...], arguments: list[str]) -> tuple[Any, ...]:
-    from llm.parser import Parser
+    from llm.commands.parser import Parser
 
     if not sys.stderr.isatty():
         from transformers.utils.logging import disable_progress_bar

@@ -4,17 +4,18 @@ The mathematics is that of "Off-Policy Learning to Reason Works Because It Is Mo
 (arXiv 2605.28150), derived in docs/theory.md.
 """
 
-from pessimism.affinity import Affinity, affinity
-from pessimism.certificates import certificate
-from pessimism.descent import sgd
-from pessimism.diagnose import diagnose
-from pessimism.dynamics import gradient_flow
+from pessimism.contrib.affinity import Affinity, affinity
+from pessimism.convex.verify import verify
+from pessimism.diagnosis.diagnose import diagnose
+from pessimism.diagnosis.summary import summarize
+from pessimism.dynamics.gradient_descent import sgd
+from pessimism.dynamics.gradient_flow import gradient_flow
+from pessimism.dynamics.lagged_iteration import lagged_iteration
+from pessimism.dynamics.trajectory import Trajectory
 from pessimism.evaluation import Evaluation, evaluate
-from pessimism.finite_group import FiniteGroup, finite_group
-from pessimism.group_design import smallest_beta1, smallest_shift
-from pessimism.induced import induced_target, nominal_target
-from pessimism.lagged import lagged_iteration
-from pessimism.objectives import (
+from pessimism.groups.design import smallest_beta1, smallest_shift
+from pessimism.groups.finite_group import FiniteGroup, finite_group
+from pessimism.losses.registry import (
     APA,
     AWAC,
     AWR,
@@ -74,13 +75,12 @@ from pessimism.objectives import (
     objectives,
     register,
 )
-from pessimism.result import InducedTarget
-from pessimism.rollouts import read_rollouts
-from pessimism.stationary import StationaryPoint, stationary_points
-from pessimism.summary import summarize
-from pessimism.temperature import effective_temperature
-from pessimism.trajectory import Trajectory
-from pessimism.verify import verify
+from pessimism.rollouts.read import read_rollouts
+from pessimism.target.certificate import certificate
+from pessimism.target.induced import induced_target, nominal_target
+from pessimism.target.result import InducedTarget
+from pessimism.target.stationary import StationaryPoint, stationary_points
+from pessimism.target.temperature import effective_temperature
 
 __version__ = "0.1.0"
 

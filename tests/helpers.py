@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.objectives.squared import SquaredRegression
+from pessimism.losses.regression import SquaredRegression
 from tests.cases import CASES
 
 Array = np.ndarray[Any, np.dtype[Any]]

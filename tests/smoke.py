@@ -23,5 +23,5 @@ def smoke(name: str) -> pd.DataFrame:
 def headline(name: str) -> str:
     """What is said above the figure."""
     if name in OTHERS:
-        return str(import_module(f"llm.validation.{name.removeprefix('validate_')}").headline(smoke(name)))
+        return str(import_module(f"llm.validation.parts.{name.removeprefix('validate_')}").headline(smoke(name)))
     return studies.study(name).headline(smoke(name))

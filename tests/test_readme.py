@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import pessimism as ps
-from pessimism import index
-from pessimism.cli import main
+from pessimism.cli.main import main
+from pessimism.losses import index
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from llm.exact import Completions
-from llm.tasks import Addition, digits_right
+from llm.data.addition import Addition, digits_right
+from llm.models.enumeration import Completions
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -54,7 +54,7 @@ def without_bars() -> Iterator[None]:
 
 
 def load(folder: str) -> tuple[Any, Any, Addition]:
-    """Model, tokenizer and task of a folder that `llm.tiny.pretrained` made."""
+    """Model, tokenizer and task of a folder that `llm.models.tiny.pretrained` made."""
     with without_bars():
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     about = json.loads((Path(folder) / "pretraining.json").read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def completions_of(tokenizer: Any, task: Addition) -> Completions:
 
 
 def rewards(completions: Completions, tokenizer: Any, answer: str) -> Floats:
-    """`llm.tasks.digits_right` of all completions ``(N,)``, as text without special tokens, as in training."""
+    """`llm.data.addition.digits_right` of all completions ``(N,)``, as text without special tokens, as in training."""
     said = tokenizer.batch_decode(completions.tokens, skip_special_tokens=True)
     return np.array(digits_right(said, [answer] * len(said)))
 
@@ -85,7 +85,7 @@ class Problem:
     ----------
     model, tokenizer, completions : as they come, and all completions of one character more than the answer.
     prompt : token ids; text : the same in characters.
-    reward : ``(N,)``, see `llm.tasks.digits_right`. Partial credit is there for the shape of a target: with rewards of
+    reward : ``(N,)``, see `llm.data.addition.digits_right`. Partial credit is there for the shape of a target: with rewards of
         0 and 1 every target is the nominal one of some temperature, and Lambert's curve has two points.
     """
 

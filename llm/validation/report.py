@@ -82,7 +82,7 @@ def report(kept: Path = KEPT, root: Path = ROOT) -> None:
     """Write findings and pictures of the kept frames anew, and the parts of the two pages that say them."""
     frames = {name: pd.read_csv(kept / f"{name}.csv") for name in OTHERS}
     modules: dict[str, Any] = {
-        name: import_module(f"llm.validation.{name.removeprefix('validate_')}") for name in OTHERS
+        name: import_module(f"llm.validation.parts.{name.removeprefix('validate_')}") for name in OTHERS
     }
     found = {name: modules[name].finding(frame) for name, frame in frames.items()}
     for name, frame in frames.items():

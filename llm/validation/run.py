@@ -64,7 +64,7 @@ def _known(part: str) -> str:
 
 
 def _module(part: str) -> Any:
-    return import_module(f"llm.validation.{_known(part)}")
+    return import_module(f"llm.validation.parts.{_known(part)}")
 
 
 def parameters(part: str, scale: str = "default") -> dict[str, Any]:

@@ -11,9 +11,9 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 
 import pessimism as ps
-from llm.config import OffPolicyConfig
-from llm.trainer import OffPolicyTrainer
-from llm.trl_losses import trl_loss
+from llm.training.config import OffPolicyConfig
+from llm.training.trainer import OffPolicyTrainer
+from llm.training.trl_losses import trl_loss
 from llm.validation.problem import one_thread, without_bars
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from pessimism.convex.clipped import linear_program, ppo_program, trpo_program
 from pessimism.convex.lower_bound import confidence_bound_program
 from pessimism.convex.mixtures import imitation_program, shaped_program
-from pessimism.convex.row import Check, Row
+from pessimism.convex.problem import Check, Row
 from pessimism.convex.utilities import (
     capped_score_program,
     likelihood_program,

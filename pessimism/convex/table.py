@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pessimism.convex import of_penalties, of_surrogates
-from pessimism.convex.row import Check, Row
-from pessimism.objectives import objectives
+from pessimism.convex import checks as of_penalties
+from pessimism.convex import of_surrogates
+from pessimism.convex.problem import Check, Row
+from pessimism.losses.registry import objectives
 
 Builder = Callable[[Row], Check | str]
 

@@ -1,7 +1,7 @@
 """Off-policy evaluation: what a policy would earn, from the logs of another, and how sure that is."""
 
+from pessimism.evaluation.dispatch import estimators, evaluate
 from pessimism.evaluation.logs import Logs, make_logs
 from pessimism.evaluation.result import Evaluation
-from pessimism.evaluation.verb import estimators, evaluate
 
 __all__ = ["Evaluation", "Logs", "estimators", "evaluate", "make_logs"]

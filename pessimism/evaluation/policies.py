@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pessimism.core.validation import SUM_TOLERANCE
 from pessimism.evaluation.checks import FloatArray, IntArray, comparable, real_array, refuse
 from pessimism.evaluation.logs import Logs
-from pessimism.validation import SUM_TOLERANCE
 
 _SHAPES = "must have shape (K,), (n_rounds, K) or (n_rounds, K, 1), or one row per integer context id"
 

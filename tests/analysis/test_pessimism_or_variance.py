@@ -6,7 +6,7 @@ import pytest
 
 import pessimism as ps
 from analysis.pessimism_or_variance import CELLS, crossed, finding, headline, makers, noise, pessimism_or_variance
-from pessimism.pull import pose
+from pessimism.fixed_point.pull import pose
 
 RNG = np.random.default_rng(5)
 Q, R = RNG.dirichlet(np.ones(6)), RNG.uniform(0.1, 0.9, size=6)

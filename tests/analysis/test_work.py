@@ -43,8 +43,14 @@ def test_the_fingerprint_is_that_of_the_files_named() -> None:
     assert work.source_hash("atlas.py") != work.source_hash("settings.py")
     assert work.source_hash("atlas.py") == work.source_hash("atlas.py")
     assert work.source_hash("analysis/atlas.py") == work.source_hash("atlas.py")
-    assert len({work.source_hash(*ours) for ours in (("llm/",), ("llm/exact.py",), ("llm/validation/",), ())}) == 4
-    assert work.source_hash("atlas.py", "llm/exact.py") not in (work.source_hash("atlas.py"), work.source_hash())
+    assert (
+        len({work.source_hash(*ours) for ours in (("llm/",), ("llm/models/enumeration.py",), ("llm/validation/",), ())})
+        == 4
+    )
+    assert work.source_hash("atlas.py", "llm/models/enumeration.py") not in (
+        work.source_hash("atlas.py"),
+        work.source_hash(),
+    )
 
 
 def test_a_study_keeps_its_pieces_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

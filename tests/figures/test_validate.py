@@ -25,7 +25,7 @@ def test_what_is_kept_says_how_it_was_made_and_what_it_found(name: str) -> None:
     assert about["scale"] != "smoke"
     assert {"torch", "transformers", "trl"} <= set(about["versions"])
     assert about["hardware"]["cores"] >= 1
-    found = import_module(f"llm.validation.{name.removeprefix('validate_')}").finding(smoke(name))
+    found = import_module(f"llm.validation.parts.{name.removeprefix('validate_')}").finding(smoke(name))
     assert about["finding"] == found
     assert found in (ROOT / "docs" / "language_models.md").read_text(encoding="utf-8").replace("\n", " ")
 

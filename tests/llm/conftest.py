@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm.tasks import Addition
-from llm.tiny import TinyModel, pretrained
+from llm.data.addition import Addition
+from llm.models.tiny import TinyModel, pretrained
 
 SETTINGS = TinyModel(
     task=Addition(digits=1, noise=0.3),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from llm.exact import Completions
+from llm.models.enumeration import Completions
 
 
 def assert_drawn_from(model: Any, tokenizer: Any, prompts: list[list[int]], sampler: Any, count: int) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llm import checkpoints
+from llm.storage import checkpoints
 from tests.llm.training import trained
 
 STEPS = 24

@@ -26,8 +26,8 @@ from torch.nn.modules.module import _IncompatibleKeys
 from transformers import AutoModelForCausalLM, TrainerCallback, modeling_utils
 
 import pessimism as ps
-from llm import checkpoints
-from llm.checkpoints import MANIFEST, CheckpointError, latest, rotate, why_broken
+from llm.storage import checkpoints
+from llm.storage.checkpoints import MANIFEST, CheckpointError, latest, rotate, why_broken
 from tests.llm import killed
 from tests.llm.training import G, Watched, loaded, logged, make, sums, trained, weights
 

@@ -15,10 +15,10 @@ from peft import AutoPeftModelForCausalLM
 from trl import ModelConfig
 
 from llm.__main__ import COMMANDS, _parsed, main
-from llm.config import OffPolicyConfig
-from llm.lock import alone
-from llm.models import hub_reachable, load_model, model_path, readable, tiny_settings
+from llm.models.load import hub_reachable, load_model, model_path, readable, tiny_settings
 from llm.settings import EvaluateConfig, TrainConfig
+from llm.storage.lock import alone
+from llm.training.config import OffPolicyConfig
 from tests.llm.conftest import SETTINGS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "llm" / "configs"

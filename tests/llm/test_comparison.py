@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import lambertw
 
 import pessimism as ps
-from llm.comparison import COLUMNS, Compared, compare, pool
+from llm.measurement.comparison import COLUMNS, Compared, compare, pool
 
 Q, REWARD = np.array([0.4, 0.25, 0.2, 0.1, 0.05]), np.array([0.0, 1.0, 0.0, 0.5, 1.0])
 OBJECTIVES = [ps.Kimi(beta=0.5), ps.ShiftedMean(beta=0.5), ps.OAPL(beta1=0.8, beta2=0.5), ps.StdNormalized(beta=0.8)]

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, HfArgumentParser
 
 import pessimism as ps
-from llm.config import OffPolicyConfig
-from llm.trl_losses import trl_loss
+from llm.training.config import OffPolicyConfig
+from llm.training.trl_losses import trl_loss
 
 
 @pytest.fixture

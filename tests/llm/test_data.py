@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 
-from llm.data import RESERVED, load_examples
-from llm.fields import last_boxed
-from llm.sums import addition_examples
-from llm.tasks import Addition
+from llm.data.addition import Addition
+from llm.data.examples import RESERVED, load_examples
+from llm.data.fields import last_boxed
+from llm.data.sums import addition_examples
 
 RECORDS = [
     {"problem": "What is $1/4 + 1/4$?", "answer": r"\frac{1}{2}", "solution": "Add.", "level": 1},

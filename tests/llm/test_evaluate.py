@@ -15,12 +15,12 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from llm.data import load_examples
-from llm.evaluate import evaluate, summary
-from llm.exact import Completions
-from llm.generation import Samples, make_sampler
-from llm.prompts import as_completions, token_ids
-from llm.rewards import reward_function
+from llm.data.examples import load_examples
+from llm.data.prompts import as_completions, token_ids
+from llm.data.rewards import reward_function
+from llm.evaluation.evaluate import evaluate, summary
+from llm.generation.transformers import Samples, make_sampler
+from llm.models.enumeration import Completions
 
 LENGTH = 2
 REWARD = reward_function("exact")
@@ -233,7 +233,7 @@ def test_a_file_of_something_else_is_refused(
     moved.model.norm.weight.data[0] += 1e-4
     with pytest.raises(ValueError, match="holds an evaluation with weights_sha256='"):
         evaluated(moved, tokenizer, few, **options)
-    monkeypatch.setattr("llm.fingerprints.of_reward", lambda _: "another")
+    monkeypatch.setattr("llm.storage.fingerprints.of_reward", lambda _: "another")
     with pytest.raises(ValueError, match="holds an evaluation with reward_sha256=None"):
         evaluated(model, tokenizer, few, **options)
     monkeypatch.undo()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from llm.exact import Completions
+from llm.models.enumeration import Completions
 
 
 @pytest.fixture(scope="module")

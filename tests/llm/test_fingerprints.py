@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from llm.fingerprints import of_examples, of_reward
-from llm.rewards import Reward, reward_function
+from llm.data.rewards import Reward, reward_function
+from llm.storage.fingerprints import of_examples, of_reward
 
 SOURCE = """
 import functools

@@ -12,9 +12,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from llm.generation import TransformersSampler, make_sampler
-from llm.prompts import required_tokens
-from llm.scoring import score
+from llm.data.prompts import required_tokens
+from llm.generation.transformers import TransformersSampler, make_sampler
+from llm.models.scoring import score
 from tests.llm.frequencies import assert_drawn_from
 
 PROMPTS = ("3+4=", "2", "1+1=")  # of two lengths: padding takes part

@@ -12,11 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pessimism as ps
-from llm.comparison import COLUMNS
-from llm.exact import Completions
-from llm.measure import measure
-from llm.population import fit
-from llm.readings import READINGS
+from llm.measurement.comparison import COLUMNS
+from llm.measurement.measure import measure
+from llm.measurement.readings import READINGS
+from llm.models.enumeration import Completions
+from llm.validation.exact_training import fit
 
 OBJECTIVE = ps.Kimi(beta=0.3)
 EXAMPLES = [{"prompt": "3+4=", "answer": "7"}, {"prompt": "1+1=", "answer": "2"}]
@@ -121,7 +121,7 @@ def test_prompts_are_sampled_in_parts(
 ) -> None:
     """Each with a seed of its own: equal prompts are not given equal completions."""
     policy, behavior, tokenizer, _ = posed
-    monkeypatch.setattr("llm.measure._TOGETHER", 16)
+    monkeypatch.setattr("llm.measurement.measure._TOGETHER", 16)
     same = [EXAMPLES[0]] * 3
     frame = measure(policy, behavior, tokenizer, same, right, OBJECTIVE, length=2, group_size=8, samples=16)
     assert frame["n"].tolist() == [16, 16, 16, 48]

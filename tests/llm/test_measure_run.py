@@ -11,13 +11,13 @@ import pytest
 import torch
 from trl import ModelConfig
 
-from llm.config import OffPolicyConfig
-from llm.generation import make_sampler
-from llm.measure_run import measure_run
-from llm.models import load_model
-from llm.prompts import token_ids
+from llm.commands.measure_run import measure_run
+from llm.data.prompts import token_ids
+from llm.generation.transformers import make_sampler
+from llm.models.load import load_model
 from llm.settings import TrainConfig
-from llm.train import train
+from llm.training.config import OffPolicyConfig
+from llm.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_frozen_behavior_is_known_by_the_steps_taken(
     (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": steps}))
     assert ("behavior moved" not in measure_run(tmp_path, samples=4, limit=1)["note"].iloc[-1]) is frozen
     (tmp_path / "trainer_state.json").unlink()
-    monkeypatch.setattr("llm.measure_run.measure", None)  # it is said before the work
+    monkeypatch.setattr("llm.commands.measure_run.measure", None)  # it is said before the work
     with pytest.raises(ValueError, match=f"^{tmp_path}/trainer_state.json cannot be read, which says how long"):
         measure_run(tmp_path, samples=4, limit=1)
 
@@ -98,7 +98,7 @@ def test_both_models_are_of_one_dtype(run: Path, monkeypatch: pytest.MonkeyPatch
         dtypes.append(options["dtype"])
         return load_model(*given, **options)
 
-    monkeypatch.setattr("llm.measure_run.load_model", load)
+    monkeypatch.setattr("llm.commands.measure_run.load_model", load)
     measure_run(run, samples=4, limit=1)
     assert dtypes == ["float32", "float32"]
 
@@ -116,8 +116,8 @@ def test_what_a_run_was_told_is_used_again(run: Path, tmp_path: Path, monkeypatc
         chats.append(chat)
         return token_ids(tokenizer, prompts)
 
-    monkeypatch.setattr("llm.measure_run.load_model", load)
-    monkeypatch.setattr("llm.measure.token_ids", ids)
+    monkeypatch.setattr("llm.commands.measure_run.load_model", load)
+    monkeypatch.setattr("llm.measurement.measure.token_ids", ids)
     measure_run(tmp_path, samples=4, limit=1)
     assert loaded == [(str(tmp_path), "main"), (said["model"], "v2")]
     assert chats == [{"enable_thinking": False}]

@@ -10,7 +10,7 @@ import torch
 from array_api_compat import array_namespace
 
 import pessimism as ps
-from llm.own_objective import require_consistent, require_methods
+from llm.training.check_objective import require_consistent, require_methods
 
 
 class Sigmoid:

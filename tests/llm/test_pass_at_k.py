@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from llm.pass_at_k import mean_interval, pass_at_k, share_interval
+from llm.evaluation.pass_at_k import mean_interval, pass_at_k, share_interval
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7])

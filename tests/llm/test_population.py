@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pessimism as ps
-from llm.exact import Completions
-from llm.population import compared, fit, measured_kappa, train
-from llm.population_loss import population_loss
+from llm.models.enumeration import Completions
+from llm.validation.exact_training import compared, fit, measured_kappa, train
+from llm.validation.population_loss import population_loss
 
 UNIQUE = [
     ps.TBA(beta=0.3),
@@ -172,7 +172,7 @@ def test_training_in_the_negative_regime_is_not_refused(folder: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.population.population_loss", lambda u, *_: u.sum() * torch.nan)
+    monkeypatch.setattr("llm.validation.exact_training.population_loss", lambda u, *_: u.sum() * torch.nan)
     with pytest.raises(ValueError, match="the loss of kimi.* is nan after 1 evaluations"):
         fit(*posed(folder), ps.Kimi(beta=0.3))
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from datasets import Dataset
 
-from llm.evaluate import evaluate
-from llm.generation import make_sampler
-from llm.rewards import reward_function
-from llm.tasks import digits_right
-from llm.validation.lag_runs import Task
+from llm.data.addition import digits_right
+from llm.data.rewards import reward_function
+from llm.evaluation.evaluate import evaluate
+from llm.generation.transformers import make_sampler
+from llm.validation.parts.lag_runs import Task
 from llm.validation.problem import Problem, by_pass_rate, load, one_thread
 
 
@@ -60,7 +60,7 @@ def test_one_thread_is_put_back() -> None:
 
 
 def test_the_table_of_a_task_is_the_model_s_policy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.validation.lag_runs.model_path", lambda _: str(folder))
+    monkeypatch.setattr("llm.validation.parts.lag_runs.model_path", lambda _: str(folder))
     task = Task("tiny", prompts=5, seed=1)
     log_start, reward = task.table()
     assert log_start.shape == reward.shape

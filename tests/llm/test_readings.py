@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pessimism as ps
-from llm.readings import READINGS, effective_temperature, moments, readings
+from llm.measurement.readings import READINGS, effective_temperature, moments, readings
 from pessimism import divergences
 
 BETA, GROUP = 0.4, 8

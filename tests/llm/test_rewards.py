@@ -13,8 +13,8 @@ import pytest
 import torch
 from trl.trainer.utils import get_callable_name, is_async_callable
 
-from llm.rewards import Reward, reward_function, text_of
-from llm.tasks import Addition
+from llm.data.addition import Addition
+from llm.data.rewards import Reward, reward_function, text_of
 
 
 def counted(completions: list[str], answer: list[str], **_: Any) -> list[float]:
@@ -116,7 +116,7 @@ def test_mathematics_in_another_thread() -> None:
 def test_what_takes_too_long_counts_as_unequal(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("llm.rewards.SECONDS", 1)
+    monkeypatch.setattr("llm.data.rewards.SECONDS", 1)
     before = signal.getsignal(signal.SIGALRM)
     assert one("math_verify", r"\boxed{9^{9^{9^9}}}", "7") == 0.0
     assert "Timeout" in caplog.text

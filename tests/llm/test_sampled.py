@@ -11,8 +11,8 @@ import pytest
 
 import pessimism as ps
 from analysis.work import kept_in
-from llm.validation import sampled as study
-from llm.validation.sampled import averaged, finding, headline, pooled, sampled, within
+from llm.validation.parts import sampled as study
+from llm.validation.parts.sampled import averaged, finding, headline, pooled, sampled, within
 from llm.validation.training import trained
 
 

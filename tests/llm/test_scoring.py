@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from llm.exact import Completions
-from llm.scoring import score
+from llm.models.enumeration import Completions
+from llm.models.scoring import score
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_long_rows_share_forwards_as_far_as_memory_goes(
     handle = model.register_forward_pre_hook(
         lambda _, __, given: sizes.append(given["input_ids"].shape), with_kwargs=True
     )
-    monkeypatch.setattr("llm.scoring._LOGITS", 40 * len(tokenizer))
-    monkeypatch.setattr("llm.scoring._STEPS", 3 * len(tokenizer))
+    monkeypatch.setattr("llm.models.scoring._LOGITS", 40 * len(tokenizer))
+    monkeypatch.setattr("llm.models.scoring._STEPS", 3 * len(tokenizer))
     parts = score(model, prompts, completions, pad=0)
     handle.remove()
     assert len(sizes) > 5
@@ -64,7 +64,7 @@ def test_long_rows_share_forwards_as_far_as_memory_goes(
     assert max(rows for rows, _ in sizes) > 4
     for one, other in zip((*whole.log_probs, *whole.entropies), (*parts.log_probs, *parts.entropies), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
-    monkeypatch.setattr("llm.scoring._LOGITS", 1)
+    monkeypatch.setattr("llm.models.scoring._LOGITS", 1)
     assert len(score(model, prompts[:3], completions[:3], pad=0).log_probs) == 3  # a row at least
 
 

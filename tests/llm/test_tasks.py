@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from llm.tasks import Addition
+from llm.data.addition import Addition
 
 
 @pytest.mark.parametrize("digits", [1, 2])

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, Qwen3ForCausalLM
 
-from llm import tiny
-from llm.tiny import TinyModel, pretrained
-from llm.tokenizer import SPECIAL, character_tokenizer
+from llm.models import tiny
+from llm.models.tiny import TinyModel, pretrained
+from llm.models.tokenizer import SPECIAL, character_tokenizer
 from tests.llm.conftest import SETTINGS
 
 

@@ -20,9 +20,9 @@ from transformers import AutoModelForCausalLM, GenerationConfig, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 import pessimism as ps
-from llm.scoring import score
-from llm.trainer import OffPolicyTrainer
-from llm.trl_losses import trl_loss
+from llm.models.scoring import score
+from llm.training.trainer import OffPolicyTrainer
+from llm.training.trl_losses import trl_loss
 from tests.llm import two_processes
 from tests.llm.training import SMALL, G, Watched, loaded, logged, make, per_token, right, sums, trained, weights
 
@@ -280,7 +280,7 @@ def test_two_processes_are_one(
 def test_a_reference_that_one_process_alone_would_have(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.trainer.is_fsdp_enabled", lambda: True)
+    monkeypatch.setattr("llm.training.trainer.is_fsdp_enabled", lambda: True)
     with pytest.raises(ValueError, match=r"fsdp_cpu_ram_efficient_loading must be false with tba\("):
         make(folder, tmp_path, objective="tba")
     make(folder, tmp_path, objective="kimi")

@@ -12,9 +12,9 @@ import pytest
 from analysis.lag import settings
 from analysis.work import kept_in
 from figures.validate_lag import ends
-from llm.validation import lag as study
-from llm.validation.lag import TABLE_RATES, agreement, best_rates, finding, headline, kept_rates, lag
-from llm.validation.lag_runs import COMPARED, Task, measured, on_model, on_table, times
+from llm.validation.parts import lag as study
+from llm.validation.parts.lag import TABLE_RATES, agreement, best_rates, finding, headline, kept_rates, lag
+from llm.validation.parts.lag_runs import COMPARED, Task, measured, on_model, on_table, times
 
 
 def made_up(model: dict[str, float], table: dict[str, float], spread: float = 0.001) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def test_when_a_run_is_measured() -> None:
 
 @pytest.fixture
 def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.validation.lag_runs.model_path", lambda _: str(folder))
+    monkeypatch.setattr("llm.validation.parts.lag_runs.model_path", lambda _: str(folder))
 
 
 @pytest.mark.usefixtures("seeded", "small")

@@ -10,9 +10,9 @@ import pytest
 
 import pessimism as ps
 from analysis.work import kept_in
-from llm.validation import population as study
-from llm.validation.fits import descended
-from llm.validation.population import OBJECTIVES, finding, headline, population, settings
+from llm.validation.parts import population as study
+from llm.validation.parts.fits import descended
+from llm.validation.parts.population import OBJECTIVES, finding, headline, population, settings
 from llm.validation.problem import Problem
 from llm.validation.report import table
 

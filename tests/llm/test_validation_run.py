@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from llm.__main__ import main
-from llm.validation import lag as study
-from llm.validation.lag_runs import COMPARED
+from llm.validation.parts import lag as study
+from llm.validation.parts.lag_runs import COMPARED
 from llm.validation.run import PARTS, SCALES, ValidateConfig, hardware, parameters, run
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from llm.generation import make_sampler
-from llm.vllm_engine import SyncError, agreement, prepare_colocate, require_agreement
+from llm.generation.transformers import make_sampler
+from llm.generation.vllm import SyncError, agreement, prepare_colocate, require_agreement
 
 
 @pytest.mark.parametrize("by", [lambda f, t: make_sampler("vllm", f, t), lambda f, t: prepare_colocate()])

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 
-from llm.config import OffPolicyConfig
-from llm.sums import addition_examples
-from llm.trainer import OffPolicyTrainer
+from llm.data.sums import addition_examples
+from llm.training.config import OffPolicyConfig
+from llm.training.trainer import OffPolicyTrainer
 from tests.llm.conftest import SETTINGS
 
 G = 4  # completions of a group

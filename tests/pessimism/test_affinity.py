@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pessimism.affinity import affinity
+from pessimism.contrib.affinity import affinity
 
 
 def test_affinity_is_what_the_paper_computes() -> None:

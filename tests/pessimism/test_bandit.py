@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.bandit import make_bandit
+from pessimism.core.bandit import make_bandit
 from tests.helpers import Array, accepted, assert_log_policies_agree, assert_policy, cases, make_problem
 
 HALF = [0.5, 0.5]

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 
 import pessimism as ps
-from pessimism.cli import main
-from pessimism.cli_compare import short_setting
-from pessimism.cli_hyper import Hyper, parse_objective
-from pessimism.cli_phrases import PHRASES
-from pessimism.readings import read_status
-from pessimism.result import FIELDS
+from pessimism.cli.compare import short_setting
+from pessimism.cli.hyper import Hyper, parse_objective
+from pessimism.cli.main import main
+from pessimism.cli.phrases import PHRASES
+from pessimism.diagnosis.wording import read_status
+from pessimism.target.result import FIELDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BANDIT = ["--behavior", "0.4,0.3,0.2,0.1", "--reward", "0.2,0.4,0.6,0.8"]
@@ -448,7 +448,7 @@ def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_closed_pipe_is_not_a_traceback() -> None:
-    command = f"{sys.executable} -m pessimism.cli objectives | head -n 1"
+    command = f"{sys.executable} -m pessimism.cli.main objectives | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.startswith("nominal")

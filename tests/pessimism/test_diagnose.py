@@ -17,19 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from pessimism.advice import read_positive
 from pessimism.baselines import optimal_value
-from pessimism.critical import critical_temperature
-from pessimism.diagnose import COLUMNS, describe, diagnose
-from pessimism.dynamics import gradient_flow
-from pessimism.finite_group import finite_group
-from pessimism.group_design import smallest_beta1, smallest_shift
-from pessimism.induced import induced_target
-from pessimism.objectives import ConstantBaseline, Kimi, ShiftedMean, make_objective, objectives
-from pessimism.ragged import stack
-from pessimism.readings import read_group
-from pessimism.rollouts import read_rollouts
-from pessimism.summary import summarize
+from pessimism.diagnosis.advice import read_positive
+from pessimism.diagnosis.diagnose import COLUMNS, describe, diagnose
+from pessimism.diagnosis.summary import summarize
+from pessimism.diagnosis.thresholds import critical_temperature
+from pessimism.diagnosis.wording import read_group
+from pessimism.dynamics.gradient_flow import gradient_flow
+from pessimism.groups.design import smallest_beta1, smallest_shift
+from pessimism.groups.finite_group import finite_group
+from pessimism.losses.registry import ConstantBaseline, Kimi, ShiftedMean, make_objective, objectives
+from pessimism.rollouts.read import read_rollouts
+from pessimism.target.induced import induced_target
+from pessimism.target.ragged import stack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRL = EXAMPLES / "trl_completions"
@@ -154,7 +154,7 @@ def test_mixed_group_sizes_equal_a_loop_over_groups(name: str, monkeypatch: pyte
     loop = pd.concat(one_by_one, ignore_index=True)
     pd.testing.assert_frame_equal(report, loop, rtol=1e-10, check_exact=False)
     for setting, value in ("_CHUNK", 8), ("_WIDENING", 100):  # groups one at a time, and all of them padded to one size
-        monkeypatch.setattr(sys.modules["pessimism.diagnose"], setting, value)
+        monkeypatch.setattr(sys.modules["pessimism.diagnosis.diagnose"], setting, value)
         pd.testing.assert_frame_equal(report, diagnose(log, name, **hyper), rtol=1e-10, check_exact=False)
         monkeypatch.undo()
 
@@ -859,7 +859,7 @@ def test_an_undefined_population_has_a_reason(name: str, reason: str | None) -> 
 
 def test_a_completion_that_no_draw_reached_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     for setting in ("_DRAWS", "_FEWEST"):
-        monkeypatch.setattr(sys.modules["pessimism.group_plugin"], setting, 1)
+        monkeypatch.setattr(sys.modules["pessimism.diagnosis.population"], setting, 1)
     report = diagnose(log_of(np.linspace(0.0, 1.0, 40).tolist(), [1.0, 0.0]), "std_normalized")
     assert report["population_regime"].tolist() == ["undefined", "positive"]
     assert str(report.attrs["population_note"]).startswith("some completion was in none of the groups drawn")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.descent import sgd
-from pessimism.dynamics import gradient_flow
+from pessimism.dynamics.gradient_descent import sgd
+from pessimism.dynamics.gradient_flow import gradient_flow
 from tests.helpers import Array, make_problem, softmax, total_variation
 
 PROBLEM = [0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8]

@@ -14,11 +14,11 @@ from scipy.optimize import brentq, minimize
 from scipy.stats import binom
 
 import pessimism as ps
-from pessimism import group_expectation as routes
-from pessimism.finite_group import FiniteGroup, finite_group
-from pessimism.group_laws import compositions, expected_by_counts, kept_given_value
-from pessimism.group_target import is_affine, is_squared
-from pessimism.objectives import (
+from pessimism.groups import expected_advantage as routes
+from pessimism.groups.finite_group import FiniteGroup, finite_group
+from pessimism.groups.reward_law import compositions, expected_by_counts, kept_given_value
+from pessimism.groups.target import is_affine, is_squared
+from pessimism.losses.registry import (
     AWR,
     OAPL,
     AsymRE,
@@ -244,9 +244,9 @@ def test_a_large_group_is_the_population() -> None:
 def test_counts_as_weights_are_the_groups_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for objective in SQUARED:
         short = expected_by_counts(objective, np.array([[0.0, 1.0]]), np.array([[0.3, 0.7]]), 30)[0]
-        monkeypatch.setattr("pessimism.group_laws._DENSE", 1)
+        monkeypatch.setattr("pessimism.groups.reward_law._DENSE", 1)
         again = expected_by_counts(objective, np.array([[0.0, 1.0]]), np.array([[0.3, 0.7]]), 30)[0]
-        monkeypatch.setattr("pessimism.group_laws._CHUNK", 64)
+        monkeypatch.setattr("pessimism.groups.reward_law._CHUNK", 64)
         chunks = expected_by_counts(objective, np.array([[0.0, 1.0]]), np.array([[0.3, 0.7]]), 30)[0]
         monkeypatch.undo()
         np.testing.assert_allclose(again, short, rtol=1e-13)

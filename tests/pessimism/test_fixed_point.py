@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.field import is_coupled
-from pessimism.pull import pose
+from pessimism.fixed_point.pull import pose
+from pessimism.fixed_point.score import is_coupled
 from tests.flows import flow_to_rest, logit_field
 from tests.helpers import (
     Array,

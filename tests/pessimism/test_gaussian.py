@@ -9,7 +9,7 @@ import pytest
 from scipy import integrate, optimize, stats
 
 import pessimism as ps
-from pessimism.gaussian import gaussian_kl, gaussian_score, quadratic_target
+from pessimism.contrib.gaussian import gaussian_kl, gaussian_score, quadratic_target
 
 CASES = [(1.0, 0.0, 0.5, 0.1), (-0.7, 0.4, 0.1, 0.1), (2.0, -1.0, 1.5, 0.5), (0.3, 0.3, 0.05, 0.2)]
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from pessimism.finite_group import finite_group
-from pessimism.group_design import smallest_beta1, smallest_shift
+from pessimism.groups.design import smallest_beta1, smallest_shift
+from pessimism.groups.finite_group import finite_group
 
 OPTIONS: list[dict[str, bool]] = [
     {},

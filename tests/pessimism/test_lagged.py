@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import brentq
 
 import pessimism as ps
-from pessimism.lagged import lagged_iteration
+from pessimism.dynamics.lagged_iteration import lagged_iteration
 from tests.helpers import Array, assert_log_policies_agree, assert_monotone, make_problem
 
 PROBLEM = [0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8]

@@ -12,8 +12,8 @@ from scipy import optimize
 from scipy.integrate import solve_ivp
 
 import pessimism as ps
-from pessimism.field import data_weight
-from pessimism.objectives import make_objective
+from pessimism.fixed_point.score import data_weight
+from pessimism.losses.registry import make_objective
 from tests.flows import logit_field
 from tests.helpers import Array, assert_log_policies_agree, make_problem
 

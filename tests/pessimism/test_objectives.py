@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import pessimism as ps
 import tests.cases
-from pessimism.objectives import make_objective
-from pessimism.objectives.standardized import Standardized
+from pessimism.losses.registry import make_objective
+from pessimism.losses.standardized import Standardized
 from tests.helpers import (
     PROBLEMS,
     Array,
@@ -399,7 +399,7 @@ def test_a_registered_objective_works_by_name() -> None:
         with pytest.raises(ValueError, match="objective name 'mine' is taken by Mine"):
             ps.register(Other)
     finally:
-        sys.modules["pessimism.objectives"]._REGISTRY.pop("mine", None)
+        sys.modules["pessimism.losses.registry"]._REGISTRY.pop("mine", None)
     assert ps.objectives() == before
 
 

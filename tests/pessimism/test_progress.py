@@ -9,7 +9,7 @@ import pytest
 import tqdm as bars
 
 import pessimism as ps
-from pessimism.cli import main
+from pessimism.cli.main import main
 from pessimism.progress import progress
 
 REWARD = [[0.0, 1.0], [0.5, 1.0]]
@@ -47,7 +47,7 @@ def test_one_step_has_no_bar(items: list[int], terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("draws", [64, 2**12])
 def test_finite_groups_show_their_problems(draws: int, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["pessimism.group_expectation"], "_CHUNK", 2**17)
+    monkeypatch.setattr(sys.modules["pessimism.groups.expected_advantage"], "_CHUNK", 2**17)
     values = np.linspace(0.0, 1.0, 5)
     law = [[0.2] * 5, [0.1, 0.2, 0.3, 0.2, 0.2]]
     group = ps.finite_group("std_normalized", 200, law, values, draws=draws)

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.flow import flow_target
-from pessimism.objectives import make_objective
+from pessimism.fixed_point.flow import flow_target
+from pessimism.losses.registry import make_objective
 from tests.flows import descend, maximize
 from tests.helpers import Array, assert_policy, make_problem
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pessimism import log_formats
-from pessimism.rollouts import read_rollouts
+from pessimism.rollouts import formats as log_formats
+from pessimism.rollouts.read import read_rollouts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROWS = [(0, "a", 1.0), (0, "a", 0.0), (0, "b", 0.5), (1, "a", 0.25)]

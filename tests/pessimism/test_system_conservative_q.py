@@ -11,7 +11,7 @@ import torch
 from scipy import optimize, special
 
 import pessimism as ps
-from pessimism.objectives.conservative_q import _huber_centered
+from pessimism.losses.conservative_q import _huber_centered
 from tests.helpers import Array, assert_log_policies_agree, make_problem
 from tests.systems import BANDITS, descend, solved
 

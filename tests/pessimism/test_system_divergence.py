@@ -12,7 +12,7 @@ import torch
 from scipy import optimize, special
 
 import pessimism as ps
-from pessimism.objectives import make_objective
+from pessimism.losses.registry import make_objective
 from tests.helpers import Array, assert_log_policies_agree
 from tests.systems import BANDITS, DIVERGENCES, descend, solved
 

@@ -11,7 +11,7 @@ import torch
 from scipy import special
 
 import pessimism as ps
-from pessimism.objectives import make_objective
+from pessimism.losses.registry import make_objective
 from tests.flows import flow_to_rest
 from tests.helpers import Array, assert_log_policies_agree, make_problem
 from tests.systems import BANDITS, DIVERGENCES, descend, solved

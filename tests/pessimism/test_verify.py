@@ -14,7 +14,7 @@ import torch
 import pessimism as ps
 from pessimism.convex import program
 from pessimism.convex.table import PROGRAMS
-from pessimism.verify import COLUMNS, verify
+from pessimism.convex.verify import COLUMNS, verify
 from tests.helpers import PROBLEMS, Array, accepted, cases, make_problem, posed
 
 CASES = cases()

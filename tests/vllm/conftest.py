@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from llm.tiny import pretrained
+from llm.models.tiny import pretrained
 from tests.llm.conftest import SETTINGS, seeded
 
 __all__ = ["seeded"]  # a fixture

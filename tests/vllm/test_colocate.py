@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 from trl.generation.vllm_generation import VLLMGeneration
 
-from llm.vllm_engine import SyncError, agreement, prepare_colocate
+from llm.generation.vllm import SyncError, agreement, prepare_colocate
 from tests.llm.training import SMALL, Watched, loaded, logged, per_token, right, sums, trained, weights
 
 pytestmark = pytest.mark.usefixtures("seeded")

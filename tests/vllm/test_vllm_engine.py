@@ -15,10 +15,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from llm import vllm_engine, vllm_process
-from llm.generation import Samples, make_sampler
-from llm.scoring import score
-from llm.vllm_engine import SyncError
+from llm.generation import vllm as vllm_engine
+from llm.generation import vllm_process
+from llm.generation.transformers import Samples, make_sampler
+from llm.generation.vllm import SyncError
+from llm.models.scoring import score
 from tests.llm.frequencies import assert_drawn_from
 from tests.vllm.conftest import MODELS
 

@@ -1,0 +1,1 @@
+"""What the four commands do with their settings."""

@@ -1,0 +1,131 @@
+"""Measure what a training run left in its folder, by what its ``run.json`` says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from datasets import Dataset
+from transformers import AutoTokenizer
+from transformers.trainer import TRAINER_STATE_NAME
+
+from llm.data.rewards import Reward, reward_function
+from llm.generation.transformers import Sampler
+from llm.measurement.measure import measure
+from llm.models.load import CACHE, holds_model, load_model, model_path
+from llm.settings import DataConfig
+from llm.storage import fingerprints
+from llm.training.run_file import read_run
+from pessimism.losses.registry import make_objective
+
+
+def measure_run(
+    folder: str | Path,
+    *,
+    checkpoint: str | None = None,
+    behavior: str | None = None,
+    sampler: Callable[[Any, Any], Sampler] | None = None,
+    limit: int | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+    cache: Path = CACHE,
+    **options: Any,
+) -> pd.DataFrame:
+    """Measure a run on its own data, with its own reward, groups and objective.
+
+    Parameters
+    ----------
+    folder : of a run of `llm.training.train.train`.
+    checkpoint : a folder in it, such as "checkpoint-64"; the final model by default.
+    behavior : model that the log-ratio is to; the one that the run began with by default.
+    sampler : made of the behavior and the tokenizer, such as `llm.generation.vllm.VLLMSampler`; one of transformers' by
+        default.
+    limit : so many of the run's prompts: the first, of sums without a limit as many drawn; all by default.
+    dtype : of both models; a log-ratio is a small difference, which narrower ones bury in rounding. "auto" is that of
+        their files, which may differ.
+    device : of both; a GPU where there is one, by default.
+    cache : where small models are kept.
+    options : ``samples``, ``exact``, ``seed``, ``batch_size`` of `measure`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `measure`. The note of its last row says where the prediction is of another training: the behavior moved, as
+        it does where the lag is short of the run's length, or the log-ratio was not that of whole completions.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no run, or no model; if data or reward are not what they were in training; if ``limit`` is
+        more than the run's own.
+    """
+    run = read_run(folder)
+    place = Path(folder) / (checkpoint or "")
+    if not holds_model(place):
+        raise ValueError(f"{place} holds no model: the run is not finished, or has no such checkpoint")
+    steps = _steps(place)
+    start = model_path(behavior or run["model"], cache)
+    revision = "main" if behavior else run.get("model_revision", "main")
+    reward = reward_function(run["reward"])
+    examples = _examples(folder, run, reward, limit)
+    policy = load_model(place, dtype=dtype, device=device)
+    sampled = load_model(start, dtype=dtype, device=device, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
+    frame = measure(
+        policy,
+        sampled,
+        tokenizer,
+        list(examples),
+        reward,
+        make_objective(run["objective"], **(run["hyper"] or {})),
+        length=run["max_completion_length"],
+        group_size=run["num_generations"],
+        sampler=None if sampler is None or options.get("exact") else sampler(sampled, tokenizer),
+        chat=run.get("chat_template_kwargs"),
+        **options,
+    )
+    last = frame.index[-1]
+    frame.loc[last, "note"] = "; ".join(filter(None, [frame.loc[last, "note"], _apart(run, steps)]))
+    return frame
+
+
+def _examples(folder: str | Path, run: Mapping[str, Any], reward: Reward, limit: int | None) -> Dataset:
+    """The run's, of which ``limit`` are taken as the command that trained would have taken them."""
+    data = DataConfig(**{f.name: run[f.name] for f in fields(DataConfig)})
+    examples = data.examples()
+    found = {"examples_sha256": fingerprints.of_examples(examples), "reward_sha256": fingerprints.of_reward(reward)}
+    for name, what in (("examples_sha256", f"data {data.data}"), ("reward_sha256", f"reward {data.reward}")):
+        if name in run and run[name] != found[name]:
+            raise ValueError(f"{folder}: {what} is not what it was in training; measure by policy and behavior instead")
+    if limit is None:
+        return examples
+    if data.limit is None:
+        return replace(data, limit=limit).examples()
+    if not 1 <= limit <= data.limit:
+        raise ValueError(f"limit must be from 1 to the {data.limit} of the run, got {limit}")
+    return examples.select(range(min(limit, len(examples))))
+
+
+def _steps(place: Path) -> int:
+    """Optimizer steps that a model was trained for."""
+    path = place / TRAINER_STATE_NAME
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["global_step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read, which says how long the model was trained ({error})") from error
+
+
+def _apart(run: Mapping[str, Any], steps: int) -> str:
+    """What sets a run apart from the training that is predicted."""
+    notes = []
+    # Constant: the last step is on data of that of lag steps before it, or of the initial one.
+    frozen = steps <= run["lag"] + (run["lag_mode"] == "constant")
+    if not frozen:
+        notes.append("the behavior moved in training: the prediction is for one that is frozen")
+    if run["level"] != "sequence":
+        notes.append(f"the log-ratio in training was of level {run['level']}: the prediction is for whole completions")
+    return "; ".join(notes)

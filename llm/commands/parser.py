@@ -1,0 +1,136 @@
+"""TRL's parser of dataclasses, with a user's mistake in one line: in a file, too, and among hundreds of fields.
+
+Files are read by YAML 1.2, in which 1e-3 is a number; a field that is there twice is a mistake.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from collections.abc import Sequence
+from inspect import get_annotations
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from trl import TrlParser
+
+from pessimism.messages import one_line
+
+
+class Parser(TrlParser):  # type: ignore[misc]
+    """Fields of dataclasses from a YAML file and the command line, which wins.
+
+    Examples
+    --------
+    >>> from llm.settings import EvaluateConfig
+    >>> Parser((EvaluateConfig,), prog="evaluate").parse(["--sampels", "3"])
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown field 'sampels'; did you mean 'samples'? evaluate --help lists all
+    """
+
+    _file = ""
+
+    def __init__(self, types: tuple[type, ...], **options: Any) -> None:
+        # An abbreviation would be a field here, and none in a file.
+        super().__init__(types, allow_abbrev=False, **options)
+
+    def parse(self, arguments: Sequence[str]) -> tuple[Any, ...]:
+        """The dataclasses, filled.
+
+        Raises
+        ------
+        ValueError
+            Of one line: no such field, a value that is none of it, a file that is not YAML; and as the dataclasses do.
+        """
+        given = [part for one in arguments for part in (one.split("=", 1) if one.startswith("--config=") else [one])]
+        told: dict[str, Any] = {}
+        if "--config" in given[-1:]:
+            raise ValueError("--config needs a file")
+        if given.count("--config") > 1:
+            raise ValueError("--config must be given once")
+        if "--config" in given:
+            at = given.index("--config")
+            self._file = given[at + 1]
+            del given[at : at + 2]
+            told = self._read()
+            if unknown := self.set_defaults_with_config(**told):
+                self.error(f"{self._file}: {self._unknown(unknown[0].removeprefix('--'))}")
+        if unknown := self.parse_known_args(given)[1]:  # before what the dataclasses miss because of it
+            self.error(self._unknown(unknown[0].removeprefix("--")))
+        try:
+            found: tuple[Any, ...] = self.parse_args_into_dataclasses(given, look_for_args_file=False)
+        except TypeError as error:  # of a dataclass: no value where it must have one
+            raise ValueError(str(error)) from error
+        except ValueError as error:
+            names = {part.partition("=")[0].removeprefix("--") for part in given if part.startswith("--")}
+            if "hyper-parameter" in str(error) and "hyper" not in names and "hyper" in told:
+                raise ValueError(
+                    f"{error}; hyper is that of {self._file}: --hyper replaces it, by '{{}}' too"
+                ) from error
+            raise
+        return found
+
+    def _read(self) -> dict[str, Any]:
+        """What the file says; its ``env`` goes to the environment, as TRL has it."""
+        try:
+            found = YAML(typ="safe", pure=True).load(Path(self._file).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"--config {self._file} cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self._file}: not valid UTF-8 (byte {error.start + 1})") from error
+        except MarkedYAMLError as error:
+            line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+            raise ValueError(f"{self._file}{line}: {error.problem}") from error
+        except YAMLError as error:  # a character that no such file may hold
+            raise ValueError(f"{self._file}: {one_line(error)}") from error
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+            raise ValueError(f"{self._file}: must be fields with their values, a YAML mapping")
+        environment = found.pop("env", {})
+        if not isinstance(environment, dict):
+            raise ValueError(f"{self._file}: env must be a mapping, got {environment!r}")
+        os.environ.update({str(name): str(value) for name, value in environment.items()})
+        return found
+
+    def _unknown(self, name: str) -> str:
+        close = difflib.get_close_matches(name, [action.dest for action in self._actions], n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown field {name!r}; {hint}{self.prog} --help lists all"
+
+    def error(self, message: str) -> NoReturn:
+        """Without all fields there are, which argparse prints."""
+        raise ValueError(message)
+
+    def set_defaults_with_config(self, **config: Any) -> list[str]:
+        """TRL's, of values checked as those of the command line are: argparse takes defaults for right."""
+        known = {action.dest: action for action in self._actions}
+        made = {name: self._value(known[name], value) if name in known else value for name, value in config.items()}
+        rest: list[str] = super().set_defaults_with_config(**made)
+        return rest
+
+    def _value(self, action: argparse.Action, value: Any) -> Any:
+        if action.nargs in ("+", "*") and value is not None:
+            return [self._one(action, part) for part in (value if isinstance(value, list) else [value])]
+        return self._one(action, value)
+
+    def _one(self, action: argparse.Action, value: Any) -> Any:
+        if value is None or (isinstance(value, dict | list) and action.dest in self._structured):
+            return value
+        try:
+            if isinstance(value, dict | list):
+                raise argparse.ArgumentError(action, f"must be one value, got {value!r}")
+            made = self._get_value(action, str(value))
+            self._check_value(action, made)
+        except argparse.ArgumentError as error:
+            self.error(f"{self._file}: {error}")
+        return made
+
+    @property
+    def _structured(self) -> set[str]:
+        """Fields whose one value may be a mapping or a list."""
+        # As annotated: of a union the parser of transformers keeps the text alone.
+        said = [pair for one in self.dataclass_types for base in one.__mro__ for pair in get_annotations(base).items()]
+        return {name for name, kind in said if "dict" in str(kind) or "list" in str(kind)}

@@ -1,0 +1,1 @@
+"""Questions, answers and rewards, and prompts as tokens."""

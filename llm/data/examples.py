@@ -1,0 +1,202 @@
+r"""Questions with their answers, from files, `datasets` and the made task, as a dataset that TRL trains on.
+
+The records of the usual sets are read as they come: DeepScaleR (problem, answer, solution), MATH (problem, solution
+with the answer in its last ``\boxed{}``), AIME (problem or Problem, answer or Answer, often integers).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import Dataset
+
+from llm.data import fields
+from llm.data.records import READERS, Where, read_file
+from llm.data.rewards import OF_TRL
+from llm.data.sums import read_sums
+from pessimism.messages import one_line
+
+PROMPT_COLUMNS = ("prompt", "problem", "Problem", "question", "Question")
+ANSWER_COLUMNS = ("answer", "Answer")
+SOLUTION_COLUMNS = ("solution", "Solution")
+# Of these a reward would get another thing or nothing, or TRL would take them for more than data.
+RESERVED = (*OF_TRL, "completion", "image", "images", "environment")
+_HUB = re.compile(r"(?P<name>\w[\w.-]*(/[\w.-]+)?)(:(?P<config>[\w.-]+))?")
+
+
+def load_examples(
+    source: str,
+    *,
+    split: str = "train",
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
+    limit: int | None = None,
+    prompt_template: str | None = None,
+    chat: bool = False,
+) -> Dataset:
+    r"""Questions and answers of a data set, whatever its columns are called.
+
+    Parameters
+    ----------
+    source : a file (.jsonl, .ndjson, .json, .csv, .parquet); a folder saved with ``save_to_disk``, or any other that
+        ``datasets.load_dataset`` reads; the name of a data set, ``"name"`` or ``"name:configuration"``; or
+        ``"addition:digits=2"``, with ``steps=true`` and ``seed=1`` where wanted: the sums of `llm.data.addition.Addition`, all
+        of them in order, or ``limit`` drawn without repetition.
+    split : of a data set that has several; files and sums have one only.
+    prompt_column : column of the question; by default the first of prompt, problem, Problem, question, Question.
+    answer_column : column of the answer; by default answer or Answer, else what the last ``\boxed{}`` of solution or
+        Solution holds; where there is none of these either, there are no answers, and a reward that needs them says so.
+    limit : take the first so many records only; what comes after them is not looked at, but must be readable.
+    prompt_template : a ``str.format`` template around the question, such as ``"{prompt}\nThink step by step."``.
+    chat : make each prompt a conversation of one user message. Prompts that are lists of messages stay as they are.
+
+    Returns
+    -------
+    datasets.Dataset
+        Columns ``prompt`` (text, or messages), ``answer`` (text without blanks at its ends; integers as digits) where
+        there is one, and the other columns unless these are their names.
+
+    Raises
+    ------
+    ValueError
+        Of one line, naming file, line (JSON arrays, parquet and data sets: row, from 0) and column: no such file,
+        nothing in it, a broken line, no such column or no question (it lists those present), a record without question
+        or answer, a solution without ``\boxed{}``, an answer that is neither text nor number, a column of a name that
+        TRL gives to something else; ``split`` of what has none.
+
+    Examples
+    --------
+    >>> load_examples("addition:digits=2", limit=2)[:]
+    {'prompt': ['30+04=', '51+26='], 'answer': ['34', '77']}
+    >>> load_examples("addition:digits=1", prompt_template="What is {prompt}?", chat=True)["prompt"][12]
+    [{'role': 'user', 'content': 'What is 1+2=?'}]
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"limit must be an integer >= 1, got {limit!r}")
+    data, where = _read(source, split, limit)
+    if len(data) == 0:
+        raise ValueError(f"{source}: no records")
+    data = data.select(range(len(data) if limit is None else min(limit, len(data))))
+    asked = _named(source, data, "prompt_column", prompt_column) or _first(data, PROMPT_COLUMNS)
+    if asked is None:
+        raise ValueError(f"{source}: no column {' or '.join(PROMPT_COLUMNS)}; prompt_column names it; {_present(data)}")
+    told = _named(source, data, "answer_column", answer_column) or _first(data, ANSWER_COLUMNS)
+    boxed = _first(data, SOLUTION_COLUMNS)
+    made = {"prompt": _formatted(_converted(data, where, asked, fields.question), prompt_template, chat)}
+    if told is not None:
+        made["answer"] = _converted(data, where, told, fields.answer)
+    elif boxed is not None:
+        made["answer"] = _converted(data, where, boxed, fields.boxed_answer)
+    others = [name for name in data.column_names if name not in {*made, asked, told}]
+    if clash := [name for name in others if name in RESERVED]:
+        raise ValueError(f"{source}: column {clash[0]!r} must be renamed: a reward would not get it by that name")
+    found = Dataset.from_dict(made)
+    return datasets.concatenate_datasets([found, data.select_columns(others)], axis=1) if others else found
+
+
+def _read(source: str, split: str, limit: int | None) -> tuple[Dataset, Where]:
+    path, known = Path(source), _HUB.fullmatch(source)
+    if not source:
+        raise ValueError("source must be a file, a folder or the name of a data set, got ''")
+    sums = source.partition(":")[0] == "addition"
+    if sums or path.is_file():
+        if split != "train":
+            raise ValueError(f"{source}: split must be left out, it has one only, got {split!r}")
+        return (read_sums(source, limit), lambda row: f"{source}: row {row}") if sums else read_file(path)
+    if not path.is_dir() and (known is None or path.suffix.lower() in READERS):
+        raise ValueError(f"{source}: no such file or folder")
+    try:
+        with _quiet():
+            data = (
+                _loaded(path, split)
+                if path.is_dir() or known is None
+                else datasets.load_dataset(known["name"], known["config"], split=split)
+            )
+    except Exception as error:  # whatever datasets and the hub raise
+        _require_readable(path)
+        raise ValueError(f"{source}: split {split!r} cannot be loaded ({one_line(error)})") from error
+    return data, lambda row: f"{source}: row {row}"
+
+
+def _require_readable(folder: Path) -> None:
+    """Say where a file of a folder is broken, which `datasets` does not."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.suffix.lower() in READERS:
+            read_file(path)
+
+
+def _loaded(folder: Path, split: str) -> Dataset:
+    if not any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return datasets.load_dataset(str(folder), split=split)
+    saved = datasets.load_from_disk(folder)
+    if isinstance(saved, Dataset):
+        if split not in ("train", str(saved.split)):
+            raise ValueError("it has one only: leave split out")
+        return saved
+    if split not in saved:
+        raise ValueError(f"it has {', '.join(saved)}")
+    return saved[split]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars of `datasets` where there is no terminal."""
+    switch = not sys.stderr.isatty() and datasets.is_progress_bar_enabled()
+    if switch:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if switch:
+            datasets.enable_progress_bars()
+
+
+def _named(source: str, data: Dataset, field: str, given: str | None) -> str | None:
+    if given is not None and given not in data.column_names:
+        raise ValueError(f"{source}: {field} is {given!r}, which is not a column; {_present(data)}")
+    return given
+
+
+def _first(data: Dataset, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in data.column_names), None)
+
+
+def _present(data: Dataset) -> str:
+    return f"its columns are {', '.join(data.column_names)}"
+
+
+def _converted(data: Dataset, where: Where, name: str, convert: Callable[[Any], Any]) -> list[Any]:
+    values = []
+    for row, value in enumerate(data[name][:]):
+        try:
+            values.append(convert(value))
+        except ValueError as error:
+            raise ValueError(f"{where(row)}: column {name!r} {error}") from None
+    return values
+
+
+def _formatted(prompts: list[Any], template: str | None, chat: bool) -> list[Any]:
+    if template is not None:
+        _check_template(template)
+        if not isinstance(prompts[0], str):
+            raise ValueError("prompt_template is for prompts that are text, these are lists of messages")
+        prompts = [template.format(prompt=prompt) for prompt in prompts]
+    if chat:
+        prompts = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
+    return prompts
+
+
+def _check_template(template: str) -> None:
+    try:
+        named = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"prompt_template {template!r} is no str.format template: {error}") from None
+    if named != {"prompt"}:
+        raise ValueError(f"prompt_template must hold {{prompt}} and no other field (double other braces): {template!r}")

@@ -1,0 +1,135 @@
+"""Files of records, JSON lines, JSON, CSV or parquet, to a `datasets.Dataset` that knows where each row came from."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import math
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset
+
+from pessimism.messages import json_object, one_line, read_lines, show
+
+Where = Callable[[int], str]  # row -> its place, as an error message names it
+
+
+def read_file(path: Path) -> tuple[Dataset, Where]:
+    """The records of a file, and a function that says on which line (JSON arrays and parquet: in which row) each lies.
+
+    Blank lines are no records. A key that a JSON record lacks is null there, and a column that mixes text and numbers
+    is text, in which NaN is null and 204.0 is 204.
+
+    Raises
+    ------
+    ValueError
+        Of one line, as ``path:line: what is wrong``: unknown suffix, unreadable file, broken JSON or CSV, a line that
+        is no JSON object, a row with more or fewer fields than the header, a column of values that do not go together.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; known are {', '.join(READERS)}")
+    try:
+        return reader(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path}: cannot be read ({one_line(error)})") from None
+
+
+def _read_json_lines(path: Path) -> tuple[Dataset, Where]:
+    records, lines = [], []
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.isspace():
+            try:
+                records.append(json_object(line))
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: {error}") from None
+            lines.append(number)
+    return _dataset(path, records), lambda row: f"{path}:{lines[row]}"
+
+
+def _read_json(path: Path) -> tuple[Dataset, Where]:
+    """An array of objects, one object, or, as many files of this suffix are, one object on each line."""
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    try:
+        found = json.loads(content) if content.strip() else []
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid UTF-8 (byte {error.start + 1})") from None
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            return _read_json_lines(path)
+        raise ValueError(f"{path}:{error.lineno}: bad JSON, {error.msg} (column {error.colno})") from None
+    records = found if isinstance(found, list) else [found]
+    for row, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}: row {row}: expected a JSON object, found {show(record)}")
+    return _dataset(path, records), lambda row: f"{path}: row {row}"
+
+
+def _read_csv(path: Path) -> tuple[Dataset, Where]:
+    records, lines, start = [], [], 1
+    with closing(_text_lines(path)) as text:
+        reader = csv.reader(text, strict=True)
+        try:
+            header = next(reader, [])
+            if len(set(header)) < len(header):
+                raise ValueError(f"{path}:1: two columns have one name, in {', '.join(header)}")
+            start = reader.line_num + 1
+            for fields in reader:
+                if fields and len(fields) != len(header):
+                    raise ValueError(f"{path}:{start}: {len(fields)} fields, the header has {len(header)}")
+                if fields:
+                    records.append(dict(zip(header, fields, strict=True)))
+                    lines.append(start)
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise ValueError(f"{path}:{start}: bad CSV, {error}") from None
+    return _dataset(path, records), lambda row: f"{path}:{lines[row]}"
+
+
+def _text_lines(path: Path) -> Generator[str, None, None]:
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}:{number}: not valid UTF-8 (byte {error.start + 1})") from None
+
+
+def _read_parquet(path: Path) -> tuple[Dataset, Where]:
+    return Dataset(pq.read_table(path)), lambda row: f"{path}: row {row}"
+
+
+def _dataset(path: Path, records: list[dict[str, Any]]) -> Dataset:
+    """All keys become columns, not only those of the first record."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return Dataset(pa.table({name: _array(path, name, [r.get(name) for r in records]) for name in names}))
+
+
+def _array(path: Path, name: str, values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError) as error:
+        if all(value is None or type(value) in (str, int, float) for value in values):
+            return pa.array([_text(value) for value in values])
+        raise ValueError(f"{path}: column {name!r} has values that do not go together ({one_line(error)})") from None
+
+
+def _text(value: str | int | float | None) -> str | None:
+    """Of a column that mixes both; a gap, which pandas writes as NaN, is null and no word."""
+    if isinstance(value, float):
+        value = None if math.isnan(value) else int(value) if value.is_integer() and abs(value) < 2**53 else value
+    return None if value is None else str(value)
+
+
+READERS: dict[str, Callable[[Path], tuple[Dataset, Where]]] = {
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}

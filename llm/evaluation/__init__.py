@@ -1,0 +1,1 @@
+"""pass@k with intervals."""

@@ -1,0 +1,213 @@
+"""How well a model answers: samples of each prompt, their rewards, lengths and entropies, with intervals.
+
+Finished batches of prompts are kept in a file where one is named, so that a killed evaluation goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from torch import nn
+from tqdm import tqdm
+
+from llm.data.prompts import as_completions, required_tokens, token_ids
+from llm.evaluation.kept_rows import KeptRows, Row
+from llm.evaluation.pass_at_k import mean_interval, pass_at_k, share_interval
+from llm.generation.transformers import Sampler
+from llm.models.load import dtype_of
+from llm.models.scoring import score
+from llm.storage import fingerprints
+from llm.storage.lock import alone
+
+_MEANS = ("reward", "length", "token_entropy", "sequence_entropy")
+
+
+def evaluate(
+    model: nn.Module,
+    tokenizer: Any,
+    examples: Dataset,
+    reward: Callable[..., Sequence[float]],
+    *,
+    sampler: Sampler,
+    length: int,
+    samples: int = 16,
+    ks: Sequence[int] = (1,),
+    seed: int = 0,
+    right: float = 1.0,
+    prompts_per_batch: int = 16,
+    batch_size: int = 64,
+    chat: Mapping[str, Any] | None = None,
+    resume: Path | None = None,
+) -> pd.DataFrame:
+    """Sample every prompt, reward the completions and score them with the model.
+
+    Parameters
+    ----------
+    model : a causal language model, the one that the sampler samples from; it gives the entropies.
+    tokenizer : of the model.
+    examples : as `llm.data.examples.load_examples` makes them.
+    reward : as `llm.data.rewards.reward_function` makes it; it gets every column of the examples.
+    sampler : draws the completions.
+    length : most tokens of a completion.
+    samples : completions of each prompt.
+    ks : of pass@k, each at most ``samples``.
+    seed : of the samples. Equal seeds and batches give equal samples, interrupted or not.
+    right : reward from which on a completion counts as correct.
+    prompts_per_batch : prompts sampled, rewarded and kept together.
+    batch_size : completions in one forward of the model.
+    chat : what the chat template is told beside the messages.
+    resume : file (JSON lines) that keeps finished batches.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per prompt: ``prompt``, ``answer`` where the examples have one, ``n`` samples, ``correct`` ones, unbiased
+        ``pass@k``, mean ``reward``, mean ``length`` in tokens, eos included, the share that ``ended`` before or at that
+        length, ``token_entropy``, the mean over all tokens of the entropy of the distribution they were drawn from, and
+        ``sequence_entropy``, the mean of minus the log-probability of a completion; both in nats.
+
+    Raises
+    ------
+    ValueError
+        If there are no examples, a k is not from 1 to ``samples``, another number is out of range, the reward fails, or
+        the file ``resume`` holds an evaluation with other settings, examples, weights or code of the reward, or is
+        being written by another process.
+    """
+    _check(examples, ks, seed, {"samples": samples, "length": length, "prompts_per_batch": prompts_per_batch})
+    one = _Evaluation(model, tokenizer, reward, sampler, samples, length, right, batch_size, dict(chat or {}))
+    if resume is None:
+        rows = _rows(one, KeptRows(None, {}), examples, seed, prompts_per_batch)
+    else:
+        settings = {"seed": seed, "prompts_per_batch": prompts_per_batch, **one.settings()}
+        settings["examples_sha256"] = fingerprints.of_examples(examples)
+        with alone(resume.with_name(f"{resume.name}.lock"), str(resume)):
+            rows = _rows(one, KeptRows(resume, settings), examples, seed, prompts_per_batch)
+    said = {name: examples[name][:] for name in ("prompt", "answer") if name in examples.column_names}
+    frame = pd.concat([pd.DataFrame({**said, "n": samples}), pd.DataFrame(rows)], axis=1)
+    for place, k in enumerate(dict.fromkeys(ks), list(frame).index("correct") + 1):
+        frame.insert(place, f"pass@{k}", pass_at_k(frame["correct"], samples, k))
+    return frame
+
+
+def _rows(one: _Evaluation, kept: KeptRows, examples: Dataset, seed: int, prompts_per_batch: int) -> list[Row]:
+    """Of all examples; those that are kept already are not made again."""
+    options = {"desc": "evaluate", "unit": "prompt", "delay": 2, "disable": None, "leave": False}
+    with tqdm(total=len(examples), initial=len(kept.rows), **options) as bar:
+        for start in range(len(kept.rows), len(examples), prompts_per_batch):
+            own = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
+            kept.add(one.rows(examples[start : start + prompts_per_batch], own))
+            bar.update(len(kept.rows) - bar.n)
+    return kept.rows
+
+
+def summary(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Means over the prompts with the ends of their intervals, for new prompts of the kind, in one row.
+
+    Parameters
+    ----------
+    frame : of `evaluate`.
+    level : coverage. Shares, which rewards of 0 and 1 are too, have the interval of `llm.evaluation.pass_at_k.share_interval`,
+        the others Student's; with one prompt there is none (nan).
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``prompts``, ``samples`` of each, and for every measured column its mean and ``..._low``, ``..._high``.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"prompt": ["a", "b", "c"], "n": 4, "pass@1": [0.0, 0.5, 1.0], "length": [3.0, 4.0, 8.0]})
+    >>> summary(frame).round(2).to_dict("records")[0]
+    {'prompts': 3, 'samples': 4, 'pass@1': 0.5, 'pass@1_low': ..., 'length': 5.0, ... 'length_high': 11.57}
+    """
+    samples = int(frame["n"].iloc[0])
+    row: dict[str, float] = {"prompts": len(frame), "samples": samples}
+    for name in frame.columns:
+        if name.startswith("pass@") or name == "ended" or (name == "reward" and _is_share(frame)):
+            found = share_interval(frame[name], samples, level)
+        elif name in _MEANS:
+            found = mean_interval(frame[name], level)
+        else:
+            continue
+        row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+    return pd.DataFrame([row])
+
+
+def _is_share(frame: pd.DataFrame) -> bool:
+    """Whether the rewards are 0 and 1: their sums are the numbers of correct completions."""
+    return bool(np.allclose(frame["reward"] * frame["n"], frame["correct"], rtol=0.0, atol=1e-9))
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What is done with a batch of prompts."""
+
+    model: nn.Module
+    tokenizer: Any
+    reward: Callable[..., Sequence[float]]
+    sampler: Sampler
+    samples: int
+    length: int
+    right: float
+    batch_size: int
+    chat: dict[str, Any]
+
+    def rows(self, columns: dict[str, list[Any]], seed: int) -> list[Row]:
+        """A row of means per prompt."""
+        ends, pad = required_tokens(self.tokenizer, self.model)
+        prompts = token_ids(self.tokenizer, columns["prompt"], self.chat)
+        completions = self.sampler.sample(prompts, self.samples, length=self.length, seed=seed).completions
+        many = {name: self._each(values) for name, values in columns.items() if name != "prompt"}
+        asked = self._each(columns["prompt"])
+        said = as_completions(self.tokenizer, asked, completions)
+        rewards = self._array(self.reward(prompts=asked, completions=said, completion_ids=completions, **many))
+        scores = score(self.model, self._each(prompts), completions, pad=pad, batch_size=self.batch_size)
+        length = self._array([len(ids) for ids in completions])
+        ended = self._array([len(ids) < self.length or ids[-1] in ends for ids in completions])
+        entropy = self._array([steps.double().sum().item() for steps in scores.entropies])
+        information = self._array([-steps.double().sum().item() for steps in scores.log_probs])
+        found = pd.DataFrame(
+            {
+                "correct": np.sum(rewards >= self.right, axis=1),
+                "reward": rewards.mean(axis=1),
+                "length": length.mean(axis=1),
+                "ended": ended.mean(axis=1),
+                "token_entropy": entropy.sum(axis=1) / length.sum(axis=1),
+                "sequence_entropy": information.mean(axis=1),
+            }
+        )
+        return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+
+    def settings(self) -> dict[str, Any]:
+        """What the rows depend on, beside prompts and seed."""
+        name = getattr(self.reward, "name", None) or getattr(self.reward, "__qualname__", repr(self.reward))
+        said = {"samples": self.samples, "length": self.length, "right": self.right, "reward": name, "chat": self.chat}
+        return {
+            **said,
+            "reward_sha256": fingerprints.of_reward(self.reward),
+            "weights_sha256": fingerprints.of_weights(self.model),
+            "dtype": dtype_of(self.model),
+            "sampler": [type(self.sampler).__name__, getattr(self.sampler, "batch_size", None)],
+        }
+
+    def _each(self, values: Sequence[Any]) -> list[Any]:
+        return [value for value in values for _ in range(self.samples)]
+
+    def _array(self, values: Sequence[float]) -> np.ndarray[Any, Any]:
+        return np.asarray(values, dtype=np.float64).reshape(-1, self.samples)
+
+
+def _check(examples: Dataset, ks: Sequence[int], seed: int, positive: dict[str, int]) -> None:
+    if len(examples) == 0:
+        raise ValueError("examples must have at least one row, got none")
+    for name, value, least in [*((k, v, 1) for k, v in positive.items()), ("seed", seed, 0)]:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    for k in ks:
+        pass_at_k(0, positive["samples"], k)  # before the work, not after

@@ -1,0 +1,1 @@
+"""Completions with their log-probabilities: one interface, two engines."""

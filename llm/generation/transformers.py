@@ -1,0 +1,237 @@
+"""Completions sampled from a language model with the log-probability of each token: one interface, two engines.
+
+A behavior policy has to be the model itself: temperature 1, all tokens, whatever its folder recommends. Only where a
+completion ends is taken from there: at the eos of the tokenizer and at those of the model's generation config, as TRL
+has it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from llm.data.prompts import require_room, required_tokens
+from llm.generation.seeding import seeded
+from llm.models.load import load_model
+from llm.models.scoring import evaluating, require_tokens
+
+
+class Samples(NamedTuple):
+    """What a sampler gives.
+
+    Attributes
+    ----------
+    completions : ``len(prompts) * count`` lists of token ids, those of a prompt one after another; an eos, where the
+        completion ended, is its last token.
+    log_probs : of each of these tokens, natural logarithm, under the distribution it was drawn from.
+    """
+
+    completions: list[list[int]]
+    log_probs: list[list[float]]
+
+
+class Sampler(Protocol):
+    """What draws completions from a model."""
+
+    def sample(self, prompts: Sequence[Sequence[int]], count: int, *, length: int, seed: int) -> Samples:
+        """Draw ``count`` completions of at most ``length`` tokens for each prompt; the same for a seed."""
+
+    def load(self, model: Any) -> None:
+        """Take over the weights of a transformers model as they are now."""
+
+
+def make_sampler(
+    backend: Literal["transformers", "vllm"], model: str | Path | Any, tokenizer: Any, **options: Any
+) -> Sampler:
+    """A sampler from a model of the hub, of a folder or in memory.
+
+    Parameters
+    ----------
+    backend : "transformers" or "vllm".
+    model : name, folder or transformers model.
+    tokenizer : its eos ends a completion, as do those of the model; its pad fills up.
+    options : of `TransformersSampler` or of `llm.generation.vllm.VLLMSampler`.
+
+    Raises
+    ------
+    ValueError
+        If the backend is unknown or the tokenizer has no eos or pad.
+    ImportError
+        If vLLM is asked for and not installed.
+
+    Examples
+    --------
+    >>> make_sampler("sglang", "folder", None)
+    Traceback (most recent call last):
+    ...
+    ValueError: backend must be "transformers" or "vllm", got 'sglang'
+    """
+    if backend == "transformers":
+        return TransformersSampler(model, tokenizer, **options)
+    if backend == "vllm":
+        from llm.generation.vllm import VLLMSampler
+
+        return VLLMSampler(model, tokenizer, **options)
+    raise ValueError(f'backend must be "transformers" or "vllm", got {backend!r}')
+
+
+class TransformersSampler:
+    """Sampling with transformers' own `generate`.
+
+    Parameters
+    ----------
+    model : name, folder or transformers model; a model in memory is sampled from as it is at the time, until `load`.
+    tokenizer : with eos and pad.
+    batch_size : completions drawn together. It is part of what a seed gives.
+    dtype : "float32", "bfloat16", ...; of the folder by default. For a name or folder.
+    device : a GPU where there is one by default. For a name or folder.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Any,
+        tokenizer: Any,
+        *,
+        batch_size: int = 64,
+        dtype: str = "auto",
+        device: str | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {batch_size!r}")
+        if isinstance(model, str | Path):
+            model = load_model(model, dtype=dtype, device=device)
+        self.ends, self.pad = required_tokens(tokenizer, model)
+        self.model, self.batch_size = model, batch_size
+
+    def sample(self, prompts: Sequence[Sequence[int]], count: int, *, length: int, seed: int) -> Samples:
+        """Draw ``count`` completions of at most ``length`` tokens for each prompt; the same for a seed.
+
+        Raises
+        ------
+        ValueError
+            If a prompt is empty, ``count``, ``length`` or ``seed`` is out of range, or a prompt and ``length`` tokens
+            are more than the model has positions.
+        FloatingPointError
+            If the model gives no probabilities.
+        """
+        require_request(
+            prompts, count, length, seed, positions=getattr(self.model.config, "max_position_embeddings", None)
+        )
+        rows = [list(prompt) for prompt in prompts for _ in range(count)]
+        starts = range(0, len(rows), self.batch_size)
+        found = Samples([], [])
+        with seeded(seed), evaluating(self.model), only_ours(self.model), finite_probabilities():
+            for start in tqdm(starts, desc="sample", unit="batch", delay=2, disable=None, leave=False):
+                completions, log_probs = self._draw(rows[start : start + self.batch_size], length)
+                found.completions.extend(completions)
+                found.log_probs.extend(log_probs)
+        return found
+
+    def load(self, model: Any) -> None:
+        """Sample from a copy of the model as it is now."""
+        self.model = copy.deepcopy(model)
+
+    def _draw(self, rows: list[list[int]], length: int) -> tuple[list[list[int]], list[list[float]]]:
+        width = max(map(len, rows))
+        device = self.model.device
+        record = _Record(width)
+        tokens = self.model.generate(
+            input_ids=torch.tensor([[self.pad] * (width - len(row)) + row for row in rows], device=device),
+            attention_mask=torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device),
+            generation_config=_settings(
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=length,
+                eos_token_id=self.ends,
+                pad_token_id=self.pad,
+            ),
+            logits_processor=LogitsProcessorList([record]),
+        )
+        completions = [_until(row, self.ends) for row in tokens[:, width:].tolist()]
+        log_probs = [row[: len(c)] for row, c in zip(record.log_probs(tokens), completions, strict=True)]
+        return completions, log_probs
+
+
+def require_request(
+    prompts: Sequence[Sequence[int]], count: int, length: int, seed: int, *, positions: int | None
+) -> None:
+    """Raise `ValueError` for what no sampler can do: see `TransformersSampler.sample`.
+
+    Examples
+    --------
+    >>> require_request([[1, 2]], 0, 6, 0, positions=8)
+    Traceback (most recent call last):
+    ...
+    ValueError: count must be an integer >= 1, got 0
+    """
+    require_tokens(prompts)
+    for name, value, least in (("count", count, 1), ("length", length, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    for i, prompt in enumerate(prompts):
+        require_room(prompt, length, positions, f"prompts[{i}]")
+
+
+def _settings(**options: Any) -> GenerationConfig:
+    return GenerationConfig(**options)  # type: ignore[no-untyped-call]
+
+
+def _until(row: list[int], ends: list[int]) -> list[int]:
+    """The tokens up to the first that ends it; a pad that was drawn is a token like any other."""
+    return row[: next((i for i, token in enumerate(row) if token in ends), len(row)) + 1]
+
+
+class _Record(LogitsProcessor):
+    """Log-probability of each drawn token, without keeping the logits of all steps: those of one step at a time."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.found: list[Tensor] = []
+        self.last: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._keep(input_ids)
+        self.last = scores.float().log_softmax(dim=-1)
+        return scores
+
+    def _keep(self, tokens: Tensor) -> None:
+        if self.last is not None and tokens.shape[1] > self.width + len(self.found):
+            self.found.append(self.last.gather(1, tokens[:, -1:]))
+
+    def log_probs(self, tokens: Tensor) -> list[list[float]]:
+        """Of the tokens ``(B, width + T)`` after the prompts."""
+        self._keep(tokens)
+        return torch.cat(self.found, dim=1).tolist()
+
+
+@contextmanager
+def only_ours(model: Any) -> Iterator[None]:
+    """No sampling settings of the model's folder: `generate` fills in from them whatever it is not told."""
+    theirs, model.generation_config = model.generation_config, _settings()
+    try:
+        yield
+    finally:
+        model.generation_config = theirs
+
+
+@contextmanager
+def finite_probabilities() -> Iterator[None]:
+    """Inside, a model whose probabilities are not finite is a `FloatingPointError`, as a loss that is not finite is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor contains" not in str(error):
+            raise
+        raise FloatingPointError(
+            "generation: the probabilities of the model are not finite; it has diverged, or its dtype is too narrow"
+        ) from error

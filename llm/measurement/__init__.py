@@ -1,0 +1,1 @@
+"""Kappa, divergences and value from log-ratios, beside the prediction."""

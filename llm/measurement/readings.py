@@ -1,0 +1,178 @@
+r"""Kappa, divergences and value of a policy from measured pairs: the log-ratio and the advantage of completions.
+
+Theory says :math:`u + \kappa e^u = A/\beta` (docs/theory.md; arXiv 2605.28150), u the sequence log-ratio of the policy
+to the behavior mu, w = e^u. Every reading here is a ratio of two sums over completions that mu drew, so that one matrix
+of products of such sums, `moments`, holds all of them with their standard errors. Matrices add: over micro-batches,
+processes and prompts. They are those of numpy or of torch, whichever the pairs come in.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+import pessimism as ps
+from pessimism.core.bandit import to_numpy
+from pessimism.core.objective import temperature_of
+from pessimism.losses.registry import ObjectiveLike
+
+Array = Any
+Floats = NDArray[np.float64]
+
+# Summed over the completions of a cluster, "clusters" being 1 for each cluster; x = A/beta - u. The terms of the two
+# divergences are the nonnegative ones of mean zero beside the plain ones, with the digits of a small log-ratio.
+TERMS = ("clusters", "n", "w", "w^2", "x", "w x", "w u - w + 1", "w - 1 - u", "r", "w r")
+
+
+class Reading(NamedTuple):
+    """A ratio of two combinations of `TERMS`."""
+
+    above: dict[str, float]
+    below: str
+
+
+READINGS = {
+    "reward_mean": Reading({"r": 1.0}, "n"),
+    "kappa_fit": Reading({"w x": 1.0}, "w^2"),
+    "kappa_identity": Reading({"x": 1.0}, "n"),
+    "kl": Reading({"w u - w + 1": 1.0}, "n"),
+    "kl_reverse": Reading({"w - 1 - u": 1.0}, "n"),
+    "value": Reading({"w r": 1.0}, "w"),
+    "missing": Reading({"n": 1.0, "w": -1.0}, "n"),
+}
+
+
+def moments(log_ratio: Array, scaled: Array, reward: Array, weights: Array | None = None) -> Array:
+    """Sum over clusters of the outer product of the sums of `TERMS` in each, ``(10, 10)``, in double precision.
+
+    Parameters
+    ----------
+    log_ratio : u of each completion, ``(N,)`` where all are independent, or ``(C, n)``, the rows being clusters that
+        are independent of each other: groups with an advantage of their own, or prompts.
+    scaled : A/beta, of that shape; the group's own advantage, not yet its expectation, will do.
+    reward : of that shape.
+    weights : probabilities of that shape, where all completions are enumerated; None for samples.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or are of another dimension.
+
+    Examples
+    --------
+    >>> u, reward = np.log([0.8, 1.0, 1.2]), np.array([0.0, 0.0, 1.0])
+    >>> first, second = (moments(u[part], reward[part] / 0.5, reward[part]) for part in (slice(2), slice(2, 3)))
+    >>> np.allclose(first + second, moments(u, reward / 0.5, reward))
+    True
+    """
+    xp = array_namespace(log_ratio)
+    given = {"scaled": scaled, "reward": reward} | ({} if weights is None else {"weights": weights})
+    for name, values in given.items():
+        if values.shape != log_ratio.shape or log_ratio.ndim not in (1, 2):
+            raise ValueError(
+                f"{name} must be of the shape of log_ratio, (N,) or (clusters, n), got {tuple(values.shape)} "
+                f"and {tuple(log_ratio.shape)}"
+            )
+    u, z, r = (xp.astype(a, xp.float64) for a in (log_ratio, scaled, reward))
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a ratio beyond float64 is infinite, and leaves no number of what it enters
+        w, excess, x = xp.exp(u), xp.expm1(u), z - u
+        terms = xp.stack([xp.ones_like(u), w, w * w, x, w * x, w * u - excess, excess - u, r, w * r], axis=-1)
+        terms = terms if weights is None else terms * xp.astype(weights, xp.float64)[..., None]
+        rows = xp.sum(terms, axis=1) if u.ndim == 2 else terms
+        rows = xp.concat([xp.ones_like(rows[:, :1]), rows], axis=1)
+        return rows.T @ rows
+
+
+def readings(products: Array) -> dict[str, float]:
+    """All readings of a sum of `moments`, each with its standard error as ``NAME_error``.
+
+    Returns
+    -------
+    dict
+        - n: completions (1 where they are enumerated); reward_mean;
+        - kappa_fit: least squares of A/beta - u on w through the origin; kappa_identity: E[A]/beta + KL(mu || policy),
+          the divergence as the mean of -u, which next to the target leaves less spread than its nonnegative form;
+        - kl and kl_reverse, KL(policy || mu) and KL(mu || policy) in nats: means of w u - w + 1 and w - 1 - u, both
+          nonnegative term by term and unbiased, as E[w] = 1;
+        - value: E[r] under the policy, self-normalized; ess: effective sample size as a share of n;
+        - missing: 1 - mean w, the mass of the policy that the completions do not account for. Many errors above zero,
+          it is what leaked to completions that mu hardly draws, and the other readings are those of what stayed.
+
+    Standard errors are those of a ratio of means (sandwich, C/(C - 1) for C clusters), nan for fewer than two clusters.
+    A sum over clusters of unequal size is fine.
+
+    Examples
+    --------
+    >>> target = ps.induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], "kimi", beta=0.5)
+    >>> pairs = [np.asarray(a)[None] for a in (target.log_ratio, target.advantage / 0.5, target.reward)]
+    >>> found = readings(moments(*pairs, weights=target.behavior[None]))
+    >>> round(float(target.kappa), 12) == round(found["kappa_fit"], 12) == round(found["kappa_identity"], 12)
+    True
+    """
+    m = to_numpy(products)
+    total = dict(zip(TERMS, m[0].tolist(), strict=True))
+    found = {"n": total["n"]}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for name, reading in READINGS.items():
+            found |= _with_error(name, reading, m, total)
+        found["ess"] = float(np.divide(total["w"] ** 2, total["n"] * total["w^2"]))
+    return found
+
+
+def _with_error(name: str, reading: Reading, m: Floats, total: dict[str, float]) -> dict[str, float]:
+    below = total[reading.below]
+    ratio = np.divide(sum(factor * total[term] for term, factor in reading.above.items()), below)
+    residual = np.zeros(len(TERMS))
+    for term, factor in (*reading.above.items(), (reading.below, -ratio)):
+        residual[TERMS.index(term)] += factor
+    clusters = total["clusters"]
+    # Rounding may leave a variance of zero a little below it.
+    square = max(float(residual @ m @ residual), 0.0) if clusters >= 2 else np.nan
+    error = np.sqrt(square * np.divide(clusters, clusters - 1.0)) / np.abs(below)
+    return {name: float(ratio), f"{name}_error": float(error)}
+
+
+def effective_temperature(log_ratio: Any, reward: Any, weights: Any = None) -> Floats:
+    """Temperature at which the nominal target is as far from the behavior as the policy, ``(C,)``.
+
+    That of `pessimism.effective_temperature` for groups ``(C, n)``, the completions of a group being the whole support:
+    equally likely, or of probabilities ``weights``. It is nan for a group of equal rewards, and where the policy is
+    farther than the greedy one, which a few samples can make it; inf where policy and behavior agree.
+
+    Examples
+    --------
+    >>> effective_temperature([[0.0, 0.0, 1.0, 1.0]], [[0.0, 0.0, 0.5, 0.5]]).round(12)  # log(w+ / w-) = .5 / beta'
+    array([0.5])
+    """
+    u, r = (np.atleast_2d(np.asarray(a, dtype=np.float64)) for a in (log_ratio, reward))
+    q = np.full(u.shape, 1.0 / u.shape[-1]) if weights is None else np.broadcast_to(weights, u.shape)
+    tilted = q * np.exp(u - u.max(axis=-1, keepdims=True))
+    policy = tilted / tilted.sum(axis=-1, keepdims=True)
+    return np.asarray(ps.effective_temperature(policy, q, r))
+
+
+def is_lambert(target: ps.InducedTarget) -> bool:
+    """Whether log w + kappa w = A/beta holds for a target, in the objective's own advantage."""
+    if target.beta is None:
+        return False
+    u, seen = np.asarray(target.log_ratio), np.asarray(target.behavior) > 0
+    z = np.asarray(target.advantage) / target.beta
+    return bool(np.allclose((u + float(target.kappa) * np.exp(u))[seen], z[seen], rtol=0.0, atol=1e-6))
+
+
+def has_kappa(objective: ObjectiveLike) -> bool:
+    """Whether that is so of the targets of an objective, tried on one behavior.
+
+    Examples
+    --------
+    >>> has_kappa(ps.Kimi()), has_kappa(ps.TBA()), has_kappa(ps.GRPO())
+    (True, False, False)
+    """
+    if temperature_of(objective) is None:
+        return False
+    return is_lambert(ps.induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], objective, unseen=True))

@@ -1,0 +1,1 @@
+"""Language models: loaded, made small, scored, enumerated."""

@@ -1,0 +1,148 @@
+"""Where a model comes from: a hub id, a local folder, or a small one made here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from llm.data.addition import Addition
+from llm.data.sources import settings_in
+from llm.models.tiny import TinyModel, pretrained
+from pessimism.messages import one_line
+
+CACHE = Path(__file__).resolve().parents[2] / "results" / "models"
+
+
+def tiny_settings(source: str) -> TinyModel:
+    """Settings of a small model from ``"tiny"`` or ``"tiny:NAME=VALUE,..."``, names of `TinyModel` and of `Addition`.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a value out of range.
+
+    Examples
+    --------
+    >>> tiny_settings("tiny:digits=3,steps=true,train_steps=3000").task
+    Addition(digits=3, steps=True, noise=0.5)
+    """
+    of_task = {f.name for f in fields(Addition)}
+    # Both have `steps`: the task's are those of its completions, the model's are called train_steps here.
+    of_model = {("train_steps" if f.name == "steps" else f.name): f.name for f in fields(TinyModel) if f.name != "task"}
+    task: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    for name, value in settings_in(source, sorted(of_task | {*of_model})):
+        if name in of_task:
+            task[name] = _value(value)
+        else:
+            model[of_model[name]] = _value(value)
+    try:
+        return TinyModel(task=Addition(**task), **model)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except ValueError:
+        return text
+
+
+def model_path(source: str, cache: Path = CACHE) -> str:
+    """What `AutoModelForCausalLM.from_pretrained` loads: the source itself, or the folder of a small model.
+
+    A small one is pretrained now where ``cache`` does not have it (about two minutes for ``"tiny"``).
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is a folder without a model, or neither there nor a possible hub id.
+    """
+    if source.partition(":")[0] == "tiny":
+        return str(pretrained(tiny_settings(source), cache))
+    folder = Path(source)
+    if folder.is_dir():
+        if not holds_model(folder):
+            raise FileNotFoundError(f"model {source}: this folder holds no config.json")
+        return source
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        raise FileNotFoundError(f"model {source}: no such folder") from None
+    return source
+
+
+def dtype_of(model: str | Path | Any, **options: Any) -> str | None:
+    """Name of the dtype of a model, or that which the configuration of a hub id or folder names, if it does."""
+    found = (AutoConfig.from_pretrained(model, **options) if isinstance(model, str | Path) else model).dtype
+    return None if found is None else str(found).removeprefix("torch.")
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a model or an adapter was saved in a folder."""
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+
+
+@contextmanager
+def readable(source: str | Path) -> Iterator[None]:
+    """Inside, a model that cannot be had is named: `ValueError` for broken weights, `OSError` if it is not there."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(f"model {source}: its weights cannot be read ({error})") from error
+    except OSError as error:
+        # Of transformers, which names the hub it did not reach, and not the model; one of the system has a number.
+        if error.errno is not None or str(source) in str(error):
+            raise
+        raise OSError(f"model {source}: {one_line(error)}") from error
+
+
+@contextmanager
+def hub_reachable() -> Iterator[None]:
+    """Inside, a hub that is not reached is an `OSError`; the errors of its client are none of Python's."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("httpx"):
+            raise
+        raise OSError(f"the Hugging Face hub cannot be reached, for push_to_hub ({one_line(error)})") from error
+
+
+def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = None, revision: str = "main") -> Any:
+    """A causal language model of a hub id or folder; adapters (LoRA) are merged into the model that they are of.
+
+    Parameters
+    ----------
+    source : hub id or folder.
+    dtype : "float32", "bfloat16", ...; that of its files by default.
+    device : a GPU where there is one by default.
+    revision : of the hub.
+
+    Raises
+    ------
+    ImportError
+        If it is of adapters and peft is not installed.
+    ValueError
+        If its weights are cut off.
+    """
+    options: dict[str, Any] = {"dtype": dtype, "revision": revision}
+    with readable(source):
+        if find_adapter_config_file(str(source), revision=revision) is None:
+            model: Any = AutoModelForCausalLM.from_pretrained(source, **options)
+        else:
+            from peft import AutoPeftModelForCausalLM
+
+            model = AutoPeftModelForCausalLM.from_pretrained(source, **options).merge_and_unload()
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,0 +1,1 @@
+"""TRL's trainer with an objective of pessimism, on data that lag."""

@@ -1,0 +1,111 @@
+r"""The loss of an objective on a batch of sampled completions: from token log-probabilities to one number.
+
+The three ways of taking a log-ratio are those in use: of the whole completion (sequence), of each token, and of the
+sequence divided by its length, the geometric mean of the tokens' ratios (arXiv 2507.18071, eq. 7).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pessimism.fixed_point.score import is_coupled
+from pessimism.losses.registry import ObjectiveLike
+
+LogRatio = Literal["sequence", "token", "length_normalized"]
+LEVELS: tuple[LogRatio, ...] = ("sequence", "token", "length_normalized")
+
+
+def published_level(objective: ObjectiveLike) -> LogRatio:
+    """Where an objective takes its log-ratio: as published; of the sequence where its weight couples completions.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> [published_level(o) for o in (ps.Kimi(), ps.PPO(), ps.GSPO(), ps.TBA())]
+    ['sequence', 'token', 'length_normalized', 'sequence']
+    """
+    if getattr(objective, "name", None) == "gspo":
+        return "length_normalized"
+    token = getattr(objective, "level", "sequence") == "token" and not is_coupled(objective)
+    return "token" if token else "sequence"
+
+
+def why_untrainable(objective: ObjectiveLike, level: LogRatio) -> str | None:
+    """Say why an objective cannot be trained on sampled completions at this level, None where it can.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> why_untrainable(ps.CQL(), "sequence")
+    'its weight needs the probability of every action, which samples do not show'
+    """
+    if getattr(objective, "mixes_data", False):
+        return "it mixes samples of the policy with those of an expert, and there is one stream of completions"
+    if getattr(objective, "takes_propensity", False):
+        return "its weight needs the probability of every action, which samples do not show"
+    if level == "token" and is_coupled(objective):
+        return "its weight couples the completions of a group, whose tokens do not correspond"
+    return None
+
+
+def at_level(log_ratio: Tensor, mask: Tensor, level: LogRatio) -> Tensor:
+    """Log-ratios of tokens ``(B, T)``, to be counted where the mask is 1, at a level: ``(B,)``, tokens ``(B, T)``.
+
+    Examples
+    --------
+    >>> at_level(torch.tensor([[0.1, 0.3, 9.0]]), torch.tensor([[1, 1, 0]]), "length_normalized")
+    tensor([0.2000])
+    """
+    kept = torch.where(mask.bool(), log_ratio, 0.0)
+    if level == "token":
+        return kept
+    total = kept.sum(dim=-1)
+    return total if level == "sequence" else total / mask.sum(dim=-1).clamp(min=1)
+
+
+def objective_loss(
+    objective: ObjectiveLike,
+    log_ratio: Tensor,
+    advantage: Tensor,
+    mask: Tensor,
+    *,
+    level: LogRatio,
+    group: int,
+    log_share: Tensor | None = None,
+) -> Tensor:
+    """Mean of the published loss over the completions of a batch, differentiable in the log-ratio.
+
+    Parameters
+    ----------
+    objective : any of `pessimism`, or an object with its three methods.
+    log_ratio : ``(B, T)``, log(policy / reference) of each token.
+    advantage : ``(B,)``, of each completion.
+    mask : ``(B, T)``, 1 for the tokens of a completion.
+    level : where the log-ratio is taken; at "token" the mean is over the tokens of a completion first.
+    group : completions of a group; those of one lie together. Only objectives that couple them read it.
+    log_share : ``(B, T)``, log(reference / behavior) of each token; None where they are one policy.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> u, one = torch.tensor([[0.2], [-0.2]]), torch.ones(2, 1)
+    >>> objective_loss(ps.Kimi(beta=1.0), u, torch.tensor([0.5, -0.5]), one, level="sequence", group=2)
+    tensor(0.0900)
+    """
+    u = at_level(log_ratio, mask, level)
+    share = None if log_share is None else at_level(log_share, mask, level)
+    spread = advantage[:, None].expand_as(u) if level == "token" else advantage
+    if is_coupled(objective):
+        u, spread = u.view(-1, group), spread.view(-1, group)
+        share = None if share is None else share.view(-1, group)
+    if getattr(objective, "takes_share", False):
+        each = objective.loss(u, spread, None, log_share=share)  # type: ignore[call-arg]
+    else:
+        each = objective.loss(u, spread, None)
+    if level == "token":
+        each = torch.where(mask.bool(), each, 0.0).sum(dim=-1) / mask.sum(dim=-1).clamp(min=1)
+    mean: Tensor = each.mean()
+    return mean

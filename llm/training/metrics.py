@@ -1,0 +1,149 @@
+r"""What training steps say about their policy, pooled over micro-batches, processes and the steps of a log.
+
+Logged by `llm.training.trainer.OffPolicyTrainer`, of the completions trained on and of the policy before each step:
+
+- ``log_ratio/mean``, ``log_ratio/max``: of whole completions, to the policy that sampled, in nats;
+- ``kl/policy_behavior``, ``kl/behavior_policy``: KL both ways, nats;
+- ``kappa_fit``, ``kappa_identity``: kappa by least squares and by its identity (`llm.measurement.readings`), where the log-ratio
+  trained on is of whole completions and the objective's target is log w + kappa w = A/beta;
+- ``effective_temperature``: inverse slope of the log-ratio on the reward inside groups, which is beta' for a nominal
+  target at beta' and, for rewards of two values, 1 / log(w+/w-) whatever the policy;
+- ``entropy``: of the next token, nats, mean over tokens;
+- ``pass_rate``: share of rewards >= 1;
+- ``regime/positive``, ``regime/boundary``, ``regime/negative``: share of groups whose completions, taken as all there
+  are, put the target there, by Z = mean exp(A / beta); ``leak``: mean of (1 - Z)_+, the mass that such a group lets go.
+
+TRL's ``reward`` is that of the completions generated in the step, which may be trained on later.
+
+Source: arXiv 2605.28150; docs/theory.md.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llm.measurement.readings import TERMS, has_kappa, moments, readings
+from llm.training.losses import LogRatio
+from pessimism.core.objective import temperature_of
+from pessimism.losses.registry import ObjectiveLike
+
+_BOUNDARY = 1e-6  # of log Z: float32 rewards lie this near to it where it is meant to be 0
+_NAMES = {"kl": "kl/policy_behavior", "kl_reverse": "kl/behavior_policy"}
+_KAPPAS = ("kappa_fit", "kappa_identity")
+_WIDTH = len(TERMS) ** 2  # of the moments, flat
+_GROUPS = _WIDTH + 6  # where the metrics of groups begin, after the other sums
+_OF_GROUPS = ("pass_rate", "regime/positive", "regime/boundary", "regime/negative", "leak")
+
+
+def group_metrics(objective: ObjectiveLike, reward: Tensor, weights: Tensor | None = None) -> Tensor:
+    """What each completion of groups adds to a mean of `named` metrics, ``(groups, G, n)``.
+
+    That of a group stands at each of its completions, so that a mean over completions is one over groups.
+
+    Parameters
+    ----------
+    objective : whose advantages put a group in a regime.
+    reward : ``(groups, G)``.
+    weights : of that shape, probabilities in the group under which baseline and Z are taken; None where all are alike.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> reward = torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    >>> found = named(group_metrics(ps.Kimi(beta=0.5), reward).mean(dim=(0, 1)))
+    >>> found["pass_rate"], found["regime/positive"], found["regime/boundary"]
+    (0.75, 0.5, 0.5)
+    """
+    passed = (reward >= 1).double()
+    beta = temperature_of(objective)
+    if beta is None:
+        return passed[..., None]
+    log_weights = -math.log(reward.shape[1]) if weights is None else weights.log()
+    log_z = torch.logsumexp(objective.advantage(reward, weights) / beta + log_weights, dim=1, keepdim=True)
+    above, below = log_z > _BOUNDARY, log_z < -_BOUNDARY
+    leak = -torch.expm1(torch.where(below, log_z, 0.0))
+    each = (passed, above.double(), (~above & ~below).double(), below.double(), leak)
+    return torch.stack([values.expand_as(passed) for values in each], dim=-1)
+
+
+def named(means: Tensor) -> dict[str, float]:
+    """Means ``(n,)`` of what `group_metrics` gives, by name; n is 1 for objectives without a temperature."""
+    return dict(zip(_OF_GROUPS, means.tolist(), strict=False))
+
+
+class Measured:
+    """Sums over the micro-batches of a step, and over the steps since the last log.
+
+    A mean over steps of a ratio, such as the effective temperature, would be ruled by the step with the smallest
+    denominator.
+    """
+
+    def __init__(self, objective: ObjectiveLike, level: LogRatio) -> None:
+        self.beta = temperature_of(objective)
+        self.kappas = _KAPPAS if level == "sequence" and has_kappa(objective) else ()
+        self._step: Tensor | None = None  # moments, then sums
+        self._max: Tensor | None = None
+        self._steps: Tensor | None = None
+        self._largest = -math.inf
+
+    def add(
+        self, batch: dict[str, Any], log_ratio: Tensor, share: Tensor | float, loss: Tensor, entropies: Tensor | None
+    ) -> None:
+        """Add a micro-batch.
+
+        Parameters
+        ----------
+        batch : ``advantages``, ``reward`` and ``centered`` ``(B,)``, the last one less the mean of its group;
+            ``groups`` ``(B, n)``, rows of `group_metrics`.
+        log_ratio : ``(B,)``, log(policy / behavior) of whole completions.
+        share : ``(B,)`` or 0, log(reference / behavior): the target around a reference is that around the behavior with
+            beta times it on the advantage.
+        loss : scalar.
+        entropies : of the next token, at all tokens counted; None where TRL logs them.
+        """
+        u, c = log_ratio.double(), batch["centered"].double()
+        products = moments(u, batch["advantages"].double() / (self.beta or 1.0) + share, batch["reward"].double())
+        h = u.new_zeros(0) if entropies is None else entropies.double()
+        tokens = torch.stack([h.sum(), u.new_tensor(float(h.numel()))])
+        own = torch.stack([(~torch.isfinite(loss)).double(), u.sum(), (c * c).sum(), (c * u).sum(), *tokens])
+        sums = torch.cat([products.flatten(), own, batch["groups"].sum(dim=0)])
+        self._step = sums if self._step is None else self._step + sums
+        self._max = u.max() if self._max is None else torch.maximum(self._max, u.max())
+
+    def end_step(self, accelerator: Any) -> bool:
+        """Add what all processes saw in the step, and say whether every loss was finite."""
+        assert self._step is not None
+        assert self._max is not None
+        step = accelerator.reduce(self._step, reduction="sum").cpu()
+        self._largest = max(self._largest, accelerator.gather(self._max[None]).max().item())
+        self._steps = step if self._steps is None else self._steps + step
+        self._step = self._max = None
+        return bool(step[_WIDTH] == 0)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps between two steps."""
+        return {"steps": self._steps, "largest": self._largest}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from it."""
+        kept = state["steps"]
+        self._steps, self._largest = None if kept is None else kept.cpu(), state["largest"]
+
+    def end_log(self) -> dict[str, float]:
+        """Metrics of the steps since the last call, none where there was no step."""
+        if self._steps is None:
+            return {}
+        steps, largest = self._steps, self._largest
+        self._steps, self._largest = None, -math.inf
+        found = readings(steps[:_WIDTH].view(len(TERMS), -1).numpy())
+        _, total_u, c_c, c_u, entropy, tokens = steps[_WIDTH:_GROUPS].tolist()
+        metrics = {"log_ratio/mean": total_u / found["n"], "log_ratio/max": largest}
+        metrics |= {name: found[key] for key, name in _NAMES.items()}
+        metrics |= {name: found[name] for name in self.kappas}
+        metrics["effective_temperature"] = c_c / c_u if c_u else math.nan
+        metrics |= {"entropy": entropy / tokens} if tokens else {}
+        return metrics | named(steps[_GROUPS:] / found["n"])

@@ -1,0 +1,136 @@
+"""A training run in a folder: made from settings, resumed where it was, left so that it can be measured."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoTokenizer, PrinterCallback, ProgressCallback
+from trl import ModelConfig, get_peft_config, get_quantization_config
+
+from llm.data.rewards import Reward, reward_function
+from llm.models.load import holds_model, hub_reachable, model_path, readable
+from llm.settings import TrainConfig
+from llm.storage import checkpoints
+from llm.storage.lock import alone
+from llm.training.config import OffPolicyConfig
+from llm.training.log_line import LineOverBar, LinePrinter
+from llm.training.run_file import RUN, described, require_same, write_run
+from llm.training.trainer import OffPolicyTrainer
+
+_LOCK = "_lock"  # what begins with an underscore is not pushed to the hub
+
+
+def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) -> Path:
+    """Train a model and save it, with its tokenizer, its log and ``run.json``, in ``config.output_dir``.
+
+    A run that was killed goes on from its last whole checkpoint, to the weights that it would have had.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run of other settings, data or reward, a model that is not of this command, or checkpoints
+        although ``resume`` is off, or if another process trains in it; if a field is given that this command does not
+        take; and as the parts do.
+    ImportError
+        If a logger of ``report_to`` is not installed.
+    OSError
+        If a model or the hub cannot be reached, or the folder cannot be written.
+    """
+    if model.model_name_or_path is None:
+        raise ValueError("model_name_or_path must be given")
+    _require_usable(config)
+    # Before the model, which may have to be fetched, or pretrained: a mistake in these shows at once.
+    examples, reward = settings.examples(), reward_function(settings.reward)
+    reward.require_columns(examples.column_names)
+    folder, run = Path(config.output_dir), described(settings, config, model, examples, reward)
+    main = config.process_index == 0
+    with alone(folder / _LOCK, f"output_dir {folder}") if main else nullcontext():
+        last = _last(folder, run, settings.resume)
+        trainer = _made(model_path(model.model_name_or_path), config, model, examples, reward)
+        if main:
+            write_run(folder, run)
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        trainer.save_state()
+        trainer.save_model()
+    return folder
+
+
+def _made(
+    source: str, config: OffPolicyConfig, model: ModelConfig, examples: Dataset, reward: Reward
+) -> OffPolicyTrainer:
+    config.disable_tqdm = config.disable_tqdm or not sys.stderr.isatty()
+    config.model_init_kwargs = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+        **(config.model_init_kwargs or {}),
+    }
+    with hub_reachable(), readable(source), _logger_named(), _options_named(config.model_init_kwargs):
+        trainer = OffPolicyTrainer(
+            model=source,
+            reward_funcs=[reward],
+            args=config,
+            train_dataset=examples,
+            processing_class=AutoTokenizer.from_pretrained(source, revision=model.model_revision, padding_side="left"),
+            quantization_config=get_quantization_config(model),
+            peft_config=get_peft_config(model),
+        )
+    for theirs, ours in ((PrinterCallback, LinePrinter), (ProgressCallback, LineOverBar)):
+        if trainer.pop_callback(theirs) is not None:
+            trainer.add_callback(ours)
+    return trainer
+
+
+def _require_usable(config: OffPolicyConfig) -> None:
+    """Refuse what this command would not read, or what would keep a run from being resumed and measured as it is."""
+    if config.resume_from_checkpoint is not None:
+        raise ValueError("resume_from_checkpoint must be left out: a run goes on from the last whole one in output_dir")
+    if config.save_only_model:
+        raise ValueError("save_only_model must be false: without the optimizer's state a run cannot go on as it was")
+    if config.reward_weights not in (None, [1.0]):
+        raise ValueError(f"reward_weights must be left out: there is one reward, got {config.reward_weights!r}")
+    if config.eval_strategy != "no" or config.do_eval:
+        raise ValueError(
+            "eval_strategy must be no: there is one data set; evaluate a checkpoint by `python -m llm evaluate`"
+        )
+
+
+@contextmanager
+def _logger_named() -> Iterator[None]:
+    """A logger that is not installed is an `ImportError`; transformers says it in a `RuntimeError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "to be installed" not in str(error):
+            raise
+        raise ImportError(f"report_to: {error}") from error
+
+
+@contextmanager
+def _options_named(options: dict[str, Any]) -> Iterator[None]:
+    """An option that no model takes is a `ValueError`."""
+    try:
+        yield
+    except TypeError as error:
+        if not any(f"unexpected keyword argument '{name}'" in str(error) for name in options):
+            raise
+        raise ValueError(f"model_init_kwargs: {error}") from error
+
+
+def _last(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
+    """The checkpoint to go on from, if the folder holds this run; there may be another one of which nothing came."""
+    last = checkpoints.latest(folder)
+    if holds_model(folder) or last is not None:
+        if not (folder / RUN).exists():
+            raise ValueError(
+                f"output_dir {folder} holds a model, but no {RUN}: it is none of this command; choose another"
+            )
+        require_same(folder, run)
+    if last is not None and not resume:
+        raise ValueError(f"output_dir {folder} holds {last.name}: choose another folder, delete it, or resume")
+    return last

@@ -1,0 +1,1 @@
+"""The experiments of `validate`, one file each."""

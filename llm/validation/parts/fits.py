@@ -1,0 +1,93 @@
+"""Pieces of the population study: one training to the end each, and the minima of one loss."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import pessimism as ps
+from llm.validation.exact_training import fit, train
+from llm.validation.minima import Minimum, minima
+from llm.validation.problem import Floats, Pair, Problem, one_thread
+
+# What these pieces run, beside all of pessimism/.
+OURS = (
+    *(
+        "llm/models/enumeration.py",
+        "llm/validation/exact_training.py",
+        "llm/validation/population_loss.py",
+        "llm/data/addition.py",
+        "llm/models/tokenizer.py",
+    ),
+    *("llm/validation/problem.py", "llm/validation/minima.py", "llm/validation/parts/fits.py"),
+)
+_TILTED = 0.9  # probability of the completion that a start is tilted towards
+
+
+class Descent(NamedTuple):
+    """Where training on one prompt went: log-probabilities ``(N,)`` at its start and at its end."""
+
+    log_start: Floats
+    log_policy: Floats
+    evaluations: int
+
+
+class Landscape(NamedTuple):
+    """The minima of a loss on one prompt, lowest first; of all completions the log-probability, reward and text."""
+
+    minima: list[Minimum]
+    log_behavior: Floats
+    reward: Floats
+    said: list[str]
+
+
+def fitted(folder: str, pair: Pair, objective: ps.Objective, steps: int, stages: int) -> dict[str, Any]:
+    """A fresh copy of the model trained to the end on one prompt, as `llm.validation.exact_training.fit` compares it."""
+    with one_thread():
+        at = Problem(folder, pair)
+        return fit(at.model, at.completions, at.prompt, at.reward, objective, steps=steps, stages=stages)
+
+
+def landscape(folder: str, pair: Pair, objective: ps.Objective) -> Landscape:
+    """Every minimum of the loss on one prompt, lowest first."""
+    with one_thread():
+        at = Problem(folder, pair)
+        found = minima(np.exp(at.log_behavior), at.reward, objective)
+        return Landscape(found, at.log_behavior, at.reward, at.said())
+
+
+def descended(folder: str, pair: Pair, objective: ps.Objective, start: str, steps: int) -> Descent:
+    """Training from another policy than the behavior, which is the model as it comes.
+
+    ``start`` is "behavior", or which completion has nine tenths of the mass there: "right", "wrong" (the likeliest
+    without full reward) or "empty" (eos at once). That start is itself made by training, the behavior being the same.
+
+    Raises
+    ------
+    ValueError
+        If ``start`` is none of these, or the completion has that much mass already.
+    """
+    with one_thread():
+        at = Problem(folder, pair)
+        given = at.completions, at.prompt
+        log_q = log_start = at.log_behavior
+        if start != "behavior":
+            action = _completion(at, start)
+            if log_q[action] >= np.log(_TILTED):
+                raise ValueError(f"start {start!r}: {at.said()[action]!r} has probability {np.exp(log_q[action]):.3f}")
+            wanted = np.zeros(len(at.completions))
+            wanted[action] = 1.0
+            odds = np.log(_TILTED / (1.0 - _TILTED)) - log_q[action] + np.log1p(-np.exp(log_q[action]))
+            _, log_start, _ = train(at.model, *given, wanted, ps.AWR(beta=1.0 / odds, w_max=np.inf), steps=50)
+        _, log_policy, count = train(at.model, *given, at.reward, objective, log_behavior=log_q, steps=steps)
+    return Descent(log_start, log_policy, count)
+
+
+def _completion(at: Problem, start: str) -> int:
+    q = np.exp(at.log_behavior)
+    chosen = {"right": at.reward == 1.0, "wrong": at.reward < 1.0, "empty": at.completions.lengths.numpy() == 1}
+    if start not in chosen:
+        raise ValueError(f"start must be behavior, {', '.join(chosen)}, got {start!r}")
+    # Length 1 is eos at once, first in the order; ties and the rest by probability.
+    return int(np.argmax(np.where(chosen[start], q, -1.0)))

@@ -1,0 +1,155 @@
+"""Hyper-parameters on the command line: an option for every field of every registered objective."""
+
+from __future__ import annotations
+
+from dataclasses import field, fields, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import tyro
+
+from pessimism.cli.phrases import PHRASES
+from pessimism.cli.problems import parse_numbers
+from pessimism.losses.registry import Objective, make_objective, objectives
+
+_NAMED = 4  # objectives named in the help of an option
+
+
+def _kinds(cls: type[Objective]) -> dict[str, Any]:
+    """Field -> what its values are: float, int, bool, str, tuple, or a Literal of strings."""
+    hints = get_type_hints(cls)
+    return {f.name: _kind(hints[f.name]) for f in fields(cls)}
+
+
+def _kind(hint: Any) -> Any:
+    if get_origin(hint) is Literal:
+        return hint
+    # An optional field counts as what it may be beside None.
+    inner = next((a for a in get_args(hint) if a is not type(None)), hint) if type(None) in get_args(hint) else hint
+    if get_origin(inner) is tuple:
+        return tuple
+    return inner
+
+
+def _declared() -> dict[str, tuple[Any, list[str]]]:
+    """Hyper-parameter -> its kind and the objectives that have it, in the registry's order."""
+    found: dict[str, tuple[Any, list[str]]] = {}
+    for name, cls in objectives().items():
+        for key, kind in _kinds(cls).items():
+            before, owners = found.get(key, (kind, []))
+            # Choices of several objectives under one name are a text here; the objective checks it.
+            found[key] = (kind if before == kind else str, [*owners, name])
+    return found
+
+
+def _option(key: str, kind: Any, owners: list[str]) -> tuple[str, Any, Any]:
+    some = ", ".join(owners[:_NAMED]) + (f" and {len(owners) - _NAMED} others" if len(owners) > _NAMED else "")
+    text = f"{PHRASES[key]}. Of {some}." if key in PHRASES else f"Of {some}."
+    shape: Any = {tuple: str, bool: Literal["True", "False"]}.get(kind, kind)
+    metavar = {float: "FLOAT", int: "INT", str: "STR", tuple: "FLOAT,FLOAT,..."}.get(kind)
+    named = tyro.conf.arg(help=text, help_behavior_hint="", metavar=metavar)
+    return key, Annotated[shape | None, named], field(default=None)
+
+
+def _given(self: Any) -> dict[str, Any]:
+    """Those that were set."""
+    given = {}
+    for f in fields(self):
+        if (value := getattr(self, f.name)) is not None:
+            kind = _DECLARED[f.name][0]
+            read = kind in (tuple, bool)
+            given[f.name] = _value(f"--{f.name.replace('_', '-')}", value, kind) if read else value
+    return given
+
+
+_DECLARED = _declared()
+
+if TYPE_CHECKING:
+
+    class Hyper:
+        """The class made below."""
+
+        def __init__(self, **given: Any) -> None: ...
+
+        def given(self) -> dict[str, Any]:
+            """Those that were set."""
+
+else:
+    Hyper = make_dataclass(
+        "Hyper",
+        [_option(key, kind, owners) for key, (kind, owners) in _DECLARED.items()],
+        namespace={
+            "given": _given,
+            "__doc__": "Hyper-parameters; what is not given keeps its default (see pessimism objectives).",
+        },
+        frozen=True,
+    )
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """Name and hyper-parameters of "name" or "name:key=value,key=value"; a list is written 1/2/3.
+
+    Raises
+    ------
+    ValueError
+        For a setting that is not key=value, or given twice.
+
+    Examples
+    --------
+    >>> parse_spec("oapl:beta1=0.5,beta2=0.1")
+    ('oapl', {'beta1': 0.5, 'beta2': 0.1})
+    """
+    name, colon, settings = spec.partition(":")
+    if colon and not settings:
+        raise ValueError(f"objective {spec!r}: nothing after the colon, expected key=value")
+    kinds = _kinds(objectives()[name]) if name in objectives() else {}
+    hyper: dict[str, Any] = {}
+    for setting in settings.split(",") if settings else ():
+        key, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise ValueError(f"objective {spec!r}: {setting!r} must be key=value")
+        if key in hyper:
+            raise ValueError(f"objective {spec!r}: {key} is given twice")
+        hyper[key] = _value(f"objective {spec!r}: {key}", value, kinds.get(key, float))
+    return name, hyper
+
+
+def _value(place: str, text: str, kind: Any) -> Any:
+    if kind is tuple:
+        return tuple(parse_numbers(place, text.replace("/", ",")))
+    if kind is bool and text in ("True", "False", "true", "false"):
+        return text.lower() == "true"
+    try:
+        return int(text) if kind is int else float(text)
+    except ValueError:
+        return text
+
+
+def parse_objective(spec: str, beta: float | None) -> Objective:
+    """An objective from "name" or "name:key=value,key=value", at temperature beta unless it sets its own.
+
+    Examples
+    --------
+    >>> parse_objective("shifted_mean:shift=2", beta=0.25)
+    ShiftedMean(beta=0.25, shift=2.0)
+    """
+    name, hyper = parse_spec(spec)
+    objective = make_objective(name, **hyper)
+    assert isinstance(objective, Objective)
+    own = objective.temperature_field in hyper or "eta" in hyper
+    return objective if beta is None or own else objective.at_temperature(beta)
+
+
+def chosen_objective(spec: str, hyper: Hyper) -> Any:
+    """Return the objective of a command: its name, with hyper-parameters after a colon or as options.
+
+    Examples
+    --------
+    >>> chosen_objective("oapl:beta1=0.5", Hyper(beta2=0.1))
+    OAPL(beta1=0.5, beta2=0.1)
+    """
+    name, own = parse_spec(spec)
+    given = hyper.given()
+    for key in own:
+        if key in given:
+            raise ValueError(f"{key} is given twice, in {spec!r} and as --{key.replace('_', '-')}")
+    return make_objective(name, **own, **given)

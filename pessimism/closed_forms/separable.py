@@ -1,0 +1,71 @@
+r"""Closed forms with one scalar unknown: every action answers a multiplier, and the multiplier makes them sum to one.
+
+For objectives that maximize :math:`\sum_a F_a(\pi_a)` over policies with concave F_a, :math:`F_a'(\pi_a) = \lambda` has
+a solution that falls in lambda; actions whose F' stays below it have no mass. Everything runs on the host in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from array_api_compat import device
+from scipy.optimize import elementwise
+
+from pessimism.closed_forms.identify import identify
+from pessimism.closed_forms.tilts import STATUS, Solution
+from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.objective import ObjectiveLike
+
+Array = Any
+
+
+def multiplier(mass: Callable[[Array, Array], Array], low: Array, high: Array) -> Array:
+    """Root ``(N,)`` in each row of mass(lam, row) = 1, a function that falls in lam, between low and high ``(N,)``.
+
+    ``mass`` takes multipliers ``(n,)`` and the indices ``(n,)`` of their rows. It may be infinite at ``low``.
+
+    Raises
+    ------
+    ArithmeticError
+        If the bounds do not enclose a root: a fault of the closed form, not of the user.
+    """
+
+    def excess(lam: Array, row: Array) -> Array:
+        with np.errstate(over="ignore", divide="ignore"):
+            return np.clip(mass(lam, row.astype(int)) - 1.0, -1.0, 1e300)
+
+    rows = np.arange(len(low), dtype=float)
+    at_low, at_high = excess(low, rows), excess(high, rows)
+    if not (np.all(at_low >= 0) and np.all(at_high <= 0)):
+        raise ArithmeticError(f"the bounds of a multiplier do not enclose it: excess {at_low.min()}, {at_high.max()}")
+    found = elementwise.find_root(excess, (low, high), args=(rows,)).x
+    return np.where(at_low == 0, low, np.where(at_high == 0, high, found))
+
+
+def solution(
+    bandit: Bandit,
+    objective: ObjectiveLike,
+    advantage: Array,
+    log_ratio: Array,
+    lam: Array,
+    *,
+    set_valued: Array | bool = False,
+    leak: Array | float = 0.0,
+) -> Solution:
+    """Wrap log-ratios ``(N, K)`` to the reference, -inf where an action has no mass, and lam ``(N,)``.
+
+    kappa and regime are read off it, negative where mass leaks; the status says whether support vanishes or the target
+    is one of a set.
+    """
+    q, nu = to_numpy(bandit.behavior), to_numpy(bandit.reference)
+    log_ratio = np.where(q > 0, log_ratio, 0.0)
+    kappa, regime = identify(objective, q, nu, to_numpy(advantage), log_ratio, lam)
+    vanishing = np.any(np.isneginf(log_ratio), axis=-1)
+    status = np.where(vanishing, STATUS.index("vanishing_support"), STATUS.index("converged"))
+    status = np.where(set_valued, STATUS.index("set_valued"), status).astype(np.int8)
+    leak = np.zeros(len(q)) + leak
+    regime[leak > 0] = -1
+    found = (log_ratio, kappa, regime, leak, status)
+    return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))

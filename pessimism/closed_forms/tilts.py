@@ -1,0 +1,223 @@
+"""Closed forms: the policy that a family of objectives induces, as a log-ratio to the reference.
+
+Each function takes a validated :class:`~pessimism.core.bandit.Bandit` and the advantage ``(N, K)`` and returns a
+:class:`Solution`. docs/theory.md derives them; arXiv 2605.28150 is the source of the Lambert-tempered target.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import device
+
+from pessimism.closed_forms.dual_newton import pick, put, solve_dual
+from pessimism.closed_forms.duals import KappaDual, ShiftDual
+from pessimism.closed_forms.negative_regime import log_partition, negative_minima, principal_minima
+from pessimism.core.bandit import Bandit, to_numpy
+
+Array = Any
+
+STATUS = (
+    "converged",
+    "local_minimum",  # negative regime: a local minimizer, and there may be others, see stationary_points
+    "vanishing_support",  # the limit of the policy gives up some actions that the behavior has
+    "no_target",  # no fixed point: the loss is unbounded, or (generic route) some action loses all its mass
+    "not_converged",
+    "invalid_input",
+    "set_valued",  # many policies are optimal; this one is nearest to the reference in KL(pi || reference)
+)
+NOT_COVERED = -1  # of a closed form, at rows that it does not hold for: the generic route solves them
+
+
+class Solution(NamedTuple):
+    """What a route returns, one row per problem.
+
+    ``log_ratio`` ``(N, K)`` is log(pi / reference); ``kappa`` ``(N,)`` the Lambert curvature (nan where the target is
+    not of that family); ``regime`` +1, 0, -1; ``leak`` the mass that leaves the seen actions; ``status`` an index
+    into STATUS. ``differentiable``: the formula itself can be differentiated by autograd.
+    """
+
+    log_ratio: Array
+    kappa: Array
+    regime: Array
+    leak: Array
+    status: Array
+    differentiable: bool = False
+
+
+def nominal(bandit: Bandit, advantage: Array, beta: float) -> Solution:
+    r"""Nominal target :math:`\pi^* = \nu \exp(A/\beta) / Z`, the maximizer of E_pi[A] - beta KL(pi || nu)."""
+    return _normalized(bandit, _below_best(bandit, advantage) / beta)
+
+
+def nominal_policy(bandit: Bandit, reward: Array, beta: float) -> Array:
+    """Probabilities ``(N, K)`` of the nominal target."""
+    log_policy = bandit.log_reference + nominal(bandit, reward, beta).log_ratio
+    return bandit.xp.exp(bandit.masked(log_policy, -bandit.xp.inf))
+
+
+def _below_best(bandit: Bandit, advantage: Array) -> Array:
+    """The advantage from its largest on the support: what normalizes away must not cost digits at small beta."""
+    return advantage - bandit.xp.max(bandit.masked(advantage, -bandit.xp.inf), axis=-1, keepdims=True)
+
+
+def _normalized(bandit: Bandit, log_weight: Array) -> Solution:
+    """pi proportional to nu exp(log_weight) on the behavior's support."""
+    xp = bandit.xp
+    terms = bandit.masked(bandit.log_reference + log_weight, -xp.inf)
+    top = xp.max(terms, axis=-1)
+    log_z = top + xp.log(xp.sum(xp.exp(terms - top[:, None]), axis=-1))
+    zeros = xp.zeros_like(log_z)
+    return Solution(
+        log_ratio=log_weight - log_z[:, None],
+        kappa=zeros,
+        regime=xp.zeros_like(zeros, dtype=xp.int8),
+        leak=zeros,
+        status=xp.zeros_like(zeros, dtype=xp.int8),
+        differentiable=True,
+    )
+
+
+def _seen_only(bandit: Bandit, z: Array) -> Array:
+    """Z at actions without probability replaced by a value within the range of the others, which no sum counts."""
+    xp = bandit.xp
+    if bandit.full_support:
+        return z
+    filler = xp.vecdot(bandit.behavior, bandit.masked(z, 0.0))
+    return xp.where(bandit.support, z, filler[:, None])
+
+
+def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = False, floor: float = 0.0) -> Solution:
+    r"""Lambert-tempered target: :math:`\log w + \kappa w = A/\beta` with E_mu[w] = 1 (arXiv 2605.28150).
+
+    The minimizer of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it is the
+    same problem around q with advantage A + beta log(nu/q). ``floor=c`` holds the pull of ratios below c at kappa c. In
+    the negative regime the mass 1 - Z leaks (``unseen=True``), or the W_0 minimizer is returned where it exists and
+    else the one of lowest loss.
+    """
+    xp = bandit.xp
+    shift = bandit.log_reference_ratio
+    z = advantage / beta if shift is None else advantage / beta + shift
+    # The solver overwrites its z by u; rows outside the positive regime keep u = z.
+    u = _seen_only(bandit, z)
+
+    def rounding(part: slice) -> Array:
+        """Error of z beyond eps abs(z): eps^2 of the rewards for the baseline, eps for a ratio of references."""
+        eps = xp.finfo(xp.float64).eps
+        error = 4.0 * eps**2 * xp.max(xp.abs(bandit.reward[part, :]), axis=-1) / beta
+        if shift is None:
+            return error
+        return error + eps * xp.max(xp.abs(shift[part, :]) + xp.abs(advantage[part, :] / beta), axis=-1)
+
+    kappa, regime, done = solve_dual(xp, bandit.behavior, u, KappaDual(floor), rounding)
+    leak, status = xp.zeros_like(kappa), _status(xp, done)
+    negative = regime < 0
+    if bool(xp.any(negative)):
+        q, log_q, z = (pick(xp, a, negative) for a in (bandit.behavior, bandit.log_behavior, u))
+        if unseen:
+            leak = put(xp, leak, negative, -xp.expm1(log_partition(xp, q, log_q, z)))
+        else:
+            u, kappa = (put(xp, a, negative, b) for a, b in zip((u, kappa), _negative_rows(xp, q, z), strict=True))
+            status = xp.where(negative, xp.full_like(status, STATUS.index("local_minimum")), status)
+    return Solution(u if shift is None else u - shift, kappa, regime, leak, status)
+
+
+def truncated(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solution:
+    r"""Target of importance weights truncated at ``cap``: :math:`\log w + \kappa \max(w, c) = A/\beta`.
+
+    Where no ratio exceeds the cap that is the nominal target: kappa 0 and the boundary.
+    """
+    xp = bandit.xp
+    straight, bent = nominal(bandit, advantage, beta), lambert(bandit, advantage, beta, floor=cap)
+    reached = xp.any(bandit.support & (bent.log_ratio > float(np.log(cap))), axis=-1)
+    mixed = [
+        xp.where(reached if a.ndim == 1 else reached[:, None], b, a)
+        for a, b in zip(straight[:-1], bent[:-1], strict=True)
+    ]
+    return Solution(*mixed)
+
+
+def _status(xp: Any, done: Array) -> Array:
+    return xp.astype(~done, xp.int8) * STATUS.index("not_converged")
+
+
+def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
+    """The W_0 minimizer where it exists, else the one of lowest loss: (u, kappa)."""
+    host_q, host_z = to_numpy(q), to_numpy(z)
+    u, kappa, exists = principal_minima(host_q, host_z)
+    for row in np.flatnonzero(~exists):
+        best = negative_minima(host_q[row], host_z[row])[0]
+        u[row], kappa[row] = best.log_ratio, best.kappa
+    return tuple(xp.asarray(a, dtype=z.dtype, device=device(z)) for a in (u, kappa))
+
+
+def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -> Solution:
+    r"""Target of a mixed penalty beta (KL + gamma/2 chi^2): :math:`\log w + \gamma w = (A - s)/\beta`, s normalizing.
+
+    The Lambert target with kappa = gamma fixed. gamma = 1 is chi^2-PO's penalty (arXiv 2407.13399).
+    """
+    xp = bandit.xp
+    u = _seen_only(bandit, _below_best(bandit, advantage) / beta)
+    _, regime, done = solve_dual(xp, bandit.behavior, u, ShiftDual(gamma))
+    zeros = xp.zeros_like(u[:, 0])
+    return Solution(log_ratio=u, kappa=zeros + gamma, regime=regime, leak=zeros, status=_status(xp, done))
+
+
+def capped_exponential(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solution:
+    r"""Weighted maximum likelihood: :math:`\pi \propto q \min(\exp(A/\beta), c)`, nominal where nothing is capped."""
+    xp = bandit.xp
+    log_weight = advantage / beta
+    log_cap = xp.asarray(np.log(cap), dtype=log_weight.dtype)
+    solution = _normalized(bandit, _below_best(bandit, xp.minimum(advantage, beta * log_cap)) / beta)
+    capped = xp.any((log_weight > log_cap) & bandit.support, axis=-1)
+    nan = xp.full_like(solution.kappa, xp.nan)
+    return solution._replace(kappa=xp.where(capped, nan, solution.kappa), regime=xp.astype(capped, xp.int8))
+
+
+def water_filling(bandit: Bandit, advantage: Array) -> Solution:
+    r"""Limit of the policy gradient E_q[A grad log pi] without ratios: :math:`\pi = (q A - c)_+ / E_q[A]`.
+
+    With A >= 0 the fixed point is pi = q A / E_q[A] (c = 0). A negative advantage drives its action's logit to minus
+    infinity; the limit is then the Euclidean projection of q A / E_q[A] on the simplex. It exists only if
+    E_q[A] > 0; otherwise the loss is unbounded below (AsymRE, arXiv 2506.20520, theorem 4.2).
+    """
+    xp = bandit.xp
+    weighted = bandit.behavior * advantage
+    total = xp.sum(weighted, axis=-1)
+    rounding = 8.0 * xp.finfo(xp.float64).eps * xp.max(xp.abs(bandit.reward), axis=-1)
+    regime = xp.astype(xp.sign(xp.where(xp.abs(total) <= rounding, xp.zeros_like(total), total)), xp.int8)
+    exists = regime > 0
+    still = ~xp.any(weighted != 0, axis=-1)  # nothing pulls: the behavior stays
+    point = weighted / xp.where(exists, total, xp.ones_like(total))[:, None]
+    policy = _project_on_simplex(xp, point)
+    positive = policy > 0
+    log_policy = xp.log(xp.where(positive, policy, xp.ones_like(policy)))
+    log_q = bandit.masked(bandit.log_behavior, 0.0)
+    log_ratio = xp.where(positive, log_policy - log_q, xp.asarray(-xp.inf, dtype=policy.dtype))
+    nan = xp.full_like(total, xp.nan)
+    vanishing = xp.any(bandit.support & ~positive, axis=-1)
+    status = xp.astype(vanishing, xp.int8) * STATUS.index("vanishing_support")
+    return Solution(
+        log_ratio=xp.where(exists[:, None], log_ratio, xp.where(still, 0.0 * total, nan)[:, None]),
+        kappa=nan,
+        regime=regime,
+        leak=xp.where(exists | still, xp.zeros_like(total), nan),
+        status=xp.where(
+            exists, status, xp.where(still, xp.zeros_like(status), xp.full_like(status, STATUS.index("no_target")))
+        ),
+        differentiable=True,
+    )
+
+
+def _project_on_simplex(xp: Any, point: Array) -> Array:
+    """Euclidean projection of each row, which sums to one already, on the probability simplex (Held et al., 1974)."""
+    if bool(xp.all(point >= 0)):
+        return point
+    ordered = xp.flip(xp.sort(point, axis=-1), axis=-1)
+    excess = xp.cumulative_sum(ordered, axis=-1) - 1.0
+    count = xp.arange(1, point.shape[-1] + 1, dtype=point.dtype, device=device(point))
+    kept = ordered * count > excess
+    last = xp.sum(xp.astype(kept, xp.int64), axis=-1) - 1
+    level = xp.take_along_axis(excess / count, last[:, None], axis=-1)
+    return xp.clip(point - level, 0.0, None)

@@ -1,0 +1,1 @@
+"""Published neighbors that nothing else here builds on."""

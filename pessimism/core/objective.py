@@ -1,0 +1,207 @@
+"""What an objective is: an advantage and a score weight, with the loss that papers publish and its facts.
+
+Gradient ascent with a published loss moves along E_q[g(u, A) grad log pi]: u the sequence log-ratio, A the advantage,
+g the score weight. The induced target is the fixed point q g(u, A) = lam pi (arXiv 2605.28150; docs/theory.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from pessimism import baselines
+
+if TYPE_CHECKING:
+    from pessimism.closed_forms.tilts import Solution
+    from pessimism.core.bandit import Bandit
+
+Array = Any
+
+
+@runtime_checkable
+class ObjectiveLike(Protocol):
+    """The three methods that any object needs to have an induced target.
+
+    All act on a group, the last axis; ``weights`` are the probabilities of its members, None for a sampled group.
+    """
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """Advantages ``(..., K)`` of the rewards ``(..., K)``."""
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """The weight g ``(..., K)`` in front of grad log pi, by which gradient ascent moves."""
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Per-sample loss ``(..., K)``, to be averaged under the group's weights; its autograd in u is -g."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Base of the published objectives: a frozen dataclass of hyper-parameters with the three methods.
+
+    Subclasses set the facts below and override ``baseline_parts`` (or ``advantage``), ``score_weight``, ``loss`` and,
+    where there is one, ``closed_form``.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]  # arXiv id
+    formula: ClassVar[str]  # the loss, minimized; u is the sequence log-ratio
+    induces: ClassVar[str]  # the induced target, in one line
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "behavior"
+    level: ClassVar[Literal["sequence", "token"]] = "sequence"
+    temperature_field: ClassVar[str | None] = "beta"
+    coupled: ClassVar[bool] = False  # the weight of one action depends on the log-ratios of the others
+    takes_reference: ClassVar[bool] = False  # a reference policy other than the behavior is defined
+    takes_share: ClassVar[bool] = False  # weight and loss take log_share=log(reference / behavior), None where the same
+    subtracts: ClassVar[str] = "nothing"  # the baseline, in a formula
+    mixes_data: ClassVar[bool] = False  # samples of the current policy beside those of the behavior
+    takes_propensity: ClassVar[bool] = False  # its ``weights`` are always the behavior's probabilities, never None
+
+    @property
+    def temperature(self) -> float | None:
+        """Temperature of the nominal problem that the objective claims to solve; None where it has none."""
+        return None if self.temperature_field is None else float(getattr(self, self.temperature_field))
+
+    @property
+    def _beta(self) -> float:
+        """The temperature, of objectives that have one."""
+        beta = self.temperature
+        assert beta is not None
+        return beta
+
+    def at_temperature(self, beta: float) -> Self:
+        """The same objective at another temperature; itself where it has none."""
+        has_none = self.temperature_field is None or self.temperature is None
+        return self if has_none else replace(self, **{str(self.temperature_field): beta})
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the data follow the current policy (no gradient through the sampling)."""
+        return False
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Values of log(policy / behavior) where the weight jumps; a fixed point there holds for a weight between."""
+        return ()
+
+    @property
+    def by_flow(self) -> bool:
+        """Whether fixed points are several: the target is the one that gradient flow from the reference reaches."""
+        return False
+
+    @property
+    def shift_rescales(self) -> bool:
+        """Whether a constant added to all advantages of a group multiplies all weights alike, which moves no target."""
+        return False
+
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """Baseline V ``(...)`` as a sum of two, an anchor near the rewards and the rest."""
+        raise NotImplementedError
+
+    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+        """Baseline V ``(...)`` in reward units."""
+        anchor, rest = self.baseline_parts(reward, weights)
+        return anchor + rest
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """Advantages ``(..., K)``: reward minus baseline, in two steps that lose no digits."""
+        anchor, rest = self.baseline_parts(reward, weights)
+        advantage = reward - anchor[..., None]
+        advantage -= rest[..., None]
+        return advantage
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Score weight g ``(..., K)``, what autograd of ``loss`` leaves in front of -grad log pi."""
+        raise NotImplementedError
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Published per-sample loss ``(..., K)``, elementwise: the mean is the caller's."""
+        raise NotImplementedError
+
+    def at_infinity(self, log_ratio: Array, advantage: Array) -> Array | None:
+        """Finite log-ratios that act as those of a limit with vanished actions; None: -700 stands for each."""
+        return None
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Induced target in closed form, or None where only the generic fixed-point route exists."""
+        return None
+
+    def require_positive(self, *names: str, allow_infinite: bool = False) -> None:
+        """Raise ``ValueError`` unless each named field is a number > 0 (and finite)."""
+        for name in names:
+            value = getattr(self, name)
+            self.require_number(name, allow_infinite=allow_infinite)
+            if not value > 0:
+                raise ValueError(f"{self.name}: {name} must be > 0, got {value!r}")
+
+    def require_choice(self, name: str, choices: Sequence[str]) -> None:
+        """Raise ``ValueError`` unless the named field is one of the choices."""
+        if (value := getattr(self, name)) not in choices:
+            known = ", ".join(f'"{c}"' for c in choices[:-1]) + f' or "{choices[-1]}"'
+            raise ValueError(f"{self.name}: {name} must be {known}, got {value!r}")
+
+    def require_number(self, *names: str, allow_infinite: bool = False) -> None:
+        """Raise ``ValueError`` unless each named field is a finite real number."""
+        for name in names:
+            value = getattr(self, name)
+            number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+            if not number or math.isnan(value) or (math.isinf(value) and not allow_infinite):
+                raise ValueError(f"{self.name}: {name} must be a finite number, got {value!r}")
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
+        return f"{self.name}({settings})"
+
+
+@dataclass(frozen=True)
+class MeanBaseline(Objective):
+    """Base of objectives whose baseline is the group mean (any constant, where it cancels)."""
+
+    subtracts: ClassVar[str] = "E[r]"
+
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """Mean reward."""
+        return baselines.mean_parts(reward, weights)
+
+
+def temperature_of(objective: ObjectiveLike) -> float | None:
+    """Temperature of an objective, published or a user's own (its ``temperature`` or ``beta``), None if it has none."""
+    value = getattr(objective, "temperature", getattr(objective, "beta", None))
+    return None if value is None else float(value)
+
+
+def stop_gradient(x: Array) -> Array:
+    """The value of x, cut from the autograd graph where the array library has one."""
+    return x.detach() if hasattr(x, "detach") else x
+
+
+def propensities(x: Array, weights: Array | None) -> Array:
+    """The group's weights; of a sampled group 1/G each, in the shape of x."""
+    if weights is not None:
+        return weights
+    return array_namespace(x).full_like(x, 1.0 / x.shape[-1])
+
+
+def log_behavior_ratio(log_ratio: Array, log_share: Array | None) -> Array:
+    """log(policy / behavior) from that to the reference; ``log_share`` is log(reference / behavior), None where 0."""
+    return log_ratio if log_share is None else log_ratio + log_share
+
+
+def partners(width: int, weights: Array | None) -> float:
+    """What turns a mean over the group into one over the other members: G/(G - 1) in a sampled group, else 1."""
+    return width / (width - 1) if weights is None and width > 1 else 1.0
+
+
+def centered(x: Array, weights: Array | None) -> Array:
+    """X minus its mean over the group, under the group's weights."""
+    xp = array_namespace(x)
+    if weights is None:
+        return x - xp.mean(x, axis=-1, keepdims=True)
+    return x - xp.sum(weights * x, axis=-1, keepdims=True) / xp.sum(weights, axis=-1, keepdims=True)

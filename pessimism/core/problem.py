@@ -1,0 +1,61 @@
+"""A problem as every route takes it: a validated bandit and the objective's advantage on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pessimism.core.bandit import Bandit, make_bandit
+from pessimism.core.objective import ObjectiveLike, temperature_of
+
+Array = Any
+
+
+def pose(
+    behavior: Any, reward: Any, objective: ObjectiveLike, reference: Any = None, *, on_error: str = "raise"
+) -> tuple[Bandit, Array]:
+    """Validate problems and take the advantage ``(N, K)``, under the weights that the paper takes its baseline from.
+
+    Raises
+    ------
+    ValueError
+        As :func:`pessimism.core.bandit.make_bandit`; also for a reference that the objective has no use for, rewards that it
+        refuses, and an advantage that overflows or changes shape.
+    """
+    if reference is not None and not getattr(objective, "takes_reference", True):
+        raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
+    bandit = make_bandit(behavior, reward, reference, on_error=on_error)
+    xp, unit = bandit.xp, temperature_of(objective) or 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        advantage = _accepted(bandit, objective, on_error)
+        if tuple(advantage.shape) != tuple(bandit.reward.shape):
+            shapes = f"{tuple(advantage.shape)} for rewards of shape {tuple(bandit.reward.shape)}"
+            raise ValueError(f"objective {objective}: advantage must keep the shape of the rewards, got {shapes}")
+        extremes = () if advantage.shape[0] == 0 else (xp.max(advantage), xp.min(advantage))
+        if all(bool(xp.isfinite(extreme / unit)) for extreme in extremes):
+            return bandit, advantage
+        bad = ~xp.all(xp.isfinite(advantage / unit), axis=-1)
+    bandit.report(bad, lambda row: f"{bandit.place('reward', row)}: the advantage of {objective} overflows", on_error)
+    return bandit, xp.where(bad[:, None], xp.zeros_like(advantage), advantage)
+
+
+def _accepted(bandit: Bandit, objective: ObjectiveLike, on_error: str) -> Array:
+    """Advantages; with ``on_error="status"`` rows that the objective refuses are marked, and reward 0 put there."""
+    weights = bandit.baseline_weights(objective)
+    try:
+        return objective.advantage(bandit.reward, weights)
+    except ValueError:
+        if on_error == "raise":
+            raise
+    xp, rows, refused = bandit.xp, [], {}
+    for row in range(bandit.reward.shape[0]):
+        own = None if weights is None else weights[row : row + 1, :]
+        reward = bandit.reward[row : row + 1, :]
+        try:
+            rows.append(objective.advantage(reward, own))
+        except ValueError as error:
+            refused[row] = str(error)
+            rows.append(objective.advantage(xp.zeros_like(reward), own))
+    bandit.invalid.update(refused | bandit.invalid)
+    return xp.concat(rows, axis=0)

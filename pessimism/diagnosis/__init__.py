@@ -1,0 +1,1 @@
+"""From a rollout log to a report: readings of the groups, thresholds, summary, wording."""

@@ -1,0 +1,237 @@
+"""What an objective does to real rollouts: one row of numbers, and one line of plain English, per prompt group.
+
+A group is the sampled completions of one prompt at one step. They are read as the whole seen support, equally likely;
+the space of completions is far larger, so mass may leak to unseen ones (``unseen=True``).
+Source: arXiv 2605.28150; docs/theory.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pessimism import divergences
+from pessimism.core.objective import temperature_of
+from pessimism.diagnosis import population as group_plugin
+from pessimism.diagnosis.thresholds import lowering_helps, thresholds
+from pessimism.diagnosis.wording import SAME, read_group
+from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.rollouts.read import read_rollouts
+from pessimism.target.induced import induced_target
+from pessimism.target.ragged import stack
+from pessimism.target.result import InducedTarget
+
+Floats = NDArray[np.float64]
+
+COLUMNS = (
+    *("step", "prompt", "n", "reward_mean", "baseline", "Z", "regime", "kappa", "effective_temperature"),
+    *("pessimism_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "given_up", "all_equal"),
+    *("critical_shift", "critical_beta", *group_plugin.COLUMNS, "status", "reading"),
+)
+_READING = (
+    *("regime", "status", "all_equal", "leak", "pessimism_factor", "effective_temperature", "critical_shift"),
+    *("tv_nominal", "both", "kl", "n", "given_up", "population_regime", "population_shift"),
+)
+_CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
+_WIDENING = 1.25  # groups up to this many times as large as the smallest are measured at once, padded
+
+
+def diagnose(
+    source: pd.DataFrame | str | PathLike[str],
+    objective: str | ObjectiveLike,
+    *,
+    prompt_column: str | None = None,
+    reward_column: str | None = None,
+    step_column: str | None = None,
+    skip_bad: bool = False,
+    **hyper: Any,
+) -> pd.DataFrame:
+    """Which policy the objective pulls each prompt group of a rollout log towards, and how conservative that policy is.
+
+    Parameters
+    ----------
+    source : rollout log; with the column options and ``skip_bad`` as for :func:`~pessimism.rollouts.read.read_rollouts`.
+    objective : name of a registered objective with its hyper-parameters in ``hyper``, or an objective.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per (step, prompt), sorted by step, then by first appearance of the prompt in the log:
+
+        - step, prompt, n (completions), reward_mean, baseline (reward units), all_equal (no reward differs: no signal);
+        - Z = E[exp(A/beta)], regime ("positive", "boundary", "negative"), kappa, status, leak (mass pulled to unseen
+          completions), kl = KL(target || behavior) in nats, max_ratio = max target/behavior;
+        - given_up: completions seen that lose all their mass, nan without a target. Where many policies are optimal
+          (status "set_valued") every one of them gives these up, since the nearest keeps all that any of them keeps;
+        - nominal_kl = KL(nominal target || behavior) and tv_nominal, the total variation between target (what leaks
+          included) and nominal target: below 1e-3 the two are practically the same policy. nan without temperature;
+        - effective_temperature (reward units): the one at which the nominal target is as far from the behavior;
+          pessimism_factor: the same in units of the objective's own temperature, above 1 where the target is more
+          conservative than nominal. Both are nan in a group that leaks, whose kl and max_ratio describe what stays,
+          renormalized;
+        - critical_shift: every shift of the baseline by more than this many temperatures downwards makes the group
+          positive, 0 where it is not negative; critical_beta (reward units): every temperature below it does, inf
+          where all do, 0 where none does. nan where the baseline, or the temperature alone, does not decide;
+        - population_regime, population_log_z (log Z) and population_kappa: the same objective, not on these n
+          completions but on new groups of n drawn from their law (for 0/1 rewards, at the plug-in pass rate): the
+          target of the expected advantage, see :func:`~pessimism.finite_group`. "undefined" and nan for objectives
+          without one. Exact for groups of at most two rewards and for advantages linear in the rewards, to 1e-9 for an
+          optimal value, and by a few seeded draws otherwise: population_error is then the standard error of log Z, and
+          the regime is "undecided" within two of them;
+        - population_shift, population_beta: as critical_shift and critical_beta, for the population; population_beta1:
+          the least beta1 that makes it positive, for groups of at most two rewards under oapl and a_star_po, else nan;
+        - reading: the row in a line of plain English.
+
+        ``attrs`` has objective, temperature, temperature_name, rows, skipped, step_note, files, population_note (why
+        population_regime is undefined, None where it is not) and lowering_helps (whether, in the first group without a
+        target or with one that gives up completions, a lower baseline keeps more of them).
+
+        Written as JSON (``pessimism diagnose --json``), null is a number that is undefined (nan), and an infinite one,
+        such as a critical_beta of "always", is the largest float, 1.7976931348623157e308.
+
+    Raises
+    ------
+    ValueError
+        Unknown objective or hyper-parameter, one out of range, or a log that cannot be read (``path:line: why``).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> log = pd.DataFrame({"prompt": ["1+1="] * 4, "reward": [1.0, 0.0, 0.0, 0.0]})
+    >>> report = diagnose(log, "kimi", beta=0.5)
+    >>> report[["n", "reward_mean", "Z", "regime", "kappa", "pessimism_factor"]].round(3)
+       n  reward_mean      Z    regime  kappa  pessimism_factor
+    0  4         0.25  1.575  positive  0.257             1.319
+    >>> print(report["reading"][0])
+    positive: more conservative than nominal, as if at 1.32 times the temperature (0.659)
+    """
+    made = make_objective(objective, **hyper)
+    log = read_rollouts(
+        source,
+        prompt_column=prompt_column,
+        reward_column=reward_column,
+        step_column=step_column,
+        skip_bad=skip_bad,
+    )
+    frame = _diagnosed(log, made)
+    frame.attrs |= {
+        "objective": describe(made),
+        "temperature": temperature_of(made),
+        "temperature_name": getattr(made, "temperature_field", None),
+        "rows": len(log),
+        "skipped": log.attrs["skipped"] + (source.attrs.get("skipped", 0) if isinstance(source, pd.DataFrame) else 0),
+        "step_note": log.attrs["step_note"]
+        or (source.attrs.get("step_note") if isinstance(source, pd.DataFrame) else None),
+        "files": log.attrs["files"],
+    }
+    return frame
+
+
+def describe(objective: ObjectiveLike) -> str:
+    """Return the objective in words of its own, where it has any, else the name of its class."""
+    kind = type(objective)
+    silent = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
+    return kind.__name__ if silent else str(objective)
+
+
+def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> pd.DataFrame:
+    groups, rewards, start = _group(log)
+    n, parts = groups["n"].to_numpy(), []
+    with tqdm(
+        total=len(log), desc="diagnosing", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False
+    ) as bar:
+        for index in _chunks(n):
+            sizes = _by_size(index, n)
+            parts.append(_measure([rewards[start[i, None] + np.arange(n[i[0]])] for i in sizes], objective))
+            parts[-1].index = pd.Index(index)
+            bar.update(n[index].sum())
+    population = group_plugin.population_reading(
+        [
+            (same, rewards[start[same, None] + np.arange(n[same[0]])])
+            for same in _by_size(np.argsort(n, kind="stable"), n)
+        ],
+        objective,
+    )
+    frame = pd.concat([groups, pd.concat(parts).sort_index(), population], axis=1)
+    frame["reading"] = [read_group(*row) for row in frame[list(_READING)].itertuples(index=False)]
+    frame = frame[list(COLUMNS)]
+    (lost,) = np.nonzero(((frame["given_up"] > 0) | (frame["status"] == "no_target")).to_numpy())
+    helps = bool(lost.size) and lowering_helps(rewards[start[lost[0]] :][: n[lost[0]]], objective)
+    frame.attrs = {"lowering_helps": helps, "population_note": population.attrs["why_undefined"]}
+    return frame
+
+
+def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, Floats, NDArray[np.intp]]:
+    """Return the groups (step, prompt, n), the rewards sorted by group, and where in them each group starts."""
+    step, code = log["step"].to_numpy(), log["prompt"].cat.codes.to_numpy()
+    order = np.lexsort((code, step))
+    step, code = step[order], code[order]
+    start = np.flatnonzero(np.append(True, (np.diff(step) != 0) | (np.diff(code) != 0)))
+    prompt = log["prompt"].cat.categories.take(code[start])
+    groups = pd.DataFrame({"step": step[start], "prompt": prompt, "n": np.diff(np.append(start, len(log)))})
+    return groups, log["reward"].to_numpy()[order], start
+
+
+def _chunks(n: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    """Yield groups of about the same size, sorted by it, as many at a time as make a chunk."""
+    by_size = np.argsort(n, kind="stable")
+    sizes, first = n[by_size], 0
+    while first < len(n):
+        widest = int(_WIDENING * sizes[first])
+        last = min(int(np.searchsorted(sizes, widest, side="right")), first + max(1, _CHUNK // widest))
+        yield by_size[first:last]
+        first = last
+
+
+def _by_size(index: NDArray[np.intp], n: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Split groups, sorted by their size n, into those of one size each."""
+    return np.split(index, np.flatnonzero(np.diff(n[index])) + 1)
+
+
+def _measure(rewards: list[Floats], objective: ObjectiveLike) -> pd.DataFrame:
+    """Facts of groups, their rewards ``(groups, n)`` for one n after the other; row by row in that order."""
+    targets = [induced_target(None, same, objective, unseen=True) for same in rewards]
+    target = stack(targets)
+    facts = target.conservatism()
+    shift, beta = thresholds(target, facts["log_z"].to_numpy(dtype=float))
+    with np.errstate(over="ignore"):
+        z = np.exp(facts["log_z"])
+    return facts.assign(
+        **_against_nominal(target),
+        reward_mean=np.concatenate([same.mean(axis=-1) for same in rewards]),
+        baseline=np.concatenate([same.baseline for same in targets]),
+        Z=z,
+        kappa=target.kappa,
+        leak=target.leak,
+        given_up=_given_up(target),
+        all_equal=target.reward.max(axis=-1) == target.reward.min(axis=-1),
+        critical_shift=shift,
+        critical_beta=beta,
+        status=target.status,
+    )
+
+
+def _given_up(target: InducedTarget) -> Floats:
+    """Completions of each row that lose all their mass, nan where there is no target."""
+    lost = np.sum(np.isneginf(target.log_ratio), axis=-1)
+    return np.where(np.isnan(target.log_ratio).any(axis=-1), np.nan, lost)
+
+
+def _against_nominal(target: InducedTarget) -> dict[str, Any]:
+    """How far the nominal target is from behavior and target, and what near both of them is like."""
+    nominal, policy = target.nominal, target.policy
+    tv = divergences.total_variation(policy, nominal) + 0.5 * target.leak
+    best = target.reward == target.reward.max(axis=-1, keepdims=True)
+    off_best = np.where(best, 0.0, nominal).sum(axis=-1)
+    greedy, unmoved = off_best < SAME, divergences.total_variation(nominal, target.behavior) < SAME
+    return {
+        "nominal_kl": divergences.kl_divergence(nominal, target.behavior),
+        "tv_nominal": tv,
+        "both": np.select([greedy, unmoved], ["greedy", "the behavior"], ""),
+    }

@@ -1,0 +1,101 @@
+"""What a lower baseline or temperature does to a group: the least shift into the positive regime, the highest beta.
+
+With E the mean over a group, its regime is the sign of log Z = log E[exp(A/beta)] (arXiv 2605.28150; docs/theory.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import elementwise
+
+from pessimism.core.objective import temperature_of
+from pessimism.losses.registry import ObjectiveLike
+from pessimism.target.induced import induced_target, solve_rows
+from pessimism.target.result import InducedTarget
+
+Floats = NDArray[np.float64]
+
+SIGN = {"positive": 1.0, "boundary": 0.0, "negative": -1.0}
+_EPS = float(np.finfo(np.float64).eps)
+
+
+def thresholds(target: InducedTarget, log_z: Floats, *, slack: Any = 1.0) -> tuple[Floats, Floats]:
+    """Critical shift, in temperatures, and critical temperature of each row ``(N,)`` of a target in numpy.
+
+    nan where the baseline does not decide the regime: where it is not what the sign of log Z says. The temperature also
+    where it alone does not decide, because the advantage depends on it. ``slack`` multiplies the rounding that the
+    advantages are taken to have.
+    """
+    largest = np.abs(target.reward).max(axis=-1)
+    rounding = slack * 64 * _EPS * largest / (temperature_of(target.objective) or math.nan)
+    sign = np.where(np.abs(log_z) <= rounding, 0.0, np.sign(log_z))
+    decided = np.isfinite(target.kappa) & (sign == [SIGN.get(regime, math.nan) for regime in target.regime])
+    shift = np.where(decided, np.where(sign < 0, -log_z, 0.0), np.nan)
+    if not (decided.any() and _advantage_is_fixed(target.objective)):
+        return shift, np.full(len(log_z), np.nan)
+    # An advantage is (r - V) s: its scale s shows in the spreads.
+    spread, wide = np.ptp(target.reward, axis=-1), np.ptp(target.advantage, axis=-1)
+    scale = np.where(spread > 0, wide / np.where(spread > 0, spread, 1.0), 1.0)
+    beta = critical_temperature(target.behavior, target.advantage, slack * 8.0 * _EPS * largest * scale)
+    return shift, np.where(decided, beta, np.nan)
+
+
+def _advantage_is_fixed(objective: ObjectiveLike) -> bool:
+    """Whether the advantage is known to stay when the temperature changes."""
+    field: Any = getattr(objective, "temperature_field", None)
+    if field is None or not dataclasses.is_dataclass(objective) or isinstance(objective, type):
+        return False
+    temperature = getattr(objective, field)
+    other = dataclasses.replace(objective, **{field: 2.0 * temperature})
+    probe = temperature * np.array([[0.0, 1.0, 3.0]])
+    return np.array_equal(objective.advantage(probe), other.advantage(probe))
+
+
+def critical_temperature(behavior: Floats, advantage: Floats, rounding: Floats) -> Floats:
+    r"""Highest beta with E[exp(A/beta)] >= 1 under the behavior, for advantages ``(N, K)`` known up to ``rounding``.
+
+    inf where E[A] >= 0 (and A > 0 somewhere), 0 where A <= 0. Between them log E[exp(t A)], convex in t = 1/beta, falls
+    from 0, and rises through 0 once. Hoeffding's lemma bounds that root from below, the mass on max A from above.
+
+    Examples
+    --------
+    >>> half = np.array([[0.5, 0.5]])
+    >>> critical_temperature(half, np.array([[1.0, -1000.0]]), np.array([1e-12])).round(4)  # 1 / log 2
+    array([1.4427])
+    """
+    top, mean = advantage.max(axis=-1), np.vecdot(behavior, advantage)
+    beta = np.where(top <= rounding, 0.0, np.inf)
+    (rows,) = np.nonzero((top > rounding) & (mean < -rounding))
+    if rows.size:
+        q, a = behavior[rows], advantage[rows]
+        at_top = np.vecdot(q, (a == top[rows, None]).astype(float))
+        ends = -4.0 * mean[rows] / np.ptp(a, axis=-1) ** 2, -1.01 * np.log(at_top) / top[rows]
+
+        def certainty(t: Floats, row: Floats) -> Floats:
+            index = row.astype(int)
+            return np.asarray(np.log1p(np.vecdot(q[index], np.expm1(t[:, None] * a[index]))) / t)
+
+        beta[rows] = 1.0 / elementwise.find_root(certainty, ends, args=(np.arange(rows.size, dtype=float),)).x
+    return beta
+
+
+def lowering_helps(rewards: Floats, objective: ObjectiveLike) -> bool:
+    """Whether a group keeps more completions where the objective's baseline, if it has one, is lowered by enough.
+
+    Enough is here what puts the mean advantage at the spread of the rewards or above.
+    """
+    if getattr(objective, "subtracts", "") == "nothing":
+        return False
+    target = induced_target(None, rewards, objective, unseen=True)
+    advantage = target.advantage_rows
+    higher = advantage + np.ptp(rewards) + max(0.0, -float(advantage.mean()))
+    lowered = InducedTarget(objective, target.bandit, solve_rows(target.bandit, objective, higher, True, None), higher)
+    before, after = (int((t.policy > 0).sum()) for t in (target, lowered))
+    lost = target.status == "no_target"
+    found = lowered.status in ("converged", "vanishing_support", "set_valued")
+    return bool(found and (lost or after > before))

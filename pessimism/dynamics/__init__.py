@@ -1,0 +1,1 @@
+"""Policies over time: gradient flow, gradient descent, rounds on data that lag."""

@@ -1,0 +1,162 @@
+"""Gradient descent on tabular softmax logits, with exact or sampled gradients and a constant step size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pessimism.dynamics.gradient_flow import Run
+from pessimism.dynamics.trajectory import COLLAPSED, Trajectory, has_collapsed
+from pessimism.fixed_point.equilibrium import find_rest
+from pessimism.fixed_point.pull import Problem, pose
+from pessimism.fixed_point.score import data_weight
+from pessimism.losses.registry import ObjectiveLike, make_objective
+
+Array = Any
+
+_EXPLODED = 1e6  # a step this many times the pull at the start means divergence
+
+
+def sgd(
+    behavior: Any,
+    reward: Any,
+    objective: str | ObjectiveLike,
+    *,
+    steps: int,
+    lr: float,
+    batch_size: int | None = None,
+    group_size: int | None = None,
+    seed: int = 0,
+    reference: Any = None,
+    start: Any = None,
+    record_every: int | None = None,
+    **hyper: Any,
+) -> Trajectory:
+    """Descend the loss of an objective on softmax logits by plain steps of ``lr`` times the gradient.
+
+    Parameters
+    ----------
+    behavior, reward, reference, objective, hyper : as in :func:`pessimism.induced_target`, for one problem ``(K,)``.
+    steps : number of steps.
+    lr : step size.
+    batch_size : samples a step, drawn from the behavior, or from the current policy where the objective samples
+        on-policy. None: the exact gradient.
+    group_size : samples come in independent groups of this many, each with its own baseline and statistics; it must
+        divide ``batch_size``. None: advantages and weights are those of the population.
+    seed : of the samples; the same seed gives the same bytes.
+    start : probabilities ``(K,)``, positive where the behavior is. Default: the reference.
+    record_every : steps between recorded policies, by default about 200 records. The first and the last are kept.
+
+    Returns
+    -------
+    Trajectory
+        ``times`` are steps. ``status`` as for :func:`pessimism.gradient_flow`, at rest meaning within 1e-3 of a rest of
+        the exact gradient, in log-probabilities; ``log_policy`` is that of the last step. Also "diverged": a logit is
+        not finite, or the gradient exceeds 1e6 times the pull at the start, and the run stops there; "collapsed": all
+        mass but 1e-6 on one action where nothing rests; and "not_converged", as runs on sampled gradients mostly end.
+        ``message`` says when.
+
+    Raises
+    ------
+    ValueError
+        As :func:`pessimism.gradient_flow`; also for steps, sizes or a step size out of range.
+
+    Examples
+    --------
+    >>> run = sgd([0.5, 0.5], [0.0, 1.0], "nominal", beta=1.0, steps=400, lr=0.5)
+    >>> run.status, run.policy.round(4)
+    ('converged', array([0.2689, 0.7311]))
+    >>> sgd([0.5, 0.5], [0.0, 1.0], "kimi", beta=1.0, steps=400, lr=50.0).status
+    'diverged'
+    """
+    problem = pose(behavior, reward, make_objective(objective, **hyper), reference, start)
+    _check(steps, lr, batch_size, group_size, record_every)
+    every = max(1, steps // 200) if record_every is None else record_every
+    gradient = _gradient(problem, batch_size, group_size, np.random.default_rng(seed))
+    log_policy = problem.log_start
+    pull = problem.pull
+    at_start = float(np.sum(pull.q * np.abs(pull.weight(log_policy - pull.log_nu))))
+    limit = _EXPLODED * max(pull.scale, at_start) or np.inf
+    times, recorded, message, collapsed_at = [0], [log_policy], "", None
+    for step in range(1, steps + 1):
+        with np.errstate(over="ignore", invalid="ignore"):
+            move = gradient(log_policy)
+            moved = log_policy + lr * move
+            moved = moved - np.logaddexp.reduce(moved)
+        if not np.all(np.isfinite(moved)) or np.abs(move).max() > limit:
+            message = f"the logits explode at step {step}"
+            break
+        log_policy = moved
+        if collapsed_at is None and has_collapsed(np.exp(log_policy)):
+            collapsed_at = step
+        if step % every == 0 or step == steps:
+            times.append(step)
+            recorded.append(log_policy)
+    status, message = ("diverged", message) if message else _outcome(problem, log_policy, steps)
+    if collapsed_at is not None:
+        message = "; ".join(filter(None, (message, f"first within {COLLAPSED:g} of one action at step {collapsed_at}")))
+    return problem.trajectory(np.array(times, dtype=np.float64), np.array(recorded), log_policy, status, message)
+
+
+def _outcome(problem: Problem, log_policy: Array, step: int) -> tuple[str, str]:
+    rest = find_rest(problem.pull, log_policy)
+    if rest is None and has_collapsed(np.exp(log_policy)):
+        return "collapsed", "next to all mass is on one action, which is no rest of the exact gradient"
+    status, message = Run(np.array([step]), log_policy[None], rest, step, log_policy).outcome(problem.pull)
+    return status, f"{step} steps end before a rest of the exact gradient" if status == "not_converged" else message
+
+
+def _gradient(
+    problem: Problem, batch_size: int | None, group_size: int | None, rng: np.random.Generator
+) -> Callable[[Array], Array]:
+    """Map a log-policy ``(K,)`` to the direction of the step: exact, of single samples, or of groups."""
+    pull, objective = problem.pull, problem.objective
+    on_policy = bool(getattr(objective, "on_policy", False))
+    if batch_size is None:
+        return pull.field
+    width, count = len(pull.q), batch_size
+
+    def on_samples(log_policy: Array, actions: Array, weight: Array) -> Array:
+        """Mean of weight times (one-hot - policy) over the samples."""
+        ascent = np.bincount(actions.ravel(), weights=weight.ravel(), minlength=width)
+        return (ascent - np.exp(log_policy) * weight.sum()) / count
+
+    def published(g: Array, log_policy: Array, actions: Array) -> Array:
+        """The weight on the data that are drawn: samples of the policy itself carry no ratio to the behavior."""
+        return g / np.exp(log_policy[actions]) * pull.q[actions] if on_policy else g
+
+    def draw(log_policy: Array, shape: tuple[int, ...]) -> Array:
+        policy = np.exp(log_policy) if on_policy else pull.q
+        return rng.choice(width, size=shape, p=policy / policy.sum())
+
+    def of_singles(log_policy: Array) -> Array:
+        actions = draw(log_policy, (count,))
+        g = pull.plain(log_policy - pull.log_nu)[actions]
+        return on_samples(log_policy, actions, published(g, log_policy, actions))
+
+    def of_groups(log_policy: Array) -> Array:
+        assert group_size is not None
+        actions = draw(log_policy, (count // group_size, group_size))
+        if getattr(objective, "baseline_under_reference", False):
+            advantage = pull.advantage[actions]  # its baseline is not the group's
+        else:
+            advantage = objective.advantage(problem.reward[problem.seen][actions], None)
+        weights = pull.q[actions] if getattr(objective, "takes_propensity", False) else None
+        u = (log_policy - pull.log_nu)[actions]
+        g = data_weight(objective, u, advantage, weights, pull.log_share[actions])
+        return on_samples(log_policy, actions, published(g, log_policy, actions))
+
+    return of_singles if group_size is None else of_groups
+
+
+def _check(steps: int, lr: float, batch_size: int | None, group_size: int | None, record_every: int | None) -> None:
+    sizes = {"steps": steps, "batch_size": batch_size, "group_size": group_size, "record_every": record_every}
+    for name, value in sizes.items():
+        if value is not None and not (isinstance(value, int | np.integer) and value >= 1):
+            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+    if not 0 < lr < np.inf:
+        raise ValueError(f"lr must be a finite number > 0, got {lr!r}")
+    if group_size is not None and (batch_size is None or batch_size % group_size):
+        raise ValueError(f"group_size must divide batch_size {batch_size!r}, got {group_size!r}")

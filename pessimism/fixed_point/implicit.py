@@ -1,0 +1,73 @@
+r"""Gradients of an induced target on torch tensors, by the implicit function theorem.
+
+At the solution, :math:`q_a g(u_a, A_a) = \lambda \pi_a` and :math:`\sum_a \pi_a = 1`. With h the derivative of the
+first in u_a, one linear solve (diagonal plus one row; full where the weight is coupled) carries a change of reward to
+u. torch is imported by its user.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pessimism.closed_forms.tilts import Solution
+from pessimism.core.bandit import Bandit
+from pessimism.core.objective import ObjectiveLike
+from pessimism.fixed_point.score import is_coupled, sides, weight_on
+
+Array = Any
+
+
+def attach_gradient(solution: Solution, bandit: Bandit, objective: ObjectiveLike, advantage: Array) -> Array:
+    """The log-ratio with its value unchanged and its derivative in the advantage (hence in the reward) attached.
+
+    First derivatives only: the linear solve itself is not differentiated. A vanished action stays at zero, and one on a
+    jump of the weight stays there.
+    """
+    import torch
+
+    q, zeros = bandit.behavior, torch.zeros_like(bandit.behavior)
+    moves = bandit.support & torch.isfinite(solution.log_ratio)
+    with torch.enable_grad():
+        gone = torch.where(bandit.support, torch.full_like(q, -700.0), zeros)
+        u = torch.where(moves, solution.log_ratio, gone).detach().requires_grad_()
+        g = weight_on(bandit, objective, u, advantage.detach())
+        slopes = _slopes(g, u, is_coupled(objective))
+    g, u = g.detach(), u.detach()
+    below, above = sides(objective, u, bandit.log_reference_ratio)
+    moves = moves & (below == above)
+    policy = torch.where(moves, bandit.reference * torch.exp(u), zeros)
+    lam = torch.where(moves, q * g, zeros).sum(-1, keepdim=True) / _or_one(policy.sum(-1, keepdim=True))
+    # Value zero; gradient that of the equation in the advantage.
+    moved = weight_on(bandit, objective, u, advantage)
+    gap = torch.where(moves, q * (moved - moved.detach()), zeros)
+    # Where mass leaks the normalization does not bind: lam stays zero.
+    binds = (solution.leak <= 0).to(q.dtype)[:, None]
+    if slopes.ndim == 2:
+        h = torch.where(moves, q * slopes - lam * policy, torch.ones_like(q))
+        per_lam, per_gap = policy / h, gap / h
+    else:
+        both = moves[:, :, None] & moves[:, None, :]
+        h = torch.where(both, q[:, :, None] * slopes, torch.zeros_like(slopes)) - torch.diag_embed(lam * policy)
+        h = h + torch.diag_embed((~moves).to(q.dtype))
+        # With lam = 0 and weights of differences h is singular along the constants; unit mass fixes them.
+        h = h - policy[:, :, None] * policy[:, None, :]
+        per_lam = torch.linalg.solve(h, policy)
+        per_gap = torch.linalg.solve(h, gap)
+    response = _or_one((policy * per_lam).sum(-1, keepdim=True))
+    change_of_lam = binds * (policy * per_gap).sum(-1, keepdim=True) / response
+    return solution.log_ratio + torch.where(moves, per_lam * change_of_lam - per_gap, zeros)
+
+
+def _slopes(g: Array, u: Array, coupled: bool) -> Array:
+    """Derivative of each weight in its own log-ratio ``(N, K)``; coupled: in every log-ratio, ``(N, K, K)``."""
+    import torch
+
+    if not coupled:
+        return torch.autograd.grad(g.sum(), u)[0] if g.requires_grad else torch.zeros_like(u)
+    rows = [torch.autograd.grad(g[:, k].sum(), u, retain_graph=True)[0] for k in range(u.shape[-1])]
+    return torch.stack(rows, dim=1)
+
+
+def _or_one(total: Array) -> Array:
+    """A divisor: one where no action moves at all."""
+    return total + (total == 0).to(total.dtype)

@@ -1,0 +1,98 @@
+r"""The expected gradient of an objective: what pulls at each action, and the field on softmax logits that it makes.
+
+Gradient ascent moves along :math:`E_q[g\, \nabla \log \pi]`, on logits :math:`q_a g_a - \pi_a \sum_b q_b g_b`
+(arXiv 2605.28150; docs/theory.md). Every route, certificate and flow takes its weight g from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from pessimism.core.bandit import Bandit
+from pessimism.core.objective import ObjectiveLike, log_behavior_ratio
+
+Array = Any
+
+BESIDE = 1e-9  # how far on either side of a jump of the weight it is read
+
+
+def data_weight(
+    objective: ObjectiveLike, log_ratio: Array, advantage: Array, weights: Array | None, log_share: Array | None
+) -> Array:
+    """Score weight against data of the behavior, elementwise in all arguments unless the objective is coupled.
+
+    ``log_share`` is log(reference / behavior), None where they are one policy. On-policy sampling is weighting by
+    pi/q = exp(log_ratio + log_share).
+    """
+    if getattr(objective, "takes_share", False):
+        g = objective.score_weight(log_ratio, advantage, weights, log_share=log_share)  # type: ignore[call-arg]
+    else:
+        g = objective.score_weight(log_ratio, advantage, weights)
+    if not getattr(objective, "on_policy", False):
+        return g
+    return g * array_namespace(g).exp(log_behavior_ratio(log_ratio, log_share))
+
+
+def group_weights(bandit: Bandit, objective: ObjectiveLike) -> Array | None:
+    """Weights that the score weight is called with: those of the data, or probabilities if it asks for them."""
+    return bandit.behavior if getattr(objective, "takes_propensity", False) else bandit.weights
+
+
+def weight_on(bandit: Bandit, objective: ObjectiveLike, log_ratio: Array, advantage: Array) -> Array:
+    """Score weight ``(N, K)`` of a bandit's problems, against data of the behavior; log-ratios must be finite."""
+    return data_weight(objective, log_ratio, advantage, group_weights(bandit, objective), bandit.log_reference_ratio)
+
+
+def sides(objective: ObjectiveLike, log_ratio: Array, log_share: Array | None) -> tuple[Array, Array]:
+    """Log-ratios just below and above each one that sits on a jump of the weight; the same twice elsewhere."""
+    below, above = log_ratio, log_ratio
+    xp = array_namespace(log_ratio)
+    for kink in getattr(objective, "kinks", ()):
+        at = kink if log_share is None else kink - log_share
+        here = xp.abs(log_ratio - at) <= BESIDE
+        below = xp.where(here, at - 2.0 * BESIDE, below)
+        above = xp.where(here, at + 2.0 * BESIDE, above)
+    return below, above
+
+
+def beside(
+    pull: Callable[[Array], Array], objective: ObjectiveLike, log_ratio: Array, log_share: Array | None
+) -> tuple[Array, Array]:
+    """A pull just below and just above each log-ratio on a jump of the weight; without jumps it is taken once."""
+    below, above = sides(objective, log_ratio, log_share)
+    low = pull(below)
+    return low, low if above is below else pull(above)
+
+
+def agreed_multiplier(below: Array, above: Array, pi: Array, kept: Array) -> Array:
+    """Lam ``(N,)`` of a fixed point, from the pulls q g ``(N, K)`` beside each log-ratio (numpy).
+
+    E_q[g] where no weight is on a jump; else what the actions off the jumps agree on. ``kept`` are those with mass.
+    """
+    jumps = kept & (below != above)
+    total = np.sum(below, axis=-1)
+    if not jumps.any():
+        return total
+    smooth = kept & ~jumps
+    mass = np.sum(np.where(smooth, pi, 0.0), axis=-1)
+    # All on jumps: any multiplier that every one of them allows.
+    safe = np.where(kept & (pi > 0), pi, 1.0)
+    least = np.max(np.where(kept, np.minimum(below, above) / safe, -np.inf), axis=-1)
+    most = np.min(np.where(kept, np.maximum(below, above) / safe, np.inf), axis=-1)
+    agreed = np.sum(np.where(smooth, below, 0.0), axis=-1) / np.where(mass > 0, mass, 1.0)
+    return np.where(jumps.any(axis=-1), np.where(mass > 0, agreed, 0.5 * (least + most)), total)
+
+
+def is_coupled(objective: ObjectiveLike) -> bool:
+    """Whether a weight depends on more than its own action: as declared, else probed on a generic group."""
+    declared = getattr(objective, "coupled", None)
+    if declared is not None:
+        return bool(declared)
+    u, advantage, weights = np.array([-0.3, 0.1, 0.4]), np.array([0.2, -0.5, 0.7]), np.array([0.2, 0.3, 0.5])
+    together = objective.score_weight(u, advantage, weights)
+    alone = [objective.score_weight(u[i : i + 1], advantage[i : i + 1], None)[0] for i in range(3)]
+    return not np.allclose(together, alone, rtol=1e-12, atol=0.0)

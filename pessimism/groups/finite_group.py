@@ -1,0 +1,231 @@
+"""Groups of G completions a prompt: what estimating the baseline from the group does to the population's target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pessimism.core.objective import temperature_of
+from pessimism.groups.input import check_integer, check_setting, sampler
+from pessimism.groups.reward_law import has_baseline, kept_given_value, reward_law
+from pessimism.groups.route import expected
+from pessimism.groups.shares import regime_shares
+from pessimism.groups.target import log_z_of, solve_group, why_undefined
+from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.progress import progress
+from pessimism.target.result import InducedTarget
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False)
+class FiniteGroup:
+    """What an objective does in the population at a finite group size, for one problem or a batch ``(...)``.
+
+    Attributes
+    ----------
+    objective, group_size, leave_one_out, drop_equal : the setting.
+    behavior, reward : ``(..., K)``, the sampler q and the rewards.
+    advantage : ``(..., K)``, E[A_i | a_i = a], with ``drop_equal`` given that the group is kept; nan for an action that
+        the behavior never takes.
+    standard_error : ``(..., K)`` of ``advantage``; 0 unless ``method`` is "monte_carlo".
+    method : "exact", "quadrature" (to about 1e-14 of the rewards' range) or "monte_carlo", ``(...)``.
+    kept : ``(...)``, share of the groups that are trained on; 1 without ``drop_equal``.
+    data : ``(..., K)``, law of the action of a completion trained on: q P(kept | a), normalized; q where no group is
+        kept.
+    log_z : ``(...)``, log E_q[exp(advantage / beta)]: its sign is the regime. ``log_z_error`` bounds its standard error
+        (the errors of the actions fully correlated).
+
+    Examples
+    --------
+    >>> group = finite_group("oapl", 4, pass_rate=0.5, beta1=0.1, beta2=0.1, drop_equal=True)
+    >>> group
+    FiniteGroup(oapl(beta1=0.1, beta2=0.1), G=4, drop_equal, regime=negative, log_z=-0.07473)
+    >>> float(group.kept), group.data
+    (0.875, array([0.5, 0.5]))
+    """
+
+    objective: ObjectiveLike
+    group_size: int
+    leave_one_out: bool
+    drop_equal: bool
+    behavior: Floats
+    reward: Floats
+    advantage: Floats
+    standard_error: Floats
+    method: Any
+    kept: Floats
+    data: Floats
+    unseen: bool
+    draws: int
+    seed: int
+
+    @cached_property
+    def _rows(self) -> tuple[Floats, Floats]:
+        width = self.reward.shape[-1]
+        return self.behavior.reshape(-1, width), np.nan_to_num(self.advantage).reshape(-1, width)
+
+    @cached_property
+    def log_z(self) -> Any:
+        """Log E_q[exp(advantage / beta)], ``(...)``; nan where the objective has no temperature."""
+        return log_z_of(*self._rows, temperature_of(self.objective)).reshape(self.kept.shape)[()]
+
+    @cached_property
+    def log_z_error(self) -> Any:
+        """Bound of the standard error of ``log_z``, ``(...)``."""
+        beta = temperature_of(self.objective) or np.nan
+        with np.errstate(divide="ignore"):
+            log_tilted = np.log(self.behavior) + np.nan_to_num(self.advantage) / beta - self.log_z[..., None]
+        return np.vecdot(np.exp(log_tilted), np.nan_to_num(self.standard_error)) / beta
+
+    @cached_property
+    def target(self) -> InducedTarget:
+        """Induced target at this group size.
+
+        Its behavior is ``data``, its reference the sampler; its ``baseline`` is the population's.
+        """
+        data = self.data if self.drop_equal else None
+        advantage = np.nan_to_num(self.advantage)
+        return solve_group(self.objective, self.behavior, self.reward, advantage, data=data, unseen=self.unseen)
+
+    @property
+    def regime(self) -> Any:
+        """Regime of the target: "positive", "boundary" or "negative"."""
+        return self.target.regime
+
+    @property
+    def kappa(self) -> Any:
+        """Lambert curvature of the target, ``(...)``."""
+        return self.target.kappa
+
+    @cached_property
+    def regime_shares(self) -> pd.DataFrame:
+        """Share of the groups in each regime when each is taken in-sample, its G completions as the whole support.
+
+        One row per problem: positive, boundary, negative (of the groups kept; nan where none is), kept, and
+        standard_error (0 where all groups were counted, else the largest of the three).
+        """
+        behavior, reward = self._rows[0], self.reward.reshape(self._rows[0].shape)
+        laws = [reward_law(*row) for row in zip(behavior, reward, strict=True)]
+        setting = (self.group_size, self.leave_one_out, self.drop_equal)
+        shares = regime_shares(self.objective, laws, *setting, draws=self.draws, seed=self.seed)
+        return shares.assign(kept=np.atleast_1d(self.kept).ravel())[
+            ["positive", "boundary", "negative", "kept", "standard_error"]
+        ]
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}" for name in ("leave_one_out", "drop_equal") if getattr(self, name))
+        if self.advantage.ndim > 1:
+            return f"FiniteGroup({self.objective}, G={self.group_size}{options}, shape={self.advantage.shape})"
+        said = f"regime={self.regime}, log_z={float(self.log_z):.4g}"
+        return f"FiniteGroup({self.objective}, G={self.group_size}{options}, {said})"
+
+
+def finite_group(
+    objective: str | ObjectiveLike,
+    group_size: int,
+    behavior: Any = None,
+    reward: Any = None,
+    *,
+    pass_rate: Any = None,
+    leave_one_out: bool = False,
+    drop_equal: bool = False,
+    unseen: bool = False,
+    draws: int = 2**14,
+    seed: int = 0,
+    **hyper: Any,
+) -> FiniteGroup:
+    r"""Expected advantage and induced target of an objective whose baseline comes from a group of G completions.
+
+    With G i.i.d. samples the population loss is that of the effective advantage :math:`E[A_i | a_i = a]`, since the
+    gradient is affine in the advantage. The group mean gives (1 - 1/G)(r - E r); the group's optimal value at the
+    regression's own temperature gives the negative regime at every finite G, although each group by itself is at the
+    boundary (arXiv 2605.28150; docs/theory.md).
+
+    Parameters
+    ----------
+    objective : registered name with its hyper-parameters as keywords, or any object with the three methods whose score
+        weight is affine in the advantage; its ``advantage`` is called on groups ``(..., G)``.
+    group_size : G >= 1; at least 2 with ``leave_one_out`` or ``drop_equal``.
+    behavior, reward : ``(..., K)``, the policy that draws the groups and its rewards. Without ``behavior`` the rewards
+        are a sample, its K members equally likely.
+    pass_rate : ``(...)`` in [0, 1] instead of both: rewards 0 and 1, behavior (1 - p, p).
+    leave_one_out : the baseline of a completion is computed from the G - 1 others.
+    drop_equal : groups whose rewards are all equal are not trained on.
+    unseen : the actions are only those seen, as for :func:`~pessimism.induced_target`.
+    draws, seed : of the Monte Carlo route, which is taken where there are too many groups to count, the advantage is
+        not linear in the rewards, and the baseline is not an optimal value.
+
+    Returns
+    -------
+    FiniteGroup
+
+    Raises
+    ------
+    ValueError
+        An argument out of range; an objective with a weight that is not affine in the advantage (AWR), couples the
+        group (TBA, REBEL) or is on-policy; ``leave_one_out`` with an advantage that is not reward minus baseline.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> group = finite_group("optimal_value", 8, pass_rate=0.5, beta=0.1)
+    >>> group.advantage.round(4), float(group.log_z.round(3)), str(group.regime)
+    (array([-0.9029,  0.0625]), -0.068, 'negative')
+    >>> finite_group("kimi", 4, [0.5, 0.3, 0.2], [0.0, 0.5, 1.0], beta=0.1).advantage.round(4)  # 3/4 (r - E r)
+    array([-0.2625,  0.1125,  0.4875])
+    >>> group.regime_shares[["positive", "boundary", "negative"]].to_numpy()
+    array([[0., 1., 0.]])
+    """
+    made = make_objective(objective, **hyper)
+    why = why_undefined(made, drop_equal=drop_equal)
+    if why is not None:
+        raise ValueError(f"objective {made}: {why}; finite_group is not defined for it")
+    check_setting(group_size, leave_one_out=leave_one_out, drop_equal=drop_equal)
+    if leave_one_out and not has_baseline(made):
+        raise ValueError(f"leave_one_out: the advantage of {made} is not the reward minus a baseline")
+    check_integer("draws", draws, 2)
+    check_integer("seed", seed, 0)
+    q, r = sampler(behavior, reward, pass_rate)
+    shape, width = q.shape[:-1], q.shape[-1]
+    rows, rewards = q.reshape(-1, width), r.reshape(-1, width)
+    laws = [reward_law(*row) for row in zip(rows, rewards, strict=True)]
+    advantage, error = np.full(rows.shape, np.nan), np.full(rows.shape, np.nan)
+    method, kept = np.full(len(rows), "exact", dtype="U11"), np.ones(len(rows))
+    data = rows.copy()
+    alike: dict[bytes, list[int]] = {}
+    for row, law in enumerate(laws):
+        alike.setdefault(law.values.tobytes(), []).append(row)
+    for members in progress(alike.values(), "problems"):
+        same = [laws[row] for row in members]
+        found = expected(made, same, group_size, leave_one_out, drop_equal, draws=draws, seed=seed)
+        chances = kept_given_value(np.stack([law.mass for law in same]), group_size)
+        for i, row in enumerate(members):
+            which, seen = laws[row].which, laws[row].which >= 0
+            advantage[row, seen], error[row, seen] = found.advantage[i, which[seen]], found.error[i, which[seen]]
+            method[row] = found.method
+            if drop_equal:
+                trained = np.where(seen, rows[row] * chances[i, which], 0.0)
+                kept[row] = trained.sum()
+                data[row] = trained / kept[row] if kept[row] > 0 else rows[row]
+    return FiniteGroup(
+        objective=made,
+        group_size=group_size,
+        leave_one_out=leave_one_out,
+        drop_equal=drop_equal,
+        behavior=q,
+        reward=r,
+        advantage=advantage.reshape(q.shape),
+        standard_error=error.reshape(q.shape),
+        method=method.reshape(shape)[()],
+        kept=kept.reshape(shape)[()],
+        data=data.reshape(q.shape),
+        unseen=unseen,
+        draws=draws,
+        seed=seed,
+    )

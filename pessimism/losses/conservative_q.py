@@ -1,0 +1,230 @@
+r"""Conservative Q-learning in a bandit: regress Q on the reward, press down what the policy prefers to the data.
+
+The policy is the softmax of Q, so :math:`Q_a = t\,u_a + c` with u its log-ratio to the base of the softmax, and the
+penalty logsumexp Q - Q(a) of a sample is -t u itself, behavior cloning. The level c, which no policy shows, is where
+the regression puts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from pessimism.closed_forms import separable
+from pessimism.closed_forms import tilts as targets
+from pessimism.core.bandit import to_numpy
+from pessimism.core.objective import MeanBaseline, centered, propensities
+from pessimism.special import log_wright_omega
+
+if TYPE_CHECKING:
+    from pessimism.closed_forms.tilts import Solution
+    from pessimism.core.bandit import Bandit
+
+Array = Any
+
+
+def _log_policy(log_ratio: Array, weights: Array | None) -> Array:
+    """log pi = u + log mu; actions without probability, which no sum counts, keep their u."""
+    xp = array_namespace(log_ratio)
+    mu = propensities(log_ratio, weights)
+    return log_ratio + xp.log(xp.where(mu > 0, mu, xp.ones_like(mu)))
+
+
+@dataclass(frozen=True)
+class _SoftmaxOfQ(MeanBaseline):
+    """What CQL(H) is with either error: the policy is softmax(Q), without a temperature of its own."""
+
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+    temperature_field: ClassVar[str | None] = None
+    coupled: ClassVar[bool] = True
+    takes_propensity: ClassVar[bool] = True
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.require_positive("alpha")
+
+
+@dataclass(frozen=True)
+class CQL(_SoftmaxOfQ):
+    r"""Discrete CQL(H), squared errors: E_mu[(Q - r)^2]/2 + alpha E_mu[logsumexp Q - Q(a)] (arXiv 2006.04779, eq. 4).
+
+    Stationary in Q: :math:`Q - r + \alpha (\pi/\mu - 1) = 0` with pi = softmax(Q), that is
+    :math:`\log w + \alpha w = (r - \log \mu) - s`: a Lambert tilt of r - log mu, not of r, for the softmax starts from
+    the uniform policy. alpha -> 0 gives softmax(r) on the actions seen, alpha -> infinity the behavior. There is no
+    temperature: the softmax has 1 whatever the rewards' unit, and no nominal target mu exp(r/beta) is claimed. Actions
+    without data have Q -> -infinity: the log defines the support.
+
+    alpha = 1 is d3rlpy's (whose regression is Huber's, see :class:`CQLHuber`); an error without the factor 1/2, as in
+    the authors' continuous code, is alpha/2 here.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> target = ps.induced_target([0.9, 0.1], [0.0, 0.0], CQL(alpha=1.0))
+    >>> target.policy.round(4)  # equal rewards: still towards uniform
+    array([0.784, 0.216])
+    """
+
+    name: ClassVar[str] = "cql"
+    title: ClassVar[str] = "Conservative Q-learning, softmax policy"
+    paper: ClassVar[str] = "2006.04779"
+    formula: ClassVar[str] = "(Q - r)^2/2 + alpha (logsumexp Q - Q), pi = softmax(Q)"
+    induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s: a Lambert tilt that starts from the uniform policy"
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = r - Q + alpha, with Q = log pi + c and E_mu[Q - r] = 0."""
+        return self.alpha - centered(_log_policy(log_ratio, weights) - advantage, weights)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """(Q - r)^2/2 + alpha (logsumexp Q - Q), the second term being -alpha log pi."""
+        log_policy = _log_policy(log_ratio, weights)
+        return 0.5 * centered(log_policy - advantage, weights) ** 2 - self.alpha * log_policy
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Lambert target of r - log mu with kappa = alpha; it has no kappa in the reward."""
+        found = targets.chi_square_kl(bandit, advantage - bandit.masked(bandit.log_behavior, 0.0), 1.0, self.alpha)
+        return found._replace(kappa=bandit.xp.full_like(found.kappa, bandit.xp.nan))
+
+
+@dataclass(frozen=True)
+class CQLReference(MeanBaseline):
+    r"""CQL(rho): the logsumexp weighted by a reference rho, at temperature beta (arXiv 2006.04779, section 3.2).
+
+    :math:`E_\mu[(Q - r)^2]/2 + \alpha E_\mu[\beta \log \sum_a \rho_a e^{Q_a/\beta} - Q(a)]` with
+    :math:`\pi \propto \rho\, e^{Q/\beta}`. Stationary: :math:`\beta \log(\pi/\rho) + \alpha \pi/\mu = r - s`. With
+    rho = mu, the default, that is the nominal target with a chi^2 penalty, kappa = alpha/beta; alpha -> 0 gives the
+    nominal target around rho, alpha -> infinity the behavior. rho uniform and beta = 1 is :class:`CQL`; the paper
+    takes the policy of the step before. Defaults: those of the authors' code (its ``min_q_weight`` and ``temp``).
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> target = ps.induced_target([0.9, 0.1], [0.0, 1.0], CQLReference(alpha=0.5, beta=0.25))
+    >>> target.policy.round(4), float(target.kappa)
+    (array([0.7656, 0.2344]), 2.0)
+    """
+
+    name: ClassVar[str] = "cql_reference"
+    title: ClassVar[str] = "Conservative Q-learning, reference-weighted"
+    paper: ClassVar[str] = "2006.04779"
+    formula: ClassVar[str] = "(Q - r)^2/2 + alpha (beta log sum rho exp(Q/beta) - Q), pi = rho exp(Q/beta)/Z"
+    induces: ClassVar[str] = "log w + (alpha/beta) w = (r - s)/beta: Lambert with kappa = alpha/beta"
+    coupled: ClassVar[bool] = True
+    takes_reference: ClassVar[bool] = True
+
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.require_positive("alpha", "beta")
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = beta (r - Q + alpha), with Q = beta u + c and E_mu[Q - r] = 0."""
+        return self.beta * (self.alpha - centered(self.beta * log_ratio - advantage, weights))
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """(Q - r)^2/2 + alpha (beta log sum rho exp(Q/beta) - Q), the second term being -alpha beta u."""
+        error = centered(self.beta * log_ratio - advantage, weights)
+        return 0.5 * error**2 - self.alpha * self.beta * log_ratio
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Lambert target with kappa = alpha/beta."""
+        gamma, share = self.alpha / self.beta, bandit.log_reference_ratio
+        if share is None:
+            return targets.chi_square_kl(bandit, advantage, self.beta, gamma)
+        # pi/rho is made of pi/mu: the same problem around mu, in the reward r + beta log(rho/mu).
+        found = targets.chi_square_kl(bandit, advantage + self.beta * share, self.beta, gamma)
+        return found._replace(log_ratio=found.log_ratio - share)
+
+
+@dataclass(frozen=True)
+class CQLHuber(_SoftmaxOfQ):
+    r"""Discrete CQL as it is run: Huber's loss, delta = 1, in place of the square (arXiv 2006.04779; d3rlpy's code).
+
+    Stationary in Q: :math:`clip(Q - r, -1, 1) = \alpha (1 - \pi/\mu)`, so no ratio leaves [1 - 1/alpha, 1 + 1/alpha],
+    whatever the rewards: a hard trust region that nobody wrote. Between the caps it is :class:`CQL`'s equation, with a
+    level c of its own, Huber's location of r - log pi. At a cap the policy stands still while Q keeps the rest: it
+    is more than 1 above r at the lower cap, and more than 1 below it at the upper. With alpha <= 1, the default among
+    them, there is no lower cap. Rewards that differ by much more than 1 put all actions but one on the caps.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> target = ps.induced_target([0.5, 0.3, 0.2], [0.0, 5.0, -5.0], CQLHuber(alpha=4.0))
+    >>> (target.policy / target.behavior).round(4)  # two of three on the caps
+    array([0.95, 1.25, 0.75])
+    """
+
+    name: ClassVar[str] = "cql_huber"
+    title: ClassVar[str] = "Conservative Q-learning, Huber regression"
+    paper: ClassVar[str] = "2006.04779"
+    formula: ClassVar[str] = "huber(Q - r) + alpha (logsumexp Q - Q), pi = softmax(Q)"
+    induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s, w clipped to [1 - 1/alpha, 1 + 1/alpha]"
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = clip(r - Q, -1, 1) + alpha, with Q = log pi + c and E_mu[clip(r - Q, -1, 1)] = 0."""
+        xp = array_namespace(log_ratio)
+        error = _huber_centered(advantage - _log_policy(log_ratio, weights), weights)
+        return self.alpha + xp.clip(error, -1.0, 1.0)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """huber(Q - r) + alpha (logsumexp Q - Q), the second term being -alpha log pi."""
+        xp = array_namespace(log_ratio)
+        log_policy = _log_policy(log_ratio, weights)
+        error = _huber_centered(advantage - log_policy, weights)
+        clipped = xp.clip(error, -1.0, 1.0)
+        return clipped * (error - 0.5 * clipped) - self.alpha * log_policy
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """CQL's equation clipped at the caps, with one level c for E_mu[w] = 1."""
+        q = to_numpy(bandit.behavior)
+        level = to_numpy(advantage - bandit.masked(bandit.log_behavior, 0.0))
+
+        def log_ratio(c: Array, row: Array) -> Array:
+            return self._capped(level[row] - c[:, None])
+
+        def mass(c: Array, row: Array) -> Array:
+            return 1.0 + np.sum(q[row] * np.expm1(log_ratio(c, row)), axis=-1)
+
+        # One unit beyond the range of r - log mu every ratio is on the same side of 1.
+        low = np.min(np.where(q > 0, level, np.inf), axis=-1) - 1.0
+        high = np.max(np.where(q > 0, level, -np.inf), axis=-1) + 1.0
+        c = separable.multiplier(mass, low, high)
+        lam = np.full(len(q), float(self.alpha))
+        return separable.solution(bandit, self, advantage, log_ratio(c, np.arange(len(q))), lam)
+
+    def _capped(self, y: Array) -> Array:
+        """u with u + alpha (exp(u) - 1) = y, clipped where exp(u) is off 1 by more than 1/alpha (numpy)."""
+        alpha = float(self.alpha)
+        low = float(np.log1p(-1.0 / alpha)) if alpha > 1.0 else -np.inf
+        high = float(np.log1p(1.0 / alpha))
+        u = np.clip(log_wright_omega(y + alpha + np.log(alpha)) - np.log(alpha), low, high)
+        for _ in range(2):  # the digits of small u that the sum above lost
+            u = np.clip(u - (u + alpha * np.expm1(u) - y) / (1.0 + alpha * np.exp(u)), low, high)
+        return u
+
+
+def _huber_centered(x: Array, weights: Array | None) -> Array:
+    """X minus Huber's location of it on the group: the c with E_mu[clip(x - c, -1, 1)] = 0."""
+    xp = array_namespace(x)
+    p = propensities(x, weights) + xp.zeros_like(x)
+    # The sum falls from 1 to -1, in straight pieces between the points x - 1 and x + 1.
+    ends = xp.concat([x - 1.0, x + 1.0], axis=-1)
+    order = xp.argsort(ends, axis=-1)
+    ends = xp.take_along_axis(ends, order, axis=-1)
+    slope = xp.cumulative_sum(xp.take_along_axis(xp.concat([-p, p], axis=-1), order, axis=-1), axis=-1)
+    total = xp.sum(p, axis=-1, keepdims=True) + xp.cumulative_sum(
+        slope[..., :-1] * (ends[..., 1:] - ends[..., :-1]), axis=-1
+    )
+    piece = xp.sum(xp.astype(total > 0, xp.int64), axis=-1, keepdims=True)
+    piece = xp.clip(piece, 0, total.shape[-1] - 1)
+    middle = 0.5 * (xp.take_along_axis(ends, piece, axis=-1) + xp.take_along_axis(ends, piece + 1, axis=-1))
+    inside = xp.astype(xp.abs(x - middle) < 1.0, x.dtype) * p
+    outside = xp.where(xp.abs(x - middle) < 1.0, xp.zeros_like(x), xp.sign(x - middle)) * p
+    held = xp.sum(inside, axis=-1, keepdims=True)
+    location = xp.sum(inside * x + outside, axis=-1, keepdims=True) / xp.where(held > 0, held, xp.ones_like(held))
+    return x - xp.where(held > 0, location, middle)

@@ -1,0 +1,173 @@
+r"""Policy gradient with a KL penalty: three estimators of the divergence, in the reward or in the loss.
+
+With u = log(pi/nu) the estimators are k1 = u, k2 = u^2/2, k3 = e^-u - 1 + u. In the reward an estimator weighs
+grad log pi; in the loss it is differentiated, which leaves k'(u). The twelve combinations have eight different targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from pessimism.closed_forms import separable
+from pessimism.closed_forms import tilts as targets
+from pessimism.closed_forms.greedy import greedy
+from pessimism.closed_forms.kl_estimators import K2, K3, stable_branch
+from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.objective import MeanBaseline, log_behavior_ratio, stop_gradient
+
+if TYPE_CHECKING:
+    from pessimism.closed_forms.tilts import Solution
+
+Array = Any
+
+_CHOICES = {"estimator": ("k1", "k2", "k3"), "placement": ("reward", "loss"), "sampling": ("on_policy", "off_policy")}
+
+
+@dataclass(frozen=True)
+class KLRegularized(MeanBaseline):
+    r"""Policy gradient with a KL estimator, in the reward or in the loss, on- or off-policy (arXiv 2512.21852).
+
+    It aims at max E_pi[r] - beta KL(pi || nu), the nominal target. On-policy the data follow pi; off-policy the policy
+    gradient carries w = pi/behavior, a penalty in the loss does not (as GRPO's). Where it leads, one action per
+    completion (token-level ratios are the sequence's):
+
+    =====================  ===================================================================================
+    k1 reward              A - beta u = lam: nominal (on- and off-policy)
+    k2 loss, on-policy     A - beta u = lam: nominal
+    k3 loss, on-policy     A - beta (1 - e^-u) = lam: pi/nu = beta/(lam' - A), the penalty of KL(nu || pi)
+    k1 loss, on-policy     E_pi[grad log pi] = 0, so no penalty at all: greedy
+    k1 loss, off-policy    w A - beta: rewards distance from the behavior, unbounded; every vertex attracts
+    k2, k3 reward          A - beta k(u) = lam has a rising side u < 0: actions that fall below their reference are
+                           penalized for it and fall on (collapse)
+    k2, k3 loss, off-pol.  A - beta k'(u)/w = lam, stable up to u = 1 and log 2 only; flatter than nominal
+    =====================  ===================================================================================
+
+    The last three rows have several fixed points: the target is the one that gradient flow from the reference reaches
+    (``by_flow``), in closed form where all actions are on the stable branch. k1 off-policy diverges: "no_target" where
+    the flow prefers no policy. The paper's best beta are 0.05 to 0.1 on-policy, 0.005 off-policy; no defaults are
+    published for the rest.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> for estimator, placement in (("k1", "reward"), ("k3", "loss"), ("k1", "loss")):
+    ...     hyper = {"estimator": estimator, "placement": placement, "beta": 1.0}
+    ...     print(ps.induced_target([0.5, 0.5], [0.0, 1.0], "kl_regularized", **hyper).policy.round(4))
+    [0.2689 0.7311]
+    [0.2929 0.7071]
+    [0. 1.]
+    """
+
+    name: ClassVar[str] = "kl_regularized"
+    title: ClassVar[str] = "Policy gradient with a KL estimator in reward or loss"
+    paper: ClassVar[str] = "2512.21852"
+    formula: ClassVar[str] = "-w (A - beta sg[k(u)]) (reward) or -w A + beta k(u) (loss)"
+    induces: ClassVar[str] = (
+        "k1 reward, k2 loss on-policy: nominal; k3 loss: w = beta/(lam - A); k1 loss: greedy; or a flow"
+    )
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
+    level: ClassVar[Literal["sequence", "token"]] = "token"
+    takes_reference: ClassVar[bool] = True
+    takes_share: ClassVar[bool] = True
+
+    estimator: Literal["k1", "k2", "k3"] = "k1"
+    placement: Literal["reward", "loss"] = "reward"
+    sampling: Literal["on_policy", "off_policy"] = "on_policy"
+    beta: float = 0.05
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta")
+        for field, choices in _CHOICES.items():
+            self.require_choice(field, choices)
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the data follow the current policy."""
+        return self.sampling == "on_policy"
+
+    @property
+    def by_flow(self) -> bool:
+        """Several fixed points: k2 and k3 in the reward, and every estimator in the loss on old data."""
+        if self.placement == "reward":
+            return self.estimator != "k1"
+        return not self.on_policy
+
+    def _value(self, u: Array) -> Array:
+        """k(u)."""
+        if self.estimator == "k1":
+            return u
+        return 0.5 * u * u if self.estimator == "k2" else array_namespace(u).expm1(-u) + u
+
+    def _slope(self, u: Array) -> Array:
+        """k'(u)."""
+        xp = array_namespace(u)
+        if self.estimator == "k1":
+            return xp.ones_like(u)
+        return u if self.estimator == "k2" else -xp.expm1(-u)
+
+    def _ratio(self, log_ratio: Array, log_share: Array | None) -> Array:
+        """pi/behavior off-policy; on-policy the data carry it."""
+        xp = array_namespace(log_ratio)
+        if self.on_policy:
+            return xp.ones_like(log_ratio)
+        return xp.exp(log_behavior_ratio(log_ratio, log_share))
+
+    def score_weight(
+        self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
+    ) -> Array:
+        """g = w (A - beta k(u)) in the reward, w A - beta k'(u) in the loss; w = 1 on-policy."""
+        ratio = self._ratio(log_ratio, log_share)
+        if self.placement == "reward":
+            return ratio * (advantage - self.beta * self._value(log_ratio))
+        return ratio * advantage - self.beta * self._slope(log_ratio)
+
+    def loss(
+        self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
+    ) -> Array:
+        """-w (A - beta sg[k(u)]) or -w A + beta k(u); on-policy u stands for w."""
+        carrier = log_ratio if self.on_policy else self._ratio(log_ratio, log_share)
+        if self.placement == "reward":
+            return -carrier * (advantage - self.beta * self._value(stop_gradient(log_ratio)))
+        return self.beta * self._value(log_ratio) - carrier * advantage
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """By combination; None where only the flow tells."""
+        if self.placement == "reward":
+            return targets.nominal(bandit, advantage, self.beta) if self.estimator == "k1" else None
+        if not self.on_policy:
+            penalty = {"k2": K2, "k3": K3}.get(self.estimator)
+            return (
+                None if penalty is None else stable_branch(bandit, self, advantage, self.beta, penalty, unseen=unseen)
+            )
+        if self.estimator == "k2":
+            return targets.nominal(bandit, advantage, self.beta)
+        return greedy(bandit, advantage) if self.estimator == "k1" else self._barrier(bandit, advantage)
+
+    def _barrier(self, bandit: Bandit, advantage: Array) -> Solution:
+        log_ratio, log_gap = log_barrier(to_numpy(bandit.reference), bandit, to_numpy(advantage) / self.beta)
+        best = np.max(np.where(to_numpy(bandit.support), to_numpy(advantage), -np.inf), axis=-1)
+        lam = best + self.beta * (np.exp(log_gap) - 1.0)
+        return separable.solution(bandit, self, advantage, log_ratio, lam)
+
+
+def log_barrier(weight: Array, bandit: Bandit, z: Array) -> tuple[Array, Array]:
+    """log of 1/(e^t + max z - z) ``(N, K)`` and t ``(N,)`` such that its mean under ``weight`` is one (numpy)."""
+    seen = to_numpy(bandit.behavior) > 0
+    weight = np.where(seen, weight, 0.0)
+    best = np.max(np.where(seen, z, -np.inf), axis=-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        log_gap = np.log(np.where(seen, best - z, 1.0))
+
+    def log_ratio(t: Array, row: Array) -> Array:
+        return -np.logaddexp(t[:, None], log_gap[row])
+
+    # The best actions alone make at least their weight / e^t, all together at most the total / e^t.
+    at_best = np.sum(np.where(seen & (z == best), weight, 0.0), axis=-1)
+    low, high = np.log(at_best) - 1e-9, np.log(np.sum(weight, axis=-1)) + 1e-9
+    mass = lambda t, row: np.sum(weight[row] * np.exp(log_ratio(t, row)), axis=-1)  # noqa: E731
+    t = separable.multiplier(mass, low, high)
+    return log_ratio(t, np.arange(len(t))), t

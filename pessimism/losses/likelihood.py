@@ -1,0 +1,193 @@
+r"""Weighted log-likelihoods: the score weight depends on the reward alone, the log-ratio never enters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from array_api_compat import array_namespace
+
+from pessimism import baselines
+from pessimism.closed_forms import tilts as targets
+from pessimism.closed_forms.greedy import greedy
+from pessimism.core.objective import MeanBaseline, Objective
+
+if TYPE_CHECKING:
+    from pessimism.closed_forms.tilts import Solution
+    from pessimism.core.bandit import Bandit
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class AWR(MeanBaseline):
+    r"""Advantage-weighted regression: likelihood weighted by min(exp(A/beta), w_max) (arXiv 1910.00177).
+
+    A = r - E[r], the value of the behavior as baseline; the code's standardization over the replay buffer is not part
+    of it. Nominal where no weight is capped (then the baseline only rescales), flatter where some are.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.5, 0.5], [0.0, 1.0], AWR(beta=1.0)).policy.round(4)
+    array([0.2689, 0.7311])
+    """
+
+    name: ClassVar[str] = "awr"
+    title: ClassVar[str] = "Advantage-weighted regression"
+    paper: ClassVar[str] = "1910.00177"
+    formula: ClassVar[str] = "-min(exp((r - mean r)/beta), w_max) u"
+    induces: ClassVar[str] = "mu min(exp(A/beta), w_max)/Z: nominal unless capped"
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+
+    beta: float = 1.0
+    w_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta")
+        self.require_positive("w_max", allow_infinite=True)
+
+    @property
+    def shift_rescales(self) -> bool:
+        """Where no weight is capped."""
+        return math.isinf(self.w_max)
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = min(exp(A/beta), w_max)."""
+        xp = array_namespace(advantage)
+        capped = advantage / self.beta
+        if math.isfinite(self.w_max):
+            capped = xp.clip(capped, None, math.log(self.w_max))
+        return xp.exp(capped) + xp.zeros_like(log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """-min(exp(A/beta), w_max) log pi, up to a constant of the policy."""
+        return -self.score_weight(log_ratio, advantage, weights) * log_ratio
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Behavior weighted by the capped exponential."""
+        return targets.capped_exponential(bandit, advantage, self.beta, self.w_max)
+
+
+@dataclass(frozen=True)
+class PolicyGradient(Objective):
+    """Base: the score weight is the advantage; a subclass gives the baseline, and ``sampling`` where it varies."""
+
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+    temperature_field: ClassVar[str | None] = None
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the data follow the current policy."""
+        return getattr(self, "sampling", None) == "on_policy"
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = A."""
+        return advantage + array_namespace(advantage).zeros_like(log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """-A log pi, up to a constant of the policy."""
+        return -advantage * log_ratio
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """On-policy the best actions, off-policy the water-filling limit of the gradient flow."""
+        return greedy(bandit, advantage) if self.on_policy else targets.water_filling(bandit, advantage)
+
+
+@dataclass(frozen=True)
+class AsymRE(PolicyGradient):
+    """Off-policy REINFORCE without ratios, baseline mean + shift (AsymRE, arXiv 2506.20520; shift = -0.1 published).
+
+    There is no temperature: ``nominal`` and the pessimism factor are undefined. With shift < 0 a target exists; actions
+    with a negative advantage lose all their mass where theorem 4.2 says so; with shift >= 0 there is none.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.5, 0.5], [0.0, 1.0], AsymRE(shift=-0.5)).policy
+    array([0., 1.])
+    >>> str(ps.induced_target([0.5, 0.5], [0.0, 1.0], AsymRE(shift=0.1)).status)
+    'no_target'
+    """
+
+    name: ClassVar[str] = "asym_re"
+    title: ClassVar[str] = "Asymmetric REINFORCE"
+    paper: ClassVar[str] = "2506.20520"
+    formula: ClassVar[str] = "-(r - mean r - shift) u"
+    induces: ClassVar[str] = "(mu A - c)_+ / E_mu[A], c normalizing; exists iff shift < 0"
+    subtracts: ClassVar[str] = "E[r] + shift"
+
+    shift: float = -0.1
+
+    def __post_init__(self) -> None:
+        self.require_number("shift")
+
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """Mean reward plus shift."""
+        anchor, rest = baselines.mean_parts(reward, weights)
+        return anchor, rest + self.shift
+
+
+@dataclass(frozen=True)
+class RoiRL(Objective):
+    r"""Offline iterative RL by weighted likelihood, -g(r) log pi on samples of the last round (arXiv 2510.02892).
+
+    ``weight="identity"``, g = r, is fine-tuning on the majority's answers (r is 0 or 1 in the paper): the target is
+    mu r/E[r], where r = 0 vanishes. With negative rewards it is off-policy REINFORCE without a baseline: water filling,
+    if E[r] > 0. ``weight="exponential"``, g = exp(r/beta), is nominal at beta (the paper's b); only then is there a
+    temperature. No baseline, no ratio, no reference. The identity did best in the paper; b = 0.1. Where r/beta exceeds
+    709 the exponential overflows: the multiplier is infinite, target and certificate do not need it.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.5, 0.3, 0.2], [0.0, 1.0, 1.0], RoiRL()).policy
+    array([0. , 0.6, 0.4])
+    >>> ps.induced_target([0.5, 0.5], [0.0, 0.1], RoiRL(weight="exponential")).policy.round(4)
+    array([0.2689, 0.7311])
+    """
+
+    name: ClassVar[str] = "roirl"
+    title: ClassVar[str] = "Offline iterative RL by weighted likelihood"
+    paper: ClassVar[str] = "2510.02892"
+    formula: ClassVar[str] = "-g(r) u, g(r) = r or exp(r/beta)"
+    induces: ClassVar[str] = "identity: mu r/E_mu[r] (r < 0: water filling); exponential: nominal, mu exp(r/beta)/Z"
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+
+    weight: Literal["identity", "exponential"] = "identity"
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta")
+        self.require_choice("weight", ("identity", "exponential"))
+
+    @property
+    def temperature(self) -> float | None:
+        """Beta of the exponential weight; the identity has none."""
+        return float(self.beta) if self.weight == "exponential" else None
+
+    @property
+    def shift_rescales(self) -> bool:
+        """For the exponential weight."""
+        return self.weight == "exponential"
+
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """No baseline: zero."""
+        return baselines.constant_parts(reward)
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = r or exp(r/beta)."""
+        xp = array_namespace(advantage)
+        g = advantage if self.weight == "identity" else xp.exp(advantage / self.beta)
+        return g + xp.zeros_like(log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """-g(r) log pi, up to a constant of the policy."""
+        return -self.score_weight(log_ratio, advantage, weights) * log_ratio
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Water filling with r itself, or the nominal target."""
+        if self.weight == "identity":
+            return targets.water_filling(bandit, advantage)
+        return targets.nominal(bandit, advantage, self.beta)

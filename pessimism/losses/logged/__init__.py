@@ -1,0 +1,1 @@
+"""Objectives of logged bandits: shrunk propensities, smoothing, lower bounds."""

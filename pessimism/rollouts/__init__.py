@@ -1,0 +1,1 @@
+"""Rollout logs of trainers, read into one tidy frame."""

@@ -1,0 +1,188 @@
+"""One reader per format of rollout logs. Each hands rows to :class:`~pessimism.rollouts.rows.Rows`, none keeps a whole file.
+
+Columnar sources (parquet, frames) are taken a batch at a time as arrays; a batch with anything odd in it goes through
+the row-by-row route of JSONL and CSV, which alone decides what is malformed and says so.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pessimism.messages import json_object, one_line, read_lines
+from pessimism.rollouts.columns import PROMPT_COLUMNS, REWARD_COLUMNS, Columns, Options, choose_columns
+from pessimism.rollouts.rows import Rows, csv_value
+
+BATCH = 16_384  # rows of a columnar file taken at once
+
+
+def _read_jsonl(path: Path, options: Options, rows: Rows) -> None:
+    columns = _jsonl_columns(path, options)
+    rows.took(columns)
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.isspace():
+            try:
+                rows.add(json_object(line), columns)
+            except ValueError as error:
+                rows.bad(f"{path}:{number}", error)
+
+
+def _jsonl_columns(path: Path, options: Options) -> Columns:
+    """Choose among the keys that the first thousand lines have between them."""
+    found: dict[str, bool] = {}
+    for number, line in enumerate(read_lines(path)):
+        if found and number >= 1000:
+            break
+        with suppress(ValueError):
+            found.update(dict.fromkeys(json_object(line), True))
+    if not found:  # no JSON object at all: every line is malformed, whatever the columns
+        return Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None)
+    return choose_columns(str(path), found.items(), options)
+
+
+def _read_csv(path: Path, options: Options, rows: Rows) -> None:
+    with closing(read_lines(path)) as lines, _long_fields():
+        # Bytes that are not UTF-8 matter in the columns read only, where they are malformed.
+        reader = csv.reader((line.decode(errors="surrogateescape") for line in lines), strict=True)
+        header = _csv_header(reader, path)
+        columns = choose_columns(str(path), [(name, True) for name in header], options)
+        places = [(name, header.index(name), name in columns.rewards) for name in columns.names()]
+        rows.took(columns)
+        for line, fields in _csv_records(reader, path, rows):
+            try:
+                if len(fields) != len(header):
+                    raise ValueError(f"{len(fields)} fields, the header has {len(header)}")
+                rows.add({name: csv_value(fields[i], numeric) for name, i, numeric in places}, columns)
+            except ValueError as error:
+                rows.bad(f"{path}:{line}", error)
+
+
+def _csv_header(reader: Iterator[list[str]], path: Path) -> list[str]:
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise ValueError(f"{path}:1: bad CSV header, {error}") from None
+    if not header:
+        raise ValueError(f"{path}:1: no header line")
+    return header
+
+
+def _csv_records(reader: Any, path: Path, rows: Rows) -> Iterator[tuple[int, list[str]]]:
+    """(physical line on which it starts, fields) of every record that is CSV at all."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # an open quote swallows the rest of the file: every line of it is counted
+            rows.bad(f"{path}:{line}", f"bad CSV, {error}", lines=reader.line_num - line + 1)
+        else:
+            if fields:
+                yield line, fields
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Completions are longer than the csv module's default limit of 131,072 characters a field."""
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _read_parquet(path: Path, options: Options, rows: Rows) -> None:
+    start = 0
+    try:
+        schema = pq.read_schema(path)
+        columns = choose_columns(str(path), [(field.name, _numeric(field.type)) for field in schema], options)
+        rows.took(columns)
+        texts = [field.name for field in schema if field.name == columns.prompt and _text(field.type)]
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            for batch in file.iter_batches(BATCH, columns=columns.names()):
+                if not _add_clean(batch, columns, rows):
+                    _add_records(batch.to_pylist(), columns, rows, f"{path}: ", start)
+                start += batch.num_rows
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read from row {start} on ({one_line(error)})") from None
+
+
+def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
+    """Read a frame that is already loaded."""
+    frame = frame.set_axis(frame.columns.map(str), axis=1)
+    found = [(str(name), pd.api.types.is_numeric_dtype(dtype)) for name, dtype in zip(frame, frame.dtypes, strict=True)]
+    columns = choose_columns("the frame", found, options)
+    rows.took(columns)
+    frame = frame[columns.names()]
+    for start in range(0, len(frame), 16 * BATCH):
+        chunk = frame.iloc[start : start + 16 * BATCH]
+        try:
+            clean = _add_clean(pa.RecordBatch.from_pandas(chunk, preserve_index=False), columns, rows)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):  # mixed types: row by row
+            clean = False
+        if not clean:
+            _add_records(chunk.to_dict("records"), columns, rows, "", start)
+
+
+def _add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
+    """Append a whole batch as arrays, if every row of it is beyond doubt; otherwise append nothing and say False."""
+    prompt, rewards = batch.column(columns.prompt), [batch.column(name) for name in columns.rewards]
+    steps = [] if columns.step is None else [batch.column(columns.step)]
+    if any(column.null_count for column in [prompt, *rewards, *steps]) or not _text(prompt.type):
+        return False
+    if not all(_numeric(c.type) for c in rewards) or not all(pa.types.is_signed_integer(c.type) for c in steps):
+        return False
+    reward = sum(column.cast(pa.float64()).to_numpy(zero_copy_only=False) for column in rewards)
+    codes = _codes(prompt, columns.prompt, rows) if np.isfinite(reward).all() else None
+    if codes is None:
+        return False
+    step = steps[0].cast(pa.int64()).to_numpy() if steps else np.zeros(len(reward), dtype=np.int64)
+    rows.extend(step, codes, reward)
+    return True
+
+
+def _codes(prompt: pa.Array, name: str, rows: Rows) -> np.ndarray[tuple[int], np.dtype[Any]] | None:
+    """Return the numbers of a column of prompts, None where one of them is null."""
+    encoded = prompt if pa.types.is_dictionary(prompt.type) else prompt.dictionary_encode()
+    indices = encoded.indices.to_numpy()
+    used = pd.unique(indices)
+    texts = encoded.dictionary.take(pa.array(used)).to_pylist()
+    if None in texts:
+        return None
+    lookup = np.zeros(len(encoded.dictionary), dtype=np.intc)
+    lookup[used] = [rows.code(text, name) for text in texts]
+    codes: np.ndarray[tuple[int], np.dtype[Any]] = lookup[indices]
+    return codes
+
+
+def _add_records(records: Iterable[Mapping[Any, Any]], columns: Columns, rows: Rows, place: str, start: int) -> None:
+    for number, record in enumerate(records, start):
+        try:
+            rows.add(record, columns)
+        except ValueError as error:
+            rows.bad(f"{place}row {number}", error)
+
+
+def _numeric(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
+
+
+def _text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+READERS: dict[str, Callable[[Path, Options, Rows], None]] = {
+    ".parquet": _read_parquet,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".csv": _read_csv,
+}

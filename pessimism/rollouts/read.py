@@ -1,0 +1,99 @@
+"""Rollout logs, as trainers write them, to one tidy frame: which prompt, at which step, got which reward.
+
+Files are streamed and prompts factorized on the fly: memory holds every distinct prompt once, and 20 bytes a row.
+"""
+
+import re
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from pessimism.messages import one_line
+from pessimism.rollouts.columns import Options
+from pessimism.rollouts.formats import READERS, read_frame
+from pessimism.rollouts.rows import Rows
+
+
+def read_rollouts(
+    source: pd.DataFrame | str | PathLike[str],
+    *,
+    prompt_column: str | None = None,
+    reward_column: str | None = None,
+    step_column: str | None = None,
+    skip_bad: bool = False,
+) -> pd.DataFrame:
+    """Rollout logs in, one row per completion out: its step, its prompt, its reward.
+
+    Every trainer logs its completions in its own layout, and a study of the rewards needs the same three columns of all
+    of them. TRL's completions parquet, verl's rollout JSONL and plain CSV, JSONL or parquet are read alike.
+
+    Parameters
+    ----------
+    source : a frame already loaded, a file (`.parquet`, `.jsonl`, `.ndjson`, `.csv`), or a folder, of which every
+        file with one of these suffixes is read in natural order (`2.jsonl` before `10.jsonl`), hidden files left out.
+    prompt_column : default `prompt`, else `input`. Conversations (lists of messages) become canonical JSON.
+    reward_column : default `reward`, else `score`, else the only reward-function column of a TRL log. Several names
+        joined by commas are summed with TRL's default weights of 1; there a null means, as in TRL, that the function
+        does not apply to this row, and a row is malformed where none applies.
+    step_column : default `step`; without such a column every row is step 0.
+    skip_bad : count malformed rows instead of stopping at the first one.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns step (int64), prompt (categorical, in order of first appearance) and reward (float64, in the log's
+        units). `attrs["skipped"]` counts the malformed lines left out, `attrs["files"]` lists the files read,
+        `attrs["step_note"]` is None or says that there was no step column, and which column looks like one. Blank lines
+        are no rows; an open quote in a CSV file counts as many lines as it swallows.
+
+    Raises
+    ------
+    ValueError
+        No such file, unknown suffix, empty folder, no usable row, a column neither given nor found. Without
+        `skip_bad` also a malformed row (bad JSON, missing key, wrong number of fields, a reward that is not a finite
+        number, a null prompt, a step that is not an integer), as `path:line: what is wrong` with the line on which
+        the row starts; parquet files and frames have `row N` there, counted from 0.
+
+    Examples
+    --------
+    >>> log = read_rollouts("examples/trl_completions")
+    >>> len(log), log["prompt"].nunique(), log.attrs["skipped"]
+    (3072, 192, 0)
+    >>> log.groupby("step")["reward"].mean().round(3).to_dict()
+    {16: 0.46, 32: 0.421, 48: 0.433}
+    """
+    options = Options(prompt_column, reward_column, step_column)
+    files: list[str] = []
+    with tqdm(desc="reading rollouts", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False) as bar:
+        rows = Rows(skip_bad, bar.update)
+        if isinstance(source, pd.DataFrame):
+            read_frame(source, options, rows)
+        else:
+            for path in _files(Path(source)):
+                files.append(str(path))
+                try:
+                    READERS[path.suffix.lower()](path, options, rows)
+                except OSError as error:
+                    raise ValueError(f"{path}: cannot be read ({one_line(error)})") from None
+    return rows.frame("the frame" if isinstance(source, pd.DataFrame) else str(source), files)
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_dir():
+        found = [path for path in source.iterdir() if path.is_file() and path.suffix.lower() in READERS]
+        found = [path for path in found if not path.name.startswith(".")]
+        if not found:
+            raise ValueError(f"{source}: no file with a known suffix in this folder ({', '.join(READERS)})")
+        return sorted(found, key=_natural)
+    if not source.exists():
+        raise ValueError(f"{source}: no such file or folder")
+    if source.suffix.lower() not in READERS:
+        raise ValueError(f"{source}: unknown suffix {source.suffix!r}; known are {', '.join(READERS)}")
+    return [source]
+
+
+def _natural(path: Path) -> list[Any]:
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", path.name))]

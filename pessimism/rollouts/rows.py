@@ -1,0 +1,149 @@
+"""The rows of a rollout log that were read so far, and what makes a row well formed."""
+
+import json
+import math
+from array import array
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pessimism.messages import one_line, show
+from pessimism.rollouts.columns import Columns, step_note
+
+_TICK = 16_384  # rows between two updates of the progress bar
+_Array = np.ndarray[tuple[int], np.dtype[Any]]
+_encode = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=lambda value: value.tolist()
+).encode
+
+
+class Rows:
+    """The rows read so far, as packed arrays, and the one definition of a well-formed row (`add`)."""
+
+    def __init__(self, skip_bad: bool, progress: Callable[[int], object]) -> None:
+        self.steps, self.codes, self.rewards = array("q"), array("i"), array("d")
+        self.vocabulary: dict[str, int] = {}
+        self.taken: list[Columns] = []
+        self.skip_bad, self.skipped, self.progress = skip_bad, 0, progress
+
+    def took(self, columns: Columns) -> None:
+        """Remember which columns the rows of a file come from."""
+        self.taken.append(columns)
+
+    def add(self, record: Mapping[str, Any], columns: Columns) -> None:
+        """Append one row; raise ValueError saying what is wrong with it, and append nothing, where it is malformed."""
+        try:
+            if len(columns.rewards) == 1:
+                reward = _number(record[columns.rewards[0]], columns.rewards[0])
+            else:
+                reward = _total({name: record[name] for name in columns.rewards})
+            step = 0 if columns.step is None else _integer(record[columns.step], columns.step)
+            code = self.code(record[columns.prompt], columns.prompt)
+        except KeyError as error:
+            raise ValueError(f"missing key {error}") from None
+        self.rewards.append(reward)
+        self.steps.append(step)
+        self.codes.append(code)
+        if len(self.codes) % _TICK == 0:
+            self.progress(_TICK)
+
+    def extend(self, steps: _Array, codes: _Array, rewards: _Array) -> None:
+        """Append rows known to be well formed, as arrays of int64, intc and float64."""
+        self.steps.frombytes(steps.tobytes())
+        self.codes.frombytes(codes.tobytes())
+        self.rewards.frombytes(rewards.tobytes())
+        self.progress(len(rewards))
+
+    def code(self, prompt: object, name: str) -> int:
+        """Return the number of a prompt, in order of first appearance."""
+        text = prompt if isinstance(prompt, str) else _canonical(prompt, name)
+        code = self.vocabulary.get(text)
+        if code is None:
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"{name} is not valid Unicode text") from None
+            code = self.vocabulary[text] = len(self.vocabulary)
+        return code
+
+    def bad(self, place: str, what: object, lines: int = 1) -> None:
+        """Count a malformed row or, without `skip_bad`, raise."""
+        if not self.skip_bad:
+            raise ValueError(f"{place}: {what}") from None
+        self.skipped += lines
+
+    def frame(self, place: str, files: list[str]) -> pd.DataFrame:
+        """Return the rows as the frame of :func:`~pessimism.rollouts.read.read_rollouts`."""
+        if not self.codes:
+            raise ValueError(f"{place}: no usable row, {self.skipped} malformed")
+        prompt = pd.Categorical.from_codes(
+            np.frombuffer(self.codes, dtype=np.intc), categories=pd.Index(list(self.vocabulary), dtype="str")
+        )
+        steps, rewards = np.frombuffer(self.steps, dtype=np.int64), np.frombuffer(self.rewards, dtype=np.float64)
+        frame = pd.DataFrame({"step": steps, "prompt": prompt, "reward": rewards})
+        frame.attrs.update(skipped=self.skipped, step_note=step_note(self.taken), files=files)
+        return frame
+
+
+def _number(value: object, name: str) -> float:
+    if type(value) is float and math.isfinite(value):  # nearly always
+        return value
+    if not isinstance(value, int | float | Decimal | np.number | np.bool_):
+        raise ValueError(f"{name} is {show(value)}, not a number")
+    try:
+        number = float(value)
+    except (OverflowError, TypeError):
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {show(value)}, not a finite number")
+    return number
+
+
+def _total(rewards: Mapping[str, Any]) -> float:
+    """TRL's total reward: the functions that apply (not null), summed with weights of 1."""
+    given = [_number(value, name) for name, value in rewards.items() if not _null(value)]
+    if not given:
+        raise ValueError(f"every reward is null ({', '.join(rewards)})")
+    return _number(sum(given), "the sum of rewards")
+
+
+def _integer(value: object, name: str) -> int:
+    number = value.item() if isinstance(value, np.number) else value
+    if isinstance(value, str):
+        try:
+            number = int(value)
+        except ValueError:
+            number = csv_value(value, True)
+    if type(number) is float and number.is_integer():
+        number = int(number)
+    if type(number) is not int or not -(2**63) <= number < 2**63:
+        raise ValueError(f"{name} is {show(value)}, not an integer")
+    return number
+
+
+def csv_value(text: str, numeric: bool) -> float | bool | str | None:
+    """Return what a field of a CSV file says; an empty one says nothing."""
+    if numeric:
+        try:
+            return float(text)
+        except ValueError:
+            return {"true": True, "false": False}.get(text.strip().lower(), text or None)
+    return text or None
+
+
+def _canonical(prompt: object, name: str) -> str:
+    if _null(prompt):
+        raise ValueError(f"{name} is null")
+    if not isinstance(prompt, list | dict | tuple | int | float | np.ndarray | np.generic):
+        raise ValueError(f"{name} is {show(prompt)}, neither text nor a list of messages")
+    try:
+        return _encode(prompt)
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} cannot be written as JSON ({one_line(error)})") from None
+
+
+def _null(value: object) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))

@@ -1,0 +1,93 @@
+r"""KKT residuals of a target: whether the returned policy satisfies the conditions that define it.
+
+For softmax policies the expected gradient of an objective on the logits is :math:`q_a g_a - \lambda \pi_a`, with
+:math:`\lambda = \sum_b q_b g_b`. At a fixed point it vanishes; where the support shrinks it drifts equally on the
+support and no faster outside (arXiv 2605.28150; docs/theory.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pessimism.core.objective import Objective
+from pessimism.fixed_point.score import agreed_multiplier, beside, data_weight, group_weights
+from pessimism.target.temperature import to_numpy_float
+
+Array = Any
+
+_FAINT = -30.0  # log-ratio of an action with next to no mass
+
+
+def certificate(target: Any) -> pd.DataFrame:
+    """KKT residuals of an :class:`~pessimism.target.result.InducedTarget`, one row per problem, in C order of the batch.
+
+    Columns
+    -------
+    normalization : abs(sum(pi) + leak - 1).
+    support : mass on actions that the behavior cannot produce.
+    stationarity : largest entry of the expected logit gradient q g - lam pi, relative to the sum of its parts' sizes
+        at the target or at the behavior, whichever is larger.
+    nonnegativity : most negative probability, as a positive number.
+    worst : the largest of the four.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> bool(certificate(ps.induced_target([0.5, 0.5], [0.0, 1.0], "kimi", beta=0.1))["worst"][0] < 1e-15)
+    True
+    """
+    width = target.reward.shape[-1]
+    q, pi, u, advantage = (
+        to_numpy_float(a).reshape(-1, width)
+        for a in (target.behavior, target.policy, target.log_ratio, target.advantage)
+    )
+    leak = np.atleast_1d(to_numpy_float(target.leak)).ravel()
+    columns = {
+        "normalization": np.abs(pi.sum(axis=-1) + leak - 1.0),
+        "support": np.sum(np.where(q > 0, 0.0, pi), axis=-1),
+        "stationarity": _stationarity(target, q, pi, u, advantage),
+        "nonnegativity": np.maximum(0.0, -pi.min(axis=-1)) + 0.0,  # no negative zero
+    }
+    frame = pd.DataFrame(columns)
+    frame["worst"] = frame.max(axis=1, skipna=False)
+    return frame
+
+
+def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) -> Array:
+    seen, weights = q > 0, None if group_weights(target.bandit, target.objective) is None else q
+    share = target.bandit.log_reference_ratio
+    log_share = None if share is None else to_numpy_float(share)
+    # An action without mass has no ratio: -700 stands for log 0 in weights that carry the ratio.
+    finite = np.where(seen & np.isfinite(u), u, np.where(seen, -700.0, 0.0))
+    limit = target.objective.at_infinity(u, advantage) if isinstance(target.objective, Objective) else None
+    finite = finite if limit is None else np.where(seen, limit, 0.0)
+    if getattr(target.objective, "shift_rescales", False):  # from the best advantage no exponential overflows
+        advantage = advantage - np.max(np.where(seen, advantage, -np.inf), axis=-1, keepdims=True)
+
+    def pull(at: Array) -> Array:
+        with np.errstate(all="ignore"):  # rows without a target are nan
+            return np.where(seen, q * data_weight(target.objective, at, advantage, weights, log_share), 0.0)
+
+    below, above = beside(pull, target.objective, finite, log_share)
+    scale = np.maximum(np.abs(below).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
+    kept = seen & ~np.isneginf(u)
+    lam = agreed_multiplier(below, above, pi, kept)[:, None]
+    low, high = np.minimum(below, above) - lam * pi, np.maximum(below, above) - lam * pi
+    common = np.min(np.where(kept, high, np.inf), axis=-1, keepdims=True)
+    # Full support: the drift must vanish. Otherwise it may be common to the support, and no larger outside.
+    level = np.where(np.any(seen & ~kept, axis=-1, keepdims=True), common, 0.0)
+    inside = np.maximum(np.maximum(low - level, level - high), 0.0)
+    # A vanished action whose weight carries the ratio has no drift at zero mass: what it would gain per mass counts.
+    nu = to_numpy_float(target.bandit.reference)
+    gone = seen & ~kept
+    with np.errstate(over="ignore", invalid="ignore"):  # rows without a target are nan
+        gain = pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT) - lam
+    carries = (np.abs(high) <= 1e-290) & (limit is None)
+    entering = np.where(gone & carries, nu * np.maximum(gain, 0.0), 0.0)
+    outside = np.where(gone, np.maximum(high - common, 0.0), 0.0)
+    worst = np.where(kept, inside, np.maximum(outside, entering)).max(axis=-1)
+    with np.errstate(invalid="ignore"):
+        return np.where(scale > 0, worst / np.where(scale > 0, scale, 1.0), worst)

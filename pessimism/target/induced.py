@@ -1,0 +1,169 @@
+"""One verb: from a behavior, a reward and an objective to the policy that the objective induces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from array_api_compat import is_torch_array
+
+from pessimism.closed_forms import tilts as targets
+from pessimism.closed_forms.dual_newton import pick, put
+from pessimism.closed_forms.tilts import NOT_COVERED, Solution
+from pessimism.core.bandit import Bandit, make_bandit
+from pessimism.core.objective import stop_gradient
+from pessimism.core.problem import pose
+from pessimism.fixed_point.flow import flow_target
+from pessimism.fixed_point.generic import fixed_point
+from pessimism.losses.registry import Nominal, Objective, ObjectiveLike, make_objective
+from pessimism.target.result import InducedTarget
+
+Array = Any
+
+
+def induced_target(
+    behavior: Any,
+    reward: Any,
+    objective: str | ObjectiveLike,
+    *,
+    reference: Any = None,
+    unseen: bool = False,
+    method: str | None = None,
+    on_error: str = "raise",
+    **hyper: Any,
+) -> InducedTarget:
+    r"""Policy to which minimizing an objective's population loss leads, the data staying those of the behavior.
+
+    Solves :math:`q_a\, g(u_a, A_a) = \lambda \pi_a`, :math:`\sum_a \pi_a = 1`, with q the behavior, u = log(pi/nu) the
+    log-ratio to the reference, A the objective's advantage and g its score weight.
+
+    Parameters
+    ----------
+    behavior : probabilities ``(..., K)`` of the policy that generated the data, or None: the actions are a group of K
+        sampled completions, equally likely, and the advantage uses the group's statistics.
+    reward : rewards ``(..., K)``, broadcast against ``behavior``. Lists, numpy arrays, torch tensors (the device is
+        kept) or any array library of the Python array API standard.
+        float32 in gives float32 out: the work is done in float64 and rounded once, so log-probabilities err by
+        1.2e-7 max(1, abs(log p)). Lists and integers take the type of the arrays beside them.
+    objective : a registered name (see :func:`pessimism.objectives`) with its hyper-parameters as keywords, or any
+        object with the methods ``advantage``, ``score_weight`` and ``loss``.
+    reference : probabilities ``(..., K)`` of the policy in the log-ratio, where it is not the behavior.
+    unseen : the actions are only those seen in a larger space: in the negative regime mass may leave them.
+    method : None takes the closed form where there is one; "closed_form" or "fixed_point" insist.
+    on_error : "raise", or "status" to mark invalid rows and solve the others.
+
+    Returns
+    -------
+    InducedTarget
+
+    Raises
+    ------
+    ValueError
+        Names the argument, the place and the rule that it breaks.
+    TypeError
+        ``objective`` lacks one of the three methods.
+
+    Notes
+    -----
+    ============================  ==========================================================
+    regression on the mean        ``induced_target(mu, r, "kimi", beta=0.1)``
+    safe side, one temperature    ``induced_target(mu, r, "shifted_mean", beta=0.1)``
+    mass may leave the samples    ``induced_target(None, rewards, "oapl", unseen=True)``
+    an objective of your own      ``induced_target(mu, r, mine)``
+    ============================  ==========================================================
+
+    On torch tensors the policy carries first-order gradients with respect to the reward. An objective of one's own is
+    called with numpy arrays by the solver, and with tensors for the advantage and the gradient: write it with
+    operators, or with ``array_api_compat.array_namespace``.
+
+    References
+    ----------
+    arXiv 2605.28150; each objective names its own paper.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> target = ps.induced_target([0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8], "shifted_mean", beta=0.25)
+    >>> target.policy.round(4)
+    array([0.2499, 0.2895, 0.2757, 0.185 ])
+    >>> round(float(target.kappa), 4), str(target.regime)
+    (1.0732, 'positive')
+    """
+    objective = make_objective(objective, **hyper)
+    if method not in (None, "closed_form", "fixed_point"):
+        raise ValueError(f'method must be None, "closed_form" or "fixed_point", got {method!r}')
+    bandit, advantage = pose(behavior, reward, objective, reference, on_error=on_error)
+    solution = solve_rows(_detached(bandit), objective, stop_gradient(advantage), unseen, method)
+    if is_torch_array(advantage) and advantage.requires_grad:
+        solution = _with_gradient(solution, bandit, objective, advantage, unseen)
+    return InducedTarget(objective, bandit, solution, advantage)
+
+
+def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = None) -> Array:
+    r"""Nominal target :math:`\nu \exp(r/\beta) / Z`, the maximizer of E_pi[r] - beta KL(pi || nu), ``(..., K)``.
+
+    Parameters
+    ----------
+    behavior, reward, reference : as in :func:`induced_target`; nu is the reference, by default the behavior. Actions
+        that the behavior cannot produce stay at zero.
+    beta : temperature > 0, in reward units.
+
+    Raises
+    ------
+    ValueError
+        As :func:`induced_target`; also for beta <= 0.
+
+    Examples
+    --------
+    >>> nominal_target([0.5, 0.5], [0.0, 1.0], beta=1.0).round(4)
+    array([0.2689, 0.7311])
+    """
+    try:
+        Nominal(beta=beta)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("nominal: ")) from None
+    bandit = make_bandit(behavior, reward, reference)
+    return bandit.shaped(targets.nominal_policy(bandit, bandit.reward, beta))
+
+
+def solve_rows(
+    bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool, method: str | None
+) -> Solution:
+    """Solve validated problems: the closed form where there is one, the generic route for the rest."""
+    solution = None
+    if method != "fixed_point" and isinstance(objective, Objective):
+        solution = objective.closed_form(bandit, advantage, unseen=unseen)
+    if solution is None:
+        if method == "closed_form":
+            raise ValueError(f"method: objective {objective} has no closed form")
+        return _generic(bandit, objective, advantage, unseen)
+    uncovered = solution.status == NOT_COVERED
+    if not bool(bandit.xp.any(uncovered)):
+        return solution
+    if method == "closed_form":
+        where = bandit.place("reward", int(bandit.xp.argmax(bandit.xp.astype(uncovered, bandit.xp.int8))))
+        raise ValueError(f"method: objective {objective} has no closed form at {where}")
+    rest = _generic(bandit.rows(uncovered), objective, pick(bandit.xp, advantage, uncovered), unseen)
+    return Solution(*(put(bandit.xp, a, uncovered, b) for a, b in zip(solution[:-1], rest[:-1], strict=True)))
+
+
+def _generic(bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool) -> Solution:
+    route = flow_target if getattr(objective, "by_flow", False) else fixed_point
+    return route(bandit, objective, advantage, unseen=unseen)
+
+
+def _with_gradient(
+    solution: Solution, bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool
+) -> Solution:
+    from pessimism.fixed_point.implicit import attach_gradient
+
+    if solution.differentiable and isinstance(objective, Objective):
+        again = objective.closed_form(bandit, advantage, unseen=unseen)
+        assert again is not None
+        return again
+    return solution._replace(log_ratio=attach_gradient(solution, bandit, objective, advantage))
+
+
+def _detached(bandit: Bandit) -> Bandit:
+    arrays = ("behavior", "reward", "own_reference")
+    return replace(bandit, **{name: stop_gradient(getattr(bandit, name)) for name in arrays})

@@ -1,0 +1,235 @@
+"""The result of :func:`pessimism.induced_target`: a policy with its multiplier, regime and certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import device
+
+from pessimism.closed_forms import tilts as targets
+from pessimism.closed_forms.tilts import STATUS, Solution
+from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.objective import Objective, ObjectiveLike, temperature_of
+from pessimism.diagnosis.wording import read_status
+from pessimism.fixed_point.score import agreed_multiplier, beside, weight_on
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = Any
+
+_REGIMES = np.array(["negative", "boundary", "positive"])
+_STATUS = np.array(STATUS)
+
+FIELDS = (
+    "policy",
+    "log_policy",
+    "log_ratio",
+    "kappa",
+    "multiplier",
+    "baseline",
+    "advantage",
+    "regime",
+    "leak",
+    "status",
+    "residual",
+    "nominal",
+)
+
+
+@dataclass(frozen=True, repr=False)
+class InducedTarget:
+    """The policy that an objective really converges to, for one problem or a batch ``(...)`` of them.
+
+    Attributes
+    ----------
+    policy, log_policy : ``(..., K)``. Zero-probability actions stay at zero. With ``unseen=True`` in the negative
+        regime the policy sums to 1 - leak.
+    log_ratio : ``(..., K)``, log(policy / reference); 0 where the behavior has no mass, by the convention 0/0 = 1.
+    kappa : ``(...)``, the Lambert curvature in log w + kappa w = A/beta; 0 for a nominal target; nan where the target
+        is of neither kind.
+    multiplier : ``(...)``, lam = E_q[g] of the fixed point q g = lam pi; 2 beta^2 kappa for squared losses.
+    baseline : ``(...)``, V in reward units (nan where the objective has none).
+    advantage : ``(..., K)``.
+    regime : "positive", "boundary" or "negative" (numpy array of strings for a batch; "undefined" where the input
+        was invalid). Positive: more conservative than nominal.
+    leak : ``(...)``, mass that leaves the seen actions.
+    status : as ``regime``. "converged"; "local_minimum", one of several, in the negative regime or where equal actions
+        part; "vanishing_support", some action loses all its mass; "set_valued", many policies are optimal and this one
+        is nearest to the reference; "no_target", "not_converged" or "invalid_input", for which ``message`` has the
+        reason.
+    residual : ``(...)``, abs(sum(policy) + leak - 1).
+    nominal : ``(..., K)``, nu exp(r/beta)/Z at the same beta; nan where the objective has no temperature.
+    """
+
+    objective: ObjectiveLike
+    bandit: Bandit
+    solution: Solution
+    advantage_rows: Array
+
+    @cached_property
+    def behavior(self) -> Array:
+        """Probabilities of the behavior, normalized, ``(..., K)``."""
+        return self.bandit.shaped(self.bandit.behavior)
+
+    @cached_property
+    def reward(self) -> Array:
+        """Rewards ``(..., K)``."""
+        return self.bandit.shaped(self.bandit.reward)
+
+    @cached_property
+    def advantage(self) -> Array:
+        """Advantages ``(..., K)``."""
+        return self.bandit.shaped(self.advantage_rows)
+
+    @cached_property
+    def log_ratio(self) -> Array:
+        """log(policy / reference), ``(..., K)``."""
+        return self.bandit.shaped(self.bandit.masked(self.solution.log_ratio, 0.0))
+
+    @cached_property
+    def log_policy(self) -> Array:
+        """Log-probabilities ``(..., K)``."""
+        log_policy = self.bandit.log_reference + self.solution.log_ratio
+        return self.bandit.shaped(self.bandit.masked(log_policy, -self.bandit.xp.inf))
+
+    @cached_property
+    def _policy_rows(self) -> Array:
+        weights = self.bandit.xp.exp(self.bandit.masked(self.solution.log_ratio, 0.0))
+        return self.bandit.masked(self.bandit.reference * weights, 0.0)
+
+    @cached_property
+    def policy(self) -> Array:
+        """Probabilities ``(..., K)``."""
+        return self.bandit.shaped(self._policy_rows)
+
+    @cached_property
+    def kappa(self) -> Array:
+        """Lambert curvature ``(...)``."""
+        return self.bandit.shaped(self.solution.kappa)
+
+    @cached_property
+    def leak(self) -> Array:
+        """Mass that leaves the seen actions, ``(...)``."""
+        return self.bandit.shaped(self.solution.leak)
+
+    @cached_property
+    def residual(self) -> Array:
+        """abs(sum(policy) + leak - 1), ``(...)``."""
+        xp = self.bandit.xp
+        return self.bandit.shaped(xp.abs(xp.sum(self._policy_rows, axis=-1) + self.solution.leak - 1.0))
+
+    @cached_property
+    def nominal(self) -> Array:
+        """Nominal target nu exp(r/beta)/Z on the behavior's support, ``(..., K)``."""
+        bandit = self.bandit
+        if self.beta is None:
+            return bandit.shaped(bandit.xp.full_like(bandit.reward, bandit.xp.nan))
+        return bandit.shaped(targets.nominal_policy(bandit, bandit.reward, self.beta))
+
+    @cached_property
+    def multiplier(self) -> Array:
+        """Lam = E_q[g(u, A)], or E_pi[g] where the objective samples on-policy; ``(...)``."""
+        bandit, xp = self.bandit, self.bandit.xp
+        u = bandit.masked(self.solution.log_ratio, 0.0)
+        u = xp.where(xp.isinf(u), xp.full_like(u, -700.0), u)
+
+        def pull(at: Array) -> Array:
+            return bandit.masked(bandit.behavior * weight_on(bandit, self.objective, at, self.advantage_rows), 0.0)
+
+        with np.errstate(over="ignore"):  # an uncapped exponential weight may be infinite
+            low, high = beside(pull, self.objective, u, bandit.log_reference_ratio)
+        if low is high or not bool(xp.any(low != high)):
+            return bandit.shaped(xp.sum(low, axis=-1))
+        kept = to_numpy(bandit.support & ~xp.isinf(self.solution.log_ratio))
+        lam = agreed_multiplier(to_numpy(low), to_numpy(high), to_numpy(self._policy_rows), kept)
+        return bandit.shaped(xp.asarray(lam, device=device(low)))
+
+    @cached_property
+    def baseline(self) -> Array:
+        """V ``(...)``, what the objective subtracts from the reward."""
+        bandit, xp = self.bandit, self.bandit.xp
+        if isinstance(self.objective, Objective):
+            return bandit.shaped(self.objective.baseline(bandit.reward, bandit.baseline_weights(self.objective)))
+        # A user's own objective: what it subtracted, if that is one number per problem.
+        subtracted = bandit.reward - self.advantage_rows
+        level = xp.mean(subtracted, axis=-1)
+        spread = xp.max(xp.abs(subtracted - level[:, None]), axis=-1)
+        return bandit.shaped(xp.where(spread <= 1e-9 * (1.0 + xp.abs(level)), level, xp.full_like(level, xp.nan)))
+
+    @cached_property
+    def regime(self) -> Any:
+        """Positive, boundary, negative, or undefined where the input was invalid."""
+        return self._labels(_REGIMES[to_numpy(self.solution.regime) + 1], "undefined")
+
+    @cached_property
+    def status(self) -> Any:
+        """How each problem ended."""
+        return self._labels(self._status, "invalid_input")
+
+    @property
+    def _status(self) -> Any:
+        return _STATUS[to_numpy(self.solution.status)]
+
+    def _labels(self, rows: Any, of_invalid: str) -> Any:
+        rows = rows.astype("U32")
+        rows[list(self.bandit.invalid)] = of_invalid
+        return rows.reshape(self.bandit.shape)[()]
+
+    @property
+    def message(self) -> dict[tuple[int, ...], str]:
+        """Why a problem has no target to rely on (invalid, none, or none found), by its index in the batch."""
+        name = getattr(self.objective, "name", "")
+        unsolved = np.flatnonzero(np.isin(self._status, ("no_target", "not_converged")))
+        why = {int(row): read_status(name, str(self._status[row])) for row in unsolved} | self.bandit.invalid
+        return {tuple(map(int, np.unravel_index(row, self.bandit.shape))): str(why[row]) for row in sorted(why)}
+
+    @property
+    def beta(self) -> float | None:
+        """Temperature of the nominal problem; None where the objective has none."""
+        return temperature_of(self.objective)
+
+    def conservatism(self) -> pd.DataFrame:
+        """Divergences, value, effective temperature and pessimism factor: a frame with one row per problem.
+
+        See :func:`pessimism.target.conservatism.metrics` for the columns.
+        """
+        from pessimism.target.conservatism import metrics
+
+        return metrics(self)
+
+    def certificate(self) -> pd.DataFrame:
+        """KKT residuals: a frame with one row per problem. See :func:`pessimism.target.certificate.certificate`."""
+        from pessimism.target.certificate import certificate
+
+        return certificate(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The public fields as plain lists, numbers and strings, for JSON: nan and infinities become None."""
+        return {name: _plain(getattr(self, name)) for name in FIELDS}
+
+    def __repr__(self) -> str:
+        shape = tuple(self.log_ratio.shape)
+        names, counts = np.unique(self.status, return_counts=True)
+        plain = set(names) <= {"converged"}
+        if len(shape) > 1:
+            ended = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+            return f"InducedTarget({self.objective}, shape={shape}{'' if plain else f', status: {ended}'})"
+        kappa = float(self.kappa)
+        policy = np.array2string(to_numpy(self.policy), precision=4, threshold=8)
+        status = "" if plain else f"status={self.status}, "
+        return f"InducedTarget({self.objective}, {status}regime={self.regime}, kappa={kappa:.4g}, policy={policy})"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str(value)
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else to_numpy(value)
+    if array.dtype.kind in "US":
+        return array.tolist()
+    plain = array.astype(object)
+    plain[~np.isfinite(array)] = None
+    return plain.tolist()

@@ -1,0 +1,93 @@
+"""All local minimizers of a squared loss: one in the positive regime, several in the negative one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pessimism.closed_forms.negative_regime import negative_minima
+from pessimism.core.bandit import to_numpy
+from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.losses.regression import SquaredRegression
+from pessimism.target.induced import induced_target
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class StationaryPoint:
+    """A local minimizer of an objective's population loss over policies.
+
+    ``policy``, ``log_ratio`` ``(K,)``; ``kappa``; ``loss``, the objective's loss there; ``branch``, the action that
+    takes the surplus mass on the branch W_-1 of Lambert's function, or None where every action is on W_0.
+    """
+
+    policy: Array
+    log_ratio: Array
+    kappa: float
+    loss: float
+    branch: int | None
+
+
+def stationary_points(
+    behavior: Any, reward: Any, objective: str | ObjectiveLike, *, reference: Any = None, **hyper: Any
+) -> list[StationaryPoint]:
+    """Every local minimizer over the simplex of the behavior's support, lowest loss first (numpy).
+
+    In the negative regime (Z < 1) the surplus mass 1 - Z must go somewhere: either every action is on W_0, or one on
+    W_-1 takes it; which of these minimizers gradient descent reaches depends on its start. Elsewhere the minimizer is
+    unique.
+
+    Parameters
+    ----------
+    behavior, reward, reference : one problem ``(K,)``; behavior None is a sampled group.
+    objective, hyper : a squared regression (kimi, shifted_mean, oapl, optimal_value, constant_baseline, std_normalized,
+        off-policy a_star_po).
+
+    Raises
+    ------
+    ValueError
+        As :func:`induced_target`; also for a batch, and for an objective that is not a squared regression.
+
+    References
+    ----------
+    arXiv 2605.28150; docs/theory.md, section 4.
+
+    Examples
+    --------
+    >>> points = stationary_points([0.5, 0.5], [0.0, 1.0], "constant_baseline", beta=0.5, value=3.0)
+    >>> [p.branch for p in points]
+    [1, 0]
+    """
+    objective = make_objective(objective, **hyper)
+    if not isinstance(objective, SquaredRegression) or objective.on_policy:
+        raise ValueError(
+            f"objective {objective} is not an off-policy squared regression: its minimizers are not enumerated"
+        )
+    # With unseen=True the target of the negative regime costs nothing: the search for minimizers is ours.
+    target = induced_target(behavior, reward, objective, reference=reference, unseen=True)
+    bandit = target.bandit
+    if bandit.shape:
+        raise ValueError(f"reward must be one problem (K,), got a batch of shape {bandit.shape}")
+    q, beta = to_numpy(bandit.behavior)[0], objective.temperature
+    assert beta is not None
+    if target.regime != "negative":
+        u = to_numpy(target.log_ratio)
+        loss = float(np.sum(q * (beta * u - to_numpy(target.advantage)) ** 2))
+        return [StationaryPoint(to_numpy(target.policy), u, float(target.kappa), loss, None)]
+    shift = bandit.log_reference_ratio
+    shift = np.zeros_like(q) if shift is None else to_numpy(shift)[0]
+    z = to_numpy(target.advantage) / beta + shift
+    z = np.where(q > 0, z, np.sum(q * np.where(q > 0, z, 0.0)))
+    return [
+        StationaryPoint(
+            policy=q * np.exp(np.where(q > 0, m.log_ratio, 0.0)),
+            log_ratio=np.where(q > 0, m.log_ratio - shift, 0.0),
+            kappa=m.kappa,
+            loss=beta**2 * m.loss,
+            branch=m.branch,
+        )
+        for m in negative_minima(q, z)
+    ]
