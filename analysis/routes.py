@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pessimism.arrays import to_numpy
 from pessimism.convex.verify import verify
-from pessimism.core.bandit import to_numpy
 from pessimism.dynamics.gradient_descent import sgd
 from pessimism.dynamics.gradient_flow import gradient_flow
 from pessimism.losses.registry import Objective

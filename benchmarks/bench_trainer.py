@@ -33,7 +33,7 @@ from trl import GRPOConfig, GRPOTrainer
 from llm.data.addition import Addition
 from llm.data.examples import load_examples
 from llm.data.rewards import reward_function
-from llm.models.tokenizer import character_tokenizer
+from llm.models.tiny import character_tokenizer
 from llm.training.config import OffPolicyConfig
 from llm.training.trainer import OffPolicyTrainer
 

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.labels import label_curves
-from figures.panels import panel, times
-from figures.style import INK, QUIET, Look, look, size
+from figures.style import INK, QUIET, Look, look, panel, size, times
 
 SIZE = size(2, 0.62)
 MOSAIC = "ABC\nDEF"

@@ -12,8 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.kl_estimators import named
 from figures.labels import label_curves
-from figures.panels import times
-from figures.style import INK, QUIET, new_axes, size
+from figures.style import INK, QUIET, new_axes, size, times
 
 SIZE = size(2, 0.56)
 MOSAIC = "AB\nAC"

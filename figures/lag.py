@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from analysis.lag import held, last, retuned
-from figures.ends import label_ends
+from figures.labels import label_ends
 from figures.style import INK, QUIET, look, new_axes, size
 
 SIZE = size(2, 0.74)

@@ -10,8 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from figures.panels import times
-from figures.style import INK, QUIET, new_axes, size
+from figures.style import INK, QUIET, new_axes, size, times
 
 SIZE = size(1, 1.28)
 MOSAIC = "A\nB"

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from figures.labels import label_curves
-from figures.panels import times
-from figures.style import QUIET, look, new_axes, size
+from figures.style import QUIET, look, new_axes, size, times
 
 SIZE = size(2, 0.98)
 MOSAIC = "AB\nAB\nCD"

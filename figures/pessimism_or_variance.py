@@ -7,12 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.labels import label_curves
-from figures.panels import panel, rollouts_color
-from figures.style import INK, QUIET, size
+from figures.style import INK, QUIET, panel, rollouts_color, size
 
 SIZE = size(2, 0.66)
 MOSAIC = "AB\nCD"
-# No colors of objectives: greys, and for numbers of rollouts those of `figures.panels`.
+# No colors of objectives: greys, and for numbers of rollouts those of `figures.style`.
 _ESTIMATORS = {"importance-weighted": (QUIET, (0, (4, 1.5)), "o"), "ratio-free": (INK, "-", "s")}
 _ALONG = {
     "noise_near": ("0.9 of the way", INK, "-"),

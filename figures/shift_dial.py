@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.labels import label_curves
-from figures.panels import panel, rollouts_color
-from figures.style import INK, QUIET, look, size
+from figures.style import INK, QUIET, look, panel, rollouts_color, size
 
 SIZE = size(2, 0.66)
 MOSAIC = "AB\nCD"

@@ -5,6 +5,7 @@ Nothing here touches matplotlib's global state: a figure is made and saved insid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,7 +17,6 @@ from tueplots import figsizes
 
 INK = "#222222"
 QUIET = "#767676"
-
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
@@ -78,16 +78,22 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         *("exponential_smoothing", "log_smoothing_linear", "power_mean", "pevi", "pevi_kl", "empirical_likelihood_lcb"),
     ),
 }
+
+
 _DASHES: tuple[Any, ...] = (
     *("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (7, 2)), (0, (2, 1))),
     *((0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (8, 2, 2, 2)), (0, (1, 3)), (0, (1, 1, 3, 1))),
 )
+
+
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "<", ">", "p", "h")
 LOOKS: dict[str, Look] = {
     name: Look(color, _DASHES[i], _MARKERS[(family + i) % len(_MARKERS)])
     for family, (color, names) in enumerate(FAMILIES.items())
     for i, name in enumerate(names)
 }
+
+
 UNKNOWN = Look(QUIET, (0, (1, 1.5)), "o")
 
 
@@ -148,3 +154,37 @@ def page(ax: Axes) -> Figure:
     if figure is None:
         raise ValueError("the axes belong to no figure")
     return figure
+
+
+def panel(ax: Axes | None, size: tuple[float, float], mosaic: str) -> Axes:
+    r"""The axes given, or new ones of the size of a panel in a figure of `size` with this mosaic.
+
+    Examples
+    --------
+    >>> panel(None, (6.0, 4.0), "AB\nCD").figure.get_size_inches().tolist()
+    [3.0, 2.0]
+    """
+    rows = mosaic.split("\n")
+    return new_axes((size[0] / len(rows[0]), size[1] / len(rows))) if ax is None else ax
+
+
+def times(value: float, _: float = 0.0) -> str:
+    """A tick of an axis of factors.
+
+    Examples
+    --------
+    >>> times(0.5)
+    '0.5×'
+    """
+    return f"{value:g}×"
+
+
+def rollouts_color(n: int) -> str:
+    """Color of n rollouts, the lighter the more, the same in every figure.
+
+    Examples
+    --------
+    >>> rollouts_color(16), rollouts_color(4096)
+    ('#482475', '#22a884')
+    """
+    return mpl.colors.to_hex(mpl.colormaps["viridis"](0.35 + 0.33 * math.tanh(math.log2(n / 256) / 4)))

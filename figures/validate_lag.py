@@ -9,9 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from figures.ends import label_ends
-from figures.panels import panel
-from figures.style import INK, QUIET, look, size
+from figures.labels import label_ends
+from figures.style import INK, QUIET, look, panel, size
 
 SIZE = size(2, 0.74)
 MOSAIC = "ABC\nDEF"

@@ -10,8 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
-from figures.panels import panel
-from figures.style import INK, QUIET, look, size
+from figures.style import INK, QUIET, look, panel, size
 
 SIZE = size(2, 0.82)
 MOSAIC = "AB\nCD"

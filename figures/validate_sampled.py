@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy.stats import norm
 
-from figures.panels import panel
-from figures.style import INK, QUIET, look, size
+from figures.style import INK, QUIET, look, panel, size
 
 SIZE = size(2, 0.42)
 MOSAIC = "ABC"

@@ -30,8 +30,8 @@ class DataConfig:
 
     def examples(self) -> Dataset:
         """The data, read."""
+        from llm.data.addition import sums_task
         from llm.data.examples import load_examples
-        from llm.data.sums import sums_task
 
         if self.reward == "exact" and self.data.startswith("addition:") and sums_task(self.data).steps:
             raise ValueError(f"reward exact is never earned with written steps ({self.data}): use final")
@@ -78,7 +78,7 @@ class _ModelConfig(DataConfig):
 
     def sampler(self, model: Any, tokenizer: Any) -> Any:
         """What samples from a model in memory."""
-        from llm.generation.transformers import make_sampler
+        from llm.generation.make import make_sampler
 
         options: dict[str, Any] = {"batch_size": self.batch_size}
         if self.generation == "vllm":

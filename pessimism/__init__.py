@@ -77,10 +77,10 @@ from pessimism.losses.registry import (
 )
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.certificate import certificate
+from pessimism.target.conservatism import effective_temperature
 from pessimism.target.induced import induced_target, nominal_target
 from pessimism.target.result import InducedTarget
 from pessimism.target.stationary import StationaryPoint, stationary_points
-from pessimism.target.temperature import effective_temperature
 
 __version__ = "0.1.0"
 

@@ -8,11 +8,10 @@ an optimal value at a large temperature keeps all its digits.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from array_api_compat import array_namespace
 
-Array = Any
+from pessimism.arrays import Array
 
 
 def expectation(values: Array, weights: Array | None = None) -> Array:

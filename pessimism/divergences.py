@@ -10,7 +10,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-Array = Any
+from pessimism.arrays import Array
 
 
 def _log_ratio(p: Array, q: Array) -> tuple[Any, Array]:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from llm.data.rewards import Reward, reward_function
-from llm.generation.transformers import Sampler
+from llm.generation.sampler import Sampler
 from llm.measurement.measure import measure
 from llm.models.load import CACHE, holds_model, load_model, model_path
 from llm.settings import DataConfig

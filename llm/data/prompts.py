@@ -22,7 +22,7 @@ def token_ids(tokenizer: Any, prompts: Sequence[Any], chat: Mapping[str, Any] | 
 
     Examples
     --------
-    >>> from llm.models.tokenizer import character_tokenizer
+    >>> from llm.models.tiny import character_tokenizer
     >>> token_ids(character_tokenizer("0123456789+="), ["7+8=", "1="])
     [[11, 14, 12, 15], [5, 15]]
     """
@@ -82,7 +82,7 @@ def as_completions(tokenizer: Any, prompts: Sequence[Any], completions: Sequence
 
     Examples
     --------
-    >>> from llm.models.tokenizer import character_tokenizer
+    >>> from llm.models.tiny import character_tokenizer
     >>> as_completions(character_tokenizer("0123456789+="), ["7+8="], [[5, 9, 2]])
     ['15']
     """

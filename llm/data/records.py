@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from pessimism.messages import json_object, one_line, read_lines, show
+from pessimism.messages import one_line, show
+from pessimism.rollouts.lines import json_object, read_lines
 
 Where = Callable[[int], str]  # row -> its place, as an error message names it
 

@@ -1,4 +1,4 @@
-"""Completions sampled from a language model with the log-probability of each token: one interface, two engines.
+"""Completions sampled by transformers, with the log-probability of each token.
 
 A behavior policy has to be the model itself: temperature 1, all tokens, whatever its folder recommends. Only where a
 completion ends is taken from there: at the eos of the tokenizer and at those of the model's generation config, as TRL
@@ -8,79 +8,26 @@ has it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
 
-from llm.data.prompts import require_room, required_tokens
+from llm.data.prompts import required_tokens
+from llm.generation.sampler import (
+    Samples,
+    finite_probabilities,
+    generation_settings,
+    only_ours,
+    require_request,
+)
 from llm.generation.seeding import seeded
 from llm.models.load import load_model
-from llm.models.scoring import evaluating, require_tokens
-
-
-class Samples(NamedTuple):
-    """What a sampler gives.
-
-    Attributes
-    ----------
-    completions : ``len(prompts) * count`` lists of token ids, those of a prompt one after another; an eos, where the
-        completion ended, is its last token.
-    log_probs : of each of these tokens, natural logarithm, under the distribution it was drawn from.
-    """
-
-    completions: list[list[int]]
-    log_probs: list[list[float]]
-
-
-class Sampler(Protocol):
-    """What draws completions from a model."""
-
-    def sample(self, prompts: Sequence[Sequence[int]], count: int, *, length: int, seed: int) -> Samples:
-        """Draw ``count`` completions of at most ``length`` tokens for each prompt; the same for a seed."""
-
-    def load(self, model: Any) -> None:
-        """Take over the weights of a transformers model as they are now."""
-
-
-def make_sampler(
-    backend: Literal["transformers", "vllm"], model: str | Path | Any, tokenizer: Any, **options: Any
-) -> Sampler:
-    """A sampler from a model of the hub, of a folder or in memory.
-
-    Parameters
-    ----------
-    backend : "transformers" or "vllm".
-    model : name, folder or transformers model.
-    tokenizer : its eos ends a completion, as do those of the model; its pad fills up.
-    options : of `TransformersSampler` or of `llm.generation.vllm.VLLMSampler`.
-
-    Raises
-    ------
-    ValueError
-        If the backend is unknown or the tokenizer has no eos or pad.
-    ImportError
-        If vLLM is asked for and not installed.
-
-    Examples
-    --------
-    >>> make_sampler("sglang", "folder", None)
-    Traceback (most recent call last):
-    ...
-    ValueError: backend must be "transformers" or "vllm", got 'sglang'
-    """
-    if backend == "transformers":
-        return TransformersSampler(model, tokenizer, **options)
-    if backend == "vllm":
-        from llm.generation.vllm import VLLMSampler
-
-        return VLLMSampler(model, tokenizer, **options)
-    raise ValueError(f'backend must be "transformers" or "vllm", got {backend!r}')
+from llm.models.scoring import evaluating
 
 
 class TransformersSampler:
@@ -146,7 +93,7 @@ class TransformersSampler:
         tokens = self.model.generate(
             input_ids=torch.tensor([[self.pad] * (width - len(row)) + row for row in rows], device=device),
             attention_mask=torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device),
-            generation_config=_settings(
+            generation_config=generation_settings(
                 do_sample=True,
                 temperature=1.0,
                 top_k=0,
@@ -160,30 +107,6 @@ class TransformersSampler:
         completions = [_until(row, self.ends) for row in tokens[:, width:].tolist()]
         log_probs = [row[: len(c)] for row, c in zip(record.log_probs(tokens), completions, strict=True)]
         return completions, log_probs
-
-
-def require_request(
-    prompts: Sequence[Sequence[int]], count: int, length: int, seed: int, *, positions: int | None
-) -> None:
-    """Raise `ValueError` for what no sampler can do: see `TransformersSampler.sample`.
-
-    Examples
-    --------
-    >>> require_request([[1, 2]], 0, 6, 0, positions=8)
-    Traceback (most recent call last):
-    ...
-    ValueError: count must be an integer >= 1, got 0
-    """
-    require_tokens(prompts)
-    for name, value, least in (("count", count, 1), ("length", length, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
-    for i, prompt in enumerate(prompts):
-        require_room(prompt, length, positions, f"prompts[{i}]")
-
-
-def _settings(**options: Any) -> GenerationConfig:
-    return GenerationConfig(**options)  # type: ignore[no-untyped-call]
 
 
 def _until(row: list[int], ends: list[int]) -> list[int]:
@@ -212,26 +135,3 @@ class _Record(LogitsProcessor):
         """Of the tokens ``(B, width + T)`` after the prompts."""
         self._keep(tokens)
         return torch.cat(self.found, dim=1).tolist()
-
-
-@contextmanager
-def only_ours(model: Any) -> Iterator[None]:
-    """No sampling settings of the model's folder: `generate` fills in from them whatever it is not told."""
-    theirs, model.generation_config = model.generation_config, _settings()
-    try:
-        yield
-    finally:
-        model.generation_config = theirs
-
-
-@contextmanager
-def finite_probabilities() -> Iterator[None]:
-    """Inside, a model whose probabilities are not finite is a `FloatingPointError`, as a loss that is not finite is."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "probability tensor contains" not in str(error):
-            raise
-        raise FloatingPointError(
-            "generation: the probabilities of the model are not finite; it has diverged, or its dtype is too narrow"
-        ) from error

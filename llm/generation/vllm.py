@@ -20,8 +20,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from llm.data.prompts import required_tokens
+from llm.generation.sampler import Samples, require_request
 from llm.generation.seeding import seeded
-from llm.generation.transformers import Samples, require_request
 from llm.generation.vllm_process import engine, vllm_module
 from llm.models.load import dtype_of
 from llm.models.scoring import score

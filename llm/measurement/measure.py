@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from llm.data.prompts import as_completions, required_tokens, token_ids
 from llm.data.rewards import Reward
-from llm.generation.transformers import Sampler, make_sampler
+from llm.generation.make import make_sampler
+from llm.generation.sampler import Sampler
 from llm.measurement.comparison import COLUMNS, compare, pool
 from llm.measurement.readings import has_kappa
 from llm.models.enumeration import Completions

@@ -15,7 +15,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 import pessimism as ps
-from pessimism.core.bandit import to_numpy
+from pessimism.arrays import to_numpy
 from pessimism.core.objective import temperature_of
 from pessimism.losses.registry import ObjectiveLike
 

@@ -16,8 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from llm.data.addition import Addition
-from llm.data.sources import settings_in
+from llm.data.addition import Addition, settings_in
 from llm.models.tiny import TinyModel, pretrained
 from pessimism.messages import one_line
 

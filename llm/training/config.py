@@ -10,8 +10,7 @@ from trl import GRPOConfig
 
 from llm.models.load import dtype_of
 from llm.settings import mapping
-from llm.training.losses import LEVELS, LogRatio, published_level, why_untrainable
-from llm.training.trl_losses import trl_loss
+from llm.training.losses import LEVELS, LogRatio, published_level, trl_loss, why_untrainable
 from pessimism.losses.registry import ObjectiveLike, make_objective
 
 # Set here from the objective; what the user may not set beside it.

@@ -18,11 +18,11 @@ from llm.settings import TrainConfig
 from llm.storage import checkpoints
 from llm.storage.lock import alone
 from llm.training.config import OffPolicyConfig
-from llm.training.log_line import LineOverBar, LinePrinter
 from llm.training.run_file import RUN, described, require_same, write_run
 from llm.training.trainer import OffPolicyTrainer
 
 _LOCK = "_lock"  # what begins with an underscore is not pushed to the hub
+_SHOWN = ("loss", "reward", "pass_rate", "kappa_fit", "kl/policy_behavior", "entropy", "grad_norm", "train_runtime")
 
 
 def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) -> Path:
@@ -134,3 +134,34 @@ def _last(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
     if last is not None and not resume:
         raise ValueError(f"output_dir {folder} holds {last.name}: choose another folder, delete it, or resume")
     return last
+
+
+def log_line(step: int, last: int, logs: dict[str, Any]) -> str:
+    """The metrics worth a glance; TRL logs None where no step of the window had a number.
+
+    Examples
+    --------
+    >>> log_line(8, 256, {"loss": 0.12345, "reward": 0.5, "clip_ratio/low_min": 0.0, "kappa_fit": None})
+    'step 8/256: loss 0.1235, reward 0.5'
+    """
+    said = ", ".join(f"{name} {logs[name]:.4g}" for name in _SHOWN if logs.get(name) is not None)
+    flat = "; all groups have equal rewards" if logs.get("frac_reward_zero_std") == 1.0 else ""
+    return f"step {step}/{last}: {said}{flat}"
+
+
+class LinePrinter(PrinterCallback):
+    """Prints it to stderr, where there is no progress bar."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """A line for what transformers is about to log."""
+        if state.is_world_process_zero and logs:
+            print(log_line(state.global_step, state.max_steps, logs), file=sys.stderr, flush=True)
+
+
+class LineOverBar(ProgressCallback):
+    """Writes it above the progress bar."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """A line for what transformers is about to log."""
+        if state.is_world_process_zero and self.training_bar is not None and logs:
+            self.training_bar.write(log_line(state.global_step, state.max_steps, logs))

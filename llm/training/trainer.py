@@ -21,15 +21,14 @@ from transformers.integrations import is_fsdp_enabled  # type: ignore[attr-defin
 
 from llm.data.prompts import require_known, require_room, template_named
 from llm.data.rewards import Reward
-from llm.generation.transformers import finite_probabilities, only_ours
+from llm.generation.sampler import finite_probabilities, only_ours
 from llm.training.check_objective import require_consistent, require_methods
 from llm.training.config import OffPolicyConfig
 from llm.training.lag import Batch
 from llm.training.lagged_trainer import LaggedTrainer
-from llm.training.losses import at_level, objective_loss, published_level
+from llm.training.losses import at_level, objective_loss, published_level, trl_loss
 from llm.training.metrics import Measured
-from llm.training.trl_losses import trl_loss
-from pessimism.fixed_point.score import is_coupled
+from pessimism.core.objective import is_coupled
 from pessimism.losses.registry import ObjectiveLike
 
 _NAMED = next(f.default for f in fields(OffPolicyConfig) if f.name == "objective")

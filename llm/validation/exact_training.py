@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 import pessimism as ps
 from llm.models.enumeration import Completions
-from llm.validation.population_loss import population_loss
 from pessimism import divergences
+from pessimism.core.objective import is_coupled
 
 Floats = NDArray[np.float64]
-
 _DRAWN = 4096  # completions that a measured kappa is fitted on
 _ROUND = 60  # iterations of L-BFGS after which it is asked whether the policy still moves
 _STILL = 2e-4  # total variation that it moves in a round at the end
+_NODES, _WEIGHTS = (torch.tensor(a) for a in np.polynomial.legendre.leggauss(32))
 
 
 def train(
@@ -227,3 +227,43 @@ def measured_kappa(log_ratio: Floats, target: ps.InducedTarget, seed: int = 0) -
         kappa = np.divide(counts @ (h * x), square := counts @ h**2)
         error = np.sqrt(counts @ (h * (x - kappa * h)) ** 2) / square
     return {"kappa_fit": float(kappa), "kappa_fit_error": float(error), "kappa_identity": identity}
+
+
+class _Potential(torch.autograd.Function):
+    r"""A function of the log-ratios ``(N,)`` of the completions whose gradient is exactly :math:`-q g`.
+
+    A published loss with stop-gradients is not it: its value does not fall along its own gradient, which a line search
+    would notice. The value is :math:`-\sum_a q_a \int_0^{u_a} g`, by Gauss-Legendre quadrature.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, q: Tensor, advantage: Tensor, objective: Any) -> Tensor:
+        """The potential; 0 at u = 0."""
+        ctx.save_for_backward(-q * objective.score_weight(u, advantage, q))
+        nodes = 0.5 * (_NODES.to(u)[:, None] + 1.0) * u
+        along = objective.score_weight(nodes, advantage.expand_as(nodes), q.expand_as(nodes))
+        return -torch.sum(q * u * (0.5 * _WEIGHTS.to(u) @ along))
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient, -q g."""
+        (gradient,) = ctx.saved_tensors
+        return upstream * gradient, None, None, None
+
+
+def population_loss(u: Tensor, q: Tensor, advantage: Tensor, objective: ps.Objective) -> Tensor:
+    """Scalar of the log-ratios ``(N,)`` that training descends: its gradient is -q g, the objective's expected one.
+
+    Where the weights couple the completions it is the published loss, averaged under q.
+
+    Examples
+    --------
+    >>> u = torch.tensor([0.1, -0.2], dtype=torch.float64, requires_grad=True)
+    >>> q, advantage = torch.tensor([0.5, 0.5], dtype=torch.float64), torch.tensor([1.0, -1.0], dtype=torch.float64)
+    >>> population_loss(u, q, advantage, ps.Kimi(beta=1.0)).backward()
+    >>> u.grad  # -q 2 beta (A - beta u)
+    tensor([-0.9000,  0.8000], dtype=torch.float64)
+    """
+    if is_coupled(objective):
+        return torch.sum(q * objective.loss(u, advantage, q))
+    return _Potential.apply(u, q, advantage, objective)  # type: ignore[no-untyped-call,no-any-return]

@@ -12,8 +12,8 @@ from transformers import PrinterCallback, TrainerCallback
 
 import pessimism as ps
 from llm.training.config import OffPolicyConfig
+from llm.training.losses import trl_loss
 from llm.training.trainer import OffPolicyTrainer
-from llm.training.trl_losses import trl_loss
 from llm.validation.problem import one_thread, without_bars
 
 

@@ -7,9 +7,49 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 
 import tyro
 
-from pessimism.cli.phrases import PHRASES
 from pessimism.cli.problems import parse_numbers
 from pessimism.losses.registry import Objective, make_objective, objectives
+
+PHRASES = {
+    "beta": "Temperature of the regression, or weight of the penalty, in units of the advantage (mostly the reward's)",
+    "beta1": "Temperature of the optimal value, the baseline, in reward units",
+    "beta2": "Temperature of the regression, in reward units",
+    "sampling": "Who samples: the policy in training (on_policy) or the behavior (off_policy)",
+    "shift": "How far the baseline is below the mean, in temperatures (shifted_mean), or above it, in reward units "
+    "(asym_re)",
+    "value": "The constant baseline, in reward units",
+    "eps": "Added to the spread of the rewards (apa: to their variance) before the advantage is divided by it",
+    "eta": "Inverse temperature, per reward unit",
+    "w_max": "Cap of the weight exp(A/beta), inf for none",
+    "cap": "Cap of the ratio of policy to behavior",
+    "gamma": "Weight of chi^2/2 beside the KL (mixed_chi2_kl); scale of the shaping p/(p + gamma) (luffy); added to "
+    "each propensity (implicit_exploration)",
+    "preference": "Labels of pairs: drawn by the difference of rewards (bradley_terry), or the better one always wins",
+    "r_max": "Differences of the link are clipped at twice this, in reward units",
+    "transform": "What is regressed on: the quantile of the reward, or its logarithm",
+    "min_std": "Spread of the rewards up to which a group has no signal",
+    "lengths": "Tokens of each action, which weigh its reward in the baseline; without it all are equal",
+    "weight": "Weight of the likelihood: the reward (identity) or exp(reward/beta)",
+    "eps_low": "The ratio is clipped from below at 1 minus this",
+    "eps_high": "The ratio is clipped from above at 1 plus this",
+    "length": "Tokens of a completion; the ratio that is clipped is its geometric mean over them",
+    "delta": "Radius of the trust region, a KL in nats (trpo); chance that the lower bound fails (pevi, pevi_kl)",
+    "estimator": "Estimator of the KL: u (k1), u^2/2 (k2) or exp(-u) - 1 + u (k3), u the log-ratio",
+    "placement": "Where the estimate of the KL stands, in the reward or in the loss",
+    "expert_share": "Share of the group that is the expert's",
+    "mu": "Weight of the expert's likelihood; the policy gradient has the rest",
+    "phi": "Whether the expert's tokens are weighted by p (1 - p)",
+    "tau": "Propensities below this are raised to it; 1/(number of actions) without it",
+    "alpha": "Exponent of the propensity, 1 - 1/(number of actions) without it (exponential_smoothing); weight of the "
+    "conservative term (cql)",
+    "lam": "Strength of log(1 + lam x)/lam, which flattens the weighted rewards x; 0 would be none",
+    "second_moment": "E[R^2] of each action; without it the rewards are means of 0 or 1",
+    "l": "Share of the ratio w in the mean (1 - l) + l w that divides it",
+    "n": "Samples in the log",
+    "z": "Width of the lower bound, in standard errors",
+    "divergence": "Penalty D: log w (kl), 1 - 1/w (rkl), inf (implicit normalization), hellinger, log pi (entropy)",
+    "normalize": "Whether the advantage is divided by its root mean square on the group",
+}
 
 _NAMED = 4  # objectives named in the help of an option
 
@@ -69,10 +109,8 @@ if TYPE_CHECKING:
         """The class made below."""
 
         def __init__(self, **given: Any) -> None: ...
-
         def given(self) -> dict[str, Any]:
             """Those that were set."""
-
 else:
     Hyper = make_dataclass(
         "Hyper",

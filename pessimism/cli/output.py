@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from pessimism.cli.options import Flag
+from pessimism.core.solution import read_status
 from pessimism.diagnosis.summary import json_number
-from pessimism.diagnosis.wording import read_status
 from pessimism.target.result import FIELDS, InducedTarget
 
 

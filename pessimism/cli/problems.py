@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pessimism.messages import json_object, read_lines
+from pessimism.rollouts.lines import json_object, read_lines
 
 _COLUMNS = ("behavior", "reward", "reference")
 

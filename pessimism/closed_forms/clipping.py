@@ -7,17 +7,15 @@ where A < 0; with L = 1 a linear program over the ratios w. Derived from the pub
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
-from pessimism.closed_forms.tilts import Solution
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
-
-Array = Any
+from pessimism.core.solution import Solution
 
 
 def clip_edges(eps_low: float, eps_high: float) -> tuple[float, float]:
@@ -62,7 +60,7 @@ def optimal_set(
         rows = (q[tight], A[tight], sign[tight] > 0, log_high)
         log_w[tight], free[tight], several[tight] = _knapsack(*rows) if length == 1.0 else _concave(*rows, length)
         lam[tight] = 1.0
-    found = separable.solution(bandit, objective, advantage, log_w, lam, set_valued=several)
+    found = separable.wrap(bandit, objective, advantage, log_w, lam, set_valued=several)
     log_ratio = found.log_ratio + 0.0 * advantage
     if length > 1.0 and np.any(free):
         log_ratio = _attached(bandit, advantage, log_ratio, free, length)

@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import device
 
+from pessimism.arrays import Array, pick, put, to_numpy
 from pessimism.closed_forms.duals import TOLERANCE, Dual
-from pessimism.core.bandit import to_numpy
-
-Array = Any
 
 _CHUNK = 1 << 16  # elements a chunk: half a dozen working arrays stay in cache, calls into numpy stay few
 _WARM, _FIRST, _FULL = 3, 6, 40  # Newton steps: in single precision, in double, from a bracketed start
@@ -69,20 +67,6 @@ def solve_dual(
         for rows, values in zip((z, value, done), found, strict=True):
             rows[...] = put(xp, rows, unfinished, values)
     return value, regime, done
-
-
-def pick(xp: Any, rows: Array, mask: Array) -> Array:
-    """The rows ``(N, ...)`` where the mask ``(N,)`` holds."""
-    return xp.take(rows, xp.nonzero(mask)[0], axis=0)
-
-
-def put(xp: Any, rows: Array, mask: Array, values: Array) -> Array:
-    """The rows ``(N, ...)`` with ``values``, in order, where the mask ``(N,)`` holds; a new array."""
-    if values.shape[0] == 0:
-        return rows
-    place = xp.maximum(xp.cumulative_sum(xp.astype(mask, xp.int64)) - 1, 0)
-    mask = mask if rows.ndim == 1 else mask[:, None]
-    return xp.where(mask, xp.take(values, place, axis=0), rows)
 
 
 def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual) -> tuple[Array, Array]:

@@ -17,9 +17,8 @@ import numpy as np
 from array_api_compat import array_namespace
 from scipy.optimize import elementwise
 
+from pessimism.arrays import Array
 from pessimism.special import log_wright_omega
-
-Array = Any
 
 TOLERANCE = 1e-8  # of a quadratically convergent step: the error left is its square
 _PAST_EDGE = 1e-6  # just beyond w = c, where the steeper side of a truncated weight begins, in any precision

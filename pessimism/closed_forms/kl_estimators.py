@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from array_api_compat import device
 from scipy.special import lambertw
 
+from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
-from pessimism.closed_forms.tilts import NOT_COVERED, Solution
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
-
-Array = Any
+from pessimism.core.solution import NOT_COVERED, Solution
 
 
 @dataclass(frozen=True)
@@ -99,14 +97,14 @@ def stable_branch(
     low = np.max(np.where(seen, ends, -np.inf), axis=-1)
     high = np.maximum(np.max(A, axis=-1), 0.0)
     low = low - 1e-6 * (np.abs(low) + high + beta)
-    lam = separable.multiplier(mass, low, high)
+    lam = separable.normalizing_multiplier(mass, low, high)
     rows = np.arange(len(lam))
     missing = 1.0 - mass(np.zeros_like(lam), rows)
     leaks = unseen & (missing > 1e-13)
     lam = np.where(leaks, 0.0, lam)
     found = leaks | (np.abs(mass(lam, rows) - 1.0) <= 1e-13)
     u = np.where(found[:, None], answer(lam, rows), 0.0)
-    solved = separable.solution(bandit, objective, advantage, u, lam, leak=np.where(leaks, missing, 0.0))
+    solved = separable.wrap(bandit, objective, advantage, u, lam, leak=np.where(leaks, missing, 0.0))
     covered = bandit.xp.asarray(found, device=device(bandit.reward))
     open_rows = bandit.xp.full_like(solved.status, NOT_COVERED)
     return solved._replace(status=bandit.xp.where(covered, solved.status, open_rows))

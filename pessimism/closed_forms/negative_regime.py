@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import elementwise
 
+from pessimism.arrays import Array
 from pessimism.special import branch_gap
-
-Array = Any
 
 _GRID = 1025
 _DEEPEST = 740.0  # exp(-740) is the smallest |kappa| of interest: below it the boundary is reached in float64

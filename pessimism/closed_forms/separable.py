@@ -7,21 +7,18 @@ a solution that falls in lambda; actions whose F' stays below it have no mass. E
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from array_api_compat import device
 from scipy.optimize import elementwise
 
-from pessimism.closed_forms.identify import identify
-from pessimism.closed_forms.tilts import STATUS, Solution
-from pessimism.core.bandit import Bandit, to_numpy
-from pessimism.core.objective import ObjectiveLike
-
-Array = Any
+from pessimism.arrays import Array, to_numpy
+from pessimism.core.bandit import Bandit
+from pessimism.core.objective import ObjectiveLike, temperature_of
+from pessimism.core.solution import STATUS, Solution
 
 
-def multiplier(mass: Callable[[Array, Array], Array], low: Array, high: Array) -> Array:
+def normalizing_multiplier(mass: Callable[[Array, Array], Array], low: Array, high: Array) -> Array:
     """Root ``(N,)`` in each row of mass(lam, row) = 1, a function that falls in lam, between low and high ``(N,)``.
 
     ``mass`` takes multipliers ``(n,)`` and the indices ``(n,)`` of their rows. It may be infinite at ``low``.
@@ -44,7 +41,7 @@ def multiplier(mass: Callable[[Array, Array], Array], low: Array, high: Array) -
     return np.where(at_low == 0, low, np.where(at_high == 0, high, found))
 
 
-def solution(
+def wrap(
     bandit: Bandit,
     objective: ObjectiveLike,
     advantage: Array,
@@ -61,7 +58,7 @@ def solution(
     """
     q, nu = to_numpy(bandit.behavior), to_numpy(bandit.reference)
     log_ratio = np.where(q > 0, log_ratio, 0.0)
-    kappa, regime = identify(objective, q, nu, to_numpy(advantage), log_ratio, lam)
+    kappa, regime = lambert_fit(objective, q, nu, to_numpy(advantage), log_ratio, lam)
     vanishing = np.any(np.isneginf(log_ratio), axis=-1)
     status = np.where(vanishing, STATUS.index("vanishing_support"), STATUS.index("converged"))
     status = np.where(set_valued, STATUS.index("set_valued"), status).astype(np.int8)
@@ -69,3 +66,40 @@ def solution(
     regime[leak > 0] = -1
     found = (log_ratio, kappa, regime, leak, status)
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))
+
+
+def lambert_fit(
+    objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, log_ratio: Array, multiplier: Array
+) -> tuple[Array, Array]:
+    r"""Kappa ``(N,)`` and regime ``(N,)`` of log-ratios ``(N, K)`` to nu that some route found (numpy).
+
+    kappa by the identity :math:`\kappa = E_q[A/\beta - u] / E_q[\pi/q]` where every action then satisfies
+    :math:`u + \kappa \pi/q = A/\beta`, else nan (arXiv 2605.28150). The regime is the sign of kappa; off the Lambert
+    family that of KL(nominal || nu) - KL(pi || nu), positive where the target is more conservative than nominal at the
+    same temperature; without a temperature that of the ``multiplier`` ``(N,)``.
+    """
+    count = len(q)
+    kappa, regime = np.full(count, np.nan), np.zeros(count, dtype=np.int8)
+    beta = temperature_of(objective)
+    for row in range(count):
+        seen = q[row] > 0
+        u = log_ratio[row, seen]
+        if beta is None or not np.all(np.isfinite(u)):
+            regime[row] = 0 if np.isnan(multiplier[row]) else int(np.sign(multiplier[row]))
+            continue
+        kappa[row], regime[row] = _of_row(q[row, seen], nu[row, seen], advantage[row, seen] / beta, u)
+    return kappa, regime
+
+
+def _of_row(q: Array, nu: Array, z: Array, u: Array) -> tuple[float, int]:
+    w = np.exp(u + np.log(nu) - np.log(q))
+    tolerance = 1e-9 * (1.0 + np.abs(z).max())
+    kappa = float(np.sum(q * (z - u)) / np.sum(q * w))
+    if np.abs(u + kappa * w - z).max() <= tolerance:
+        return kappa, int(np.sign(kappa)) if abs(kappa) > tolerance else 0
+    if np.ptp(z - u) <= tolerance:
+        return 0.0, 0
+    # Not of the family: compare with the nominal target at the same temperature.
+    nominal = z - np.logaddexp.reduce(np.log(nu) + z)
+    farther = np.sum(nu * np.exp(nominal) * nominal) - np.sum(nu * np.exp(u) * u)
+    return float("nan"), 0 if abs(farther) <= tolerance else int(np.sign(farther))

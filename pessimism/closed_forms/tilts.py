@@ -6,44 +6,21 @@ Each function takes a validated :class:`~pessimism.core.bandit.Bandit` and the a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import device
 
-from pessimism.closed_forms.dual_newton import pick, put, solve_dual
+from pessimism.arrays import Array, pick, put, to_numpy
+from pessimism.closed_forms.dual_newton import solve_dual
 from pessimism.closed_forms.duals import KappaDual, ShiftDual
 from pessimism.closed_forms.negative_regime import log_partition, negative_minima, principal_minima
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.bandit import Bandit
+from pessimism.core.objective import stop_gradient
+from pessimism.core.solution import STATUS, Solution
 
-Array = Any
-
-STATUS = (
-    "converged",
-    "local_minimum",  # negative regime: a local minimizer, and there may be others, see stationary_points
-    "vanishing_support",  # the limit of the policy gives up some actions that the behavior has
-    "no_target",  # no fixed point: the loss is unbounded, or (generic route) some action loses all its mass
-    "not_converged",
-    "invalid_input",
-    "set_valued",  # many policies are optimal; this one is nearest to the reference in KL(pi || reference)
-)
-NOT_COVERED = -1  # of a closed form, at rows that it does not hold for: the generic route solves them
-
-
-class Solution(NamedTuple):
-    """What a route returns, one row per problem.
-
-    ``log_ratio`` ``(N, K)`` is log(pi / reference); ``kappa`` ``(N,)`` the Lambert curvature (nan where the target is
-    not of that family); ``regime`` +1, 0, -1; ``leak`` the mass that leaves the seen actions; ``status`` an index
-    into STATUS. ``differentiable``: the formula itself can be differentiated by autograd.
-    """
-
-    log_ratio: Array
-    kappa: Array
-    regime: Array
-    leak: Array
-    status: Array
-    differentiable: bool = False
+if TYPE_CHECKING:
+    from pessimism.core.bandit import Bandit
 
 
 def nominal(bandit: Bandit, advantage: Array, beta: float) -> Solution:
@@ -221,3 +198,32 @@ def _project_on_simplex(xp: Any, point: Array) -> Array:
     last = xp.sum(xp.astype(kept, xp.int64), axis=-1) - 1
     level = xp.take_along_axis(excess / count, last[:, None], axis=-1)
     return xp.clip(point - level, 0.0, None)
+
+
+def greedy(bandit: Bandit, advantage: Array, *, unique: bool = False) -> Solution:
+    """Reference restricted to the actions of largest advantage; the regime is the sign of that advantage.
+
+    Several best actions make the optimum a set, of which this is the element nearest to the reference in
+    KL(pi || reference), unless ``unique`` says that the objective itself balances them. Its derivative in the reward
+    is zero: only a change of order moves it.
+    """
+    xp = bandit.xp
+    best = xp.max(bandit.masked(advantage, -xp.inf), axis=-1, keepdims=True)
+    kept = bandit.support & (advantage == best)
+    mass = xp.sum(xp.where(kept, bandit.reference, xp.zeros_like(advantage)), axis=-1, keepdims=True)
+    still = 0.0 * (advantage - stop_gradient(advantage))
+    log_ratio = xp.where(kept, still - xp.log(mass), xp.full_like(advantage, -xp.inf))
+    shrinks = xp.any(bandit.support & ~kept, axis=-1)
+    ties = xp.sum(xp.astype(kept, xp.int64), axis=-1) > 1
+    status = xp.astype(shrinks, xp.int8) * STATUS.index("vanishing_support")
+    if not unique:
+        status = xp.where(ties, xp.full_like(status, STATUS.index("set_valued")), status)
+    nan = xp.full_like(mass[:, 0], xp.nan)
+    return Solution(
+        log_ratio=bandit.masked(log_ratio, 0.0),
+        kappa=nan,
+        regime=xp.astype(xp.sign(best[:, 0]), xp.int8),
+        leak=xp.zeros_like(nan),
+        status=status,
+        differentiable=True,
+    )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, is_array_api_obj
 
-Array = Any
+from pessimism.arrays import Array
 
 
 class Affinity(NamedTuple):

@@ -9,11 +9,10 @@ N-PPAC (Rudner, Lu, Osborne, Gal, Teh, NeurIPS 2021, arXiv 2212.13936).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = Any
+from pessimism.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)

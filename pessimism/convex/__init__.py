@@ -11,15 +11,16 @@ from pessimism.convex.lower_bound import (
     confidence_bound_program,
     empirical_likelihood_interval_program,
 )
-from pessimism.convex.mixtures import imitation_program, shaped_program
 from pessimism.convex.penalties import PENALTIES, penalized_program
 from pessimism.convex.program import Outcome, Program, policy_program, solve
 from pessimism.convex.utilities import (
     capped_score_program,
+    imitation_program,
     likelihood_program,
     log_smoothing_program,
     power_mean_program,
     projection_program,
+    shaped_program,
     truncated_program,
 )
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pessimism.arrays import Array
 from pessimism.convex.penalties import cost
 from pessimism.convex.program import Program, policies, policy_program
-
-Array = Any
 
 _ON_SLOPE = 1e-6  # a multiplier this close to a slope of the surrogate, relative to the largest one, is on it
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from pessimism.arrays import Array
 from pessimism.convex.program import Outcome, Program, cvxpy, policies, solve, unsolved
-
-Array = Any
 
 _LEAKS = -1e-6  # log-mass from which on the constraint does not bind
 

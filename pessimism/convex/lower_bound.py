@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from pessimism.arrays import Array
 from pessimism.convex.program import Outcome, Program, cvxpy, policies, policy_program, solve
-
-Array = Any
 
 
 @dataclass(frozen=True)

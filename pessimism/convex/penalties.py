@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pessimism.arrays import Array
 from pessimism.convex.program import Program, policies, policy_program
 
-Array = Any
 Penalties = Mapping[str, float | tuple[float, Array]]
 
 

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from pessimism.closed_forms.tilts import STATUS
+from pessimism.arrays import Array, to_numpy
 from pessimism.convex.program import Program
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.bandit import Bandit
 from pessimism.core.objective import temperature_of
+from pessimism.core.solution import STATUS
 from pessimism.fixed_point.score import data_weight, group_weights, sides
-
-Array = Any
 
 _DEEP = -700.0  # log-ratio that stands for no mass
 

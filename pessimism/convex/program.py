@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any
+from pessimism.arrays import Array
 
 # Policies go with the square root of the gap, so that the gap is tighter than the rest; "optimal_inaccurate" is
 # between these and the reduced tolerances. The second attempt takes shorter steps.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pessimism.convex import checks as of_penalties
-from pessimism.convex import of_surrogates
+from pessimism.convex import checks as of_surrogates
 from pessimism.convex.problem import Check, Row
 from pessimism.losses.registry import objectives
 

@@ -14,8 +14,6 @@ from pessimism.convex.table import check_of
 from pessimism.progress import progress
 from pessimism.target.result import InducedTarget
 
-Array = Any
-
 _WHY = {
     "missing": "the target has no policy",
     "vague": "the solver's own accuracy is worse than the tolerance",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import device
 
+from pessimism.arrays import Array
 from pessimism.core.validation import (
     broadcast_shape,
     check_policy,
@@ -19,8 +20,6 @@ from pessimism.core.validation import (
     report,
     to_common_arrays,
 )
-
-Array = Any
 
 
 @dataclass(frozen=True)
@@ -168,15 +167,6 @@ def make_bandit(behavior: Any, reward: Any, reference: Any = None, *, on_error: 
         invalid=invalid,
         full_support=bool(xp.all(rows["behavior"] > 0)),
     )
-
-
-def to_numpy(array: Array) -> np.ndarray[Any, Any]:
-    """An array of any library, on any device, as numpy, detached from autograd; numpy is not copied."""
-    if isinstance(array, np.ndarray | np.generic):
-        return np.asarray(array)
-    if hasattr(array, "detach"):
-        array = array.detach().cpu()
-    return np.from_dlpack(array).copy()
 
 
 def _log(xp: Any, p: Array) -> Array:

@@ -10,18 +10,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from pessimism import baselines
+from pessimism.arrays import Array
+from pessimism.core.bandit import Bandit
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 @runtime_checkable
@@ -205,3 +205,14 @@ def centered(x: Array, weights: Array | None) -> Array:
     if weights is None:
         return x - xp.mean(x, axis=-1, keepdims=True)
     return x - xp.sum(weights * x, axis=-1, keepdims=True) / xp.sum(weights, axis=-1, keepdims=True)
+
+
+def is_coupled(objective: ObjectiveLike) -> bool:
+    """Whether a weight depends on more than its own action: as declared, else probed on a generic group."""
+    declared = getattr(objective, "coupled", None)
+    if declared is not None:
+        return bool(declared)
+    u, advantage, weights = np.array([-0.3, 0.1, 0.4]), np.array([0.2, -0.5, 0.7]), np.array([0.2, 0.3, 0.5])
+    together = objective.score_weight(u, advantage, weights)
+    alone = [objective.score_weight(u[i : i + 1], advantage[i : i + 1], None)[0] for i in range(3)]
+    return not np.allclose(together, alone, rtol=1e-12, atol=0.0)

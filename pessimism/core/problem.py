@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import ObjectiveLike, temperature_of
 
-Array = Any
 
-
-def pose(
+def make_problem(
     behavior: Any, reward: Any, objective: ObjectiveLike, reference: Any = None, *, on_error: str = "raise"
 ) -> tuple[Bandit, Array]:
     """Validate problems and take the advantage ``(N, K)``, under the weights that the paper takes its baseline from.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-Array = Any
+from pessimism.arrays import Array
 
 SUM_TOLERANCE = 1e-6
 

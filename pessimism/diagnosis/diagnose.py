@@ -24,8 +24,7 @@ from pessimism.diagnosis.wording import SAME, read_group
 from pessimism.losses.registry import ObjectiveLike, make_objective
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
-from pessimism.target.ragged import stack
-from pessimism.target.result import InducedTarget
+from pessimism.target.result import InducedTarget, stack
 
 Floats = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pessimism.core.objective import temperature_of
 from pessimism.diagnosis.thresholds import thresholds
-from pessimism.groups import expected_advantage as routes
-from pessimism.groups.beta1 import least_beta1
+from pessimism.groups import expected_advantage
+from pessimism.groups.design import least_beta1
 from pessimism.groups.reward_law import expected_by_counts
 from pessimism.groups.target import NOT_AFFINE, is_affine, log_z_of, solve_group, why_undefined
 from pessimism.losses.registry import OAPL, AStarPO, ObjectiveLike
@@ -115,7 +115,7 @@ def _others(index: NDArray[np.intp], reward: Floats, objective: ObjectiveLike, d
     """Groups of more than two rewards, as laws with equal weights, in parts that fit the memory."""
     n, found = reward.shape[-1], []
     step = max(1, _CHUNK // n)
-    linear = routes.linear_in_rewards(objective, np.unique(reward[: max(1, 4096 // n)]), n)
+    linear = expected_advantage.linear_in_rewards(objective, np.unique(reward[: max(1, 4096 // n)]), n)
     for first in range(0, len(reward), step):
         rows = reward[first : first + step]
         behavior, size = np.full_like(rows, 1.0 / n), np.full(len(rows), n)
@@ -126,16 +126,16 @@ def _others(index: NDArray[np.intp], reward: Floats, objective: ObjectiveLike, d
 
 
 def _expected(
-    objective: ObjectiveLike, linear: routes.Linear | None, reward: Floats, law: Floats, draws: int
+    objective: ObjectiveLike, linear: expected_advantage.Linear | None, reward: Floats, law: Floats, draws: int
 ) -> tuple[Floats, Floats]:
     """Expected advantages ``(g, n)`` of groups of more than two rewards, and the standard error of each one's log Z."""
     n, zero = reward.shape[-1], np.zeros_like(reward)
     if linear is not None:
-        return routes.expected_linear(linear, reward, law, n), zero
-    beta = routes.optimal_value_temperature(objective)
+        return expected_advantage.expected_linear(linear, reward, law, n), zero
+    beta = expected_advantage.optimal_value_temperature(objective)
     widest = float(np.ptp(reward, axis=-1).max())
-    if beta is not None and routes.nodes_of_quadrature(widest, beta, n, _STEP) <= _NODES:
-        return routes.expected_under_optimal_value(reward, law, n, beta, step=_STEP), zero
+    if beta is not None and expected_advantage.nodes_of_quadrature(widest, beta, n, _STEP) <= _NODES:
+        return expected_advantage.expected_under_optimal_value(reward, law, n, beta, step=_STEP), zero
     return _drawn(objective, reward, draws)
 
 

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.diagnosis.advice import (
+from pessimism.diagnosis.thresholds import SIGN
+from pessimism.diagnosis.wording import (
+    AS_CONSERVATIVE,
+    SAME,
     read_boundary,
     read_positive,
     read_same,
@@ -17,8 +20,6 @@ from pessimism.diagnosis.advice import (
     read_undecided,
     read_unsolved,
 )
-from pessimism.diagnosis.thresholds import SIGN
-from pessimism.diagnosis.wording import AS_CONSERVATIVE, SAME
 
 _MEDIANS = ("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl", "nominal_kl", "tv_nominal")
 _MAXIMA = ("kl", "max_ratio", "leak")

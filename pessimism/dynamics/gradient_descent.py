@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.dynamics.gradient_flow import Run
-from pessimism.dynamics.trajectory import COLLAPSED, Trajectory, has_collapsed
+from pessimism.arrays import Array
+from pessimism.dynamics.trajectory import COLLAPSED, Problem, Trajectory, has_collapsed, make_flow_problem
 from pessimism.fixed_point.equilibrium import find_rest
-from pessimism.fixed_point.pull import Problem, pose
+from pessimism.fixed_point.flow import Run
 from pessimism.fixed_point.score import data_weight
 from pessimism.losses.registry import ObjectiveLike, make_objective
-
-Array = Any
 
 _EXPLODED = 1e6  # a step this many times the pull at the start means divergence
 
@@ -71,7 +69,7 @@ def sgd(
     >>> sgd([0.5, 0.5], [0.0, 1.0], "kimi", beta=1.0, steps=400, lr=50.0).status
     'diverged'
     """
-    problem = pose(behavior, reward, make_objective(objective, **hyper), reference, start)
+    problem = make_flow_problem(behavior, reward, make_objective(objective, **hyper), reference, start)
     _check(steps, lr, batch_size, group_size, record_every)
     every = max(1, steps // 200) if record_every is None else record_every
     gradient = _gradient(problem, batch_size, group_size, np.random.default_rng(seed))

@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pessimism import divergences
-from pessimism.core.bandit import make_bandit, to_numpy
+from pessimism.arrays import Array, to_numpy
+from pessimism.core.bandit import make_bandit
 from pessimism.dynamics.trajectory import has_collapsed
 from pessimism.losses.registry import ObjectiveLike, make_objective
 from pessimism.target.induced import induced_target
@@ -21,7 +22,6 @@ from pessimism.target.induced import induced_target
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = Any
 Noise = Literal["bernoulli"] | float | Callable[[np.random.Generator, Array], Array] | None
 
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pessimism import divergences
+from pessimism.arrays import Array, to_numpy
+from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import ObjectiveLike
+from pessimism.core.problem import make_problem
+from pessimism.fixed_point.score import LogitField, group_weights
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = Any
 
 COLLAPSED = 1e-6  # a policy with at most this much mass beside its likeliest action has collapsed
 
@@ -102,3 +105,47 @@ class Trajectory:
     def __repr__(self) -> str:
         policy = np.array2string(self.policy, precision=4, threshold=8)
         return f"Trajectory({self.objective}, status={self.status}, times={len(self.times)}, policy={policy})"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem as the dynamics see it: its pull on the behavior's support ``seen`` and the start there."""
+
+    objective: ObjectiveLike
+    behavior: Array
+    reward: Array
+    seen: Array
+    pull: LogitField
+    log_start: Array
+
+    def trajectory(self, times: Array, log_policies: Array, log_policy: Array, status: str, message: str) -> Trajectory:
+        """Wrap log-policies ``(T, S)`` of the S actions in the support."""
+        field = np.linalg.norm(self.pull.field(log_policies), axis=-1)
+        rows = [self._everywhere(a) for a in (log_policies, log_policy)]
+        return Trajectory(self.objective, self.behavior, self.reward, times, rows[0], field, rows[1], status, message)
+
+    def _everywhere(self, log_policies: Array) -> Array:
+        full = np.full((*log_policies.shape[:-1], len(self.seen)), -np.inf)
+        full[..., self.seen] = log_policies
+        return full
+
+
+def make_flow_problem(behavior: Any, reward: Any, objective: ObjectiveLike, reference: Any, start: Any) -> Problem:
+    """Validate one problem ``(K,)`` and a start, by default the reference."""
+    bandit, rows = make_problem(behavior, reward, objective, reference)
+    if bandit.shape:
+        raise ValueError(f"behavior and reward must be one problem (K,), got a batch of shape {bandit.shape}")
+    q, rewards, nu = (to_numpy(a)[0] for a in (bandit.behavior, bandit.reward, bandit.reference))
+    advantage = to_numpy(rows)[0]
+    given, seen = group_weights(bandit, objective), q > 0
+    weights = None if given is None else to_numpy(given)[0][seen]
+    first = nu
+    if start is not None:
+        try:
+            first = to_numpy(make_bandit(q, rewards, start).reference)[0]
+        except ValueError as error:
+            raise ValueError(str(error).replace("reference", "start")) from None
+    first = np.log(first[seen])
+    pull = LogitField(objective, q[seen], nu[seen], advantage[seen], weights)
+    log_start = first - np.logaddexp.reduce(first)
+    return Problem(objective, q, rewards, seen, pull, log_start)

@@ -11,7 +11,7 @@ import pandas as pd
 from array_api_compat import is_array_api_obj
 from numpy.typing import NDArray
 
-from pessimism.core.bandit import to_numpy
+from pessimism.arrays import to_numpy
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

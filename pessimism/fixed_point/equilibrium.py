@@ -8,14 +8,13 @@ and smaller on those that lose it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 
-from pessimism.fixed_point.pull import BAND, Pull
-
-Array = Any
+from pessimism.arrays import Array
+from pessimism.fixed_point.score import BAND, LogitField
 
 _DEEP = -700.0  # log-ratio of an action without mass
 _DEEPEST = -1e8  # log-ratio down to which an action is sought that comes to rest without a mass that float64 knows
@@ -36,7 +35,7 @@ class Rest(NamedTuple):
     stable: bool = True
 
 
-def find_rest(pull: Pull, log_policy: Array) -> Rest | None:
+def find_rest(pull: LogitField, log_policy: Array) -> Rest | None:
     """The rest that a flow which has come to ``log_policy`` will reach, None while it is not close to one.
 
     Newton's method must end close by; where it is not stable the flow must have stopped. An action of next to no mass
@@ -47,7 +46,7 @@ def find_rest(pull: Pull, log_policy: Array) -> Rest | None:
         return _find_rest(pull, log_policy)
 
 
-def _find_rest(pull: Pull, log_policy: Array) -> Rest | None:
+def _find_rest(pull: LogitField, log_policy: Array) -> Rest | None:
     field = pull.field(log_policy)
     if not np.all(np.isfinite(field)):
         return None
@@ -57,11 +56,11 @@ def _find_rest(pull: Pull, log_policy: Array) -> Rest | None:
     return _finished(pull, log_policy, ~faint)
 
 
-def _total(pull: Pull, log_policy: Array) -> float:
+def _total(pull: LogitField, log_policy: Array) -> float:
     return float(np.sum(pull.q * pull.weight(log_policy - pull.log_nu)))
 
 
-def _finished(pull: Pull, log_policy: Array, near: Array) -> Rest | None:
+def _finished(pull: LogitField, log_policy: Array, near: Array) -> Rest | None:
     """Newton's stable rest: the actions ``near`` where they are, each other one where its fall ends, if it does."""
     start = log_policy - pull.log_nu
     kept, u = near.copy(), np.where(near, start, _DEEP)
@@ -88,14 +87,14 @@ def _finished(pull: Pull, log_policy: Array, near: Array) -> Rest | None:
     return Rest(rest, lam, bool(np.abs(gone).sum() <= 1e-9 * pull.scale), stable)
 
 
-def _on_both_sides(pull: Pull, u: Array, kept: Array) -> tuple[Array, Array]:
+def _on_both_sides(pull: LogitField, u: Array, kept: Array) -> tuple[Array, Array]:
     """Least and largest drift ``(K,)``, short of -lam pi, that the weights on the two sides of a jump allow."""
     level = _level(pull.q * pull.plain(u), kept)
     below, above = (pull.q * pull.plain(u + side) - level for side in (-2.0 * BAND, 2.0 * BAND))
     return np.minimum(below, above), np.maximum(below, above)
 
 
-def _holds(pull: Pull, u: Array, lam: float, kept: Array) -> bool:
+def _holds(pull: LogitField, u: Array, lam: float, kept: Array) -> bool:
     """Whether each action on a jump needs a pull between those of its two sides to stay there."""
     held = pull.on_kink(u)[0] & kept
     if not np.any(held):
@@ -110,7 +109,7 @@ def _level(pulls: Array, kept: Array) -> Array:
     return -np.sum(np.where(kept, 0.0, pulls), axis=-1, keepdims=True) / np.count_nonzero(kept)
 
 
-def _newton(pull: Pull, u: Array, kept: Array) -> tuple[Array, float] | None:
+def _newton(pull: LogitField, u: Array, kept: Array) -> tuple[Array, float] | None:
     """Root ``(u, lam)`` of q g - lam pi = level on the kept actions, those on a jump staying there, with unit mass."""
     held, u = pull.on_kink(u)
     free = kept & ~held
@@ -148,13 +147,13 @@ def _newton(pull: Pull, u: Array, kept: Array) -> tuple[Array, float] | None:
     return u, float(x[-1])
 
 
-def _slope(pull: Pull, u: Array, free: Array, kept: Array) -> float:
+def _slope(pull: LogitField, u: Array, free: Array, kept: Array) -> float:
     """Lam that fits q g - level = lam pi best on the free actions."""
     pulls, policy = pull.q * pull.plain(u), np.exp(pull.log_nu + u)
     return float(np.sum((pulls - _level(pulls, kept))[free]) / np.sum(policy[free]))
 
 
-def _stops(pull: Pull, u: Array, lam: float, kept: Array, action: int, start: float) -> float | None:
+def _stops(pull: LogitField, u: Array, lam: float, kept: Array, action: int, start: float) -> float | None:
     """Log-ratio at or below ``start`` where the drift of one action changes sign against that of the others kept.
 
     They are at rest at u, and what the action gains beyond lam times its mass they lose in equal parts.
@@ -183,7 +182,7 @@ def _stops(pull: Pull, u: Array, lam: float, kept: Array, action: int, start: fl
     return float(brentq(lambda v: np.sign(rises(v)), grid[up[0]], grid[up[0] - 1], xtol=1e-10))
 
 
-def _is_stable(pull: Pull, u: Array, kept: Array) -> bool:
+def _is_stable(pull: LogitField, u: Array, kept: Array) -> bool:
     """Whether the flow returns to a rest, in the directions of the actions that keep mass and sit on no jump.
 
     Actions on a jump stay there, pulled as much as that takes: that and the logits' constant sum fix lam and the

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from array_api_compat import device
+from scipy.integrate import solve_ivp
 
-from pessimism.closed_forms.identify import identify
-from pessimism.closed_forms.tilts import STATUS, Solution
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.arrays import Array, to_numpy
+from pessimism.closed_forms.separable import lambert_fit
+from pessimism.core.bandit import Bandit
 from pessimism.core.objective import ObjectiveLike
-from pessimism.dynamics.gradient_flow import follow
-from pessimism.fixed_point.pull import Pull
-from pessimism.fixed_point.score import group_weights
-
-Array = Any
+from pessimism.core.solution import STATUS, Solution
+from pessimism.fixed_point.equilibrium import Rest, find_rest
+from pessimism.fixed_point.score import LogitField, group_weights
 
 _ALIKE = 1e-6  # relative difference of actions that an integrator cannot tell apart on a saddle
 _TIE = 1e-5  # log-probability by which the first of equal actions is favored: more than an integrator's errors
 _STATUS = {"collapsed": "vanishing_support", "diverged": "no_target"}
+_DECADES = 13  # of time, in units of the pull at the reference, before a flow without rest is given up
+_PER_DECADE = 12  # recorded times, where none are asked for
+# Integrators, each with the evaluations that it may take in a span: LSODA chatters near some rests and on all jumps.
+_METHODS: dict[bool, dict[Literal["LSODA", "BDF", "Radau"], int]] = {
+    False: {"LSODA": 4_000, "Radau": 100_000},
+    True: {"BDF": 20_000, "Radau": 100_000},
+}
+
+
+_ON_JUMPS = 1e-7  # relative tolerance where jumps of the weight are bridged, which costs as much
 
 
 def flow_target(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, unseen: bool = False) -> Solution:
@@ -41,18 +52,18 @@ def flow_target(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, u
         # Groups of completions repeat but for the order of their actions: each is followed once.
         seen = seen[np.lexsort((nu[row, seen], q[row, seen], -host_advantage[row, seen]))]
         own = None if weights is None else weights[row, seen]
-        pull = Pull(objective, q[row, seen], nu[row, seen], host_advantage[row, seen], own)
+        pull = LogitField(objective, q[row, seen], nu[row, seen], host_advantage[row, seen], own)
         key = np.stack([pull.q, pull.log_nu, pull.advantage]).tobytes()
         if key not in known:
             known[key] = _limit(pull, unseen)
         log_ratio[row, seen], multiplier[row], ended = known[key]
         status[row] = STATUS.index(ended)
-    kappa, regime = identify(objective, q, nu, host_advantage, log_ratio, multiplier)
+    kappa, regime = lambert_fit(objective, q, nu, host_advantage, log_ratio, multiplier)
     columns = (log_ratio, kappa, regime, np.where(np.isnan(log_ratio).any(axis=-1), np.nan, 0.0), status)
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in columns))
 
 
-def _limit(pull: Pull, unseen: bool) -> tuple[Array, float, str]:
+def _limit(pull: LogitField, unseen: bool) -> tuple[Array, float, str]:
     """Log-ratios ``(K,)``, multiplier and status of one problem."""
     start = pull.log_nu - np.logaddexp.reduce(pull.log_nu)
     if pull.scale == 0.0:  # nothing pulls
@@ -72,9 +83,116 @@ def _limit(pull: Pull, unseen: bool) -> tuple[Array, float, str]:
     return run.rest.log_policy - pull.log_nu, run.rest.multiplier, "local_minimum" if parted else ended
 
 
-def _best_of_equals(pull: Pull) -> Array:
+def _best_of_equals(pull: LogitField) -> Array:
     """1 at the best, or first, of actions that are equal but for next to nothing, 0 elsewhere; best actions first."""
     size = np.abs(pull.advantage).max() or 1.0
     facts = np.stack([np.log(pull.q), pull.log_nu, pull.advantage / size])
     equal = np.all(np.abs(np.diff(facts)) <= _ALIKE, axis=0)
     return np.append(equal, False) & ~np.append(False, equal)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A flow on the behavior's support: recorded times ``(T,)``, log-policies ``(T, K)``, its end, its rest if any."""
+
+    times: Array
+    log_policies: Array
+    rest: Rest | None
+    last_time: float
+    last: Array
+    failure: str = ""
+
+    def outcome(self, pull: LogitField) -> tuple[str, str]:
+        """Status and message."""
+        end = f"by time {self.last_time:.3g}"
+        if self.rest is None:
+            explodes = bool(self.failure) and np.abs(pull.field(self.last)).max() > 1e3 * pull.scale
+            return "diverged" if explodes else "not_converged", f"{self.failure or 'still moving'} {end}"
+        if not self.rest.stable:
+            return "not_converged", "rests on a saddle, between equal actions that any difference would part"
+        left = int(np.count_nonzero(self.rest.log_policy > -np.inf))
+        if left == len(self.rest.log_policy):
+            return "converged", ""
+        if not self.rest.vanishes and self.rest.multiplier <= 1e-12 * pull.scale:
+            return "diverged", "the loss pulls for ever and prefers no policy: the start decides what is left"
+        return ("collapsed", "one action is left") if left == 1 else ("vanishing_support", f"{left} actions are left")
+
+
+def follow(
+    pull: LogitField,
+    log_policy: Array,
+    *,
+    times: Array | None = None,
+    horizon: float | None = None,
+    tolerance: float = 1e-9,
+) -> Run:
+    """Integrate the flow from ``log_policy`` over tenfold longer spans, until a rest and the last of ``times``."""
+    recorded_times, recorded = [0.0], [log_policy]
+    unit = 1.0 / pull.scale if pull.scale > 0 else 1.0
+    last = 10.0**_DECADES * unit if horizon is None else horizon
+    asked_until = 0.0 if times is None else float(times[-1])
+    rest, failure, time = find_rest(pull, log_policy), "", 0.0
+    if rest is not None and not rest.stable:  # nothing pulls from the very start: there it stays
+        rest = rest._replace(stable=True)
+    while time < asked_until or (rest is None and time < last):
+        target = last if rest is None and time < last else asked_until
+        until = unit if time == 0.0 else 10.0 * time
+        until = target if until > 0.99 * target else until
+        if times is None:
+            grid = np.geomspace(max(time, 1e-2 * until), until, _PER_DECADE + 1)[1:]
+        else:
+            grid = np.append(times[(times > time) & (times < until)], until)
+        grid[-1] = until
+        log_policies, failure = _integrate(pull, log_policy, time, grid, tolerance)
+        if failure:
+            break
+        time, log_policy = until, log_policies[-1]
+        recorded_times.extend(grid.tolist())
+        recorded.extend(log_policies)
+        rest = find_rest(pull, log_policy)
+    kept = np.ones(len(recorded), dtype=bool) if times is None else np.isin(recorded_times, times)
+    return Run(np.array(recorded_times)[kept], np.array(recorded)[kept], rest, time, log_policy, failure)
+
+
+def _integrate(pull: LogitField, log_policy: Array, begin: float, grid: Array, tolerance: float) -> tuple[Array, str]:
+    """Normalized log-policies ``(T, K)`` at the times of the grid; a second, implicit method where the first fails."""
+    failure, jumps = "", bool(pull.kinks)
+    tolerance = max(tolerance, _ON_JUMPS) if jumps else tolerance
+    for method, patience in _METHODS[jumps].items():
+        velocity = _Velocity(pull, patience)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # LSODA warns of what `success` says
+                step = solve_ivp(
+                    velocity,
+                    (begin, grid[-1]),
+                    log_policy,
+                    method=method,
+                    t_eval=grid,
+                    rtol=tolerance,
+                    atol=1e-2 * tolerance,
+                )
+        except (_OutOfPatienceError, ValueError, np.linalg.LinAlgError) as error:
+            failure = f"the integrator failed ({error})"
+            continue
+        if step.success and np.all(np.isfinite(step.y)):
+            return step.y.T - np.logaddexp.reduce(step.y.T, axis=-1, keepdims=True), ""
+        failure = "a log-probability is not finite" if step.success else f"the integrator failed ({step.message})"
+    return log_policy[None], failure
+
+
+class _Velocity:
+    """Right-hand side for an integrator, which it may evaluate ``left`` times."""
+
+    def __init__(self, pull: LogitField, left: int) -> None:
+        self.pull, self.left = pull, left
+
+    def __call__(self, time: float, log_policy: Array) -> Array:
+        self.left -= 1
+        if self.left < 0:
+            raise _OutOfPatienceError("too many steps")
+        return self.pull.drift(log_policy)
+
+
+class _OutOfPatienceError(Exception):
+    """An integrator takes too many steps."""

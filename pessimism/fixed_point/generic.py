@@ -8,29 +8,25 @@ Everything runs on the host in float64. Source: arXiv 2605.28150.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from array_api_compat import device
 from scipy import differentiate, optimize
 from scipy.optimize import elementwise
 
-from pessimism.closed_forms.identify import identify
-from pessimism.closed_forms.tilts import STATUS, Solution
-from pessimism.core.bandit import Bandit, to_numpy
-from pessimism.core.objective import ObjectiveLike
-from pessimism.dynamics.gradient_flow import follow
-from pessimism.fixed_point.pull import Pull
-from pessimism.fixed_point.score import agreed_multiplier, beside, data_weight, group_weights, is_coupled
-
-Array = Any
+from pessimism.arrays import Array, to_numpy
+from pessimism.closed_forms.separable import lambert_fit
+from pessimism.core.bandit import Bandit
+from pessimism.core.objective import ObjectiveLike, is_coupled
+from pessimism.core.solution import STATUS, Solution
+from pessimism.fixed_point.flow import follow
+from pessimism.fixed_point.score import LogitField, agreed_multiplier, beside, data_weight, group_weights
 
 _DEEP, _DEEPEST, _HIGH = -700.0, -1e8, 700.0  # log-ratios: first lower end, last lower end, upper end
 _FAINT, _FAINTEST = -20.0, -300.0  # log-ratios: of an action with almost no mass, and of next to none
 _AGREEMENT = 1e-8  # largest residual, relative to the score weights, of something called a fixed point
 
 
-class _Row(Pull):
+class _Row(LogitField):
     """One problem on the behavior's support, every array ``(K,)``, and what makes log-ratios a fixed point of it."""
 
     def __init__(self, objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, weights: Array | None) -> None:
@@ -57,7 +53,7 @@ class _Row(Pull):
         return u, "vanishing_support" if np.any(np.isneginf(u)) else "converged"
 
     def gain_of_faint(self, u: Array) -> Array:
-        """Pull per mass ``(K,)`` of actions of almost none whose weight carries the ratio, -inf for the others.
+        """LogitField per mass ``(K,)`` of actions of almost none whose weight carries the ratio, -inf for the others.
 
         At no mass q g = lam pi holds for any lam; only a gain below lam says that the action does not return. It is
         read at the log-ratio itself, or where there is next to no mass if that is lower.
@@ -96,7 +92,7 @@ def fixed_point(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, u
         multiplier[i] = np.sum(row.q * row.plain(np.maximum(np.nan_to_num(u, nan=0.0), _DEEP)))
         if unseen and ended == "converged":
             leak[i] = _missing(row, u)
-    kappa, regime = identify(objective, q, reference, host_advantage, log_ratio, multiplier)
+    kappa, regime = lambert_fit(objective, q, reference, host_advantage, log_ratio, multiplier)
     regime[leak > 0] = -1
     found = (log_ratio, kappa, regime, leak, status)
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))

@@ -7,14 +7,11 @@ u. torch is imported by its user.
 
 from __future__ import annotations
 
-from typing import Any
-
-from pessimism.closed_forms.tilts import Solution
+from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit
-from pessimism.core.objective import ObjectiveLike
-from pessimism.fixed_point.score import is_coupled, sides, weight_on
-
-Array = Any
+from pessimism.core.objective import ObjectiveLike, is_coupled
+from pessimism.core.solution import Solution
+from pessimism.fixed_point.score import sides, weight_on
 
 
 def attach_gradient(solution: Solution, bandit: Bandit, objective: ObjectiveLike, advantage: Array) -> Array:

@@ -7,17 +7,17 @@ Gradient ascent moves along :math:`E_q[g\, \nabla \log \pi]`, on logits :math:`q
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import ObjectiveLike, log_behavior_ratio
 
-Array = Any
-
 BESIDE = 1e-9  # how far on either side of a jump of the weight it is read
+BAND = 1e-6  # half the width over which a jump of the weight is bridged
 
 
 def data_weight(
@@ -87,12 +87,57 @@ def agreed_multiplier(below: Array, above: Array, pi: Array, kept: Array) -> Arr
     return np.where(jumps.any(axis=-1), np.where(mass > 0, agreed, 0.5 * (least + most)), total)
 
 
-def is_coupled(objective: ObjectiveLike) -> bool:
-    """Whether a weight depends on more than its own action: as declared, else probed on a generic group."""
-    declared = getattr(objective, "coupled", None)
-    if declared is not None:
-        return bool(declared)
-    u, advantage, weights = np.array([-0.3, 0.1, 0.4]), np.array([0.2, -0.5, 0.7]), np.array([0.2, 0.3, 0.5])
-    together = objective.score_weight(u, advantage, weights)
-    alone = [objective.score_weight(u[i : i + 1], advantage[i : i + 1], None)[0] for i in range(3)]
-    return not np.allclose(together, alone, rtol=1e-12, atol=0.0)
+class LogitField:
+    """What pulls at the actions of one problem, all arrays ``(K,)`` on the behavior's support.
+
+    A jump of the weight is bridged linearly, so that a policy held on it by opposite pulls stays there (Filippov).
+    """
+
+    def __init__(self, objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, weights: Array | None) -> None:
+        self.objective, self.q, self.advantage, self.weights = objective, q, advantage, weights
+        self.log_nu = np.log(nu)
+        self.log_share = self.log_nu - np.log(q)
+        self.kinks = tuple(getattr(objective, "kinks", ()))
+
+    def plain(self, u: Array) -> Array:
+        """Score weight against data of the behavior at log-ratios ``(..., K)`` to the reference."""
+        advantage, share = np.broadcast_to(self.advantage, u.shape), np.broadcast_to(self.log_share, u.shape)
+        weights = None if self.weights is None else np.broadcast_to(self.weights, u.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return data_weight(self.objective, u, advantage, weights, share)
+
+    def weight(self, u: Array) -> Array:
+        """The same with its jumps bridged."""
+        g = self.plain(u)
+        for kink in self.kinks:
+            at = kink - self.log_share
+            inside = np.abs(u - at) < BAND
+            if np.any(inside):
+                below, above = (self.plain(np.where(inside, at + side, u)) for side in (-BAND, BAND))
+                g = np.where(inside, below + (above - below) * (u - at + BAND) / (2.0 * BAND), g)
+        return g
+
+    def on_kink(self, u: Array) -> tuple[Array, Array]:
+        """Which actions sit on a jump, and u with those set to it exactly."""
+        on = np.zeros(u.shape, dtype=bool)
+        for kink in self.kinks:
+            at = kink - self.log_share
+            here = np.abs(u - at) <= BAND
+            on, u = on | here, np.where(here, at, u)
+        return on, u
+
+    def field(self, log_policy: Array) -> Array:
+        """Expected gradient on the logits, ``(..., K)``."""
+        pull = self.q * self.weight(log_policy - self.log_nu)
+        return pull - np.exp(log_policy) * np.sum(pull, axis=-1, keepdims=True)
+
+    def drift(self, log_policy: Array) -> Array:
+        """Velocity of the log-probabilities ``(..., K)``; normalizes what it is given."""
+        log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1, keepdims=True)
+        field = self.field(log_policy)
+        return field - np.sum(np.exp(log_policy) * field, axis=-1, keepdims=True)
+
+    @cached_property
+    def scale(self) -> float:
+        """Size of the pulls at the reference."""
+        return float(np.sum(self.q * np.abs(self.plain(np.zeros_like(self.q)))))

@@ -8,15 +8,23 @@ are the root of a rising function. Derivations: docs/theory.md; arXiv 2605.28150
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq, elementwise
+from scipy.special import gammaln
 
-from pessimism.groups.beta1 import least_beta1, least_of_law
+from pessimism.groups.expected_advantage import expected_under_optimal_value
 from pessimism.groups.finite_group import finite_group
-from pessimism.groups.input import check_setting, sampler
-from pessimism.groups.reward_law import reward_law
+from pessimism.groups.reward_law import check_setting, kept_given_value, reward_law, sampler
+from pessimism.groups.target import log_z_of
 from pessimism.losses.registry import Kimi, OptimalValue
+
+Floats = NDArray[np.float64]
+_WIDEST = 46.0  # |log(beta1 / spread)| beyond which the limits 0 and infinity are reached in float64
+_FINEST = 2.0**-12  # beta1 over spread below which advantages of more than two rewards are linear in beta1
 
 
 def smallest_shift(
@@ -135,3 +143,129 @@ def _check_temperature(name: str, value: Any) -> None:
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not (is_number and 0 < value < math.inf):
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+
+
+def least_beta1(
+    beta2: float,
+    size: NDArray[np.int64],
+    high: Floats,
+    low: Floats,
+    spread: Floats,
+    *,
+    leave_one_out: bool = False,
+    drop_equal: bool = False,
+) -> Floats:
+    """Least beta1 of problems ``(P,)`` with two rewards ``spread`` apart, ``high`` and ``low`` their probabilities."""
+    k, n = np.arange(size.max(initial=1)), size[:, None] - 1.0  # k of the n others have the higher reward
+    possible = k <= n
+    of_high, of_low = (possible & (k < n), possible & (k > 0)) if drop_equal else (possible, possible)
+    k = np.where(possible, k, 0.0)
+    with np.errstate(divide="ignore"):  # a probability may round to one
+        log_high = np.where(high > 0.5, np.log1p(-low), np.log(high))[:, None]
+        log_low = np.where(low > 0.5, np.log1p(-high), np.log(low))[:, None]
+    log_weight = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + k * log_high + (n - k) * log_low
+    weights = [_normalized(np.where(mask, log_weight, -np.inf)) for mask in (of_low, of_high)]
+    shares = (k / n, k / n) if leave_one_out else (k / (n + 1), (k + 1) / (n + 1))
+
+    def log_z(b: Floats, rows: NDArray[np.intp]) -> Floats:
+        """Log Z of rows at beta1 = b spread; b 0 is the group's maximum, inf its mean."""
+        short, above = (_shortfall(b[:, None], share[rows]) for share in shares)
+        # A is 1 - V where the reward is high, -V where it is low, in units of the spread.
+        up = np.vecdot(weights[1][rows], above)
+        down = -np.vecdot(weights[0][rows], _value(b[:, None], shares[0][rows], short))
+        advantage = np.stack([down, up], axis=-1) * (spread[rows, None] / beta2)
+        return log_z_of(np.stack([low[rows], high[rows]], axis=-1), advantage, 1.0)
+
+    everything = np.arange(len(size))
+    none_needed = log_z(np.zeros(len(size)), everything) >= 0
+    least = np.where(none_needed, 0.0, np.inf)
+    ends = np.full((2, len(size)), [[-_WIDEST], [_WIDEST]])
+    below, above = (log_z(np.exp(end), everything) for end in ends)
+    least = np.where(~none_needed & (below >= 0), 0.0, least)
+    (rows,) = np.nonzero(~none_needed & (below < 0) & (above >= 0))
+    if rows.size:
+
+        def at(x: Floats, row: Floats) -> Floats:
+            return log_z(np.exp(x), row.astype(int))
+
+        find: Any = elementwise.find_root
+        root = find(at, (ends[0, rows], ends[1, rows]), args=(rows.astype(float),))
+        least[rows] = np.exp(root.x) * spread[rows]
+    return least
+
+
+def _normalized(log_weight: Floats) -> Floats:
+    """Weights ``(P, M)`` that sum to one, from logarithms; all zero where each is -inf."""
+    top = log_weight.max(axis=-1, keepdims=True)
+    weight = np.exp(log_weight - np.where(np.isfinite(top), top, 0.0))
+    return np.asarray(weight / np.maximum(weight.sum(axis=-1, keepdims=True), 1.0))
+
+
+def _shortfall(b: Floats, share: Floats) -> Floats:
+    """1 - V, V the optimal value at b of rewards 0 and 1 of which a share is 1; without any it is 1."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        low = np.where(b > 0, np.expm1(-1.0 / b), -1.0)
+        found = np.where(np.isinf(b), 1.0 - share, -b * np.log1p((1.0 - share) * low))
+    return np.where(share > 0, np.where(b > 0, found, 0.0), 1.0)
+
+
+def _value(b: Floats, share: Floats, shortfall: Floats) -> Floats:
+    """V without cancellation where it is small."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        small = b * np.log1p(share * np.expm1(np.minimum(1.0 / b, 30.0)))
+    return np.where(1.0 / np.maximum(b, 1e-300) <= 30.0, small, 1.0 - shortfall)
+
+
+def least_of_law(beta2: float, size: int, values: Floats, mass: Floats, leave_one_out: bool, drop_equal: bool) -> float:
+    """Least beta1 of one law ``(D,)`` of more than two rewards."""
+    spread = float(np.ptp(values))
+    kept = kept_given_value(mass, size) if drop_equal else np.ones_like(mass)
+
+    def log_z(advantage: Floats) -> float:
+        advantage = advantage / np.where(kept > 0, kept, 1.0)  # an all-equal group has no advantage
+        return float(log_z_of(mass[None], advantage[None], beta2)[0])
+
+    def advantage_at(beta1: float) -> Floats:
+        return expected_under_optimal_value(values, mass, size, beta1, leave_one_out=leave_one_out)
+
+    greatest, mean = _limits(values, mass, size, leave_one_out)
+    if log_z(greatest) >= 0:
+        return 0.0
+    if log_z(mean) < 0:
+        return math.inf
+    finest = _FINEST * spread
+    at_finest = advantage_at(finest)
+    if log_z(at_finest) >= 0:
+
+        def near_zero(t: float) -> float:
+            return log_z(greatest + t * (at_finest - greatest))
+
+        return finest * float(brentq(near_zero, 0.0, 1.0, xtol=1e-15))
+
+    def at(log_beta1: float) -> float:
+        return log_z(advantage_at(math.exp(log_beta1)))
+
+    low, high = math.log(finest), _first_not_negative(at, math.log(max(finest, beta2)))
+    return math.inf if math.isinf(high) else math.exp(brentq(at, low, high, xtol=1e-14, rtol=1e-14))
+
+
+def _first_not_negative(function: Callable[[float], float], start: float) -> float:
+    """A point at or after the start where a rising function is not negative, inf where none is in reach."""
+    step = 0.25
+    while function(start) < 0:
+        start, step = start + step, 2.0 * step
+        if step > 2.0 * _WIDEST:
+            return math.inf
+    return start
+
+
+def _limits(values: Floats, mass: Floats, size: int, leave_one_out: bool) -> tuple[Floats, Floats]:
+    """Expected advantages ``(D,)`` against the group's maximum and against its mean."""
+    n = size - 1
+    below = np.minimum(np.cumsum(mass), 1.0)
+    below[-1] = 1.0
+    of_maximum = np.diff(below**n, prepend=0.0)
+    highest = values if leave_one_out else np.maximum(values[:, None], values)
+    expected = np.vecdot(np.broadcast_to(of_maximum, highest.shape), highest)
+    gap = values - np.vecdot(mass, values)
+    return values - expected, gap if leave_one_out else (1.0 - 1.0 / size) * gap

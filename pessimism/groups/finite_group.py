@@ -11,16 +11,30 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pessimism.core.objective import temperature_of
-from pessimism.groups.input import check_integer, check_setting, sampler
-from pessimism.groups.reward_law import has_baseline, kept_given_value, reward_law
-from pessimism.groups.route import expected
-from pessimism.groups.shares import regime_shares
+from pessimism.groups.expected_advantage import expected
+from pessimism.groups.reward_law import (
+    Counts,
+    RewardLaw,
+    check_integer,
+    check_setting,
+    compositions,
+    few_groups,
+    has_baseline,
+    kept_given_value,
+    log_multinomial,
+    members_left_out,
+    reward_law,
+    sampler,
+)
 from pessimism.groups.target import log_z_of, solve_group, why_undefined
 from pessimism.losses.registry import ObjectiveLike, make_objective
 from pessimism.progress import progress
+from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
 Floats = NDArray[np.float64]
+REGIMES = ("positive", "boundary", "negative")
+_COUNTED = 2**12  # groups that are solved one by one rather than sampled
 
 
 @dataclass(frozen=True, repr=False)
@@ -229,3 +243,56 @@ def finite_group(
         draws=draws,
         seed=seed,
     )
+
+
+def regime_shares(
+    objective: ObjectiveLike,
+    laws: list[RewardLaw],
+    size: int,
+    leave_one_out: bool,
+    drop_equal: bool,
+    *,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Shares of the regimes (of the groups kept) and their standard error, a row per law.
+
+    Counted over all groups where they are few, over seeded draws of groups otherwise.
+    """
+    rows, known = [], {}
+    for law in progress(laws, "problems"):
+        width = len(law.values)
+        counted = few_groups(size, width, _COUNTED)
+        if counted:
+            key = law.values.tobytes()
+            if key not in known:
+                counts = compositions(size, width)
+                known[key] = counts, _regimes(objective, law.values, counts, leave_one_out)
+            counts, regimes = known[key]
+            weight = np.exp(log_multinomial(counts, law.mass[None])[0])
+        else:
+            counts = np.random.default_rng(seed).multinomial(size, law.mass / law.mass.sum(), size=draws)
+            regimes, weight = _regimes(objective, law.values, counts, leave_one_out), np.ones(draws)
+        if drop_equal:
+            weight = np.where(counts.max(axis=-1) == size, 0.0, weight)
+        total = weight.sum()
+        share = [weight[regimes == name].sum() / total if total > 0 else np.nan for name in REGIMES]
+        error = max(np.sqrt(s * (1 - s) / total) for s in share) if not counted and total > 0 else 0.0
+        rows.append([*share, error])
+    return pd.DataFrame(rows, columns=[*REGIMES, "standard_error"])
+
+
+def _regimes(objective: ObjectiveLike, values: Floats, counts: Counts, leave_one_out: bool) -> NDArray[np.str_]:
+    """Regime ``(M,)`` of each group, mass being free to leave it."""
+    size, width = int(counts[0].sum()), len(values)
+    if not leave_one_out:
+        which = np.repeat(np.tile(np.arange(width), len(counts)), counts.ravel()).reshape(len(counts), size)
+        return np.asarray(induced_target(None, values[which], objective, unseen=True).regime)
+    advantage = np.zeros(counts.shape)
+    for v in range(width):
+        has = counts[:, v] > 0
+        others = counts[has] - np.eye(width, dtype=np.int64)[v]
+        if len(others):
+            advantage[has, v] = members_left_out(objective, values[None], others)[0, :, v]
+    rewards = np.broadcast_to(values, counts.shape)
+    return np.asarray(solve_group(objective, counts / size, rewards, advantage, unseen=True).regime)

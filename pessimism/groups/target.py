@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pessimism.closed_forms import tilts as targets
+from pessimism.closed_forms import tilts
 from pessimism.closed_forms.negative_regime import log_partition
-from pessimism.closed_forms.tilts import STATUS, Solution
 from pessimism.core.bandit import Bandit, make_bandit
-from pessimism.core.objective import temperature_of
+from pessimism.core.objective import is_coupled, temperature_of
+from pessimism.core.solution import STATUS, Solution
 from pessimism.fixed_point.generic import fixed_point
-from pessimism.fixed_point.score import is_coupled
 from pessimism.losses.registry import ObjectiveLike
 from pessimism.target.induced import solve_rows as solve_published
 from pessimism.target.result import InducedTarget
@@ -100,7 +99,7 @@ def solve_group(
 def _solution(objective: ObjectiveLike, bandit: Bandit, advantage: Floats, unseen: bool) -> Solution:
     beta = temperature_of(objective)
     if beta is not None and is_squared(objective):
-        return targets.lambert(bandit, advantage, beta, unseen=unseen)
+        return tilts.lambert(bandit, advantage, beta, unseen=unseen)
     if bandit.own_reference is None:
         return solve_published(bandit, objective, advantage, unseen, None)
     if not _reads_log_ratio(objective, advantage):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pessimism.closed_forms import tilts as targets
-from pessimism.core.objective import MeanBaseline, centered, partners, stop_gradient
+from array_api_compat import array_namespace, device
+
+from pessimism.arrays import Array
+from pessimism.closed_forms import tilts
+from pessimism.core.objective import MeanBaseline, Objective, centered, partners, stop_gradient
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
+    from pessimism.core.solution import Solution
 
-Array = Any
+
+PREFERENCES = ("bradley_terry", "deterministic")
+Preference = Literal["bradley_terry", "deterministic"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class TBA(MeanBaseline):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Nominal target."""
-        return targets.nominal(bandit, advantage, self.beta)
+        return tilts.nominal(bandit, advantage, self.beta)
 
 
 @dataclass(frozen=True)
@@ -108,4 +113,156 @@ class REBEL(MeanBaseline):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Nominal target at 1/eta."""
-        return targets.nominal(bandit, advantage, self.temperature)
+        return tilts.nominal(bandit, advantage, self.temperature)
+
+
+def gaps(x: Array) -> Array:
+    """Differences x_i - x_j ``(..., K, K)``."""
+    return x[..., :, None] - x[..., None, :]
+
+
+def mean_over_partners(pairs: Array, weights: Array | None) -> Array:
+    """Mean ``(..., K)`` over the partners j of ``pairs`` ``(..., K, K)``; in a sampled group over all j but i."""
+    xp = array_namespace(pairs)
+    if weights is not None:
+        return xp.sum(pairs * weights[..., None, :], axis=-1)
+    width = pairs.shape[-1]
+    others = 1.0 - xp.eye(width, dtype=pairs.dtype, device=device(pairs))
+    return xp.sum(pairs * others, axis=-1) / max(width - 1, 1)
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), for any x."""
+    return 0.5 * (1.0 + array_namespace(x).tanh(0.5 * x))
+
+
+def preferred(gap: Array, preference: Preference) -> Array:
+    """Probability that the first of two is labeled the winner, from the gap of their rewards; ties count one half."""
+    if preference == "bradley_terry":
+        return sigmoid(gap)
+    return 0.5 * (1.0 + array_namespace(gap).sign(gap))
+
+
+def cross_entropy(win: Array, logit: Array) -> Array:
+    """-win log sigmoid(logit) - (1 - win) log sigmoid(-logit)."""
+    xp = array_namespace(logit)
+    return xp.logaddexp(logit, xp.zeros_like(logit)) - win * logit
+
+
+def centered_gap(log_ratio: Array, advantage: Array, weights: Array | None) -> Array:
+    """A - u minus its mean over the other members, or the population: 0 to the last digit where A - u is constant."""
+    gap = centered(centered(advantage - log_ratio, weights), weights)  # twice: a large constant leaves its rounding
+    return partners(log_ratio.shape[-1], weights) * gap
+
+
+def contrast(log_ratio: Array, advantage: Array, beta: float, weights: Array | None) -> Array:
+    """Mean over partners of -(A_i - A_j)(u_i - u_j) + beta/2 (u_i - u_j)^2, that of one member ``(..., K)``."""
+    a, u = centered(advantage, weights), centered(log_ratio, weights)
+    own = 0.5 * beta * u * u - a * u
+    everybody = own - centered(own, weights)  # the group's mean, once per member
+    return partners(log_ratio.shape[-1], weights) * (own + everybody)
+
+
+@dataclass(frozen=True)
+class CoPG(MeanBaseline):
+    """Contrastive policy gradient: each sample is the baseline of the other (arXiv 2406.19185).
+
+    Maximizes dR du - beta/2 du^2 over pairs, which is -(dR - beta du)^2 / (2 beta) up to a constant: differences alone,
+    so that lam = 0 and the target is nominal for any behavior with full support, on-policy or not. The reward inside
+    carries half the temperature, R - (beta/2) u, the gradient the whole one. Reference: the initial policy, sum over
+    tokens. ``beta = 0.06`` was the best of the paper's sweep on TL;DR. Groups of k as all their pairs over k - 1.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.5, 0.5], [0.0, 1.0], CoPG(beta=1.0)).policy.round(4)
+    array([0.2689, 0.7311])
+    """
+
+    name: ClassVar[str] = "copg"
+    title: ClassVar[str] = "Contrastive policy gradient"
+    paper: ClassVar[str] = "2406.19185"
+    formula: ClassVar[str] = "mean over pairs -(r_i - r_j)(u_i - u_j) + beta/2 (u_i - u_j)^2"
+    induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z, for any behavior with full support"
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
+    coupled: ClassVar[bool] = True
+    takes_reference: ClassVar[bool] = True
+
+    beta: float = 0.06
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta")
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = 2 (A - beta u - mean(A - beta u)), times G/(G - 1) in a sampled group."""
+        return 2.0 * centered_gap(self.beta * log_ratio, advantage, weights)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Mean over partners of -(A_i - A_j)(u_i - u_j) + beta/2 (u_i - u_j)^2."""
+        return contrast(log_ratio, advantage, self.beta, weights)
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Nominal target."""
+        return tilts.nominal(bandit, advantage, self.beta)
+
+
+@dataclass(frozen=True)
+class IPO(Objective):
+    r"""Identity preference optimization, ((u_w - u_l) - 1/(2 beta))^2 on labeled pairs (arXiv 2310.12036).
+
+    ``beta`` is the paper's tau. Averaged over the labels of pairs of the behavior, the loss regresses differences of u
+    on differences of win probabilities: A = P(a beats a sample of the behavior) - 1/2, and the target is nominal in
+    *that* advantage, :math:`\nu \exp(P(a \succ q)/\beta)/Z`. It stays finite for deterministic labels, where P is the
+    quantile of the reward (ties one half); for ``preference="bradley_terry"`` P = E_q[sigmoid(r - r')], the labels of
+    the reward as it is. The temperature is in units of probability, not of reward.
+
+    u is summed over tokens (async_rlhf); TRL divides it by the length of the completion, another target. 0.1 is TRL's
+    default; the paper has none for language models.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> sure = ps.induced_target([0.5, 0.5], [0.0, 1.0], IPO(beta=0.5, preference="deterministic"))
+    >>> sure.advantage, sure.policy.round(4)
+    (array([-0.25,  0.25]), array([0.2689, 0.7311]))
+    """
+
+    name: ClassVar[str] = "ipo"
+    title: ClassVar[str] = "Identity preference optimization"
+    paper: ClassVar[str] = "2310.12036"
+    formula: ClassVar[str] = "mean over labeled pairs (u_w - u_l - 1/(2 beta))^2"
+    induces: ClassVar[str] = "nominal in win probabilities, mu exp(P(a beats mu)/beta)/Z"
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
+    coupled: ClassVar[bool] = True
+    takes_reference: ClassVar[bool] = True
+    subtracts: ClassVar[str] = "none: A = P(a beats mu) - 1/2"
+
+    beta: float = 0.1
+    preference: Preference = "bradley_terry"
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta")
+        self.require_choice("preference", PREFERENCES)
+
+    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+        """There is none in reward units: nan."""
+        xp = array_namespace(reward)
+        return xp.full_like(reward[..., 0], xp.nan)
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """Probability of winning against a member of the group, itself counted as a tie, minus one half."""
+        xp = array_namespace(reward)
+        excess = preferred(gaps(reward), self.preference) - 0.5
+        return xp.mean(excess, axis=-1) if weights is None else xp.sum(excess * weights[..., None, :], axis=-1)
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = 4 (A/beta - u - mean(A/beta - u)), times G/(G - 1) in a sampled group."""
+        return 4.0 * centered_gap(log_ratio, advantage / self.beta, weights)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Mean over labels and pairs of (u_w - u_l - 1/(2 beta))^2, its terms sorted by member."""
+        return 0.25 / self.beta**2 + 2.0 / self.beta * contrast(log_ratio, advantage, self.beta, weights)
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Nominal target in win probabilities."""
+        return tilts.nominal(bandit, advantage, self.beta)

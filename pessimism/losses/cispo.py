@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.bandit import Bandit
 from pessimism.core.objective import stop_gradient
 from pessimism.losses.standardized import Standardized
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class CISPO(Standardized):
         at = (gain == lam) & (q > 0) & ~flat[:, None]
         log_w = self._log_ratios(bandit, advantage, above, at)
         several = np.where(flat, np.sum(q > 0, axis=-1), np.sum(at, axis=-1)) > 1
-        found = separable.solution(bandit, self, advantage, to_numpy(log_w), lam[:, 0], set_valued=several)
+        found = separable.wrap(bandit, self, advantage, to_numpy(log_w), lam[:, 0], set_valued=several)
         return found._replace(log_ratio=bandit.masked(log_w, 0.0), differentiable=True)
 
     def _log_ratios(self, bandit: Bandit, advantage: Array, above: Array, at: Array) -> Array:

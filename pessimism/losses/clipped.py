@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from array_api_compat import array_namespace
 
+from pessimism.arrays import Array
 from pessimism.closed_forms.clipping import clip_edges, clipped_surrogate, is_clipped, optimal_set
 from pessimism.core.objective import MeanBaseline
 from pessimism.losses.standardized import Standardized
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
+    from pessimism.core.solution import Solution
 
-Array = Any
 
 _SET = "a set: w >= 1 + eps_high where A > 0, w <= 1 - eps_low where A < 0, if P(A > 0) (1 + eps_high) <= 1"
 

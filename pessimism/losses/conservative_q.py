@@ -8,22 +8,19 @@ the regression puts it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from pessimism.closed_forms import separable
-from pessimism.closed_forms import tilts as targets
-from pessimism.core.bandit import to_numpy
+from pessimism.arrays import Array, to_numpy
+from pessimism.closed_forms import separable, tilts
 from pessimism.core.objective import MeanBaseline, centered, propensities
 from pessimism.special import log_wright_omega
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 def _log_policy(log_ratio: Array, weights: Array | None) -> Array:
@@ -86,7 +83,7 @@ class CQL(_SoftmaxOfQ):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Lambert target of r - log mu with kappa = alpha; it has no kappa in the reward."""
-        found = targets.chi_square_kl(bandit, advantage - bandit.masked(bandit.log_behavior, 0.0), 1.0, self.alpha)
+        found = tilts.chi_square_kl(bandit, advantage - bandit.masked(bandit.log_behavior, 0.0), 1.0, self.alpha)
         return found._replace(kappa=bandit.xp.full_like(found.kappa, bandit.xp.nan))
 
 
@@ -135,9 +132,9 @@ class CQLReference(MeanBaseline):
         """Lambert target with kappa = alpha/beta."""
         gamma, share = self.alpha / self.beta, bandit.log_reference_ratio
         if share is None:
-            return targets.chi_square_kl(bandit, advantage, self.beta, gamma)
+            return tilts.chi_square_kl(bandit, advantage, self.beta, gamma)
         # pi/rho is made of pi/mu: the same problem around mu, in the reward r + beta log(rho/mu).
-        found = targets.chi_square_kl(bandit, advantage + self.beta * share, self.beta, gamma)
+        found = tilts.chi_square_kl(bandit, advantage + self.beta * share, self.beta, gamma)
         return found._replace(log_ratio=found.log_ratio - share)
 
 
@@ -193,9 +190,9 @@ class CQLHuber(_SoftmaxOfQ):
         # One unit beyond the range of r - log mu every ratio is on the same side of 1.
         low = np.min(np.where(q > 0, level, np.inf), axis=-1) - 1.0
         high = np.max(np.where(q > 0, level, -np.inf), axis=-1) + 1.0
-        c = separable.multiplier(mass, low, high)
+        c = separable.normalizing_multiplier(mass, low, high)
         lam = np.full(len(q), float(self.alpha))
-        return separable.solution(bandit, self, advantage, log_ratio(c, np.arange(len(q))), lam)
+        return separable.wrap(bandit, self, advantage, log_ratio(c, np.arange(len(q))), lam)
 
     def _capped(self, y: Array) -> Array:
         """u with u + alpha (exp(u) - 1) = y, clipped where exp(u) is off 1 by more than 1/alpha (numpy)."""

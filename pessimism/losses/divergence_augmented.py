@@ -3,23 +3,21 @@ r"""Policy optimization with a divergence from the data's policy as an extra rew
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace
 from scipy.optimize import elementwise
 
 from pessimism import baselines
-from pessimism.closed_forms import separable
-from pessimism.closed_forms import tilts as targets
-from pessimism.core.bandit import to_numpy
+from pessimism.arrays import Array, to_numpy
+from pessimism.closed_forms import separable, tilts
 from pessimism.core.objective import MeanBaseline, propensities, stop_gradient
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
+    from pessimism.core.solution import Solution
 
-Array = Any
 
 _DIVERGENCES = ("kl", "rkl", "inf", "hellinger", "entropy")
 _SLACK = 1e-6  # of the bounds of the multiplier, beyond the rounding of a sum of probabilities
@@ -129,11 +127,11 @@ class DivergenceAugmented(MeanBaseline):
         have in common, A - beta D.
         """
         if self.divergence == "kl":
-            return targets.nominal(bandit, advantage, self.beta)
+            return tilts.nominal(bandit, advantage, self.beta)
         if self.divergence == "entropy":
             own = advantage - self.beta * bandit.masked(bandit.log_behavior, 0.0)
-            u = to_numpy(targets.nominal(bandit, own, self.beta).log_ratio)
-            return separable.solution(bandit, self, advantage, u, np.full(len(u), np.nan))
+            u = to_numpy(tilts.nominal(bandit, own, self.beta).log_ratio)
+            return separable.wrap(bandit, self, advantage, u, np.full(len(u), np.nan))
         q, host = to_numpy(bandit.behavior), to_numpy(advantage)
         seen = q > 0
         power = 1.0 if self.divergence == "rkl" else 2.0
@@ -163,7 +161,7 @@ class DivergenceAugmented(MeanBaseline):
         rows = np.arange(len(q), dtype=float)
         log_t = elementwise.find_root(excess, (low - _SLACK, high + _SLACK), args=(rows,)).x
         lam = best_a[:, 0] + self.beta * best_unit[:, 0] * np.expm1(log_t)
-        return separable.solution(bandit, self, advantage, log_ratio(log_t, np.arange(len(q))), lam)
+        return separable.wrap(bandit, self, advantage, log_ratio(log_t, np.arange(len(q))), lam)
 
 
 def _known(x: Array, weights: Array | None) -> Array:

@@ -7,19 +7,18 @@ excess conservatism of the second comes from its reference; :mod:`pessimism.cont
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from array_api_compat import array_namespace
 
 from pessimism import baselines
-from pessimism.closed_forms import tilts as targets
+from pessimism.arrays import Array
+from pessimism.closed_forms import tilts
 from pessimism.core.objective import MeanBaseline, Objective, log_behavior_ratio
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class AWAC(Objective):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Nominal target."""
-        return targets.nominal(bandit, advantage, self.beta)
+        return tilts.nominal(bandit, advantage, self.beta)
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class BRAC(MeanBaseline):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Nominal target around the reference."""
-        return targets.nominal(bandit, advantage, self.beta)
+        return tilts.nominal(bandit, advantage, self.beta)
 
 
 def _ratio(log_ratio: Array, log_share: Array | None) -> Array:

@@ -6,21 +6,20 @@ Samples of the policy itself carry the factor w = pi/q against data of the exper
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.bandit import Bandit
 from pessimism.core.objective import MeanBaseline, propensities, stop_gradient
 from pessimism.losses.kl_regularized import log_barrier
 from pessimism.losses.standardized import Standardized
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,15 @@ class LUFFY(MeanBaseline):
         t = np.zeros(len(q))
         if not np.all(flat):
             some = np.flatnonzero(~flat)
-            t[some] = separable.multiplier(lambda t, row: np.sum(policy(t, some[row]), axis=-1), low[some], high[some])
+            t[some] = separable.normalizing_multiplier(
+                lambda t, row: np.sum(policy(t, some[row]), axis=-1), low[some], high[some]
+            )
         found = np.where(flat[:, None], q, policy(t, np.arange(len(q))))
         with np.errstate(divide="ignore", invalid="ignore"):
             log_ratio = np.log(found) - np.log(q)
         lam = np.where(flat, 0.0, (1.0 - self.expert_share) * best[:, 0] + np.exp(t))
         several = flat & (np.sum(q > 0, axis=-1) > 1)
-        return separable.solution(bandit, self, advantage, log_ratio, lam, set_valued=several)
+        return separable.wrap(bandit, self, advantage, log_ratio, lam, set_valued=several)
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class CHORD(Standardized):
         q, A = to_numpy(bandit.behavior), (1.0 - self.mu) * to_numpy(advantage)
         if not self.phi:
             log_ratio, _ = log_barrier(q, bandit, A / self.mu)
-            return separable.solution(bandit, self, advantage, log_ratio, np.ones(len(q)))
+            return separable.wrap(bandit, self, advantage, log_ratio, np.ones(len(q)))
         seen = q > 0
         theta = np.where(seen, A + self.mu * q, -np.inf)
         order = np.argsort(-theta, axis=-1, kind="stable")
@@ -192,4 +193,4 @@ class CHORD(Standardized):
         policy = np.where(seen, np.maximum(x - (top - theta), 0.0), 0.0) / np.where(seen, self.mu * q, 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             log_ratio = np.log(policy / np.sum(policy, axis=-1, keepdims=True)) - np.log(q)
-        return separable.solution(bandit, self, advantage, log_ratio, (top - x)[:, 0])
+        return separable.wrap(bandit, self, advantage, log_ratio, (top - x)[:, 0])

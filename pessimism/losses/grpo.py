@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from array_api_compat import array_namespace
 
+from pessimism.arrays import Array
 from pessimism.closed_forms.clipping import clip_edges, clipped_surrogate, is_clipped, optimal_set
 from pessimism.closed_forms.kl_estimators import K3, stable_branch
 from pessimism.core.objective import log_behavior_ratio
 from pessimism.losses.standardized import Standardized
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from array_api_compat import array_namespace
 
-from pessimism.closed_forms import tilts as targets
+from pessimism.arrays import Array
+from pessimism.closed_forms import tilts
 from pessimism.core.objective import MeanBaseline, Objective, stop_gradient
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class KLPenalized(Objective):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Nominal target."""
-        return targets.nominal(bandit, advantage, self._beta)
+        return tilts.nominal(bandit, advantage, self._beta)
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class TruncatedIS(MeanBaseline):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Lambert target with the pull of small ratios held at the cap; nominal where no ratio reaches it."""
-        return targets.truncated(bandit, advantage, self.beta, self.cap)
+        return tilts.truncated(bandit, advantage, self.beta, self.cap)
 
 
 @dataclass(frozen=True)
@@ -147,4 +146,4 @@ class MixedChi2KL(MeanBaseline, KLPenalized):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Lambert target with kappa = gamma."""
-        return targets.chi_square_kl(bandit, advantage, self.beta, self.gamma)
+        return tilts.chi_square_kl(bandit, advantage, self.beta, self.gamma)

@@ -7,22 +7,21 @@ grad log pi; in the loss it is differentiated, which leaves k'(u). The twelve co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from pessimism.closed_forms import separable
-from pessimism.closed_forms import tilts as targets
-from pessimism.closed_forms.greedy import greedy
+from pessimism.arrays import Array, to_numpy
+from pessimism.closed_forms import separable, tilts
 from pessimism.closed_forms.kl_estimators import K2, K3, stable_branch
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.closed_forms.tilts import greedy
+from pessimism.core.bandit import Bandit
 from pessimism.core.objective import MeanBaseline, log_behavior_ratio, stop_gradient
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
+    from pessimism.core.solution import Solution
 
-Array = Any
 
 _CHOICES = {"estimator": ("k1", "k2", "k3"), "placement": ("reward", "loss"), "sampling": ("on_policy", "off_policy")}
 
@@ -137,21 +136,21 @@ class KLRegularized(MeanBaseline):
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """By combination; None where only the flow tells."""
         if self.placement == "reward":
-            return targets.nominal(bandit, advantage, self.beta) if self.estimator == "k1" else None
+            return tilts.nominal(bandit, advantage, self.beta) if self.estimator == "k1" else None
         if not self.on_policy:
             penalty = {"k2": K2, "k3": K3}.get(self.estimator)
             return (
                 None if penalty is None else stable_branch(bandit, self, advantage, self.beta, penalty, unseen=unseen)
             )
         if self.estimator == "k2":
-            return targets.nominal(bandit, advantage, self.beta)
+            return tilts.nominal(bandit, advantage, self.beta)
         return greedy(bandit, advantage) if self.estimator == "k1" else self._barrier(bandit, advantage)
 
     def _barrier(self, bandit: Bandit, advantage: Array) -> Solution:
         log_ratio, log_gap = log_barrier(to_numpy(bandit.reference), bandit, to_numpy(advantage) / self.beta)
         best = np.max(np.where(to_numpy(bandit.support), to_numpy(advantage), -np.inf), axis=-1)
         lam = best + self.beta * (np.exp(log_gap) - 1.0)
-        return separable.solution(bandit, self, advantage, log_ratio, lam)
+        return separable.wrap(bandit, self, advantage, log_ratio, lam)
 
 
 def log_barrier(weight: Array, bandit: Bandit, z: Array) -> tuple[Array, Array]:
@@ -169,5 +168,5 @@ def log_barrier(weight: Array, bandit: Bandit, z: Array) -> tuple[Array, Array]:
     at_best = np.sum(np.where(seen & (z == best), weight, 0.0), axis=-1)
     low, high = np.log(at_best) - 1e-9, np.log(np.sum(weight, axis=-1)) + 1e-9
     mass = lambda t, row: np.sum(weight[row] * np.exp(log_ratio(t, row)), axis=-1)  # noqa: E731
-    t = separable.multiplier(mass, low, high)
+    t = separable.normalizing_multiplier(mass, low, high)
     return log_ratio(t, np.arange(len(t))), t

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from array_api_compat import array_namespace
 
 from pessimism import baselines
-from pessimism.closed_forms import tilts as targets
-from pessimism.closed_forms.greedy import greedy
+from pessimism.arrays import Array
+from pessimism.closed_forms import tilts
+from pessimism.closed_forms.tilts import greedy
 from pessimism.core.objective import MeanBaseline, Objective
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class AWR(MeanBaseline):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Behavior weighted by the capped exponential."""
-        return targets.capped_exponential(bandit, advantage, self.beta, self.w_max)
+        return tilts.capped_exponential(bandit, advantage, self.beta, self.w_max)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class PolicyGradient(Objective):
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """On-policy the best actions, off-policy the water-filling limit of the gradient flow."""
-        return greedy(bandit, advantage) if self.on_policy else targets.water_filling(bandit, advantage)
+        return greedy(bandit, advantage) if self.on_policy else tilts.water_filling(bandit, advantage)
 
 
 @dataclass(frozen=True)
@@ -189,5 +188,5 @@ class RoiRL(Objective):
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Water filling with r itself, or the nominal target."""
         if self.weight == "identity":
-            return targets.water_filling(bandit, advantage)
-        return targets.nominal(bandit, advantage, self.beta)
+            return tilts.water_filling(bandit, advantage)
+        return tilts.nominal(bandit, advantage, self.beta)

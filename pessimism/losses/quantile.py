@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from array_api_compat import array_namespace
 
+from pessimism.arrays import Array
 from pessimism.losses.regression import SquaredRegression
-
-Array = Any
 
 
 @dataclass(frozen=True)

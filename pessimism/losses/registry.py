@@ -7,15 +7,13 @@ from dataclasses import fields
 from typing import Any
 
 from pessimism.core.objective import Objective, ObjectiveLike
-from pessimism.losses.centered import REBEL, TBA
-from pessimism.losses.chi_preference import ChiPO
+from pessimism.losses.centered import IPO, REBEL, TBA, CoPG
 from pessimism.losses.cispo import CISPO
 from pessimism.losses.clipped import DAPO, GSPO, PPO, DrGRPO
 from pessimism.losses.conservative_q import CQL, CQLHuber, CQLReference
 from pessimism.losses.divergence_augmented import DivergenceAugmented
 from pessimism.losses.estimated_reference import AWAC, BRAC
 from pessimism.losses.expert import CHORD, LUFFY
-from pessimism.losses.group import APA, TPO
 from pessimism.losses.grpo import GRPO
 from pessimism.losses.importance_weighted import MixedChi2KL, Nominal, TruncatedIS
 from pessimism.losses.kl_regularized import KLRegularized
@@ -30,13 +28,11 @@ from pessimism.losses.logged.propensities import (
     WeightClipping,
 )
 from pessimism.losses.logged.water_filling import Chi2, PowerMean
-from pessimism.losses.optimal_value import OAPL, AStarPO, OptimalValue
-from pessimism.losses.pairwise import IPO, CoPG
-from pessimism.losses.preferences import DPO, AsyncDPO
+from pessimism.losses.preferences import DPO, AsyncDPO, ChiPO
 from pessimism.losses.quantile import QRPO
-from pessimism.losses.regression import ConstantBaseline, Kimi, ShiftedMean, StdNormalized
-from pessimism.losses.reinforce import OPO, RLOO, Reinforce
-from pessimism.losses.tapered import TOPR
+from pessimism.losses.regression import OAPL, AStarPO, ConstantBaseline, Kimi, OptimalValue, ShiftedMean, StdNormalized
+from pessimism.losses.reinforce import OPO, RLOO, TOPR, Reinforce
+from pessimism.losses.standardized import APA, TPO
 from pessimism.losses.trust_region import TRPO
 
 _REGISTRY: dict[str, type[Objective]] = {

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from array_api_compat import array_namespace
 
 from pessimism import baselines
+from pessimism.arrays import Array
+from pessimism.closed_forms import tilts
 from pessimism.core.objective import MeanBaseline
 
-Array = Any
+if TYPE_CHECKING:
+    from pessimism.core.bandit import Bandit
+    from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -25,3 +32,115 @@ class Standardized(MeanBaseline):
         """(r - mean) / (std + eps)."""
         spread = baselines.standard_deviation(reward, weights)
         return super().advantage(reward, weights) / (spread[..., None] + self.eps)
+
+
+@dataclass(frozen=True)
+class APA(MeanBaseline):
+    r"""Advantage-induced policy alignment, (u - A/beta)^2 with whitened advantages (arXiv 2306.02231).
+
+    ``beta`` is the paper's lambda, 0.1 online and 1 offline in the code (adv_coeff_sq = 1/lambda). There u is that of a
+    token, A its GAE advantage, whitened over the batch: (A - mean)/sqrt(variance + 1e-8); here an action is one token,
+    and the batch is its group. The variance is divided by n, as across processes, which in a batch of tokens is all
+    the same. A regression like Kimi's, hence Lambert with kappa = KL(mu||pi); in reward units the temperature is
+    beta times the standard deviation, bold where the rewards hardly differ. Reference: the rollout policy in the code,
+    the initial one in the paper (``reference=``).
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> target = ps.induced_target([0.5, 0.5], [0.0, 1.0], APA(beta=1.0))
+    >>> target.advantage.round(4), bool(target.kappa > 0)
+    (array([-1.,  1.]), True)
+    """
+
+    name: ClassVar[str] = "apa"
+    title: ClassVar[str] = "Advantage-induced policy alignment"
+    paper: ClassVar[str] = "2306.02231"
+    formula: ClassVar[str] = "(u - A/beta)^2, A = (r - mean r)/sqrt(var r + eps)"
+    induces: ClassVar[str] = "Lambert, log w + kappa w = A/beta with A standardized; kappa = KL(mu||pi)"
+    level: ClassVar[Literal["sequence", "token"]] = "token"
+    takes_reference: ClassVar[bool] = True
+
+    beta: float = 0.1
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta", "eps")
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """(r - mean) / sqrt(var + eps)."""
+        gap = super().advantage(reward, weights)
+        xp, spread = array_namespace(gap), baselines.root_mean_square(gap, weights)[..., None]
+        return gap / xp.hypot(spread, xp.full_like(spread, math.sqrt(self.eps)))
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = 2 (A/beta - u)."""
+        return 2.0 * (advantage / self.beta - log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """(u - A/beta)^2."""
+        return (log_ratio - advantage / self.beta) ** 2
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Lambert-tempered target in standardized rewards."""
+        return tilts.lambert(bandit, advantage, self.beta, unseen=unseen)
+
+
+@dataclass(frozen=True)
+class TPO(MeanBaseline):
+    r"""Target policy optimization: cross-entropy to the tilted old policy within a group (arXiv 2604.06159).
+
+    The loss is -sum_i t_i log p_i, p the softmax over the group of sequence log-probabilities of the policy, and
+    :math:`t_i \propto p^{old}_i e^{z_i/\beta}` with z = (r - mean)/std; ``beta`` is the paper's eta. The std is the
+    population's (divided by n), and z = 0 where it is at most ``min_std``. With the whole support as the group p is
+    the policy and t the nominal target in z, which it fits exactly (lam = 0). The gradient touches the shares *within*
+    a group only: groups of K samples of a large space have a target of their own. A sampled group (no weights) counts
+    its members as equally likely under the old policy. Reference: the rollout policy; sum over tokens.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.5, 0.5], [0.0, 0.01], TPO()).policy.round(4)
+    array([0.1192, 0.8808])
+    """
+
+    name: ClassVar[str] = "tpo"
+    title: ClassVar[str] = "Target policy optimization"
+    paper: ClassVar[str] = "2604.06159"
+    formula: ClassVar[str] = "-sum_i t_i log softmax_i(log pi), t = softmax(log p_old + z/beta), z = (r - mean r)/std r"
+    induces: ClassVar[str] = "nominal in standardized rewards, mu exp(z/beta)/Z"
+    coupled: ClassVar[bool] = True
+
+    beta: float = 1.0
+    min_std: float = 1e-6
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta", "min_std")
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """(r - mean) / std, 0 where the rewards hardly differ."""
+        gap = super().advantage(reward, weights)
+        xp, std = array_namespace(gap), baselines.root_mean_square(gap, weights)[..., None]
+        differ = std > self.min_std
+        return xp.where(differ, gap / xp.where(differ, std, xp.ones_like(std)), xp.zeros_like(gap))
+
+    def _relative(self, x: Array, weights: Array | None) -> Array:
+        """Log of softmax(log weights + x) over weights: x normalized in the group."""
+        xp = array_namespace(x)
+        top = xp.max(x, axis=-1, keepdims=True)
+        return x - top - xp.log(baselines.expectation(xp.exp(x - top), weights)[..., None])
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """g = (t - p)/p_old."""
+        xp = array_namespace(log_ratio)
+        target = self._relative(advantage / self.beta, weights) + xp.zeros_like(log_ratio)
+        return xp.exp(target) - xp.exp(self._relative(log_ratio, weights))
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """-(t/p_old) log p up to a constant, whose mean under the old policy is the cross-entropy."""
+        target = array_namespace(advantage).exp(self._relative(advantage / self.beta, weights))
+        return -target * self._relative(log_ratio, weights)
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Nominal target in standardized rewards."""
+        return tilts.nominal(bandit, advantage, self.beta)

@@ -3,19 +3,18 @@ r"""TRPO: the importance-weighted advantage under a bound on the divergence from
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.core.bandit import Bandit
 from pessimism.core.objective import MeanBaseline, propensities
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class TRPO(MeanBaseline):
         log_w = log_w - np.max(np.where(q > 0, log_w, -np.inf), axis=-1, keepdims=True)  # a gap may be e^-10000
         log_w = log_w - _log_mean_exp(q, log_w)[:, None]
         eta = np.where(free, 0.0, 1.0)
-        return separable.solution(bandit, self, advantage, log_w, eta, set_valued=free & (np.sum(q > 0, axis=-1) > 1))
+        return separable.wrap(bandit, self, advantage, log_w, eta, set_valued=free & (np.sum(q > 0, axis=-1) > 1))
 
 
 def _log_below(q: Array, A: Array, log_gap: Array) -> Array:
@@ -145,5 +144,5 @@ def _log_gap(q: Array, A: Array, delta: float) -> Array:
     top = np.sum(np.where(seen[several] & ~worse, q, 0.0), axis=-1)
     low = np.where(np.isfinite(low), low, (np.log(top) + logs - delta) / rest - 1.0)
     high = np.log(span) - np.log(delta) + 1.0
-    found[several] = separable.multiplier(lambda t, row: _divergence(q[row], A[row], t) / delta, low, high)
+    found[several] = separable.normalizing_multiplier(lambda t, row: _divergence(q[row], A[row], t) / delta, low, high)
     return found

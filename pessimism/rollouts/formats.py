@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pessimism.messages import json_object, one_line, read_lines
-from pessimism.rollouts.columns import PROMPT_COLUMNS, REWARD_COLUMNS, Columns, Options, choose_columns
-from pessimism.rollouts.rows import Rows, csv_value
+from pessimism.messages import one_line
+from pessimism.rollouts.lines import json_object, read_lines
+from pessimism.rollouts.rows import PROMPT_COLUMNS, REWARD_COLUMNS, Columns, Options, Rows, choose_columns, csv_value
 
 BATCH = 16_384  # rows of a columnar file taken at once
 

@@ -12,9 +12,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from pessimism.messages import one_line
-from pessimism.rollouts.columns import Options
 from pessimism.rollouts.formats import READERS, read_frame
-from pessimism.rollouts.rows import Rows
+from pessimism.rollouts.rows import Options, Rows
 
 
 def read_rollouts(

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pessimism.arrays import Array, to_numpy_float
 from pessimism.core.objective import Objective
 from pessimism.fixed_point.score import agreed_multiplier, beside, data_weight, group_weights
-from pessimism.target.temperature import to_numpy_float
-
-Array = Any
 
 _FAINT = -30.0  # log-ratio of an action with next to no mass
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from array_api_compat import array_namespace
+from scipy.optimize import elementwise
 
 from pessimism import divergences
+from pessimism.arrays import Array, to_numpy, to_numpy_float
 from pessimism.closed_forms.negative_regime import log_partition
-from pessimism.target.temperature import temperature_of_logs, to_numpy_float
-
-Array = Any
+from pessimism.core.bandit import make_bandit
+from pessimism.core.validation import SUM_TOLERANCE
 
 
 def metrics(target: Any) -> pd.DataFrame:
@@ -61,3 +63,162 @@ def metrics(target: Any) -> pd.DataFrame:
     gone = np.isnan(pi).any(axis=-1)  # invalid, without a target, or all of it leaked
     frame.loc[gone, [c for c in frame if c not in ("regime", "log_z", "kappa", "leak")]] = np.nan
     return frame
+
+
+def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
+    r"""Temperature beta' at which the nominal target is as far from the behavior as ``policy`` is.
+
+    Solves :math:`KL(\mu e^{r/\beta'} / Z \,\|\, \mu) = KL(\pi \| \mu)` for each problem (arXiv 2605.28150).
+
+    Parameters
+    ----------
+    policy, behavior : probabilities ``(..., K)``; the policy may sum to less than one (mass that leaked is
+        left out and the rest renormalized).
+    reward : rewards ``(..., K)``.
+
+    Returns
+    -------
+    numpy array ``(...)`` in reward units: inf where the policy equals the behavior; 0 where it is as far as the
+    greedy policy; nan where no temperature gives that distance (farther than greedy, or all rewards equal).
+
+    Raises
+    ------
+    ValueError
+        As :func:`~pessimism.core.bandit.make_bandit`, for behavior and reward.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> nominal = ps.nominal_target([0.5, 0.5], [0.0, 1.0], beta=0.25)
+    >>> round(float(effective_temperature(nominal, [0.5, 0.5], [0.0, 1.0])), 12)
+    0.25
+    """
+    arrays = [to_numpy_float(a) for a in (policy, behavior, reward)]
+    try:
+        policy, behavior, reward = np.broadcast_arrays(*arrays)
+    except ValueError:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ValueError(
+            f"policy, behavior and reward must broadcast against each other, got shapes {shapes}"
+        ) from None
+    if not np.all((policy >= 0) & (policy.sum(axis=-1, keepdims=True) > 0)):
+        raise ValueError("policy must be probabilities >= 0 with some mass in each problem")
+    if (most := float(policy.sum(axis=-1).max(initial=0.0))) > 1.0 + SUM_TOLERANCE:
+        raise ValueError(f"policy must not sum to more than 1 within {SUM_TOLERANCE:g}, got {most:.9g}")
+    bandit = make_bandit(behavior, reward)
+    rows = policy.reshape(bandit.reward.shape)
+    with np.errstate(divide="ignore"):
+        log_policy = np.log(rows)
+    found = temperature_of_logs(log_policy, to_numpy(bandit.log_behavior), to_numpy(bandit.reward))
+    return found.reshape(bandit.shape)[()]
+
+
+class _Distance:
+    """KL(pi || mu), and near the greedy policy what is missing to its KL, for rows of log-probabilities.
+
+    A policy within 1e-16 of greedy has the greedy KL in float64; its shortfall, KL(greedy||mu) - KL(pi||mu), still
+    tells temperatures apart. With s the mass off the best actions it is -(1 - s) log(1 - s) + sum_off pi (log
+    1/q_best - log pi/q).
+    """
+
+    def __init__(self, log_q: Array, reward: Array) -> None:
+        seen = np.isfinite(log_q)
+        self.log_q, self.seen = log_q, seen
+        below = np.where(seen, reward - np.max(np.where(seen, reward, -np.inf), axis=-1, keepdims=True), 0.0)
+        self.best = (below == 0.0) & seen
+        self.greedy = -np.logaddexp.reduce(np.where(self.best, log_q, -np.inf), axis=-1)
+        self.scale = -np.min(below, axis=-1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self.unit = np.where(self.scale[:, None] > 0, below / self.scale[:, None], 0.0)
+
+    def take(self, rows: Array) -> _Distance:
+        """The same, for some rows."""
+        part = object.__new__(_Distance)
+        for name, values in vars(self).items():
+            setattr(part, name, values[rows])
+        return part
+
+    def kl(self, log_policy: Array) -> Array:
+        """KL(pi || mu)."""
+        kept = self.seen & np.isfinite(log_policy)
+        ratio = np.where(kept, log_policy, 0.0) - np.where(kept, self.log_q, 0.0)
+        p, q = np.where(kept, np.exp(log_policy), 0.0), np.exp(self.log_q)
+        return np.sum(p * ratio - divergences.difference(p, q, ratio), axis=-1)
+
+    def log_shortfall(self, log_policy: Array) -> Array:
+        """log of KL(greedy||mu) - KL(pi||mu); -inf for the greedy policy, nan for one farther than that."""
+        off = self.seen & ~self.best & np.isfinite(log_policy)
+        log_off = np.where(off, log_policy, -np.inf)
+        peak = np.max(log_off, axis=-1, keepdims=True)
+        peak = np.where(np.isfinite(peak), peak, -1e300)
+        share = np.where(off, np.exp(log_off - peak), 0.0)
+        ratio = np.where(off, log_policy, 0.0) - np.where(off, self.log_q, 0.0)
+        s = np.minimum(np.sum(share * np.exp(peak), axis=-1), 1.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            within = np.where(s > 0, -(1.0 - s) * np.log1p(-s) / s, 1.0)  # times s; tends to 1
+            within = np.where(s == 1.0, 0.0, within)
+            total = np.sum(share * (within[:, None] + self.greedy[:, None] - ratio), axis=-1)
+            total -= self._among_best(log_policy, s) * np.exp(np.minimum(-peak[:, 0], 700.0))
+            return np.log(total) + peak[:, 0]
+
+    def _among_best(self, log_policy: Array, s: Array) -> Array:
+        """(1 - s) KL between policy and behavior given a best action; 0 within rounding."""
+        kept = self.best & np.isfinite(log_policy)
+        p = np.where(kept, np.exp(np.where(kept, log_policy, 0.0)), 0.0)
+        ratio = (
+            np.where(kept, log_policy, 0.0)
+            - np.where(kept, self.log_q, 0.0)
+            - self.greedy[:, None]
+            - np.log1p(-np.minimum(s, 0.9))[:, None]
+        )
+        kl = np.where(s <= 0.9, np.sum(p * ratio, axis=-1), 0.0)
+        return np.where(np.abs(kl) <= 1e-13 * (1.0 + self.greedy), 0.0, kl)
+
+    def tilted(self, log_t: Array) -> Array:
+        """Log-probabilities of the nominal target at inverse temperature t / scale."""
+        terms = self.log_q + np.exp(log_t)[:, None] * self.unit
+        return terms - np.logaddexp.reduce(terms, axis=-1)[:, None]
+
+
+def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array) -> Array:
+    """Rows ``(N, K)`` of log-probabilities to temperatures ``(N,)``; mass that leaked is left out."""
+    with np.errstate(invalid="ignore"):
+        log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1)[:, None]
+    problem = _Distance(log_q, reward)
+    distance = problem.kl(log_policy)
+    outside = np.any(np.isfinite(log_policy) & ~problem.seen, axis=-1) | np.isnan(log_policy).any(axis=-1)
+    informative = (problem.scale > 0) & ~outside
+    result = np.full(len(reward), np.nan)
+    # Log-ratios within rounding of the log-probabilities are no distance.
+    rounding = 8.0 * np.finfo(float).eps * (1.0 - np.min(np.where(problem.seen, log_q, 0.0), axis=-1))
+    none = informative & (distance <= rounding**2)
+    result[none] = np.inf
+    near = informative & (distance > 0.5 * problem.greedy)
+    shortfall = problem.log_shortfall(log_policy)
+    result[near & np.isneginf(shortfall)] = 0.0
+    for rows, measure, goal in (
+        (
+            informative & ~none & ~near,
+            lambda part, x: np.log(np.maximum(part.kl(x), 1e-300)),
+            np.log(np.maximum(distance, 1e-300)),
+        ),
+        (near & np.isfinite(shortfall), lambda part, x: np.maximum(part.log_shortfall(x), -1e300), shortfall),
+    ):
+        (index,) = np.nonzero(rows)
+        if index.size:
+            result[index] = problem.scale[index] / np.exp(_solve_temperature(problem, index, measure, goal))
+    return result
+
+
+def _solve_temperature(
+    problem: _Distance, index: Array, measure: Callable[[_Distance, Array], Array], goal: Array
+) -> Array:
+    """log t at which a measure of the nominal target reaches its goal, for the rows of ``index``."""
+
+    def gap(log_t: Array, row: Array) -> Array:
+        chosen = index[row.astype(int)]
+        part = problem.take(chosen)
+        return measure(part, part.tilted(log_t)) - goal[chosen]
+
+    ends = (np.full(len(index), -40.0), np.full(len(index), 40.0))
+    return elementwise.find_root(gap, ends, args=(np.arange(len(index), dtype=float),)).x

@@ -7,18 +7,16 @@ from typing import Any
 
 from array_api_compat import is_torch_array
 
-from pessimism.closed_forms import tilts as targets
-from pessimism.closed_forms.dual_newton import pick, put
-from pessimism.closed_forms.tilts import NOT_COVERED, Solution
+from pessimism.arrays import Array, pick, put
+from pessimism.closed_forms import tilts
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import stop_gradient
-from pessimism.core.problem import pose
+from pessimism.core.problem import make_problem
+from pessimism.core.solution import NOT_COVERED, Solution
 from pessimism.fixed_point.flow import flow_target
 from pessimism.fixed_point.generic import fixed_point
 from pessimism.losses.registry import Nominal, Objective, ObjectiveLike, make_objective
 from pessimism.target.result import InducedTarget
-
-Array = Any
 
 
 def induced_target(
@@ -92,7 +90,7 @@ def induced_target(
     objective = make_objective(objective, **hyper)
     if method not in (None, "closed_form", "fixed_point"):
         raise ValueError(f'method must be None, "closed_form" or "fixed_point", got {method!r}')
-    bandit, advantage = pose(behavior, reward, objective, reference, on_error=on_error)
+    bandit, advantage = make_problem(behavior, reward, objective, reference, on_error=on_error)
     solution = solve_rows(_detached(bandit), objective, stop_gradient(advantage), unseen, method)
     if is_torch_array(advantage) and advantage.requires_grad:
         solution = _with_gradient(solution, bandit, objective, advantage, unseen)
@@ -123,7 +121,7 @@ def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = 
     except ValueError as error:
         raise ValueError(str(error).removeprefix("nominal: ")) from None
     bandit = make_bandit(behavior, reward, reference)
-    return bandit.shaped(targets.nominal_policy(bandit, bandit.reward, beta))
+    return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, beta))
 
 
 def solve_rows(

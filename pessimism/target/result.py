@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -9,21 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import device
 
-from pessimism.closed_forms import tilts as targets
-from pessimism.closed_forms.tilts import STATUS, Solution
-from pessimism.core.bandit import Bandit, to_numpy
+from pessimism.arrays import Array, to_numpy
+from pessimism.closed_forms import tilts
+from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike, temperature_of
-from pessimism.diagnosis.wording import read_status
+from pessimism.core.solution import STATUS, Solution, read_status
 from pessimism.fixed_point.score import agreed_multiplier, beside, weight_on
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = Any
 
 _REGIMES = np.array(["negative", "boundary", "positive"])
 _STATUS = np.array(STATUS)
-
 FIELDS = (
     "policy",
     "log_policy",
@@ -128,7 +127,7 @@ class InducedTarget:
         bandit = self.bandit
         if self.beta is None:
             return bandit.shaped(bandit.xp.full_like(bandit.reward, bandit.xp.nan))
-        return bandit.shaped(targets.nominal_policy(bandit, bandit.reward, self.beta))
+        return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, self.beta))
 
     @cached_property
     def multiplier(self) -> Array:
@@ -233,3 +232,36 @@ def _plain(value: Any) -> Any:
     plain = array.astype(object)
     plain[~np.isfinite(array)] = None
     return plain.tolist()
+
+
+def stack(targets: Sequence[InducedTarget]) -> InducedTarget:
+    """Join targets of batches ``(n_i, K_i)`` in numpy, under one objective, into one target ``(sum n_i, max K_i)``.
+
+    Narrower problems are padded with copies of their last action that neither behavior nor policy takes: that leaves
+    every expectation and every divergence as it is, and the extremes of reward and advantage too. Statistics of a
+    sampled group become those of the population.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> pair, triple = (ps.induced_target(None, [reward], "kimi") for reward in ([0.0, 1.0], [0.0, 0.5, 1.0]))
+    >>> stack([pair, triple]).behavior.round(4)
+    array([[0.5   , 0.5   , 0.    ],
+           [0.3333, 0.3333, 0.3333]])
+    """
+    behavior = _padded([target.bandit.behavior for target in targets], mode="constant")
+    reward = _padded([target.bandit.reward for target in targets], mode="edge")
+    names = ("kappa", "regime", "leak", "status")
+    facts: dict[str, Any] = {name: np.concatenate([getattr(t.solution, name) for t in targets]) for name in names}
+    return InducedTarget(
+        objective=targets[0].objective,
+        bandit=make_bandit(behavior, reward),
+        solution=Solution(_padded([target.solution.log_ratio for target in targets], mode="constant"), **facts),
+        advantage_rows=_padded([target.advantage_rows for target in targets], mode="edge"),
+    )
+
+
+def _padded(rows: Sequence[Any], mode: Any) -> np.ndarray[Any, Any]:
+    """Rows ``(n_i, K_i)`` as ``(sum n_i, max K_i)``."""
+    width = max(part.shape[-1] for part in rows)
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[-1])), mode=mode) for part in rows])

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms.negative_regime import negative_minima
-from pessimism.core.bandit import to_numpy
 from pessimism.losses.registry import ObjectiveLike, make_objective
 from pessimism.losses.regression import SquaredRegression
 from pessimism.target.induced import induced_target
-
-Array = Any
 
 
 @dataclass(frozen=True)

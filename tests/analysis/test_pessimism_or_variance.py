@@ -6,7 +6,7 @@ import pytest
 
 import pessimism as ps
 from analysis.pessimism_or_variance import CELLS, crossed, finding, headline, makers, noise, pessimism_or_variance
-from pessimism.fixed_point.pull import pose
+from pessimism.dynamics.trajectory import make_flow_problem
 
 RNG = np.random.default_rng(5)
 Q, R = RNG.dirichlet(np.ones(6)), RNG.uniform(0.1, 0.9, size=6)
@@ -41,7 +41,7 @@ def test_the_signal_is_the_exact_field(name: str) -> None:
     """Noise + 1 is the second moment over the squared field, with the field from the library."""
     objective = makers(BETA, ())[name, np.inf](1.3)
     target, policy = ps.induced_target(Q, R, objective), halfway(objective)
-    field = pose(Q, R, objective, None, None).pull.field(np.log(policy))
+    field = make_flow_problem(Q, R, objective, None, None).pull.field(np.log(policy))
     u, second = np.log(policy / Q), 0.0
     for action in range(6):
         for reward, chance in ((0.0, 1 - R[action]), (1.0, R[action])):

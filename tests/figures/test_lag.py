@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.lag import SMOKE, held, lag, last, retuned
-from figures.ends import _spread
+from figures.labels import _spread
 from figures.lag import PANELS
 
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.pessimism_or_variance import pessimism_or_variance
-from figures.panels import rollouts_color
 from figures.pessimism_or_variance import PANELS
-from figures.style import FAMILIES
+from figures.style import FAMILIES, rollouts_color
 
 
 def test_cells_are_drawn_by_target() -> None:

@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.shift_dial import shift_dial
-from figures.panels import rollouts_color
 from figures.shift_dial import PANELS
-from figures.style import FAMILIES
+from figures.style import FAMILIES, rollouts_color
 
 
 def test_dots_are_the_best_shifts() -> None:

@@ -14,10 +14,8 @@ import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 
-from llm.data.addition import Addition
-from llm.data.examples import RESERVED, load_examples
-from llm.data.fields import last_boxed
-from llm.data.sums import addition_examples
+from llm.data.addition import Addition, addition_examples
+from llm.data.examples import RESERVED, last_boxed, load_examples
 
 RECORDS = [
     {"problem": "What is $1/4 + 1/4$?", "answer": r"\frac{1}{2}", "solution": "Add.", "level": 1},

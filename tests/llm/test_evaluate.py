@@ -19,7 +19,8 @@ from llm.data.examples import load_examples
 from llm.data.prompts import as_completions, token_ids
 from llm.data.rewards import reward_function
 from llm.evaluation.evaluate import evaluate, summary
-from llm.generation.transformers import Samples, make_sampler
+from llm.generation.make import make_sampler
+from llm.generation.sampler import Samples
 from llm.models.enumeration import Completions
 
 LENGTH = 2

@@ -13,7 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from llm.data.prompts import required_tokens
-from llm.generation.transformers import TransformersSampler, make_sampler
+from llm.generation.make import make_sampler
+from llm.generation.transformers import TransformersSampler
 from llm.models.scoring import score
 from tests.llm.frequencies import assert_drawn_from
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm.training.log_line import LineOverBar, LinePrinter, log_line
+from llm.training.train import LineOverBar, LinePrinter, log_line
 
 LOGS = {"loss": 0.25, "reward": 0.5, "kl/policy_behavior": 1e-3, "num_tokens": 3.0, "kappa_fit": None}
 LINE = "step 3/8: loss 0.25, reward 0.5, kl/policy_behavior 0.001"

@@ -13,7 +13,7 @@ from trl import ModelConfig
 
 from llm.commands.measure_run import measure_run
 from llm.data.prompts import token_ids
-from llm.generation.transformers import make_sampler
+from llm.generation.make import make_sampler
 from llm.models.load import load_model
 from llm.settings import TrainConfig
 from llm.training.config import OffPolicyConfig

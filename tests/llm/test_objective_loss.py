@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import pessimism as ps
 from analysis.lag_steps import group_gradient
 from llm.training.losses import at_level, objective_loss, published_level, why_untrainable
-from pessimism.fixed_point.score import is_coupled
+from pessimism.core.objective import is_coupled
 from tests.helpers import accepted, cases
 
 PROMPTS, GROUP = 3, 6

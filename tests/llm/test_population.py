@@ -12,8 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pessimism as ps
 from llm.models.enumeration import Completions
-from llm.validation.exact_training import compared, fit, measured_kappa, train
-from llm.validation.population_loss import population_loss
+from llm.validation.exact_training import compared, fit, measured_kappa, population_loss, train
 
 UNIQUE = [
     ps.TBA(beta=0.3),

@@ -13,7 +13,7 @@ from datasets import Dataset
 from llm.data.addition import digits_right
 from llm.data.rewards import reward_function
 from llm.evaluation.evaluate import evaluate
-from llm.generation.transformers import make_sampler
+from llm.generation.make import make_sampler
 from llm.validation.parts.lag_runs import Task
 from llm.validation.problem import Problem, by_pass_rate, load, one_thread
 

@@ -10,8 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, Qwen3ForCausalLM
 
 from llm.models import tiny
-from llm.models.tiny import TinyModel, pretrained
-from llm.models.tokenizer import SPECIAL, character_tokenizer
+from llm.models.tiny import SPECIAL, TinyModel, character_tokenizer, pretrained
 from tests.llm.conftest import SETTINGS
 
 

@@ -21,8 +21,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 import pessimism as ps
 from llm.models.scoring import score
+from llm.training.losses import trl_loss
 from llm.training.trainer import OffPolicyTrainer
-from llm.training.trl_losses import trl_loss
 from tests.llm import two_processes
 from tests.llm.training import SMALL, G, Watched, loaded, logged, make, per_token, right, sums, trained, weights
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from llm.generation.transformers import make_sampler
+from llm.generation.make import make_sampler
 from llm.generation.vllm import SyncError, agreement, prepare_colocate, require_agreement
 
 

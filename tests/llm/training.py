@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 
-from llm.data.sums import addition_examples
+from llm.data.addition import addition_examples
 from llm.training.config import OffPolicyConfig
 from llm.training.trainer import OffPolicyTrainer
 from tests.llm.conftest import SETTINGS

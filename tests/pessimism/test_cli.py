@@ -16,10 +16,9 @@ import pytest
 
 import pessimism as ps
 from pessimism.cli.compare import short_setting
-from pessimism.cli.hyper import Hyper, parse_objective
+from pessimism.cli.hyper import PHRASES, Hyper, parse_objective
 from pessimism.cli.main import main
-from pessimism.cli.phrases import PHRASES
-from pessimism.diagnosis.wording import read_status
+from pessimism.core.solution import read_status
 from pessimism.target.result import FIELDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

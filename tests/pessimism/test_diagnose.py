@@ -18,18 +18,17 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from pessimism.baselines import optimal_value
-from pessimism.diagnosis.advice import read_positive
 from pessimism.diagnosis.diagnose import COLUMNS, describe, diagnose
 from pessimism.diagnosis.summary import summarize
 from pessimism.diagnosis.thresholds import critical_temperature
-from pessimism.diagnosis.wording import read_group
+from pessimism.diagnosis.wording import read_group, read_positive
 from pessimism.dynamics.gradient_flow import gradient_flow
 from pessimism.groups.design import smallest_beta1, smallest_shift
 from pessimism.groups.finite_group import finite_group
 from pessimism.losses.registry import ConstantBaseline, Kimi, ShiftedMean, make_objective, objectives
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
-from pessimism.target.ragged import stack
+from pessimism.target.result import stack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRL = EXAMPLES / "trl_completions"

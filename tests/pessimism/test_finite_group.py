@@ -14,7 +14,7 @@ from scipy.optimize import brentq, minimize
 from scipy.stats import binom
 
 import pessimism as ps
-from pessimism.groups import expected_advantage as routes
+from pessimism.groups import expected_advantage
 from pessimism.groups.finite_group import FiniteGroup, finite_group
 from pessimism.groups.reward_law import compositions, expected_by_counts, kept_given_value
 from pessimism.groups.target import is_affine, is_squared
@@ -102,15 +102,17 @@ def test_every_group_enumerated(objective: Any, leave_one_out: bool, drop_equal:
         values, law = np.array([0.0, 0.6, 1.0]), np.array([0.4, 0.4, 0.2])
         at = np.array([0, 1, 2, 1])
         kept = kept_given_value(law, size) if drop_equal else None
-        beta = routes.optimal_value_temperature(objective)
+        beta = expected_advantage.optimal_value_temperature(objective)
         if beta is not None:
-            found = routes.expected_under_optimal_value(values, law, size, beta, leave_one_out=leave_one_out)
-            found = found if kept is None else routes.given_kept(found, np.zeros(3), law, size)
+            found = expected_advantage.expected_under_optimal_value(
+                values, law, size, beta, leave_one_out=leave_one_out
+            )
+            found = found if kept is None else expected_advantage.given_kept(found, np.zeros(3), law, size)
             np.testing.assert_allclose(found[at], expected, rtol=1e-12, atol=1e-14)
-        linear = routes.linear_in_rewards(objective, values, size)
+        linear = expected_advantage.linear_in_rewards(objective, values, size)
         assert (linear is None) == (objective.name in ("optimal_value", "oapl", "std_normalized"))
         if linear is not None and not leave_one_out:
-            found = routes.expected_linear(linear, values, law, size, kept=kept)
+            found = expected_advantage.expected_linear(linear, values, law, size, kept=kept)
             np.testing.assert_allclose(found[at], expected, rtol=1e-12, atol=1e-14)
 
 
@@ -120,15 +122,18 @@ def test_draws_agree_within_their_error(leave_one_out: bool, drop_equal: bool) -
     setting = {"leave_one_out": leave_one_out, "drop_equal": drop_equal}
     for objective in (OAPL(beta1=0.1), Kimi()) if leave_one_out else (OAPL(beta1=0.1), StdNormalized()):
         exact, _ = expected_by_counts(objective, values[None], law[None], 6, **setting)
-        mean, error, ends = routes.expected_by_draws(objective, values, law, 6, draws=20_000, seed=1, **setting)
+        mean, error, ends = expected_advantage.expected_by_draws(
+            objective, values, law, 6, draws=20_000, seed=1, **setting
+        )
         assert np.all(error > 0)
         assert np.all(np.abs(mean - exact[0]) < 4 * error)
         assert ends[0] < mean.min() <= mean.max() < ends[1]
-        again = routes.expected_by_draws(objective, values, law, 6, draws=20_000, seed=1, **setting)
+        again = expected_advantage.expected_by_draws(objective, values, law, 6, draws=20_000, seed=1, **setting)
         np.testing.assert_array_equal(mean, again[0])
         # The stated error is that of the mean: the spread over seeds.
         several = [
-            routes.expected_by_draws(objective, values, law, 6, draws=500, seed=s, **setting)[:2] for s in range(60)
+            expected_advantage.expected_by_draws(objective, values, law, 6, draws=500, seed=s, **setting)[:2]
+            for s in range(60)
         ]
         spread = np.std([m for m, _ in several], axis=0, ddof=1)
         np.testing.assert_allclose(np.mean([e for _, e in several], axis=0), spread, rtol=0.35)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.fixed_point.pull import pose
-from pessimism.fixed_point.score import is_coupled
+from pessimism.core.objective import is_coupled
+from pessimism.dynamics.trajectory import make_flow_problem
 from tests.flows import flow_to_rest, logit_field
 from tests.helpers import (
     Array,
@@ -172,7 +172,7 @@ def test_logit_field_is_the_gradient_of_the_population_loss() -> None:
     u = torch.log_softmax(logits, -1) - torch.tensor(np.log(behavior))
     loss = (torch.tensor(behavior) * objective.loss(u, torch.tensor(advantage))).sum()
     (gradient,) = torch.autograd.grad(loss, logits)
-    pull = pose(behavior, reward, objective, None, None).pull
+    pull = make_flow_problem(behavior, reward, objective, None, None).pull
     field = pull.field(torch.log_softmax(logits, -1).detach().numpy())
     np.testing.assert_allclose(field, -gradient.numpy(), rtol=1e-12, atol=1e-14)
     weight = lambda u: objective.score_weight(u, advantage, behavior)  # noqa: E731

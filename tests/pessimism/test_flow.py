@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.closed_forms.tilts import STATUS, Solution
 from pessimism.core.bandit import make_bandit
+from pessimism.core.solution import STATUS, Solution
 from pessimism.fixed_point.flow import flow_target
 from tests.helpers import Array, assert_log_policies_agree, make_problem
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.closed_forms.tilts import STATUS
+from pessimism.core.solution import STATUS
 from tests.helpers import PROBLEMS, cases, posed
 
 FIELDS = (

@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from llm.generation import vllm as vllm_engine
 from llm.generation import vllm_process
-from llm.generation.transformers import Samples, make_sampler
+from llm.generation.make import make_sampler
+from llm.generation.sampler import Samples
 from llm.generation.vllm import SyncError
 from llm.models.scoring import score
 from tests.llm.frequencies import assert_drawn_from

@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from pessimism import baselines
+from pessimism.arrays import Array
 from pessimism.core.objective import Objective, propensities
 from pessimism.losses.importance_weighted import KLPenalized
-
-Array = Any
 
 _ROUNDING = 1e-6  # relative, by which a second moment may fall below the square of a float32 mean
 

@@ -3,20 +3,18 @@ r"""Logarithmic smoothing of importance weights, by itself and linear in the pol
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from array_api_compat import array_namespace
 
-from pessimism.core.bandit import to_numpy
+from pessimism.arrays import Array, to_numpy
 from pessimism.core.objective import propensities
 from pessimism.losses.logged.base import MomentObjective, ShrunkReward
 from pessimism.losses.logged.water_filling import water_filling
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
-from pessimism.closed_forms.greedy import greedy
-from pessimism.core.bandit import to_numpy
+from pessimism.closed_forms.tilts import greedy
 from pessimism.core.objective import propensities
 from pessimism.losses.logged.base import LoggedObjective, MomentObjective, ShrunkReward, count_seen
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
-
-Array = Any
+    from pessimism.core.solution import Solution
 
 
 def hoeffding_width(propensity: Array, n: float, delta: float) -> Array:
@@ -226,4 +224,4 @@ class EmpiricalLikelihoodLCB(MomentObjective):
         gained = np.sum(q * w * p, axis=-1) - k2 * (d + b * eta)[:, 0] / total[:, 0]
         lam = np.where(retreats[:, 0], 0.0, gained)
         several = retreats[:, 0] & (np.sum(idle, axis=-1) > 1)
-        return separable.solution(bandit, self, advantage, log_ratio, lam, set_valued=several)
+        return separable.wrap(bandit, self, advantage, log_ratio, lam, set_valued=several)

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
-from pessimism.core.bandit import to_numpy
 from pessimism.losses.logged.base import LoggedObjective, ShrunkReward, count_seen
 from pessimism.losses.logged.water_filling import log_of
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
+    from pessimism.core.solution import Solution
 
-Array = Any
 
 _FORMULA = "-w s r + beta (w log w - w + 1), s = "
 _INDUCES = "nominal in a shrunk reward: mu exp(s r/beta)/Z, s = "
@@ -110,7 +109,7 @@ class WeightClipping(LoggedObjective):
         """Nominal ratios, with the best actions at the cap: as many as leave the next one below it."""
         q, log_q, reward = (to_numpy(a) for a in (bandit.behavior, bandit.log_behavior, advantage))
         if self.cap <= 1:
-            return separable.solution(bandit, self, advantage, np.zeros_like(q), np.zeros(len(q)))
+            return separable.wrap(bandit, self, advantage, np.zeros_like(q), np.zeros(len(q)))
         order = np.argsort(-np.where(q > 0, reward, -np.inf), axis=-1, kind="stable")
         ranked, log_mass = (np.take_along_axis(a, order, axis=-1) for a in (reward, log_q))
         pull = (ranked - ranked[:, :1]) / self.beta
@@ -126,7 +125,7 @@ class WeightClipping(LoggedObjective):
         rest = np.where((q > 0) & (z <= 0), log_q + z, -np.inf)
         log_ratio = log_left - np.logaddexp.reduce(rest, axis=-1, keepdims=True) + z
         lam = (anchor - self.beta * (log_ratio - z))[:, 0]
-        return separable.solution(bandit, self, advantage, np.minimum(log_ratio, math.log(self.cap)), lam)
+        return separable.wrap(bandit, self, advantage, np.minimum(log_ratio, math.log(self.cap)), lam)
 
 
 @dataclass(frozen=True)

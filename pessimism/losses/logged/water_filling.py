@@ -9,20 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
-from pessimism.core.bandit import to_numpy
 from pessimism.losses.logged.base import LoggedObjective
 
 if TYPE_CHECKING:
-    from pessimism.closed_forms.tilts import Solution
     from pessimism.core.bandit import Bandit
+    from pessimism.core.solution import Solution
 
-Array = Any
 Gap = Callable[[Array, Array], Array]
 
 
@@ -69,7 +68,7 @@ def water_filling(
     log_ratio = np.where(none, 0.0, log_of(slope) + log_of(depth))
     lam = np.where(none, 0.0, multiplier(level, anchor))[:, 0]
     several = none[:, 0] & (np.sum(q > 0, axis=-1) > 1)
-    return separable.solution(bandit, objective, advantage, log_ratio, lam, set_valued=several)
+    return separable.wrap(bandit, objective, advantage, log_ratio, lam, set_valued=several)
 
 
 @dataclass(frozen=True)
@@ -182,4 +181,4 @@ class Chi2(LoggedObjective):
         offset = outside / inside + np.sum(share * bottom, axis=-1, keepdims=True) / inside
         above = np.where(kept, np.maximum(offset - bottom, -1.0), -1.0)
         log_ratio = np.log1p(above, out=np.full_like(above, -np.inf), where=above > -1.0)
-        return separable.solution(bandit, self, advantage, log_ratio, (anchor - self.beta * offset)[:, 0])
+        return separable.wrap(bandit, self, advantage, log_ratio, (anchor - self.beta * offset)[:, 0])

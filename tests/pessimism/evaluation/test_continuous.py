@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from pessimism.evaluation import evaluate, make_logs
-from pessimism.evaluation.kernels import KERNELS, quadrature
+from pessimism.evaluation.kernel import KERNELS, quadrature
 from tests.helpers import Array
 
 TAU = 0.2

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import f as f_law
 
 from pessimism.evaluation import Evaluation, evaluate
-from pessimism.evaluation.empirical_likelihood import likelihood_weights, multiplier, smallest_value
+from pessimism.evaluation.likelihood import likelihood_weights, multiplier, smallest_value
 from tests.helpers import Array
 
 # (count, ratio, reward), from the notebook of the released code of arXiv 1906.03323.

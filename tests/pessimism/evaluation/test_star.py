@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pessimism.evaluation import evaluate, make_logs
-from pessimism.evaluation.episodes import window_products
+from pessimism.evaluation.star import window_products
 from tests.helpers import Array
 from tests.pessimism.evaluation.simulate import POLICY, bandit_feedback
 
