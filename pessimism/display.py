@@ -1,0 +1,103 @@
+"""How results show themselves: numbers and shares in text, and a small table for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+
+def short(value: Any) -> str:
+    """Any value as text, real numbers with four significant digits.
+
+    Examples
+    --------
+    >>> short(0.123456), short(12), short("kimi")
+    ('0.1235', '12', 'kimi')
+    """
+    return f"{float(value):.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def shares(values: Any) -> str:
+    """Share of each distinct value of an array, the largest first.
+
+    Parameters
+    ----------
+    values : array_like
+        Strings, such as the regimes of a batch.
+
+    Returns
+    -------
+    str
+        One value and its share in percent after the other; a share that rounds to 0 or 100 without being it says so.
+
+    Examples
+    --------
+    >>> shares(["positive", "negative", "positive"])
+    'positive 67%, negative 33%'
+    >>> shares(["converged"])
+    'converged 100%'
+    >>> shares(["positive"] * 999 + ["negative"])
+    'positive >99%, negative <1%'
+    """
+    names, counts = np.unique(np.ravel(values), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return ", ".join(f"{names[i]} {_percent(int(counts[i]), int(counts.sum()))}" for i in order)
+
+
+def _percent(count: int, total: int) -> str:
+    rounded = round(100 * count / total)
+    if count < total and rounded == 100:
+        return ">99%"
+    return "<1%" if rounded == 0 else f"{rounded}%"
+
+
+def median(values: Any) -> str:
+    """Median of an array in four significant digits, nan left out; "nan" where nothing is left.
+
+    Examples
+    --------
+    >>> median([1.0, float("nan"), 2.0])
+    '1.5'
+    >>> median([])
+    'nan'
+    """
+    known = np.ravel(np.asarray(values, dtype=np.float64))
+    known = known[~np.isnan(known)]
+    return short(float(np.median(known))) if known.size else "nan"
+
+
+def html_table(rows: Iterable[Sequence[Any]], header: Sequence[Any] = (), caption: str = "") -> str:
+    """Lay out rows as an HTML table; every text is escaped.
+
+    Parameters
+    ----------
+    rows : iterable of sequences
+        The cells of each row; the first cell is the heading of the row. Real numbers get four significant digits.
+    header : sequence, optional
+        Headings of the columns, one for each cell of a row.
+    caption : str, optional
+        One line above the table.
+
+    Returns
+    -------
+    str
+        A ``<table>`` element, for the method ``_repr_html_`` of a result.
+
+    Examples
+    --------
+    >>> html_table([("regime", "positive"), ("kappa", 0.123456)])
+    '<table><tr><th>regime</th><td>positive</td></tr><tr><th>kappa</th><td>0.1235</td></tr></table>'
+    >>> html_table([], header=["a < b"], caption="none")
+    '<table><caption>none</caption><tr><th>a &lt; b</th></tr></table>'
+    """
+    head = "".join(f"<th>{_cell(name)}</th>" for name in header)
+    lines = [f"<th>{_cell(first)}</th>" + "".join(f"<td>{_cell(cell)}</td>" for cell in rest) for first, *rest in rows]
+    top = f"<caption>{_cell(caption)}</caption>" if caption else ""
+    return f"<table>{top}{''.join(f'<tr>{line}</tr>' for line in [head, *lines] if line)}</table>"
+
+
+def _cell(value: Any) -> str:
+    return escape(short(value))
