@@ -15,7 +15,7 @@ import pytest
 
 import pessimism
 
-REFERENCE = Path(__file__).parents[1] / "reference"
+REFERENCE = Path(__file__).parents[2] / "reference"
 EPS = float(np.finfo(np.float64).eps)
 GROUP = itemgetter("objective", "problem")
 

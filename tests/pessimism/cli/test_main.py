@@ -21,7 +21,7 @@ from pessimism.cli.main import main
 from pessimism.core.solution import read_status
 from pessimism.target.result import FIELDS
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 BANDIT = ["--behavior", "0.4,0.3,0.2,0.1", "--reward", "0.2,0.4,0.6,0.8"]
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pessimism.rollouts import formats as log_formats
 from pessimism.rollouts.read import read_rollouts
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 ROWS = [(0, "a", 1.0), (0, "a", 0.0), (0, "b", 0.5), (1, "a", 0.25)]
 
 

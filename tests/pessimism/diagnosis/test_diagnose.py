@@ -30,7 +30,7 @@ from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
 from pessimism.target.result import stack
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 TRL = EXAMPLES / "trl_completions"
 MIXED = ("step", "prompt", "regime", "status", "population_regime", "reading")  # columns that are not numbers
 
