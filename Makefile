@@ -41,7 +41,7 @@ help:
 	@echo 'make test-vllm   install vLLM for a CPU into $(VENV)-vllm, then run the tests of generation with it'
 	@echo 'make verify      compare every objective by every route on 50 bandits, rewrite docs/objectives.md (resumes)'
 	@echo 'make findings    run every study, rewrite docs/findings.md (resumes)'
-	@echo 'make lint        ruff check, ruff format --check, mypy --strict'
+	@echo 'make lint        ruff check, ruff format --check, numpydoc lint, mypy --strict'
 	@echo 'make format      let ruff rewrite what it can'
 	@echo 'make clean       remove $(RESULTS)/ and caches (the environment in $(VENV)/ stays)'
 	@echo 'Variables: VENV=$(VENV) PYTHON=$(PYTHON) JOBS=$(JOBS) RESULTS=$(RESULTS)'
@@ -85,6 +85,7 @@ findings: $(VENV)/.installed-figures
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/numpydoc lint $$(find pessimism analysis figures llm -name '*.py')
 	@$(BIN)/mypy
 
 format: $(VENV)/.installed-test
