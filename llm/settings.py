@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from typing import Any, Literal
 
 
 def _said(default: Any, text: str) -> Any:
@@ -28,23 +25,6 @@ class DataConfig:
     limit: int | None = _said(None, "Take the first so many records.")
     reward: str = _said("exact", "exact, final, math_verify, or package.module:function.")
 
-    def examples(self) -> Dataset:
-        """The data, read."""
-        from llm.data.addition import sums_task
-        from llm.data.examples import load_examples
-
-        if self.reward == "exact" and self.data.startswith("addition:") and sums_task(self.data).steps:
-            raise ValueError(f"reward exact is never earned with written steps ({self.data}): use final")
-        return load_examples(
-            self.data,
-            split=self.split,
-            prompt_column=self.prompt_column,
-            answer_column=self.answer_column,
-            limit=self.limit,
-            prompt_template=self.prompt_template,
-            chat=self.chat,
-        )
-
 
 @dataclass
 class TrainConfig(DataConfig):
@@ -56,7 +36,7 @@ class TrainConfig(DataConfig):
 
 
 @dataclass
-class _ModelConfig(DataConfig):
+class SamplingConfig(DataConfig):
     """What samples and scores."""
 
     chat_template_kwargs: dict[str, Any] | str | None = field(
@@ -75,18 +55,6 @@ class _ModelConfig(DataConfig):
         for name, least in (("samples", 1), ("max_completion_length", 1), ("batch_size", 1), ("seed", 0)):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
-
-    def sampler(self, model: Any, tokenizer: Any) -> Any:
-        """What samples from a model in memory."""
-        from llm.generation.make import make_sampler
-
-        options: dict[str, Any] = {"batch_size": self.batch_size}
-        if self.generation == "vllm":
-            options = {
-                "gpu_memory_utilization": self.vllm_gpu_memory_utilization,
-                "max_model_len": self.vllm_max_model_length,
-            }
-        return make_sampler(self.generation, model, tokenizer, **options)
 
 
 def mapping(value: Any, name: str) -> dict[str, Any] | None:
@@ -107,7 +75,7 @@ def mapping(value: Any, name: str) -> dict[str, Any] | None:
 
 
 @dataclass
-class MeasureConfig(_ModelConfig):
+class MeasureConfig(SamplingConfig):
     """`python -m llm measure`: a run, or a policy and its behavior with what they were trained on."""
 
     run: str | None = _said(None, "Folder of a run; data, reward, objective and groups are its own then.")
@@ -147,7 +115,7 @@ class MeasureConfig(_ModelConfig):
 
 
 @dataclass
-class EvaluateConfig(_ModelConfig):
+class EvaluateConfig(SamplingConfig):
     """`python -m llm evaluate`: pass@k of a model, with intervals."""
 
     model: str | None = _said(None, "Hub id, folder (of a run, too), or tiny[:NAME=VALUE,...].")

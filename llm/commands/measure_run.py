@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 from transformers.trainer import TRAINER_STATE_NAME
 
+from llm.data.examples import examples_of
 from llm.data.rewards import Reward, reward_function
 from llm.generation.sampler import Sampler
 from llm.measurement.measure import measure
@@ -96,7 +97,7 @@ def measure_run(
 def _examples(folder: str | Path, run: Mapping[str, Any], reward: Reward, limit: int | None) -> Dataset:
     """The run's, of which ``limit`` are taken as the command that trained would have taken them."""
     data = DataConfig(**{f.name: run[f.name] for f in fields(DataConfig)})
-    examples = data.examples()
+    examples = examples_of(data)
     found = {"examples_sha256": fingerprints.of_examples(examples), "reward_sha256": fingerprints.of_reward(reward)}
     for name, what in (("examples_sha256", f"data {data.data}"), ("reward_sha256", f"reward {data.reward}")):
         if name in run and run[name] != found[name]:
@@ -104,7 +105,7 @@ def _examples(folder: str | Path, run: Mapping[str, Any], reward: Reward, limit:
     if limit is None:
         return examples
     if data.limit is None:
-        return replace(data, limit=limit).examples()
+        return examples_of(replace(data, limit=limit))
     if not 1 <= limit <= data.limit:
         raise ValueError(f"limit must be from 1 to the {data.limit} of the run, got {limit}")
     return examples.select(range(min(limit, len(examples))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from llm.commands.measure_run import measure_run
+from llm.data.examples import examples_of
 from llm.data.rewards import Reward, reward_function
 from llm.evaluation.evaluate import evaluate, summary
+from llm.generation.make import sampler_of
 from llm.measurement.measure import measure
 from llm.models.load import load_model, model_path
 from llm.settings import DataConfig, EvaluateConfig, MeasureConfig
@@ -34,7 +37,7 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
     }
     if settings.run is not None:
         options |= {"checkpoint": settings.checkpoint, "behavior": settings.behavior, "limit": settings.limit}
-        return measure_run(settings.run, sampler=settings.sampler, dtype=settings.dtype, **options)
+        return measure_run(settings.run, sampler=partial(sampler_of, settings), dtype=settings.dtype, **options)
     assert settings.policy is not None
     assert settings.behavior is not None
     assert settings.objective is not None
@@ -52,7 +55,7 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
         objective,
         length=settings.max_completion_length,
         group_size=settings.num_generations,
-        sampler=None if settings.exact else settings.sampler(behavior, tokenizer),
+        sampler=None if settings.exact else sampler_of(settings, behavior, tokenizer),
         chat=settings.chat_template_kwargs,  # type: ignore[arg-type]
         **options,
     )
@@ -70,7 +73,7 @@ def evaluated(settings: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
         tokenizer,
         examples,
         reward,
-        sampler=settings.sampler(model, tokenizer),
+        sampler=sampler_of(settings, model, tokenizer),
         length=settings.max_completion_length,
         samples=settings.samples,
         ks=settings.ks,
@@ -83,7 +86,7 @@ def evaluated(settings: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _asked(settings: DataConfig) -> tuple[Dataset, Reward]:
-    examples, reward = settings.examples(), reward_function(settings.reward)
+    examples, reward = examples_of(settings), reward_function(settings.reward)
     reward.require_columns(examples.column_names)
     return examples, reward
 

@@ -19,10 +19,10 @@ from typing import Any
 import datasets
 from datasets import Dataset
 
-from llm.data import examples as fields
-from llm.data.addition import read_sums
+from llm.data.addition import read_sums, sums_task
 from llm.data.records import READERS, Where, read_file
 from llm.data.rewards import OF_TRL
+from llm.settings import DataConfig
 from pessimism.messages import one_line, show
 
 PROMPT_COLUMNS = ("prompt", "problem", "Problem", "question", "Question")
@@ -32,6 +32,27 @@ SOLUTION_COLUMNS = ("solution", "Solution")
 RESERVED = (*OF_TRL, "completion", "image", "images", "environment")
 _HUB = re.compile(r"(?P<name>\w[\w.-]*(/[\w.-]+)?)(:(?P<config>[\w.-]+))?")
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+
+
+def examples_of(settings: DataConfig) -> Dataset:
+    """Questions and answers that the settings of a command name, as `load_examples` reads them.
+
+    Raises
+    ------
+    ValueError
+        As `load_examples`; or if the reward is "exact" and a right completion writes down its steps.
+    """
+    if settings.reward == "exact" and settings.data.startswith("addition:") and sums_task(settings.data).steps:
+        raise ValueError(f"reward exact is never earned with written steps ({settings.data}): use final")
+    return load_examples(
+        settings.data,
+        split=settings.split,
+        prompt_column=settings.prompt_column,
+        answer_column=settings.answer_column,
+        limit=settings.limit,
+        prompt_template=settings.prompt_template,
+        chat=settings.chat,
+    )
 
 
 def load_examples(
@@ -92,11 +113,11 @@ def load_examples(
         raise ValueError(f"{source}: no column {' or '.join(PROMPT_COLUMNS)}; prompt_column names it; {_present(data)}")
     told = _named(source, data, "answer_column", answer_column) or _first(data, ANSWER_COLUMNS)
     boxed = _first(data, SOLUTION_COLUMNS)
-    made = {"prompt": _formatted(_converted(data, where, asked, fields.question), prompt_template, chat)}
+    made = {"prompt": _formatted(_converted(data, where, asked, question), prompt_template, chat)}
     if told is not None:
-        made["answer"] = _converted(data, where, told, fields.answer)
+        made["answer"] = _converted(data, where, told, answer)
     elif boxed is not None:
-        made["answer"] = _converted(data, where, boxed, fields.boxed_answer)
+        made["answer"] = _converted(data, where, boxed, boxed_answer)
     others = [name for name in data.column_names if name not in {*made, asked, told}]
     if clash := [name for name in others if name in RESERVED]:
         raise ValueError(f"{source}: column {clash[0]!r} must be renamed: a reward would not get it by that name")

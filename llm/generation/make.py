@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from llm.generation.sampler import Sampler
 from llm.generation.transformers import TransformersSampler
+from llm.settings import SamplingConfig
 
 
 def make_sampler(
@@ -42,3 +43,14 @@ def make_sampler(
 
         return VLLMSampler(model, tokenizer, **options)
     raise ValueError(f'backend must be "transformers" or "vllm", got {backend!r}')
+
+
+def sampler_of(settings: SamplingConfig, model: Any, tokenizer: Any) -> Sampler:
+    """Sampler from a model in memory with the engine and options that the settings of a command name."""
+    options: dict[str, Any] = {"batch_size": settings.batch_size}
+    if settings.generation == "vllm":
+        options = {
+            "gpu_memory_utilization": settings.vllm_gpu_memory_utilization,
+            "max_model_len": settings.vllm_max_model_length,
+        }
+    return make_sampler(settings.generation, model, tokenizer, **options)

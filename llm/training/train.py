@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PrinterCallback, ProgressCallback
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
+from llm.data.examples import examples_of
 from llm.data.rewards import Reward, reward_function
 from llm.models.load import holds_model, hub_reachable, model_path, readable
 from llm.settings import TrainConfig
@@ -45,7 +46,7 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
         raise ValueError("model_name_or_path must be given")
     _require_usable(config)
     # Before the model, which may have to be fetched, or pretrained: a mistake in these shows at once.
-    examples, reward = settings.examples(), reward_function(settings.reward)
+    examples, reward = examples_of(settings), reward_function(settings.reward)
     reward.require_columns(examples.column_names)
     folder, run = Path(config.output_dir), described(settings, config, model, examples, reward)
     main = config.process_index == 0
