@@ -9,27 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from analysis.validation import ends
 from figures.labels import label_ends
 from figures.style import INK, QUIET, look, panel, size
 
 SIZE = size(2, 0.74)
 MOSAIC = "ABC\nDEF"
 _TITLES = {"model": "transformer", "table": "its table"}
-
-
-def ends(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means over the seeds of each source, objective and lag, with standard errors.
-
-    Columns value, entropy, kl (after the last step), gain (value over training: its mean over the steps measured after
-    the start), each with ``_error``.
-    """
-    runs = frame[frame["stage"] == "run"]
-    by = ["source", "objective", "lag", "seed"]
-    gain = runs[runs["step"] > 0].groupby(by, sort=False)["value"].mean().rename("gain")
-    last = runs[runs["step"] == runs["step"].max()].set_index(by)[["value", "entropy", "kl"]]
-    grouped = last.join(gain).groupby(level=by[:3], sort=False)
-    found: pd.DataFrame = pd.concat([grouped.mean(), grouped.sem().add_suffix("_error")], axis=1).reset_index()
-    return found
 
 
 def _over_training(frame: pd.DataFrame, source: str, ax: Axes | None) -> Axes:

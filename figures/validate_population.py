@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
+from analysis.validation import LIMIT, SETTLED, labels
 from figures.style import INK, QUIET, look, panel, size
 
 SIZE = size(2, 0.82)
 MOSAIC = "AB\nCD"
-LIMIT = 1e-3  # total variation within which a policy is at its target
 _LEAST = 1e-6  # left end of the axis of total variation; nearer ones are drawn there
-SETTLED = 1e-2  # total variation within which a policy is in a minimum; between two it is farther from both
 # How each start is drawn, in this order.
 _STARTS = {
     "behavior": ("o", "#000000"),
@@ -26,24 +24,9 @@ _STARTS = {
 }
 
 
-def label(setting: str) -> str:
-    """Name of an objective with what it has beside its temperature.
-
-    Examples
-    --------
-    >>> label("shifted_mean(beta=0.1, shift=0.3)"), label("kimi(beta=0.1)"), label("oapl(beta1=0.2, beta2=0.1)")
-    ('shifted_mean, 0.3', 'kimi', 'oapl, β₁ = 2β₂')
-    """
-    name, _, rest = setting.partition("(")
-    given = {key: float(value) for key, value in re.findall(r"(\w+)=([\d.e+-]+)", rest)}
-    if name == "shifted_mean":
-        return f"{name}, {given['shift']:g}"
-    return f"{name}, β₁ = {given['beta1'] / given['beta2']:g}β₂" if name == "oapl" else name
-
-
 def _targets(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[frame["kind"] == "target"]
-    return rows.assign(label=[label(setting) for setting in rows["setting"]])
+    return rows.assign(label=labels(rows))
 
 
 def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:

@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.command import exit_code
+from analysis.validation import labels
 from analysis.work import ROOT
 from figures.sheet import OTHERS, sheet
 from figures.style import context
-from figures.validate_population import label
 
 KEPT = ROOT / "llm" / "results"
 _SUFFIXES = (".csv", ".json", ".png")
@@ -37,12 +37,13 @@ def table(frame: pd.DataFrame) -> str:
 
     Examples
     --------
-    >>> row = {"kind": "target", "setting": "kimi(beta=0.1)", "beta": 0.1, "kappa": 1.7, "kappa_fit": 1.6, "tv": 2e-4}
+    >>> row = {"kind": "target", "objective": "kimi", "shift": None, "beta1": None, "beta2": None, "beta": 0.1}
+    >>> row |= {"kappa": 1.7, "kappa_fit": 1.6, "tv": 2e-4}
     >>> print(table(pd.DataFrame([row, row | {"kappa": 1.9, "tv": 3e-4}])).splitlines()[-1])
     | kimi | 1.70 to 1.90 | 3e-04 | 3e-01 |
     """
     rows = frame[frame["kind"] == "target"]
-    rows = rows.assign(label=[label(setting) for setting in rows["setting"]])
+    rows = rows.assign(label=labels(rows))
     betas = rows["beta"].unique()
     heads = [f"kappa, beta = {beta:g} | TV" for beta in betas]
     lines = [f"| objective | {' | '.join(heads)} | kappa measured, off by |", "|---" * (2 * len(betas) + 2) + "|"]

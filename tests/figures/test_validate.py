@@ -7,12 +7,12 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from analysis.validation import ends, labels
 from figures.sheet import OTHERS
-from figures.validate_lag import ends, plot_agreement, plot_kl, plot_model
-from figures.validate_population import label, plot_distance, plot_kappa, plot_reached
+from figures.validate_lag import plot_agreement, plot_kl, plot_model
+from figures.validate_population import plot_distance, plot_kappa, plot_reached
 from figures.validate_sampled import plot_errors, plot_pooled, plot_prompts
 from tests.smoke import KEPT, smoke
 
@@ -34,12 +34,12 @@ def test_distances_are_those_of_the_frame() -> None:
     rows = smoke("validate_population")
     rows = rows[rows["kind"] == "target"]
     ax = plot_distance(rows)
-    labels = [text.get_text() for text in ax.get_yticklabels()]
-    assert labels == list(dict.fromkeys(label(setting) for setting in rows["setting"]))
+    shown = [text.get_text() for text in ax.get_yticklabels()]
+    assert shown == list(dict.fromkeys(labels(rows)))
     found = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in ax.get_lines()])
     for column in ("tv", "tv_behavior", "tv_nominal"):
-        shown = np.maximum(rows[column], 1e-6) if column == "tv" else rows[column][rows[column] > 1e-6]
-        assert np.isin(shown.round(12), found.round(12)).all()
+        drawn = np.maximum(rows[column], 1e-6) if column == "tv" else rows[column][rows[column] > 1e-6]
+        assert np.isin(drawn.round(12), found.round(12)).all()
 
 
 def test_kappas_lie_where_they_are_predicted_and_measured() -> None:
@@ -101,8 +101,3 @@ def test_agreement_has_a_mark_for_each_objective_and_lag() -> None:
     wide = ends(frame).pivot(index=["lag", "objective"], columns="source", values="gain")
     assert len(marks) == len(wide)
     np.testing.assert_allclose(np.sort([y for _, y in marks]), np.sort(wide["model"]))
-
-
-def test_settings_are_named_without_their_temperature() -> None:
-    frame = pd.DataFrame({"setting": ["awr(beta=0.5, w_max=20.0)", "oapl(beta1=0.2, beta2=0.1)"]})
-    assert frame["setting"].map(label).tolist() == ["awr", "oapl, β₁ = 2β₂"]

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from analysis.lag import settings
+from analysis.validation import ends
 from analysis.work import kept_in
-from figures.validate_lag import ends
 from llm.validation.parts import lag as study
 from llm.validation.parts.lag import TABLE_RATES, agreement, best_rates, finding, headline, kept_rates, lag
 from llm.validation.parts.lag_runs import COMPARED, Task, measured, on_model, on_table, times

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
+from analysis.validation import ends
 from analysis.work import each
-from figures.validate_lag import ends
 from llm.validation.parts.lag_runs import COMPARED, on_model, on_table
 from llm.validation.problem import SMOKE_MODEL, TRAINING
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 import pessimism as ps
+from analysis.validation import LIMIT, SETTLED
 from analysis.work import each
-from figures.validate_population import LIMIT, SETTLED
 from llm.models.load import model_path
 from llm.validation.exact_training import measured_kappa
 from llm.validation.minima import nearest
@@ -99,7 +99,8 @@ def population(
     Returns
     -------
     pandas.DataFrame
-        `kind`; `objective`, `setting`, `beta`, `prompt`, `pass_rate`; then
+        `kind`; `objective`, `setting`, `shift`, `beta1` and `beta2` (nan where the objective has no such parameter),
+        `beta`, `prompt`, `pass_rate`; then
 
         - "target", a row per objective, temperature and prompt: what `llm.validation.exact_training.compared` says (`regime`, `kappa`
           and `kappa_fit` with `kappa_fit_error`, `kappa_identity`, `tv`, `kl`, `tv_behavior`, `tv_nominal`, `value`,
@@ -131,6 +132,7 @@ def _named(objective: ps.Objective, asked: Asked) -> dict[str, Any]:
     return {
         "objective": objective.name,
         "setting": str(objective),
+        **{name: getattr(objective, name, np.nan) for name in ("shift", "beta1", "beta2")},
         "beta": objective.temperature,
         "prompt": asked.text,
         "pass_rate": asked.pass_rate,
