@@ -22,10 +22,21 @@ Preference = Literal["bradley_terry", "deterministic"]
 
 @dataclass(frozen=True)
 class TBA(MeanBaseline):
-    """Trajectory balance with the VarGrad estimate of log Z (TBA, arXiv 2503.18929).
+    """Trajectory balance with asynchrony (TBA), with the VarGrad estimate of log Z.
 
-    log Z is the group mean of r/beta - u, not differentiated; the published reference is the initial policy. The
-    default beta is TBA's (PRIME-RL) on MATH.
+    The loss of a sample is ``(u - r/beta + sg[mean(r/beta - u)])^2``: log Z is estimated by the group mean of
+    r/beta - u, which is not differentiated. It induces the nominal target, mu exp(r/beta)/Z, for any behavior with full
+    support. The published reference is the initial policy.
+
+    Parameters
+    ----------
+    beta : float, default 0.005
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The default is the one of TBA
+        (PRIME-RL) on MATH.
+
+    References
+    ----------
+    .. [1] arXiv 2503.18929.
 
     Examples
     --------
@@ -49,11 +60,11 @@ class TBA(MeanBaseline):
         self.require_positive("beta")
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = 2 (A/beta - u - mean(A/beta - u))."""
+        """Score weight g = 2 (A/beta - u - mean(A/beta - u))."""
         return 2.0 * centered(advantage / self.beta - log_ratio, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """(u - A/beta + log Z)^2 with log Z the group's mean of A/beta - u, not differentiated."""
+        """Loss: (u - A/beta + log Z)^2 with log Z the group's mean of A/beta - u, not differentiated."""
         residual = log_ratio - advantage / self.beta
         log_z = residual - centered(residual, weights)
         return (residual - stop_gradient(log_z)) ** 2
@@ -65,10 +76,20 @@ class TBA(MeanBaseline):
 
 @dataclass(frozen=True)
 class REBEL(MeanBaseline):
-    """Regression of differences of log-ratios on differences of rewards (REBEL, arXiv 2404.16767).
+    """REBEL: regression of differences of log-ratios on differences of rewards.
 
-    The loss of one member of a group is the mean over its partners of the paper's pair loss; pairs of one sample with
-    itself, which a population counts and a sampled group does not, add nothing.
+    The loss of a pair of samples is ``((u_i - u_j)/eta - (r_i - r_j))^2``. The loss of one member of a group is the
+    mean over its partners. A population counts the pairs of a sample with itself, a sampled group does not; they add
+    nothing. It induces the nominal target at beta = 1/eta, mu exp(eta r)/Z.
+
+    Parameters
+    ----------
+    eta : float, default 1.0
+        Inverse temperature, per unit of the reward; > 0.
+
+    References
+    ----------
+    .. [1] arXiv 2404.16767.
 
     Examples
     --------
@@ -93,15 +114,15 @@ class REBEL(MeanBaseline):
 
     @property
     def temperature(self) -> float:
-        """1 / eta."""
+        """Temperature 1/eta."""
         return 1.0 / self.eta
 
     def at_temperature(self, beta: float) -> Self:
-        """Eta = 1 / beta."""
+        """The same objective with eta = 1/beta."""
         return replace(self, eta=1.0 / beta)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = -4/eta (d - mean d) with d = u/eta - A, times G/(G - 1) in a sampled group."""
+        """Score weight g = -4/eta (d - mean d) with d = u/eta - A, times G/(G - 1) in a sampled group."""
         gap = centered(log_ratio / self.eta - advantage, weights)
         return -4.0 / self.eta * partners(log_ratio.shape[-1], weights) * gap
 
@@ -117,7 +138,7 @@ class REBEL(MeanBaseline):
 
 
 def gaps(x: Array) -> Array:
-    """Differences x_i - x_j ``(..., K, K)``."""
+    """Differences x_i - x_j of the entries of a group, of shape ``(..., K, K)``."""
     return x[..., :, None] - x[..., None, :]
 
 
@@ -132,31 +153,34 @@ def mean_over_partners(pairs: Array, weights: Array | None) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), for any x."""
+    """Logistic function 1 / (1 + exp(-x)), without overflow."""
     return 0.5 * (1.0 + array_namespace(x).tanh(0.5 * x))
 
 
 def preferred(gap: Array, preference: Preference) -> Array:
-    """Probability that the first of two is labeled the winner, from the gap of their rewards; ties count one half."""
+    """Probability that the first of two is labeled the winner, by the difference of rewards; ties count one half."""
     if preference == "bradley_terry":
         return sigmoid(gap)
     return 0.5 * (1.0 + array_namespace(gap).sign(gap))
 
 
 def cross_entropy(win: Array, logit: Array) -> Array:
-    """-win log sigmoid(logit) - (1 - win) log sigmoid(-logit)."""
+    """Cross-entropy -win log sigmoid(logit) - (1 - win) log sigmoid(-logit)."""
     xp = array_namespace(logit)
     return xp.logaddexp(logit, xp.zeros_like(logit)) - win * logit
 
 
 def centered_gap(log_ratio: Array, advantage: Array, weights: Array | None) -> Array:
-    """A - u minus its mean over the other members, or the population: 0 to the last digit where A - u is constant."""
+    """A - u minus its mean over the other members, or over the population.
+
+    It is 0 to the last digit where A - u is constant.
+    """
     gap = centered(centered(advantage - log_ratio, weights), weights)  # twice: a large constant leaves its rounding
     return partners(log_ratio.shape[-1], weights) * gap
 
 
 def contrast(log_ratio: Array, advantage: Array, beta: float, weights: Array | None) -> Array:
-    """Mean over partners of -(A_i - A_j)(u_i - u_j) + beta/2 (u_i - u_j)^2, that of one member ``(..., K)``."""
+    """Mean over the partners of each member of -(A_i - A_j)(u_i - u_j) + beta/2 (u_i - u_j)^2, ``(..., K)``."""
     a, u = centered(advantage, weights), centered(log_ratio, weights)
     own = 0.5 * beta * u * u - a * u
     everybody = own - centered(own, weights)  # the group's mean, once per member
@@ -165,12 +189,27 @@ def contrast(log_ratio: Array, advantage: Array, beta: float, weights: Array | N
 
 @dataclass(frozen=True)
 class CoPG(MeanBaseline):
-    """Contrastive policy gradient: each sample is the baseline of the other (arXiv 2406.19185).
+    """Contrastive policy gradient (CoPG): each sample of a pair is the baseline of the other.
 
-    Maximizes dR du - beta/2 du^2 over pairs, which is -(dR - beta du)^2 / (2 beta) up to a constant: differences alone,
-    so that lam = 0 and the target is nominal for any behavior with full support, on-policy or not. The reward inside
-    carries half the temperature, R - (beta/2) u, the gradient the whole one. Reference: the initial policy, sum over
-    tokens. ``beta = 0.06`` was the best of the paper's sweep on TL;DR. Groups of k as all their pairs over k - 1.
+    The loss of a pair of samples is ``-(r_i - r_j)(u_i - u_j) + beta/2 (u_i - u_j)^2``. Up to a constant that is the
+    square (dr - beta du)^2 / (2 beta), du and dr the two differences. Only differences enter, so that lam = 0: it
+    induces the nominal target, mu exp(r/beta)/Z, for any behavior with full support, on-policy or not.
+
+    Parameters
+    ----------
+    beta : float, default 0.06
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The default was the best of the
+        paper's sweep on TL;DR.
+
+    Notes
+    -----
+    The reward inside the expectation carries half the temperature, r - (beta/2) u, the gradient the whole one. The
+    published reference is the initial policy, and u is summed over tokens. A group of k samples counts as all its
+    pairs, divided by k - 1.
+
+    References
+    ----------
+    .. [1] arXiv 2406.19185.
 
     Examples
     --------
@@ -194,7 +233,7 @@ class CoPG(MeanBaseline):
         self.require_positive("beta")
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = 2 (A - beta u - mean(A - beta u)), times G/(G - 1) in a sampled group."""
+        """Score weight g = 2 (A - beta u - mean(A - beta u)), times G/(G - 1) in a sampled group."""
         return 2.0 * centered_gap(self.beta * log_ratio, advantage, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
@@ -208,16 +247,31 @@ class CoPG(MeanBaseline):
 
 @dataclass(frozen=True)
 class IPO(Objective):
-    r"""Identity preference optimization, ((u_w - u_l) - 1/(2 beta))^2 on labeled pairs (arXiv 2310.12036).
+    r"""Identity preference optimization (IPO): a squared loss on labeled pairs.
 
-    ``beta`` is the paper's tau. Averaged over the labels of pairs of the behavior, the loss regresses differences of u
-    on differences of win probabilities: A = P(a beats a sample of the behavior) - 1/2, and the target is nominal in
-    *that* advantage, :math:`\nu \exp(P(a \succ q)/\beta)/Z`. It stays finite for deterministic labels, where P is the
-    quantile of the reward (ties one half); for ``preference="bradley_terry"`` P = E_q[sigmoid(r - r')], the labels of
-    the reward as it is. The temperature is in units of probability, not of reward.
+    The loss of a pair of winner and loser is ``(u_w - u_l - 1/(2 beta))^2``. Averaged over the labels of pairs of the
+    behavior, it regresses differences of u on differences of win probabilities: the advantage is
+    A = P(a beats a sample of the behavior) - 1/2. It induces the target that is nominal in *that* advantage,
+    :math:`\nu \exp(P(a \succ \mu)/\beta)/Z`, which stays finite for deterministic labels.
 
-    u is summed over tokens (async_rlhf); TRL divides it by the length of the completion, another target. 0.1 is TRL's
-    default; the paper has none for language models.
+    Parameters
+    ----------
+    beta : float, default 0.1
+        Temperature, or weight of the penalty, in units of the advantage; > 0. It is the paper's tau, and the
+        advantage is a probability, not a reward. The default is TRL's; the paper has none for language models.
+    preference : {"bradley_terry", "deterministic"}, default "bradley_terry"
+        Labels of pairs: drawn by the difference of rewards (``"bradley_terry"``), or the better one always wins
+        (``"deterministic"``).
+
+    Notes
+    -----
+    With deterministic labels P is the quantile of the reward (ties count one half); with ``"bradley_terry"`` it is
+    E_mu[sigmoid(r - r')], the labels that the reward itself gives. Here u is summed over tokens (as in async_rlhf); TRL
+    divides it by the length of the completion, which has another target.
+
+    References
+    ----------
+    .. [1] arXiv 2310.12036.
 
     Examples
     --------
@@ -245,7 +299,7 @@ class IPO(Objective):
         self.require_choice("preference", PREFERENCES)
 
     def baseline(self, reward: Array, weights: Array | None = None) -> Array:
-        """There is none in reward units: nan."""
+        """Always nan: there is no baseline in units of the reward."""
         xp = array_namespace(reward)
         return xp.full_like(reward[..., 0], xp.nan)
 
@@ -256,7 +310,7 @@ class IPO(Objective):
         return xp.mean(excess, axis=-1) if weights is None else xp.sum(excess * weights[..., None, :], axis=-1)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = 4 (A/beta - u - mean(A/beta - u)), times G/(G - 1) in a sampled group."""
+        """Score weight g = 4 (A/beta - u - mean(A/beta - u)), times G/(G - 1) in a sampled group."""
         return 4.0 * centered_gap(log_ratio, advantage / self.beta, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:

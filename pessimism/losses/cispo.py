@@ -21,15 +21,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CISPO(Standardized):
-    r"""CISPO, the loss of MiniMax-M1: :math:`-\mathrm{sg}[\min(w, cap)] A \log \pi` (arXiv 2506.13585, eqs. 4-7).
+    r"""CISPO, the loss of MiniMax-M1: a capped importance weight that is not differentiated.
 
-    GRPO's advantage, no lower bound of the ratio, no KL. The fixed point maximizes the concave surrogate whose slope is
-    A min(1, cap/w): w = cap A/lam where A exceeds the level lam, the action at the level takes the rest (w <= cap),
-    all others vanish, those with A < 0 in any case. cap -> 0 gives A_+/E[A_+], Kimi's limit at beta = 0; cap
-    -> infinity the greedy policy. Ties at the level leave a choice: "set_valued".
+    The loss of a sample is :math:`-\mathrm{sg}[\min(w, cap)] A \log \pi` with GRPO's advantage
+    ``A = (r - mean r)/(std r + eps)``; the ratio has no lower bound, and there is no KL. It induces w = cap A/lam where
+    A exceeds the level lam; the action at the level takes the rest (w <= cap), and all others vanish, in any case those
+    with A < 0.
 
-    Traps: the paper's eps_high is unpublished; ``cap`` is absolute and 5.0 is TRL's (ScaleRL's recipe); open-instruct
-    caps at 1.272. One action is one token here; the mean over tokens of the batch does not matter.
+    Parameters
+    ----------
+    cap : float, default 5.0
+        Cap of the ratio of policy to behavior; > 0. The paper's eps_high is unpublished; the default is TRL's
+        (ScaleRL's recipe), open-instruct caps at 1.272.
+    eps : float, default 1e-6
+        Added to the standard deviation of the rewards before the advantage is divided by it; > 0.
+
+    Notes
+    -----
+    The fixed point maximizes the concave surrogate whose slope is A min(1, cap/w). As cap tends to 0 the target tends
+    to A_+/E[A_+], Kimi's limit at beta = 0; as cap tends to infinity, to the greedy policy. Ties at the level leave a
+    choice (status ``"set_valued"``). One action is one token here; the mean over tokens of the batch does not matter.
+
+    References
+    ----------
+    .. [1] arXiv 2506.13585, eqs. 4-7.
 
     Examples
     --------
@@ -58,15 +73,15 @@ class CISPO(Standardized):
         return xp.exp(xp.clip(log_ratio, None, math.log(self.cap)))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = min(w, cap) A."""
+        """Score weight g = min(w, cap) A."""
         return self._weight(log_ratio) * advantage
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-sg[min(w, cap)] A log pi, up to a constant of the policy."""
+        """Loss: -sg[min(w, cap)] A log pi, up to a constant of the policy."""
         return -self._weight(stop_gradient(log_ratio)) * advantage * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """lam = max over k of min(A_k, cap E[A; the k best]), and the ratios that it implies."""
+        """Level lam = max over k of min(A_k, cap E[A; the k best]), and the ratios that follow from it."""
         q, A = to_numpy(bandit.behavior), to_numpy(advantage)
         gain = np.where((q > 0) & (A > 0), A, 0.0)
         order = np.argsort(-gain, axis=-1, kind="stable")

@@ -27,7 +27,7 @@ _SET = "a set: w >= 1 + eps_high where A > 0, w <= 1 - eps_low where A < 0, if P
 
 @dataclass(frozen=True)
 class Clipped(MeanBaseline):
-    """Base of the family: the clipped surrogate of the ratio to the behavior, under whichever advantage."""
+    """Base of the family: the clipped surrogate of the ratio to the behavior, with the advantage of the subclass."""
 
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "behavior"
     level: ClassVar[Literal["sequence", "token"]] = "token"
@@ -41,12 +41,12 @@ class Clipped(MeanBaseline):
 
     @property
     def _length(self) -> float:
-        """Tokens over which the log-ratio is averaged before it is clipped."""
+        """Number of tokens over which the log-ratio is averaged before it is clipped."""
         return 1.0
 
     @property
     def kinks(self) -> tuple[float, ...]:
-        """Log-ratios at which the clip begins; none below if 1 - eps_low is not positive."""
+        """Log-ratios at which the clip begins; there is none below if 1 - eps_low is not positive."""
         return tuple(edge for edge in self._edges if math.isfinite(edge))
 
     @property
@@ -55,13 +55,13 @@ class Clipped(MeanBaseline):
         return self._length * low, self._length * high
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = s A / length where the ratio is not clipped, 0 where it is."""
+        """Score weight g = s A / length where the ratio is not clipped, 0 where it is."""
         xp = array_namespace(log_ratio)
         pull = xp.exp(log_ratio / self._length) * advantage / self._length
         return xp.where(is_clipped(log_ratio, advantage, self._edges), xp.zeros_like(pull), pull)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-min(s A, clip(s, 1 - eps_low, 1 + eps_high) A)."""
+        """Loss: -min(s A, clip(s, 1 - eps_low, 1 + eps_high) A)."""
         low, high = (edge / self._length for edge in self._edges)
         return -clipped_surrogate(log_ratio / self._length, advantage, (low, high))
 
@@ -72,15 +72,30 @@ class Clipped(MeanBaseline):
 
 @dataclass(frozen=True)
 class PPO(Clipped):
-    r"""PPO-clip: maximize :math:`E_q[\min(w A, \mathrm{clip}(w, 1-\epsilon, 1+\epsilon) A)]` (arXiv 1707.06347, eq. 7).
+    r"""PPO with a clipped ratio and no KL penalty.
 
-    The loss is -min(w_t A_t, clip(w_t) A_t) per token, the ratio to the policy that sampled, A from GAE: in a bandit
-    one action is one token and A = r - E[r]. The surrogate is flat beyond the clip, so the optimum is a set (status
-    "set_valued"); returned is its element nearest to the behavior: w = max(1 + eps_high, t) where A > 0,
-    min(1 - eps_low, t) where A < 0, t where A = 0, with one t that normalizes. Gradient flow stops where it enters the
-    set, which is elsewhere in it. If P(A > 0) (1 + eps_high) > 1 the best actions have the mass, each up to the clip.
+    It maximizes :math:`E_q[\min(w A, \mathrm{clip}(w, 1-\epsilon, 1+\epsilon) A)]`; the loss of a sample is
+    ``-min(w A, clip(w, 1 - eps_low, 1 + eps_high) A)`` with ``A = r - mean r``. The surrogate is flat beyond the clip,
+    so that it induces a set of policies (status ``"set_valued"``). The element nearest to the behavior is returned:
+    w = max(1 + eps_high, t) where A > 0, min(1 - eps_low, t) where A < 0 and t where A = 0, with one t that normalizes.
 
-    Traps: eps is a clip of the ratio, not a temperature; dual clipping (verl) and the value loss are not part of it.
+    Parameters
+    ----------
+    eps_low : float, default 0.2
+        The ratio is clipped from below at 1 - eps_low; > 0. It is no temperature.
+    eps_high : float, default 0.2
+        The ratio is clipped from above at 1 + eps_high; > 0. It is no temperature.
+
+    Notes
+    -----
+    The paper's loss is one per token, with the ratio to the policy that sampled and A from GAE: in a bandit one action
+    is one token and A = r - E[r]. Gradient flow stops where it enters the set, which is elsewhere in it. If P(A > 0)
+    (1 + eps_high) > 1 the best actions have the mass, each up to the clip. Dual clipping (verl) and the value loss are
+    not part of it.
+
+    References
+    ----------
+    .. [1] arXiv 1707.06347, eq. 7.
 
     Examples
     --------
@@ -99,10 +114,22 @@ class PPO(Clipped):
 
 @dataclass(frozen=True)
 class DrGRPO(Clipped):
-    """Dr. GRPO: the clipped loss with A = r - mean r, neither std nor length normalization (arXiv 2503.20783).
+    """Dr. GRPO: the clipped loss with A = r - mean r, without division by the spread or by lengths.
 
-    Tokens are summed and divided by a constant, beta is 0. In a bandit that is PPO's loss with the group mean as
-    baseline, and its set of optima; see :class:`PPO`.
+    The loss of a sample is ``-min(w A, clip(w, 1 - eps_low, 1 + eps_high) A)``. Tokens are summed and divided by a
+    constant, and there is no KL penalty. In a bandit that is PPO's loss with the group mean as baseline, and it induces
+    the same set of policies; see :class:`PPO`.
+
+    Parameters
+    ----------
+    eps_low : float, default 0.2
+        The ratio is clipped from below at 1 - eps_low; > 0.
+    eps_high : float, default 0.2
+        The ratio is clipped from above at 1 + eps_high; > 0.
+
+    References
+    ----------
+    .. [1] arXiv 2503.20783.
 
     Examples
     --------
@@ -120,11 +147,30 @@ class DrGRPO(Clipped):
 
 @dataclass(frozen=True)
 class DAPO(Standardized, Clipped):
-    """DAPO: the clipped loss with a higher upper clip, GRPO's advantage, no KL penalty (arXiv 2503.14476).
+    """DAPO: the clipped loss with a higher upper clip, GRPO's advantage and no KL penalty.
 
+    The loss of a sample is ``-min(w A, clip(w, 1 - eps_low, 1 + eps_high) A)`` with
+    ``A = (r - mean r)/(std r + eps)``. It induces PPO's set of policies, with more room above; see :class:`PPO`.
+
+    Parameters
+    ----------
+    eps_low : float, default 0.2
+        The ratio is clipped from below at 1 - eps_low; > 0.
+    eps_high : float, default 0.28
+        The ratio is clipped from above at 1 + eps_high; > 0.
+    eps : float, default 1e-6
+        Added to the standard deviation of the rewards before the advantage is divided by it; > 0. The default is
+        verl's.
+
+    Notes
+    -----
     The mean runs over all tokens of the batch. Dynamic sampling drops groups with equal rewards: in the population of
-    one context these never matter, since their advantages are zero. The optimum is PPO's set, see :class:`PPO`, with
-    more room above. Not the DAPO of 2019 (divergence-augmented policy optimization). eps is verl's.
+    one context these never matter, since their advantages are zero. This is not the DAPO of 2019, divergence-augmented
+    policy optimization.
+
+    References
+    ----------
+    .. [1] arXiv 2503.14476.
 
     Examples
     --------
@@ -149,13 +195,31 @@ class DAPO(Standardized, Clipped):
 
 @dataclass(frozen=True)
 class GSPO(Standardized, Clipped):
-    r"""GSPO: one clipped ratio per sequence, :math:`s = w^{1/|y|}`, the geometric mean over tokens (arXiv 2507.18071).
+    """GSPO: the clipped loss with one ratio per sequence, the geometric mean over tokens.
 
-    Loss -min(s A, clip(s) A) with GRPO's advantage and no KL. The clip of s is one of w at (1 + eps_high)^length, the
-    optimum is PPO's set with these bounds, see :class:`PPO`. If P(A > 0) (1 + eps_high)^length > 1, s^length being
-    concave no positive action vanishes: w = min((1 + eps_high)^length, c A^(length/(length - 1))).
+    The loss of a sample is ``-min(s A, clip(s, 1 - eps_low, 1 + eps_high) A)`` with :math:`s = w^{1/|y|}`, the exponent
+    one over the number of tokens, and GRPO's advantage; there is no KL. A clip of s at 1 + eps_high is one of w at
+    (1 + eps_high)^length, so that it induces PPO's set of policies with these bounds; see :class:`PPO`.
 
-    ``length`` is the number of tokens, the same for every action of the bandit. Trap: the gradient is divided by it.
+    Parameters
+    ----------
+    eps_low : float, default 0.0003
+        The ratio is clipped from below at 1 - eps_low; > 0.
+    eps_high : float, default 0.0004
+        The ratio is clipped from above at 1 + eps_high; > 0.
+    length : float, default 1.0
+        Tokens of a completion, the same for every action; >= 1. The gradient is divided by it.
+    eps : float, default 1e-6
+        Added to the standard deviation of the rewards before the advantage is divided by it; > 0.
+
+    Notes
+    -----
+    If P(A > 0) (1 + eps_high)^length > 1, no positive action vanishes, since s is concave in w:
+    w = min((1 + eps_high)^length, c A^(length/(length - 1))).
+
+    References
+    ----------
+    .. [1] arXiv 2507.18071.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-r"""Conservative Q-learning in a bandit: regress Q on the reward, press down what the policy prefers to the data.
+r"""Conservative Q-learning in a bandit: regress Q on the reward, and lower it at what the policy prefers to the data.
 
 The policy is the softmax of Q, so :math:`Q_a = t\,u_a + c` with u its log-ratio to the base of the softmax, and the
 penalty logsumexp Q - Q(a) of a sample is -t u itself, behavior cloning. The level c, which no policy shows, is where
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def _log_policy(log_ratio: Array, weights: Array | None) -> Array:
-    """log pi = u + log mu; actions without probability, which no sum counts, keep their u."""
+    """Logarithm of the policy, u + log mu; actions without probability, which no sum counts, keep their u."""
     xp = array_namespace(log_ratio)
     mu = propensities(log_ratio, weights)
     return log_ratio + xp.log(xp.where(mu > 0, mu, xp.ones_like(mu)))
@@ -32,7 +32,13 @@ def _log_policy(log_ratio: Array, weights: Array | None) -> Array:
 
 @dataclass(frozen=True)
 class _SoftmaxOfQ(MeanBaseline):
-    """What CQL(H) is with either error: the policy is softmax(Q), without a temperature of its own."""
+    """Base of CQL(H) with either error: the policy is softmax(Q), without a temperature of its own.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Weight of the conservative term; > 0.
+    """
 
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
     temperature_field: ClassVar[str | None] = None
@@ -47,16 +53,27 @@ class _SoftmaxOfQ(MeanBaseline):
 
 @dataclass(frozen=True)
 class CQL(_SoftmaxOfQ):
-    r"""Discrete CQL(H), squared errors: E_mu[(Q - r)^2]/2 + alpha E_mu[logsumexp Q - Q(a)] (arXiv 2006.04779, eq. 4).
+    r"""Discrete conservative Q-learning, CQL(H), with squared errors.
 
-    Stationary in Q: :math:`Q - r + \alpha (\pi/\mu - 1) = 0` with pi = softmax(Q), that is
-    :math:`\log w + \alpha w = (r - \log \mu) - s`: a Lambert tilt of r - log mu, not of r, for the softmax starts from
-    the uniform policy. alpha -> 0 gives softmax(r) on the actions seen, alpha -> infinity the behavior. There is no
-    temperature: the softmax has 1 whatever the rewards' unit, and no nominal target mu exp(r/beta) is claimed. Actions
-    without data have Q -> -infinity: the log defines the support.
+    The loss is E_mu[(Q - r)^2]/2 + alpha E_mu[logsumexp Q - Q(a)], and the policy is softmax(Q). Stationary in Q:
+    :math:`Q - r + \alpha (\pi/\mu - 1) = 0`. It induces :math:`\log w + \alpha w = (r - \log \mu) - s`: a Lambert tilt
+    of r - log mu, not of r, since the softmax starts from the uniform policy.
 
-    alpha = 1 is d3rlpy's (whose regression is Huber's, see :class:`CQLHuber`); an error without the factor 1/2, as in
-    the authors' continuous code, is alpha/2 here.
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Weight of the conservative term; > 0. The default is d3rlpy's (whose regression is Huber's, see
+        :class:`CQLHuber`). An error without the factor 1/2, as in the authors' continuous code, is alpha/2 here.
+
+    Notes
+    -----
+    As alpha tends to 0 the target tends to softmax(r) on the actions seen; as alpha tends to infinity, to the behavior.
+    There is no temperature: that of the softmax is 1 whatever the unit of the reward, and no nominal target
+    mu exp(r/beta) is claimed. At actions without data Q tends to minus infinity: the data define the support.
+
+    References
+    ----------
+    .. [1] arXiv 2006.04779, eq. 4.
 
     Examples
     --------
@@ -73,11 +90,11 @@ class CQL(_SoftmaxOfQ):
     induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s: a Lambert tilt that starts from the uniform policy"
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = r - Q + alpha, with Q = log pi + c and E_mu[Q - r] = 0."""
+        """Score weight g = r - Q + alpha, with Q = log pi + c and E_mu[Q - r] = 0."""
         return self.alpha - centered(_log_policy(log_ratio, weights) - advantage, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """(Q - r)^2/2 + alpha (logsumexp Q - Q), the second term being -alpha log pi."""
+        """Loss: (Q - r)^2/2 + alpha (logsumexp Q - Q), the second term being -alpha log pi."""
         log_policy = _log_policy(log_ratio, weights)
         return 0.5 * centered(log_policy - advantage, weights) ** 2 - self.alpha * log_policy
 
@@ -89,13 +106,28 @@ class CQL(_SoftmaxOfQ):
 
 @dataclass(frozen=True)
 class CQLReference(MeanBaseline):
-    r"""CQL(rho): the logsumexp weighted by a reference rho, at temperature beta (arXiv 2006.04779, section 3.2).
+    r"""Conservative Q-learning, CQL(rho): the logsumexp is weighted by a reference rho, at temperature beta.
 
-    :math:`E_\mu[(Q - r)^2]/2 + \alpha E_\mu[\beta \log \sum_a \rho_a e^{Q_a/\beta} - Q(a)]` with
-    :math:`\pi \propto \rho\, e^{Q/\beta}`. Stationary: :math:`\beta \log(\pi/\rho) + \alpha \pi/\mu = r - s`. With
-    rho = mu, the default, that is the nominal target with a chi^2 penalty, kappa = alpha/beta; alpha -> 0 gives the
-    nominal target around rho, alpha -> infinity the behavior. rho uniform and beta = 1 is :class:`CQL`; the paper
-    takes the policy of the step before. Defaults: those of the authors' code (its ``min_q_weight`` and ``temp``).
+    The loss is :math:`E_\mu[(Q - r)^2]/2 + \alpha E_\mu[\beta \log \sum_a \rho_a e^{Q_a/\beta} - Q(a)]`, and the policy
+    is :math:`\pi \propto \rho\, e^{Q/\beta}`. It induces :math:`\beta \log(\pi/\rho) + \alpha \pi/\mu = r - s`. With
+    rho = mu, the default, that is the nominal target with a chi^2 penalty: Lambert with kappa = alpha/beta.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Weight of the conservative term; > 0. It is ``min_q_weight`` of the authors' code, with its default.
+    beta : float, default 1.0
+        Temperature, or weight of the penalty, in units of the advantage; > 0. It is ``temp`` of the authors' code,
+        with its default.
+
+    Notes
+    -----
+    As alpha tends to 0 the target tends to the nominal one around rho; as alpha tends to infinity, to the behavior. rho
+    uniform and beta = 1 is :class:`CQL`; the paper takes the policy of the step before for rho.
+
+    References
+    ----------
+    .. [1] arXiv 2006.04779, section 3.2.
 
     Examples
     --------
@@ -120,11 +152,11 @@ class CQLReference(MeanBaseline):
         self.require_positive("alpha", "beta")
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = beta (r - Q + alpha), with Q = beta u + c and E_mu[Q - r] = 0."""
+        """Score weight g = beta (r - Q + alpha), with Q = beta u + c and E_mu[Q - r] = 0."""
         return self.beta * (self.alpha - centered(self.beta * log_ratio - advantage, weights))
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """(Q - r)^2/2 + alpha (beta log sum rho exp(Q/beta) - Q), the second term being -alpha beta u."""
+        """Loss: (Q - r)^2/2 + alpha (beta log sum rho exp(Q/beta) - Q), the second term being -alpha beta u."""
         error = centered(self.beta * log_ratio - advantage, weights)
         return 0.5 * error**2 - self.alpha * self.beta * log_ratio
 
@@ -140,13 +172,27 @@ class CQLReference(MeanBaseline):
 
 @dataclass(frozen=True)
 class CQLHuber(_SoftmaxOfQ):
-    r"""Discrete CQL as it is run: Huber's loss, delta = 1, in place of the square (arXiv 2006.04779; d3rlpy's code).
+    r"""Discrete conservative Q-learning, CQL(H), with Huber's loss in place of the square.
 
-    Stationary in Q: :math:`clip(Q - r, -1, 1) = \alpha (1 - \pi/\mu)`, so no ratio leaves [1 - 1/alpha, 1 + 1/alpha],
-    whatever the rewards: a hard trust region that nobody wrote. Between the caps it is :class:`CQL`'s equation, with a
-    level c of its own, Huber's location of r - log pi. At a cap the policy stands still while Q keeps the rest: it
-    is more than 1 above r at the lower cap, and more than 1 below it at the upper. With alpha <= 1, the default among
-    them, there is no lower cap. Rewards that differ by much more than 1 put all actions but one on the caps.
+    Huber's loss has delta = 1, as in d3rlpy's code. Stationary in Q: :math:`clip(Q - r, -1, 1) = \alpha (1 - \pi/\mu)`.
+    It induces :class:`CQL`'s equation, log w + alpha w = (r - log mu) - s, with w clipped to [1 - 1/alpha, 1 + 1/alpha]
+    whatever the rewards: a hard trust region that no formula of the paper shows.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Weight of the conservative term; > 0.
+
+    Notes
+    -----
+    Between the caps the equation has a level c of its own, Huber's location of r - log pi. At a cap the policy stands
+    still while Q keeps the rest: it is more than 1 above r at the lower cap, and more than 1 below it at the upper.
+    With alpha <= 1, the default among them, there is no lower cap. Rewards that differ by much more than 1 put all
+    actions but one on the caps.
+
+    References
+    ----------
+    .. [1] arXiv 2006.04779, and the code of d3rlpy.
 
     Examples
     --------
@@ -163,13 +209,13 @@ class CQLHuber(_SoftmaxOfQ):
     induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s, w clipped to [1 - 1/alpha, 1 + 1/alpha]"
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = clip(r - Q, -1, 1) + alpha, with Q = log pi + c and E_mu[clip(r - Q, -1, 1)] = 0."""
+        """Score weight g = clip(r - Q, -1, 1) + alpha, with Q = log pi + c and E_mu[clip(r - Q, -1, 1)] = 0."""
         xp = array_namespace(log_ratio)
         error = _huber_centered(advantage - _log_policy(log_ratio, weights), weights)
         return self.alpha + xp.clip(error, -1.0, 1.0)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """huber(Q - r) + alpha (logsumexp Q - Q), the second term being -alpha log pi."""
+        """Loss: huber(Q - r) + alpha (logsumexp Q - Q), the second term being -alpha log pi."""
         xp = array_namespace(log_ratio)
         log_policy = _log_policy(log_ratio, weights)
         error = _huber_centered(advantage - log_policy, weights)
@@ -177,7 +223,7 @@ class CQLHuber(_SoftmaxOfQ):
         return clipped * (error - 0.5 * clipped) - self.alpha * log_policy
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """CQL's equation clipped at the caps, with one level c for E_mu[w] = 1."""
+        """Policy of CQL's equation clipped at the caps, with one level c for E_mu[w] = 1."""
         q = to_numpy(bandit.behavior)
         level = to_numpy(advantage - bandit.masked(bandit.log_behavior, 0.0))
 
@@ -195,7 +241,7 @@ class CQLHuber(_SoftmaxOfQ):
         return separable.wrap(bandit, self, advantage, log_ratio(c, np.arange(len(q))), lam)
 
     def _capped(self, y: Array) -> Array:
-        """u with u + alpha (exp(u) - 1) = y, clipped where exp(u) is off 1 by more than 1/alpha (numpy)."""
+        """Solution u of u + alpha (exp(u) - 1) = y, clipped where exp(u) is off 1 by more than 1/alpha (numpy)."""
         alpha = float(self.alpha)
         low = float(np.log1p(-1.0 / alpha)) if alpha > 1.0 else -np.inf
         high = float(np.log1p(1.0 / alpha))
@@ -206,7 +252,7 @@ class CQLHuber(_SoftmaxOfQ):
 
 
 def _huber_centered(x: Array, weights: Array | None) -> Array:
-    """X minus Huber's location of it on the group: the c with E_mu[clip(x - c, -1, 1)] = 0."""
+    """Values x minus their Huber location on the group, the c with E_mu[clip(x - c, -1, 1)] = 0."""
     xp = array_namespace(x)
     p = propensities(x, weights) + xp.zeros_like(x)
     # The sum falls from 1 to -1, in straight pieces between the points x - 1 and x + 1.

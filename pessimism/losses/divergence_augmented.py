@@ -25,9 +25,10 @@ _SLACK = 1e-6  # of the bounds of the multiplier, beyond the rounding of a sum o
 
 @dataclass(frozen=True)
 class DivergenceAugmented(MeanBaseline):
-    r"""Importance-weighted policy gradient on A - beta D, the divergence D not differentiated (arXiv 2501.15034).
+    r"""Divergence-augmented policy optimization: policy gradient on A - beta D, D a divergence from the behavior.
 
-    DAPO of NeurIPS 2019, no relation of the clipped objective of 2025. Stationary: :math:`A - \beta D = s`.
+    The loss of a sample is ``-w A + beta w sg[D]``: the divergence D is not differentiated. A fixed point has
+    :math:`A - \beta D = s`, s normalizing. It induces, by ``divergence``,
 
     =============  =====================  =======================================
     divergence     D                      induced policy, s normalizing
@@ -39,18 +40,34 @@ class DivergenceAugmented(MeanBaseline):
     ``entropy``    log pi                 exp(A/beta)/Z on the support of mu
     =============  =====================  =======================================
 
+    Parameters
+    ----------
+    beta : float, default 0.5
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The default is one of the published
+        runs (1 and 0.1 are the others).
+    divergence : {"kl", "rkl", "inf", "hellinger", "entropy"}, default "kl"
+        Penalty D: log w (kl), 1 - 1/w (rkl), implicit normalization (inf), Hellinger's distance, or log pi (entropy).
+    normalize : bool, default True
+        Whether the advantage r - E[r] is divided by its root mean square on the group, as published. Then beta counts
+        in units of the spread of the rewards, and equal rewards have advantage 0.
+
+    Notes
+    -----
     Each D but the logarithms falls to minus infinity at pi = 0 and is bounded above: no action loses all its mass, and
     the best takes all that beta leaves it. Near the behavior rKL is nominal at beta, Hellinger's distance at beta/2,
     and INF (the implicitly normalized forecaster) moves the ratios of frequent actions more than those of rare ones.
-    The entropy, of the released code alone, knows no behavior: a large beta leads to the uniform policy. The code's TV,
-    D = (mu/2) sign(pi/mu - 1), is left out: it jumps at the behavior itself.
+    The entropy, which is in the released code alone, knows no behavior: a large beta leads to the uniform policy. The
+    code's TV, D = (mu/2) sign(pi/mu - 1), is left out: it jumps at the behavior itself.
 
-    ``normalize`` (published) divides A = r - E[r] by its root mean square on the group, in place of the batch: beta
-    then counts in units of the rewards' spread, and equal rewards have advantage 0. Left out of the released code
-    (lns/dapo): its 1e-4 beside that root; its sum of D along a trajectory, which a bandit does not have; and its clips
-    of exponents, without effect while ratios stay within e^-10 and e^10 (kl, entropy), e^-3 and e^3 (rkl), e^-6 and
-    e^6 (hellinger), and probabilities above e^-6 (inf). Beyond, D is constant, and actions can lose or take all the
-    mass. beta = 0.5 is one of the published runs (1 and 0.1 the others).
+    Left out of the released code (lns/dapo) are the 1e-4 that it adds to the root mean square, which it takes over the
+    batch; its sum of D along a trajectory, which a bandit does not have; and its clips of exponents, without effect
+    while ratios stay within e^-10 and e^10 (kl, entropy), e^-3 and e^3 (rkl), e^-6 and e^6 (hellinger), and
+    probabilities above e^-6 (inf). Beyond, D is constant, and actions can lose or take all the mass. This is the DAPO
+    of NeurIPS 2019, no relation of the clipped objective of 2025.
+
+    References
+    ----------
+    .. [1] arXiv 2501.15034.
 
     Examples
     --------
@@ -83,7 +100,7 @@ class DivergenceAugmented(MeanBaseline):
             raise ValueError(f"{self.name}: normalize must be True or False, got {self.normalize!r}")
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        """r - E[r], divided by its root mean square if ``normalize``."""
+        """Reward minus its mean, divided by its root mean square if ``normalize``."""
         advantage = super().advantage(reward, weights)
         if not self.normalize:
             return advantage
@@ -92,7 +109,7 @@ class DivergenceAugmented(MeanBaseline):
         return advantage / xp.where(size > 0, size, xp.ones_like(size))
 
     def _over_ratio(self, log_ratio: Array, weights: Array | None) -> Array:
-        """W D, which stays finite as w falls to 0."""
+        """Product w D, which stays finite as w falls to 0."""
         xp = array_namespace(log_ratio)
         if self.divergence == "kl":
             return xp.exp(log_ratio) * log_ratio
@@ -103,19 +120,19 @@ class DivergenceAugmented(MeanBaseline):
         return xp.exp(0.5 * log_ratio) * xp.expm1(0.5 * log_ratio) * self._unit(log_ratio, weights)
 
     def _unit(self, log_ratio: Array, weights: Array | None) -> Array:
-        """What stands before 1 - w^(-1/2): mu^(-1/2) for inf, 1 at actions without probability."""
+        """Factor in front of 1 - w^(-1/2): mu^(-1/2) for inf, 1 at actions without probability."""
         xp = array_namespace(log_ratio)
         if self.divergence == "hellinger":
             return xp.ones_like(log_ratio)
         return 1.0 / xp.sqrt(_known(log_ratio, weights))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w (A - beta D)."""
+        """Score weight g = w (A - beta D)."""
         xp = array_namespace(log_ratio)
         return xp.exp(log_ratio) * advantage - self.beta * self._over_ratio(log_ratio, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w A + beta w D, D not differentiated."""
+        """Loss: -w A + beta w D, D not differentiated."""
         xp = array_namespace(log_ratio)
         at = stop_gradient(log_ratio)
         return xp.exp(log_ratio) * (self.beta * xp.exp(-at) * self._over_ratio(at, weights) - advantage)
@@ -165,7 +182,7 @@ class DivergenceAugmented(MeanBaseline):
 
 
 def _known(x: Array, weights: Array | None) -> Array:
-    """mu in the shape of x, 1 at actions without probability."""
+    """Behavior mu in the shape of x, 1 at actions without probability."""
     mu = propensities(x, weights)
     xp = array_namespace(mu)
     return xp.where(mu > 0, mu, xp.ones_like(mu))

@@ -23,15 +23,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AWAC(Objective):
-    r"""Advantage-weighted actor-critic: maximum likelihood weighted by exp(A/beta), mean weight 1 (arXiv 2006.09359).
+    """Advantage-weighted actor-critic (AWAC): maximum likelihood weighted by exp(A/beta), mean weight 1.
 
-    The problem is max E_pi[A] subject to KL(pi || mu) <= eps, projected by forward KL: the policy mu exp(r/beta)/Z,
-    around the behavior itself, without an estimate of it. The weights are those of d3rlpy's code, a softmax over the
-    batch times its size, which is baseline V*_beta; the paper's, the value of the policy, only scales the loss. Here
-    the batch is the group of one context. Over several contexts that softmax gives those with larger advantages more
-    say, which changes no context's target but their compromise under shared parameters. Unlike AWR there is no cap.
+    The loss of a sample is ``-exp((r - V*_beta)/beta) u``. It induces the nominal target around the behavior itself,
+    mu exp(r/beta)/Z, without an estimate of the behavior.
 
-    beta = 1 is d3rlpy's lambda.
+    Parameters
+    ----------
+    beta : float, default 1.0
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The default is d3rlpy's lambda.
+
+    Notes
+    -----
+    The problem is max E_pi[A] subject to KL(pi || mu) <= eps, projected by forward KL. The weights are those of
+    d3rlpy's code, a softmax over the batch times its size, which is baseline V*_beta; the paper's, the value of the
+    policy, only scales the loss. Here the batch is the group of one context. Over several contexts that softmax gives
+    those with larger advantages more say, which changes no context's target but their compromise under shared
+    parameters. Unlike AWR there is no cap.
+
+    References
+    ----------
+    .. [1] arXiv 2006.09359.
 
     Examples
     --------
@@ -54,11 +66,11 @@ class AWAC(Objective):
         self.require_positive("beta")
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Optimal value, by which the weights have mean 1."""
+        """Optimal value V*_beta, with which the weights have mean 1."""
         return baselines.optimal_value_parts(reward, self.beta, weights)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = exp(A/beta), at most 1/mu; actions without probability are not weighted."""
+        """Score weight g = exp(A/beta), at most 1/mu; actions without probability are not weighted."""
         xp = array_namespace(advantage)
         exponent = advantage / self.beta
         if weights is not None:
@@ -66,7 +78,7 @@ class AWAC(Objective):
         return xp.exp(exponent) + xp.zeros_like(log_ratio)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-exp(A/beta) log pi, up to a constant of the policy."""
+        """Loss: -exp(A/beta) log pi, up to a constant of the policy."""
         return -self.score_weight(log_ratio, advantage, weights) * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -76,14 +88,27 @@ class AWAC(Objective):
 
 @dataclass(frozen=True)
 class BRAC(MeanBaseline):
-    r"""Behavior-regularized actor-critic, KL: max E_pi[r] - beta KL(pi || mu_hat) (BRAC, arXiv 1911.11361).
+    """Behavior-regularized actor-critic (BRAC) with a KL to an estimate of the behavior.
 
-    mu_hat is a policy cloned from the data, given as ``reference`` (without one the clone is perfect). The target is
-    nominal around it, mu_hat exp(r/beta)/Z on the actions seen: the data's own policy cancels, and an estimate that is
-    too narrow is conservatism that no temperature shows. u = log(pi/mu_hat); the importance weight pi/mu stands for the
-    actor's own samples, whose expectation it is. Value penalty and policy regularization are one in a bandit.
+    It maximizes E_pi[r] - beta KL(pi || mu_hat); the loss of a sample is ``-rho A + beta (rho u - rho + 1)`` with
+    rho = pi/mu and u = log(pi/mu_hat). mu_hat is a policy cloned from the data, given as ``reference`` (without one the
+    clone is perfect). It induces the nominal target around the clone, mu_hat exp(r/beta)/Z on the actions seen.
 
-    beta = 1 is the released code's alpha; the paper tunes it per task.
+    Parameters
+    ----------
+    beta : float, default 1.0
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The default is the released code's
+        alpha; the paper tunes it per task.
+
+    Notes
+    -----
+    The data's own policy cancels: an estimate that is too narrow is conservatism that no temperature shows. The
+    importance weight pi/mu stands for the actor's own samples, whose expectation it is. Value penalty and policy
+    regularization are one in a bandit.
+
+    References
+    ----------
+    .. [1] arXiv 1911.11361.
 
     Examples
     --------
@@ -109,13 +134,13 @@ class BRAC(MeanBaseline):
     def score_weight(
         self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
     ) -> Array:
-        """g = rho (A - beta u), rho = pi/mu."""
+        """Score weight g = rho (A - beta u), rho = pi/mu."""
         return _ratio(log_ratio, log_share) * (advantage - self.beta * log_ratio)
 
     def loss(
         self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
     ) -> Array:
-        """-rho A + beta (rho u - rho + 1)."""
+        """Loss: -rho A + beta (rho u - rho + 1)."""
         return self.beta - _ratio(log_ratio, log_share) * (advantage + self.beta * (1.0 - log_ratio))
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -124,6 +149,6 @@ class BRAC(MeanBaseline):
 
 
 def _ratio(log_ratio: Array, log_share: Array | None) -> Array:
-    """pi/mu from log(pi/mu_hat) and log(mu_hat/mu)."""
+    """Ratio pi/mu from log(pi/mu_hat) and log(mu_hat/mu)."""
     xp = array_namespace(log_ratio)
     return xp.exp(log_behavior_ratio(log_ratio, log_share))

@@ -1,6 +1,6 @@
-r"""Mixed data: samples of the current policy beside those of an expert, which is the behavior here.
+"""Mixed data: samples of the current policy beside those of an expert, who is the behavior here.
 
-Samples of the policy itself carry the factor w = pi/q against data of the expert q.
+Samples of the policy itself carry the factor w = pi/q, since the data are those of the expert q.
 """
 
 from __future__ import annotations
@@ -24,17 +24,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LUFFY(MeanBaseline):
-    r"""LUFFY: policy gradient on own samples, shaped likelihood on an expert's, one group (arXiv 2504.14945).
+    """LUFFY: policy gradient on the policy's own samples, shaped likelihood on an expert's, in one group.
 
-    Own samples: -w A, not clipped; expert samples: -A f(pi), f(p) = p/(p + gamma), the ratio with its denominator
-    set to one, then shaped. The expert is the behavior q, with ``expert_share`` of the group (1 of 8). Divided by pi:
-    A [(1 - expert_share) + expert_share gamma q/(pi + gamma)^2] = lam: greedy on its own samples, held back by the
-    bonus that every expert action with A > 0 has while it is rare. A < 0 loses all mass, and so do actions whose slope
-    at zero stays below lam. The surrogate is concave where A > 0: the fixed point is unique.
+    The loss of an own sample is ``-w A``, not clipped; that of an expert sample is ``-A f(pi)`` with
+    f(p) = p/(p + gamma), the ratio with its denominator set to one, then shaped. The expert is the behavior q. It
+    induces A [(1 - expert_share) + expert_share gamma q/(pi + gamma)^2] = lam: greedy on its own samples, held back by
+    the bonus that every expert action with A > 0 has while it is rare. Actions with A < 0 lose all mass.
 
-    Traps: A = r - mean without std (the script's setting). The mean of the mixed group contains own samples and
-    rises with it; here it is the expert's E_q[r]. On own samples a baseline does not matter in expectation, on expert
-    samples it does. Multi-token completions shape each token; here one action. Entropy bonus 0.001 not included.
+    Parameters
+    ----------
+    gamma : float, default 0.1
+        Scale of the shaping p/(p + gamma) of an expert's probability; > 0.
+    expert_share : float, default 0.125
+        Share of the group that is the expert's, in (0, 1). The default is 1 of 8.
+
+    Notes
+    -----
+    Actions whose slope at zero stays below lam lose all mass, too. The surrogate is concave where A > 0: the fixed
+    point is unique. A = r - mean r without division by the spread (the script's setting). The mean of the mixed group
+    contains own samples and rises with it; here it is the expert's E_q[r]. On own samples a baseline does not matter in
+    expectation, on expert samples it does. Completions of several tokens shape each token; here there is one action.
+    The entropy bonus of 0.001 is not included.
+
+    References
+    ----------
+    .. [1] arXiv 2504.14945.
 
     Examples
     --------
@@ -63,20 +77,20 @@ class LUFFY(MeanBaseline):
             raise ValueError(f"luffy: expert_share must be < 1, got {self.expert_share!r}")
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = (1 - expert_share) w A + expert_share A gamma pi/(pi + gamma)^2."""
+        """Score weight g = (1 - expert_share) w A + expert_share A gamma pi/(pi + gamma)^2."""
         w = array_namespace(log_ratio).exp(log_ratio)
         policy = propensities(log_ratio, weights) * w
         shaped = self.gamma * policy / (policy + self.gamma) ** 2
         return advantage * ((1.0 - self.expert_share) * w + self.expert_share * shaped)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-(1 - expert_share) w A - expert_share A pi/(pi + gamma)."""
+        """Loss: -(1 - expert_share) w A - expert_share A pi/(pi + gamma)."""
         w = array_namespace(log_ratio).exp(log_ratio)
         policy = propensities(log_ratio, weights) * w
         return -advantage * ((1.0 - self.expert_share) * w + self.expert_share * policy / (policy + self.gamma))
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """pi = sqrt(expert_share gamma q A/(lam - (1 - expert_share) A)) - gamma where that is positive."""
+        """Policy sqrt(expert_share gamma q A/(lam - (1 - expert_share) A)) - gamma where that is positive, else 0."""
         q = to_numpy(bandit.behavior)
         A = np.where(q > 0, to_numpy(advantage), -np.inf)
         best = np.max(A, axis=-1, keepdims=True)
@@ -111,16 +125,34 @@ class LUFFY(MeanBaseline):
 
 @dataclass(frozen=True)
 class CHORD(Standardized):
-    r"""CHORD: (1 - mu) GRPO on own samples + mu likelihood of an expert's, weighted by p(1 - p) (arXiv 2508.11408).
+    """CHORD: GRPO on the policy's own samples, and the likelihood of an expert's samples weighted by p (1 - p).
 
-    Expert tokens: -phi log p, phi = sg[p (1 - p)] (``phi=True``) or 1. The expert is the behavior q. Divided by pi, the
-    fixed point is (1 - mu) A + mu q (1 - pi) = lam: a quadratic penalty of strength mu q, pi = (theta - lam)_+/(mu q)
-    with theta = (1 - mu) A + mu q, and actions below the level vanish. With phi off it is (1 - mu) A + mu q/pi = lam, a
-    log barrier: w = mu/(lam - (1 - mu) A). Both surrogates are concave: the fixed point is unique.
+    The loss is ``-(1 - mu) w A`` with GRPO's advantage on own samples, plus ``-mu phi log p`` on expert samples,
+    phi = sg[p (1 - p)] (``phi=True``) or 1. The expert is the behavior q. It induces
+    pi = (theta - lam)_+/(mu q) with theta = (1 - mu) A + mu q, where actions below the level vanish; with phi off,
+    w = mu/(lam - (1 - mu) A).
 
-    Traps: own samples follow the current policy, whose ratio is one, so that GRPO's clip never acts; the std of the
-    advantage is that of the group at hand, here of the expert's data (its mean does not matter). ``mu`` = 0.1 is the
-    constant of CHORD-phi; CHORD-mu has phi off and a schedule 0.9 -> 0.05. No KL, no cut-off probability.
+    Parameters
+    ----------
+    mu : float, default 0.1
+        Weight of the expert's likelihood, in (0, 1); the policy gradient has the rest. The default is the constant of
+        CHORD-phi; CHORD-mu has phi off and a schedule from 0.9 to 0.05.
+    phi : bool, default True
+        Whether the likelihood of the expert's tokens is weighted by p (1 - p).
+    eps : float, default 1e-6
+        Added to the standard deviation of the rewards before the advantage is divided by it; > 0.
+
+    Notes
+    -----
+    Divided by pi, the fixed point is (1 - mu) A + mu q (1 - pi) = lam, a quadratic penalty of strength mu q; with phi
+    off it is (1 - mu) A + mu q/pi = lam, a log barrier. Both surrogates are concave: the fixed point is unique. Own
+    samples follow the current policy, whose ratio is one, so that GRPO's clip never acts. The spread by which the
+    advantage is divided is that of the group at hand, here of the expert's data (its mean does not matter). There is no
+    KL and no cut-off probability.
+
+    References
+    ----------
+    .. [1] arXiv 2508.11408.
 
     Examples
     --------
@@ -154,7 +186,7 @@ class CHORD(Standardized):
             raise ValueError(f"chord: phi must be True or False, got {self.phi!r}")
 
     def _imitation(self, log_ratio: Array, weights: Array | None) -> Array:
-        """What weighs an expert sample's log-likelihood."""
+        """Weight of the log-likelihood of an expert's sample."""
         xp = array_namespace(log_ratio)
         if not self.phi:
             return xp.ones_like(log_ratio)
@@ -162,18 +194,18 @@ class CHORD(Standardized):
         return policy * (1.0 - policy)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = (1 - mu) w A + mu phi(pi)."""
+        """Score weight g = (1 - mu) w A + mu phi(pi)."""
         w = array_namespace(log_ratio).exp(log_ratio)
         return (1.0 - self.mu) * w * advantage + self.mu * self._imitation(log_ratio, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-(1 - mu) w A - mu sg[phi(pi)] log pi, up to a constant of the policy."""
+        """Loss: -(1 - mu) w A - mu sg[phi(pi)] log pi, up to a constant of the policy."""
         w = array_namespace(log_ratio).exp(log_ratio)
         imitation = self._imitation(stop_gradient(log_ratio), weights)
         return -(1.0 - self.mu) * w * advantage - self.mu * imitation * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Water-filling in theta (phi on), log barrier (phi off)."""
+        """Water filling in theta with phi on, a log barrier with phi off."""
         q, A = to_numpy(bandit.behavior), (1.0 - self.mu) * to_numpy(advantage)
         if not self.phi:
             log_ratio, _ = log_barrier(q, bandit, A / self.mu)

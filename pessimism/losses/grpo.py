@@ -1,4 +1,4 @@
-r"""GRPO: the clipped surrogate with standardized advantages and a KL penalty inside the loss."""
+"""GRPO: the clipped surrogate with standardized advantages and a KL penalty inside the loss."""
 
 from __future__ import annotations
 
@@ -21,21 +21,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GRPO(Standardized):
-    r"""GRPO: clipped ratio to the behavior, minus beta k3 to the initial policy (arXiv 2402.03300, eqs. 3-4).
+    """GRPO: the clipped ratio to the behavior with standardized advantages, and a KL penalty to the initial policy.
 
-    Loss -min(w A, clip(w) A) + beta (e^-u - 1 + u) per token, u = log(pi/reference), w = pi/behavior: two ratios. k3 is
-    averaged over the samples of the old policy without an importance weight; its gradient beta (1 - e^-u) is not that
-    of KL(pi || reference). Fixed point: A - beta (1 - e^-u)/w = lam in the clip, -beta (1 - e^-u)/w = lam beyond.
+    The loss of a token is ``-min(w A, clip(w) A) + beta (exp(-u) - 1 + u)`` with two ratios, w = pi/behavior and
+    u = log(pi/reference), and ``A = (r - mean r)/(std r + eps)``. It induces A - beta (1 - e^-u)/w = lam inside the
+    clip and -beta (1 - e^-u)/w = lam beyond it. beta = 0 leaves PPO's set of optima.
 
-    k3 is convex in the ratio only below twice the reference. Where every action is on that branch and lam >= 0 (as many
-    better actions as worse, roughly) the fixed point is unique and the best policy; with lam < 0 it is stable, the
-    one that gradient flow from the reference reaches, though dumping mass on some rare action costs a k3 taken on old
-    samples next to nothing. Where there is none (better actions are few), the target is the limit of the flow: one
-    action takes what the clip frees, among equal ones any (status "local_minimum"). With ``unseen`` that mass leaks,
-    wherever lam would be negative. beta = 0 leaves PPO's set of optima.
+    Parameters
+    ----------
+    beta : float, default 0.04
+        Weight of the penalty, in units of the advantage; >= 0, and 0 removes it. The default is the paper's;
+        DeepSeek-R1 has 0.001 with a clip of 10, ``eps_low=eps_high=10``.
+    eps_low : float, default 0.2
+        The ratio is clipped from below at 1 - eps_low; > 0.
+    eps_high : float, default 0.2
+        The ratio is clipped from above at 1 + eps_high; > 0.
+    eps : float, default 1e-6
+        Added to the standard deviation of the rewards before the advantage is divided by it; > 0. The default is
+        verl's; TRL has 1e-4.
 
-    Traps: std is unbiased in a sampled group, eps 1e-6 is verl's (TRL: 1e-4); beta 0.04 is the paper's (DeepSeek-R1:
-    0.001 with a clip of 10, ``eps_low=eps_high=10``); the mean over tokens comes before that over the group.
+    Notes
+    -----
+    The penalty is the estimator k3, averaged over the samples of the old policy without an importance weight; its
+    gradient beta (1 - e^-u) is not that of KL(pi || reference). It is convex in the ratio only below twice the
+    reference. Where every action is on that branch and lam >= 0 (as many better actions as worse, roughly) the fixed
+    point is unique and the best policy. With lam < 0 it is stable, the one that gradient flow from the reference
+    reaches, though to dump mass on some rare action costs next to nothing under a k3 taken on old samples. Where there
+    is none (better actions are few), the target is the limit of the flow: one action takes what the clip frees, among
+    equal ones any (status ``"local_minimum"``). With ``unseen`` that mass leaks, wherever lam would be negative.
+
+    The standard deviation is unbiased in a sampled group. The mean over tokens comes before that over the group.
+
+    References
+    ----------
+    .. [1] arXiv 2402.03300, eqs. 3-4.
 
     Examples
     --------
@@ -69,7 +88,7 @@ class GRPO(Standardized):
 
     @property
     def temperature(self) -> float | None:
-        """Beta; None without a penalty."""
+        """Weight of the penalty; None without a penalty."""
         return float(self.beta) if self.beta > 0 else None
 
     @property
@@ -79,7 +98,7 @@ class GRPO(Standardized):
 
     @property
     def by_flow(self) -> bool:
-        """With a penalty there may be several fixed points."""
+        """Whether there is a penalty, with which there may be several fixed points."""
         return self.beta > 0
 
     @property
@@ -89,7 +108,7 @@ class GRPO(Standardized):
     def score_weight(
         self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
     ) -> Array:
-        """g = w A inside the clip, 0 beyond, minus beta (1 - e^-u)."""
+        """Score weight g = w A inside the clip, 0 beyond, minus beta (1 - e^-u)."""
         xp = array_namespace(log_ratio)
         log_w = log_behavior_ratio(log_ratio, log_share)
         pull = xp.exp(log_w) * advantage
@@ -99,14 +118,14 @@ class GRPO(Standardized):
     def loss(
         self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
     ) -> Array:
-        """-min(w A, clip(w) A) + beta (e^-u - 1 + u)."""
+        """Loss: -min(w A, clip(w) A) + beta (e^-u - 1 + u)."""
         xp = array_namespace(log_ratio)
         log_w = log_behavior_ratio(log_ratio, log_share)
         surrogate = clipped_surrogate(log_w, advantage, self._edges)
         return self.beta * (xp.expm1(-log_ratio) + log_ratio) - surrogate
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """The stable branch of the penalty; without a penalty the element of PPO's set nearest to the behavior."""
+        """Stable branch of the penalty; without a penalty the element of PPO's set nearest to the behavior."""
         if self.beta == 0:
             return optimal_set(bandit, self, advantage, *self._edges, 1.0)
         return stable_branch(bandit, self, advantage, self.beta, K3, self._edges, unseen)

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KLPenalized(Objective):
-    """Base: importance-weighted advantages minus beta KL(pi || mu), whose target is nominal in the advantage."""
+    """Base of importance-weighted advantages minus beta KL(pi || mu), whose target is nominal in the advantage."""
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w (A - beta u)."""
+        """Score weight g = w (A - beta u)."""
         xp = array_namespace(log_ratio)
         return xp.exp(log_ratio) * (advantage - self._beta * log_ratio)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w A + beta (w log w - w + 1)."""
+        """Loss: -w A + beta (w log w - w + 1)."""
         xp = array_namespace(log_ratio)
         return self._beta - xp.exp(log_ratio) * (advantage + self._beta * (1.0 - log_ratio))
 
@@ -38,11 +38,21 @@ class KLPenalized(Objective):
 
 @dataclass(frozen=True)
 class Nominal(MeanBaseline, KLPenalized):
-    r"""KL-regularized policy gradient with importance weights: max E_pi[r] - beta KL(pi || mu).
+    r"""KL-regularized policy gradient with importance weights, the problem that ratio-free losses claim to solve.
 
-    The penalty is written as :math:`\beta (w \log w - w + 1)`, so that the per-sample gradient is that of the fixed
-    point A - beta u = const; its expectation is beta KL(pi || mu). The baseline changes the variance, not the target.
-    Source: arXiv 2605.28150, the objective that ratio-free losses claim to solve.
+    It maximizes E_pi[r] - beta KL(pi || mu); the loss of a sample is ``-w A + beta (w log w - w + 1)``. The penalty is
+    written as :math:`\beta (w \log w - w + 1)`, so that the per-sample gradient is that of the fixed point
+    A - beta u = const; its expectation is beta KL(pi || mu). It induces the nominal target, mu exp(r/beta)/Z. The
+    baseline, the mean reward, changes the variance, not the target.
+
+    Parameters
+    ----------
+    beta : float, default 0.01
+        Temperature, or weight of the penalty, in units of the advantage; > 0.
+
+    References
+    ----------
+    .. [1] arXiv 2605.28150.
 
     Examples
     --------
@@ -65,10 +75,26 @@ class Nominal(MeanBaseline, KLPenalized):
 
 @dataclass(frozen=True)
 class TruncatedIS(MeanBaseline):
-    r"""Squared regression under truncated importance weights min(w, cap), which are not differentiated.
+    """Squared regression under truncated importance weights, which are not differentiated.
 
-    The dial between the two ends: cap -> infinity restores the nominal target, cap -> 0 is the Lambert target
-    (arXiv 2605.28150). kappa is the curvature of the actions with w > cap, 0 where there are none.
+    The loss of a sample is ``sg[min(w, cap)] (beta u - (r - mean r))^2``. It induces
+    log w + kappa max(w, cap) = A/beta: nominal where w < cap, Lambert where w > cap. A cap that tends to infinity
+    restores the nominal target, one that tends to 0 the Lambert target.
+
+    Parameters
+    ----------
+    beta : float, default 0.01
+        Temperature, or weight of the penalty, in units of the advantage; > 0.
+    cap : float, default 1.0
+        Cap of the ratio of policy to behavior; > 0.
+
+    Notes
+    -----
+    kappa is the curvature of the actions with w > cap, and 0 where there are none.
+
+    References
+    ----------
+    .. [1] arXiv 2605.28150.
 
     Examples
     --------
@@ -95,11 +121,11 @@ class TruncatedIS(MeanBaseline):
         return xp.exp(xp.clip(log_ratio, None, math.log(self.cap)))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = 2 beta min(w, cap) (A - beta u)."""
+        """Score weight g = 2 beta min(w, cap) (A - beta u)."""
         return 2.0 * self.beta * self._truncated(log_ratio) * (advantage - self.beta * log_ratio)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """min(w, cap) (beta u - A)^2, the weight not differentiated."""
+        """Loss: min(w, cap) (beta u - A)^2, the weight not differentiated."""
         return self._truncated(stop_gradient(log_ratio)) * (self.beta * log_ratio - advantage) ** 2
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -109,10 +135,23 @@ class TruncatedIS(MeanBaseline):
 
 @dataclass(frozen=True)
 class MixedChi2KL(MeanBaseline, KLPenalized):
-    r"""Importance-weighted objective with an explicit penalty beta (KL + gamma/2 chi^2) (arXiv 2407.13399).
+    r"""Importance-weighted objective with an explicit penalty, a KL and a chi^2 divergence.
 
-    :math:`\log w + \gamma w = (A - s)/\beta`: the Lambert shape with kappa = gamma whatever the baseline. gamma = 1 is
-    the link of chi^2-PO. It reaches by design what ratio-free losses do implicitly.
+    The penalty is beta (KL + gamma/2 chi^2); the loss of a sample is
+    ``-w A + beta (w log w - w + 1) + beta gamma/2 (w - 1)^2``. It induces :math:`\log w + \gamma w = (A - s)/\beta`:
+    the Lambert shape with kappa = gamma, whatever the baseline. It reaches by design what ratio-free losses do
+    implicitly.
+
+    Parameters
+    ----------
+    beta : float, default 0.01
+        Temperature, or weight of the penalty, in units of the advantage; > 0.
+    gamma : float, default 1.0
+        Weight of chi^2/2 beside the KL; > 0. The default is the link of chi^2-PO.
+
+    References
+    ----------
+    .. [1] arXiv 2407.13399.
 
     Examples
     --------
@@ -134,12 +173,12 @@ class MixedChi2KL(MeanBaseline, KLPenalized):
         self.require_positive("beta", "gamma")
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w (A - beta u - beta gamma (w - 1))."""
+        """Score weight g = w (A - beta u - beta gamma (w - 1))."""
         xp = array_namespace(log_ratio)
         return super().score_weight(log_ratio, advantage - self.beta * self.gamma * xp.expm1(log_ratio), weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w A + beta (w log w - w + 1) + beta gamma/2 (w - 1)^2."""
+        """Loss: -w A + beta (w log w - w + 1) + beta gamma/2 (w - 1)^2."""
         xp = array_namespace(log_ratio)
         chi_square = xp.expm1(log_ratio) ** 2
         return super().loss(log_ratio, advantage, weights) + 0.5 * self.beta * self.gamma * chi_square

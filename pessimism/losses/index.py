@@ -18,7 +18,13 @@ _REGIMES = ("positive", "boundary", "negative")
 
 @cache
 def measured() -> dict[str, Any]:
-    """What ``make verify`` measured of every registered objective: name -> problems, statuses, regimes and routes."""
+    """Measurements of ``make verify`` for every registered objective.
+
+    Returns
+    -------
+    dict
+        Name of an objective -> its number of problems, statuses, regimes and routes.
+    """
     text = resources.files("pessimism").joinpath("verified.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
@@ -27,9 +33,17 @@ def measured() -> dict[str, Any]:
 def described(cls: type[Objective]) -> dict[str, str]:
     """Facts of a registered objective and how its target was verified, as text.
 
-    Keys: name, title, paper, loss, defaults, reference, level, sampling, baseline, induces, regime, verified. regime is
-    what was met over the seeded problems of ``make verify``; verified gives each route's worst error against the target
-    that the package returns, and the number of problems compared.
+    Parameters
+    ----------
+    cls : type
+        A registered class; see :func:`~pessimism.losses.registry.objectives`.
+
+    Returns
+    -------
+    dict of str to str
+        Keys: name, title, paper, loss, defaults, reference, level, sampling, baseline, induces, regime, verified. The
+        regime lists what was met over the seeded problems of ``make verify``; verified gives the worst error of each
+        route against the target that the package returns, and the number of problems compared.
 
     Examples
     --------
@@ -78,7 +92,7 @@ def _routes(found: dict[str, Any]) -> str:
 
 
 def markdown() -> str:
-    """The table of docs/objectives.md, a row per registered objective."""
+    """Table of docs/objectives.md, with a row for each registered objective."""
     shown = ("name", "paper", "loss", "reference", "sampling", "baseline", "induces", "regime", "verified")
     lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
     for cls in objectives().values():

@@ -28,11 +28,12 @@ _CHOICES = {"estimator": ("k1", "k2", "k3"), "placement": ("reward", "loss"), "s
 
 @dataclass(frozen=True)
 class KLRegularized(MeanBaseline):
-    r"""Policy gradient with a KL estimator, in the reward or in the loss, on- or off-policy (arXiv 2512.21852).
+    """Policy gradient with a KL estimator, in the reward or in the loss, on-policy or off-policy.
 
-    It aims at max E_pi[r] - beta KL(pi || nu), the nominal target. On-policy the data follow pi; off-policy the policy
-    gradient carries w = pi/behavior, a penalty in the loss does not (as GRPO's). Where it leads, one action per
-    completion (token-level ratios are the sequence's):
+    It aims at max E_pi[r] - beta KL(pi || nu), the nominal target. The loss of a sample is ``-w (A - beta sg[k(u)])``
+    with the estimator k in the reward, and ``-w A + beta k(u)`` with k in the loss. On-policy the data follow pi;
+    off-policy the policy gradient carries w = pi/behavior, while a penalty in the loss does not (as GRPO's). It
+    induces, for one action per completion (token-level ratios are then the sequence's):
 
     =====================  ===================================================================================
     k1 reward              A - beta u = lam: nominal (on- and off-policy)
@@ -45,10 +46,27 @@ class KLRegularized(MeanBaseline):
     k2, k3 loss, off-pol.  A - beta k'(u)/w = lam, stable up to u = 1 and log 2 only; flatter than nominal
     =====================  ===================================================================================
 
+    Parameters
+    ----------
+    estimator : {"k1", "k2", "k3"}, default "k1"
+        Estimator of the KL: u (k1), u^2/2 (k2) or exp(-u) - 1 + u (k3).
+    placement : {"reward", "loss"}, default "reward"
+        Where the estimate of the KL stands: in the reward or in the loss.
+    sampling : {"on_policy", "off_policy"}, default "on_policy"
+        Who samples: the policy in training (``"on_policy"``) or the behavior (``"off_policy"``).
+    beta : float, default 0.05
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The paper's best are 0.05 to 0.1
+        on-policy, 0.005 off-policy; no defaults are published for the rest.
+
+    Notes
+    -----
     The last three rows have several fixed points: the target is the one that gradient flow from the reference reaches
-    (``by_flow``), in closed form where all actions are on the stable branch. k1 off-policy diverges: "no_target" where
-    the flow prefers no policy. The paper's best beta are 0.05 to 0.1 on-policy, 0.005 off-policy; no defaults are
-    published for the rest.
+    (``by_flow``), in closed form where all actions are on the stable branch. k1 in the loss diverges off-policy: the
+    status is ``"no_target"`` where the flow prefers no policy.
+
+    References
+    ----------
+    .. [1] arXiv 2512.21852.
 
     Examples
     --------
@@ -90,26 +108,26 @@ class KLRegularized(MeanBaseline):
 
     @property
     def by_flow(self) -> bool:
-        """Several fixed points: k2 and k3 in the reward, and every estimator in the loss on old data."""
+        """Whether fixed points are several: k2 and k3 in the reward, and every estimator in the loss on old data."""
         if self.placement == "reward":
             return self.estimator != "k1"
         return not self.on_policy
 
     def _value(self, u: Array) -> Array:
-        """k(u)."""
+        """Estimator k(u)."""
         if self.estimator == "k1":
             return u
         return 0.5 * u * u if self.estimator == "k2" else array_namespace(u).expm1(-u) + u
 
     def _slope(self, u: Array) -> Array:
-        """k'(u)."""
+        """Derivative k'(u) of the estimator."""
         xp = array_namespace(u)
         if self.estimator == "k1":
             return xp.ones_like(u)
         return u if self.estimator == "k2" else -xp.expm1(-u)
 
     def _ratio(self, log_ratio: Array, log_share: Array | None) -> Array:
-        """pi/behavior off-policy; on-policy the data carry it."""
+        """Ratio pi/behavior off-policy, one on-policy, where the data carry it."""
         xp = array_namespace(log_ratio)
         if self.on_policy:
             return xp.ones_like(log_ratio)
@@ -118,7 +136,7 @@ class KLRegularized(MeanBaseline):
     def score_weight(
         self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
     ) -> Array:
-        """g = w (A - beta k(u)) in the reward, w A - beta k'(u) in the loss; w = 1 on-policy."""
+        """Score weight g = w (A - beta k(u)) in the reward, w A - beta k'(u) in the loss; w = 1 on-policy."""
         ratio = self._ratio(log_ratio, log_share)
         if self.placement == "reward":
             return ratio * (advantage - self.beta * self._value(log_ratio))
@@ -127,14 +145,14 @@ class KLRegularized(MeanBaseline):
     def loss(
         self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
     ) -> Array:
-        """-w (A - beta sg[k(u)]) or -w A + beta k(u); on-policy u stands for w."""
+        """Loss: -w (A - beta sg[k(u)]) or -w A + beta k(u); on-policy u stands for w."""
         carrier = log_ratio if self.on_policy else self._ratio(log_ratio, log_share)
         if self.placement == "reward":
             return -carrier * (advantage - self.beta * self._value(stop_gradient(log_ratio)))
         return self.beta * self._value(log_ratio) - carrier * advantage
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """By combination; None where only the flow tells."""
+        """Closed form of the combination; None where only the gradient flow tells."""
         if self.placement == "reward":
             return tilts.nominal(bandit, advantage, self.beta) if self.estimator == "k1" else None
         if not self.on_policy:
@@ -154,7 +172,7 @@ class KLRegularized(MeanBaseline):
 
 
 def log_barrier(weight: Array, bandit: Bandit, z: Array) -> tuple[Array, Array]:
-    """log of 1/(e^t + max z - z) ``(N, K)`` and t ``(N,)`` such that its mean under ``weight`` is one (numpy)."""
+    """Log-ratios ``(N, K)`` of 1/(e^t + max z - z), and the t ``(N,)`` whose mean under ``weight`` is one (numpy)."""
     seen = to_numpy(bandit.behavior) > 0
     weight = np.where(seen, weight, 0.0)
     best = np.max(np.where(seen, z, -np.inf), axis=-1, keepdims=True)

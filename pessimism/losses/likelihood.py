@@ -1,4 +1,4 @@
-r"""Weighted log-likelihoods: the score weight depends on the reward alone, the log-ratio never enters."""
+"""Weighted log-likelihoods: the score weight depends on the reward alone, and the log-ratio never enters."""
 
 from __future__ import annotations
 
@@ -21,10 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AWR(MeanBaseline):
-    r"""Advantage-weighted regression: likelihood weighted by min(exp(A/beta), w_max) (arXiv 1910.00177).
+    """Advantage-weighted regression (AWR): maximum likelihood weighted by the capped exponential of the advantage.
 
-    A = r - E[r], the value of the behavior as baseline; the code's standardization over the replay buffer is not part
-    of it. Nominal where no weight is capped (then the baseline only rescales), flatter where some are.
+    The loss of a sample is ``-min(exp((r - mean r)/beta), w_max) u``: the baseline is the value of the behavior. It
+    induces mu min(exp(A/beta), w_max)/Z: nominal where no weight is capped (then the baseline only rescales), flatter
+    where some are.
+
+    Parameters
+    ----------
+    beta : float, default 1.0
+        Temperature, or weight of the penalty, in units of the advantage; > 0.
+    w_max : float, default 20.0
+        Cap of the weight exp(A/beta); > 0, and inf for none.
+
+    Notes
+    -----
+    The standardization over the replay buffer in the authors' code is not part of it.
+
+    References
+    ----------
+    .. [1] arXiv 1910.00177.
 
     Examples
     --------
@@ -49,11 +65,11 @@ class AWR(MeanBaseline):
 
     @property
     def shift_rescales(self) -> bool:
-        """Where no weight is capped."""
+        """Whether no weight is capped."""
         return math.isinf(self.w_max)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = min(exp(A/beta), w_max)."""
+        """Score weight g = min(exp(A/beta), w_max)."""
         xp = array_namespace(advantage)
         capped = advantage / self.beta
         if math.isfinite(self.w_max):
@@ -61,7 +77,7 @@ class AWR(MeanBaseline):
         return xp.exp(capped) + xp.zeros_like(log_ratio)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-min(exp(A/beta), w_max) log pi, up to a constant of the policy."""
+        """Loss: -min(exp(A/beta), w_max) log pi, up to a constant of the policy."""
         return -self.score_weight(log_ratio, advantage, weights) * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -71,7 +87,7 @@ class AWR(MeanBaseline):
 
 @dataclass(frozen=True)
 class PolicyGradient(Objective):
-    """Base: the score weight is the advantage; a subclass gives the baseline, and ``sampling`` where it varies."""
+    """Base whose score weight is the advantage; a subclass gives the baseline, and ``sampling`` where it varies."""
 
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
     temperature_field: ClassVar[str | None] = None
@@ -82,24 +98,37 @@ class PolicyGradient(Objective):
         return getattr(self, "sampling", None) == "on_policy"
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = A."""
+        """Score weight g = A."""
         return advantage + array_namespace(advantage).zeros_like(log_ratio)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-A log pi, up to a constant of the policy."""
+        """Loss: -A log pi, up to a constant of the policy."""
         return -advantage * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """On-policy the best actions, off-policy the water-filling limit of the gradient flow."""
+        """Best actions on-policy, the water-filling limit of the gradient flow off-policy."""
         return greedy(bandit, advantage) if self.on_policy else tilts.water_filling(bandit, advantage)
 
 
 @dataclass(frozen=True)
 class AsymRE(PolicyGradient):
-    """Off-policy REINFORCE without ratios, baseline mean + shift (AsymRE, arXiv 2506.20520; shift = -0.1 published).
+    """Asymmetric REINFORCE: off-policy REINFORCE without ratios, with the baseline mean r + shift.
 
-    There is no temperature: ``nominal`` and the pessimism factor are undefined. With shift < 0 a target exists; actions
-    with a negative advantage lose all their mass where theorem 4.2 says so; with shift >= 0 there is none.
+    The loss of a sample is ``-(r - mean r - shift) u``. It induces (mu A - c)_+ / E_mu[A], c normalizing, if shift < 0;
+    actions with a negative advantage lose all their mass where theorem 4.2 says so. With shift >= 0 there is no target.
+
+    Parameters
+    ----------
+    shift : float, default -0.1
+        How far the baseline lies above the mean reward, in units of the reward. The default is published.
+
+    Notes
+    -----
+    There is no temperature: ``nominal`` and the pessimism factor are undefined.
+
+    References
+    ----------
+    .. [1] arXiv 2506.20520.
 
     Examples
     --------
@@ -130,13 +159,30 @@ class AsymRE(PolicyGradient):
 
 @dataclass(frozen=True)
 class RoiRL(Objective):
-    r"""Offline iterative RL by weighted likelihood, -g(r) log pi on samples of the last round (arXiv 2510.02892).
+    """Offline iterative RL (RoiRL) by weighted likelihood, on samples of the last round.
 
-    ``weight="identity"``, g = r, is fine-tuning on the majority's answers (r is 0 or 1 in the paper): the target is
-    mu r/E[r], where r = 0 vanishes. With negative rewards it is off-policy REINFORCE without a baseline: water filling,
-    if E[r] > 0. ``weight="exponential"``, g = exp(r/beta), is nominal at beta (the paper's b); only then is there a
-    temperature. No baseline, no ratio, no reference. The identity did best in the paper; b = 0.1. Where r/beta exceeds
-    709 the exponential overflows: the multiplier is infinite, target and certificate do not need it.
+    The loss of a sample is ``-g(r) u``, with g(r) = r or exp(r/beta). With the identity it is fine-tuning on the
+    majority's answers (r is 0 or 1 in the paper) and induces mu r/E[r], where actions with r = 0 vanish; with the
+    exponential it induces the nominal target, mu exp(r/beta)/Z, and only then is there a temperature.
+
+    Parameters
+    ----------
+    weight : {"identity", "exponential"}, default "identity"
+        Weight of the likelihood: the reward (``"identity"``) or exp(r/beta) (``"exponential"``). The identity did best
+        in the paper.
+    beta : float, default 0.1
+        Temperature, or weight of the penalty, in units of the advantage; > 0. It is the paper's b, used by the
+        exponential alone.
+
+    Notes
+    -----
+    With negative rewards the identity is off-policy REINFORCE without a baseline: water filling, if E[r] > 0. There is
+    no baseline, no ratio and no reference. Where r/beta exceeds 709 the exponential overflows: the multiplier is
+    infinite, which target and certificate do not need.
+
+    References
+    ----------
+    .. [1] arXiv 2510.02892.
 
     Examples
     --------
@@ -163,26 +209,26 @@ class RoiRL(Objective):
 
     @property
     def temperature(self) -> float | None:
-        """Beta of the exponential weight; the identity has none."""
+        """Temperature of the exponential weight; None for the identity."""
         return float(self.beta) if self.weight == "exponential" else None
 
     @property
     def shift_rescales(self) -> bool:
-        """For the exponential weight."""
+        """Whether the weight is the exponential."""
         return self.weight == "exponential"
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """No baseline: zero."""
+        """Zero: there is no baseline."""
         return baselines.constant_parts(reward)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = r or exp(r/beta)."""
+        """Score weight g = r or exp(r/beta)."""
         xp = array_namespace(advantage)
         g = advantage if self.weight == "identity" else xp.exp(advantage / self.beta)
         return g + xp.zeros_like(log_ratio)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-g(r) log pi, up to a constant of the policy."""
+        """Loss: -g(r) log pi, up to a constant of the policy."""
         return -self.score_weight(log_ratio, advantage, weights) * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:

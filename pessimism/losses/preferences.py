@@ -1,7 +1,7 @@
-"""Pairs of samples with a logistic loss on labels: -log sigmoid of what the policy makes of the winner and the loser.
+"""Logistic losses on labeled pairs of samples: -log sigmoid of the winner's score minus the loser's.
 
 The population is that of two independent samples of the behavior and of the label that a model of preferences gives
-them. Differences alone enter, so that lam = 0 whatever the behavior.
+them. Only differences enter, so that lam = 0 whatever the behavior.
 """
 
 from __future__ import annotations
@@ -38,13 +38,30 @@ _INSIDE = 1e-12  # how far inside a flat region of the loss, relative to the rew
 
 @dataclass(frozen=True)
 class DPO(MeanBaseline):
-    r"""Direct preference optimization, -log sigmoid(beta (u_w - u_l)) (arXiv 2305.18290).
+    """Direct preference optimization (DPO): a logistic loss on labeled pairs.
 
-    Labels follow Bradley-Terry on the reward, P(i beats j) = sigmoid(r_i - r_j), by default: then beta (u_i - u_j) =
-    r_i - r_j is the optimum of every pair at once, so that the target is nominal for any behavior with full support.
-    ``preference="deterministic"`` lets the larger reward always win (ties one half): no policy is optimal, all
-    differences of u grow without bound, and the limit is the reference restricted to the best actions; beta only sets
-    the pace. Reference: the initial policy, sum over tokens; beta = 0.1 is the repository's default.
+    The loss of a pair of winner and loser is ``-log sigmoid(beta (u_w - u_l))``. With Bradley-Terry labels on the
+    reward, P(i beats j) = sigmoid(r_i - r_j), beta (u_i - u_j) = r_i - r_j is the optimum of every pair at once: it
+    induces the nominal target, mu exp(r/beta)/Z, for any behavior with full support. With deterministic labels no
+    policy is optimal, all differences of u grow without bound, and the limit is the reference restricted to the best
+    actions.
+
+    Parameters
+    ----------
+    beta : float, default 0.1
+        Temperature, or weight of the penalty, in units of the advantage; > 0. With deterministic labels it only
+        sets the pace. The default is the repository's.
+    preference : {"bradley_terry", "deterministic"}, default "bradley_terry"
+        Labels of pairs: drawn by the difference of rewards (``"bradley_terry"``), or the better one always wins
+        (``"deterministic"``).
+
+    Notes
+    -----
+    The published reference is the initial policy, and u is summed over tokens. Ties count one half.
+
+    References
+    ----------
+    .. [1] arXiv 2305.18290.
 
     Examples
     --------
@@ -73,14 +90,14 @@ class DPO(MeanBaseline):
         self.require_choice("preference", PREFERENCES)
 
     def _counts(self, gap: Array) -> Array | float:
-        """Which pairs ``(..., K, K)`` are trained on."""
+        """Weights ``(..., K, K)`` of the pairs: 1 for those that are trained on, 0 for ties that are dropped."""
         if self.preference == "bradley_terry" or not self.drops_ties:
             return 1.0
         xp = array_namespace(gap)
         return xp.abs(xp.sign(gap))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = 2 beta mean over partners of P(i beats j) - sigmoid(beta (u_i - u_j))."""
+        """Score weight g = 2 beta mean over partners of P(i beats j) - sigmoid(beta (u_i - u_j))."""
         gap = gaps(advantage)
         excess = preferred(gap, self.preference) - sigmoid(self.beta * gaps(log_ratio))
         return 2.0 * self.beta * mean_over_partners(self._counts(gap) * excess, weights)
@@ -113,14 +130,31 @@ class DPO(MeanBaseline):
 
 @dataclass(frozen=True)
 class AsyncDPO(DPO):
-    r"""Online DPO on stale pairs: best against worst of two own samples by a reward model (arXiv 2410.18252).
+    """Asynchronous online DPO: the better against the worse of two stale samples, by a reward model.
 
-    The pairs come from an older policy (the behavior), the log-ratio refers to the SFT policy (``reference``). Labels
-    are deterministic: training on a fixed batch of them has no optimum and tends to the reference restricted to the
-    best actions, whatever beta; what holds the published runs back is the length of training, not the loss. In the
-    published code a tie compares a completion with itself: it pulls nowhere, so that the best actions may share the
-    mass in any way ("set_valued"). beta = 0.1; u is summed over tokens. ``preference="bradley_terry"`` draws the label
-    from the rewards instead: nominal.
+    The loss of a pair is ``-log sigmoid(beta (u_best - u_worst))``. The pairs come from an older policy (the behavior),
+    while the log-ratio refers to the SFT policy (``reference``). Labels are deterministic: training on a fixed batch of
+    them has no optimum, and it induces the limit, the reference restricted to the best actions, whatever beta. Several
+    best actions may share the mass in any way (status ``"set_valued"``).
+
+    Parameters
+    ----------
+    beta : float, default 0.1
+        Temperature, or weight of the penalty, in units of the advantage; > 0. With deterministic labels it only
+        sets the pace.
+    preference : {"bradley_terry", "deterministic"}, default "deterministic"
+        Labels of pairs: drawn by the difference of rewards (``"bradley_terry"``), or the better one always wins
+        (``"deterministic"``).
+
+    Notes
+    -----
+    What holds the published runs back is the length of training, not the loss. In the published code a tie compares a
+    completion with itself, which pulls nowhere. u is summed over tokens. With ``preference="bradley_terry"`` the target
+    is nominal.
+
+    References
+    ----------
+    .. [1] arXiv 2410.18252.
 
     Examples
     --------
@@ -142,17 +176,32 @@ class AsyncDPO(DPO):
 
 @dataclass(frozen=True)
 class ChiPO(MeanBaseline):
-    r"""Chi^2-preference optimization: DPO with the link w + log w in place of log w (arXiv 2407.13399).
+    r"""Chi^2-preference optimization (chi^2-PO): DPO with the link w + log w in place of log w.
 
-    Labels follow Bradley-Terry on the reward. The optimum of every pair at once is :math:`\log w + w = (r - s)/\beta`,
-    s normalizing, the target of the mixed penalty beta (KL + chi^2/2): the Lambert shape with kappa = 1, for any
-    behavior with full support. The difference of links, times beta, is clipped to [-2 r_max, 2 r_max], where the
-    gradient vanishes. Rewards in [0, r_max] never get there. Otherwise, where two neighboring rewards are 2 r_max apart
-    or more, every larger difference costs the same: the target is a set, and its nearest element shrinks that gap to
-    2 r_max. Policies that clip every pair are stationary as well, far away from the reference.
+    The loss of a pair of winner and loser is ``-log sigmoid(clip(beta (phi_w - phi_l), -2 r_max, 2 r_max))`` with
+    phi = w + log w; labels follow Bradley-Terry on the reward. The optimum of every pair at once is
+    :math:`\log w + w = (r - s)/\beta`, s normalizing: it induces the target of the mixed penalty beta (KL + chi^2/2),
+    the Lambert shape with kappa = 1, for any behavior with full support.
 
-    ``r_max = 1`` suits rewards in [0, 1]; beta = 0.05 is the larger one of the paper's two. Reference: the initial
-    policy, sum over tokens.
+    Parameters
+    ----------
+    beta : float, default 0.05
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The default is the larger one of the
+        paper's two.
+    r_max : float, default 1.0
+        The difference of the links, times beta, is clipped to [-2 r_max, 2 r_max]; > 0, in units of the reward. The
+        default suits rewards in [0, 1].
+
+    Notes
+    -----
+    The gradient vanishes where the difference is clipped. Rewards in [0, r_max] never get there. Otherwise, where two
+    neighboring rewards are 2 r_max apart or more, every larger difference costs the same: the target is a set, and its
+    nearest element shrinks that gap to 2 r_max. Policies that clip every pair are stationary as well, far away from the
+    reference. The published reference is the initial policy, and u is summed over tokens.
+
+    References
+    ----------
+    .. [1] arXiv 2407.13399.
 
     Examples
     --------
@@ -186,7 +235,7 @@ class ChiPO(MeanBaseline):
         return xp.clip(logit, -2.0 * self.r_max, 2.0 * self.r_max), xp.abs(logit) < 2.0 * self.r_max
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = 2 beta (1 + w_i) mean over unclipped partners of P(i beats j) - sigmoid(beta (phi_i - phi_j))."""
+        """Score weight g = 2 beta (1 + w_i) mean over free partners of P(i beats j) - sigmoid(beta (phi_i - phi_j))."""
         xp = array_namespace(log_ratio)
         logit, free = self._logit(log_ratio)
         excess = sigmoid(gaps(advantage)) - sigmoid(logit)
@@ -198,7 +247,7 @@ class ChiPO(MeanBaseline):
         return mean_over_partners(cross_entropy(sigmoid(gaps(advantage)), self._logit(log_ratio)[0]), weights)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Log w + w = (r - s)/beta with gaps between neighboring rewards of 2 r_max at most."""
+        """Policy with log w + w = (r - s)/beta, gaps between neighboring rewards cut to 2 r_max."""
         xp = bandit.xp
         best = xp.max(bandit.masked(advantage, -xp.inf), axis=-1, keepdims=True)
         reward, several = self._within_reach(xp, xp.where(bandit.support, advantage, best))

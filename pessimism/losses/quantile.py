@@ -14,21 +14,36 @@ from pessimism.losses.regression import SquaredRegression
 
 @dataclass(frozen=True)
 class QRPO(SquaredRegression):
-    r"""Quantile reward policy optimization, (R - beta log Z - beta u)^2 (arXiv 2507.08068).
+    """Quantile reward policy optimization (QRPO): regression on the quantile of the reward.
 
-    q = P(r' <= r) is the quantile of the reward under the *reference* (the initial policy), and R = q or log q. Were q
-    uniform on [0, 1], log Z would be exact: Z = beta (e^{1/beta} - 1), respectively beta/(1 + beta), and the target
-    nominal in R. A reward with finitely many values has quantiles that are larger than uniform ones, so that Z is too
-    small and the target is Lambert with kappa > 0: next to nothing where every value is rarer than beta, but of the
-    order of m log(m/beta) where the best value has mass m. On 0/1 rewards the published beta is far below any pass
-    rate: conservative by much more than the penalty that it writes.
+    The loss of a sample is ``(beta u - (R - beta log Z))^2``. q = P(r' <= r) is the quantile of the reward under the
+    *reference* (the initial policy), and R = q or log q. Z is that of a quantile which is uniform on [0, 1]:
+    Z = beta (e^{1/beta} - 1) for q, beta/(1 + beta) for log q. It induces the Lambert target,
+    log w + kappa w = (R - beta log Z)/beta, which tends to the nominal one where no reward is frequent.
 
-    The paper estimates q with 1 to 20 samples of the reference: for ``transform="identity"`` that is noise around the
-    same expected advantage, for "log" it is not. "log" and 0.003 are the defaults of the repository, which for
-    "identity" takes log Z = log beta + 1/beta, the same at such a beta. u is summed over tokens.
+    Parameters
+    ----------
+    beta : float, default 0.003
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The advantage is in units of R.
+    transform : {"identity", "log"}, default "log"
+        What is regressed on: the quantile of the reward (``"identity"``) or its logarithm (``"log"``).
 
-    The paper's third transform, the normal quantile of q with log Z = 1/(2 beta^2), is left out: the best of finitely
-    many actions has q = 1, hence an infinite R and no advantage.
+    Notes
+    -----
+    A reward with finitely many values has quantiles that are larger than uniform ones, so that Z is too small and kappa
+    is positive: next to nothing where every value is rarer than beta, but of the order of m log(m/beta) where the best
+    value has mass m. On 0/1 rewards the published beta is far below any pass rate: the target is conservative by much
+    more than the penalty of the formula.
+
+    The paper estimates q with 1 to 20 samples of the reference: for ``"identity"`` that is noise around the same
+    expected advantage, for ``"log"`` it is not. The defaults are those of the repository, which for ``"identity"``
+    takes log Z = log beta + 1/beta, the same at such a beta. u is summed over tokens. The paper's third transform, the
+    normal quantile of q with log Z = 1/(2 beta^2), is left out: the best of finitely many actions has q = 1, hence an
+    infinite R and no advantage.
+
+    References
+    ----------
+    .. [1] arXiv 2507.08068.
 
     Examples
     --------
@@ -56,7 +71,7 @@ class QRPO(SquaredRegression):
 
     @property
     def log_partition(self) -> float:
-        """Log E[exp(R/beta)] of a uniform quantile."""
+        """Logarithm of E[exp(R/beta)] for a uniform quantile."""
         rate = 1.0 / self.beta
         if self.transform == "log":
             return -math.log1p(rate)
@@ -65,7 +80,7 @@ class QRPO(SquaredRegression):
         return rate + math.log1p(-math.exp(-rate)) - math.log(rate)
 
     def baseline(self, reward: Array, weights: Array | None = None) -> Array:
-        """There is none in reward units: nan."""
+        """Always nan: there is no baseline in units of the reward."""
         xp = array_namespace(reward)
         return xp.full_like(reward[..., 0], xp.nan)
 

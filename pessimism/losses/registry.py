@@ -1,4 +1,4 @@
-"""The registry: published objectives by name."""
+"""The registry of published objectives by name."""
 
 from __future__ import annotations
 
@@ -98,7 +98,12 @@ _REGISTRY: dict[str, type[Objective]] = {
 
 
 def objectives() -> dict[str, type[Objective]]:
-    """Registered objectives, name -> class.
+    """Registered objectives by name.
+
+    Returns
+    -------
+    dict of str to type
+        Name of an objective -> its class.
 
     Examples
     --------
@@ -109,7 +114,17 @@ def objectives() -> dict[str, type[Objective]]:
 
 
 def register(cls: type[Objective]) -> type[Objective]:
-    """Class decorator: make an objective of your own available by its ``name``, in scripts as in ``induced_target``.
+    """Register an objective of your own under its ``name``, for scripts as for ``induced_target``; a class decorator.
+
+    Parameters
+    ----------
+    cls : type
+        Subclass of :class:`Objective` with the facts ``name``, ``title``, ``paper``, ``formula`` and ``induces``.
+
+    Returns
+    -------
+    type
+        The class itself.
 
     Raises
     ------
@@ -143,14 +158,27 @@ def register(cls: type[Objective]) -> type[Objective]:
 
 
 def make_objective(objective: str | ObjectiveLike, **hyper: Any) -> ObjectiveLike:
-    """An objective from its name and hyper-parameters; an object with the three methods is returned as it is.
+    """Make an objective from its name and hyper-parameters; an object with the three methods is returned as it is.
+
+    Parameters
+    ----------
+    objective : str or ObjectiveLike
+        Registered name, or an object with the methods ``advantage``, ``score_weight`` and ``loss``.
+    **hyper : Any
+        Hyper-parameters of the named objective; those that are not given keep their defaults.
+
+    Returns
+    -------
+    ObjectiveLike
+        The objective.
 
     Raises
     ------
     ValueError
-        Unknown name or hyper-parameter, a hyper-parameter out of range, or hyper-parameters beside an object.
+        If a name or hyper-parameter is unknown, a hyper-parameter is out of range, or hyper-parameters come with an
+        object.
     TypeError
-        An object without ``advantage``, ``score_weight`` and ``loss``.
+        If an object lacks ``advantage``, ``score_weight`` or ``loss``.
 
     Examples
     --------

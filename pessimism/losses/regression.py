@@ -1,7 +1,7 @@
 r"""Regressions of the log-ratio on the advantage: loss :math:`(\beta u - A)^2`, which induces the Lambert target.
 
 They differ only in the baseline, hence in the regime (arXiv 2605.28150): with data that lag, kappa is
-:math:`E_\mu[A]/\beta + KL(\mu \| \pi)`. Those on the optimal value are in ``optimal_value.py``.
+:math:`E_\mu[A]/\beta + KL(\mu \| \pi)`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ LAMBERT = "log w + kappa w = A/beta, E_mu[w] = 1"
 
 @dataclass(frozen=True)
 class SquaredRegression(Objective):
-    """Base of the family; a subclass gives the baseline."""
+    """Base of the family, whose subclasses give the baseline."""
 
     takes_reference: ClassVar[bool] = True
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = 2 beta (A - beta u)."""
+        """Score weight g = 2 beta (A - beta u)."""
         return 2.0 * self._beta * (advantage - self._beta * log_ratio)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """(beta u - A)^2."""
+        """Loss: (beta u - A)^2."""
         return (self._beta * log_ratio - advantage) ** 2
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -44,9 +44,21 @@ class SquaredRegression(Objective):
 
 @dataclass(frozen=True)
 class Kimi(MeanBaseline, SquaredRegression):
-    """Policy mirror descent of Kimi k1.5 and K2: the group mean as baseline, no std (arXiv 2501.12599, 2507.20534).
+    """Policy mirror descent of Kimi k1.5 and K2: regression with the group mean as baseline, without a spread.
 
-    ``beta`` is the reports' tau; both leave it unpublished, 0.01 is OpenKimi's (arXiv 2602.05933). The loss is K2's.
+    The loss of a sample is ``(beta u - (r - mean r))^2``, that of K2. It induces the Lambert target,
+    log w + kappa w = A/beta with E_mu[w] = 1, where kappa = KL(mu || pi) >= 0.
+
+    Parameters
+    ----------
+    beta : float, default 0.01
+        Temperature, or weight of the penalty, in units of the advantage; > 0. It is the reports' tau, which both
+        leave unpublished; the default is OpenKimi's (arXiv 2602.05933).
+
+    References
+    ----------
+    .. [1] arXiv 2501.12599 (Kimi k1.5).
+    .. [2] arXiv 2507.20534 (Kimi K2).
 
     Examples
     --------
@@ -70,10 +82,23 @@ class Kimi(MeanBaseline, SquaredRegression):
 
 @dataclass(frozen=True)
 class ShiftedMean(SquaredRegression):
-    """Mean baseline lowered by ``shift`` temperatures, V = E[r] - shift beta (arXiv 2605.28150, with shift = 1).
+    """Regression with the mean reward, lowered by ``shift`` temperatures, as baseline.
 
-    kappa = shift + KL(mu||pi) >= shift: the positive regime without a second temperature. ``shift`` is the dial of
-    conservatism; 0 is Kimi's loss, a negative one may reach the negative regime.
+    The loss of a sample is ``(beta u - (r - mean r + shift beta))^2``: the baseline is V = E[r] - shift beta. It
+    induces the Lambert target, log w + kappa w = A/beta with E_mu[w] = 1, where kappa = shift + KL(mu || pi) >= shift:
+    the positive regime without a second temperature.
+
+    Parameters
+    ----------
+    beta : float, default 0.01
+        Temperature, or weight of the penalty, in units of the advantage; > 0.
+    shift : float, default 1.0
+        How far the baseline lies below the mean reward, in temperatures. It is the dial of conservatism: 0 is Kimi's
+        loss, and a negative one may reach the negative regime. The paper has 1.
+
+    References
+    ----------
+    .. [1] arXiv 2605.28150.
 
     Examples
     --------
@@ -104,9 +129,21 @@ class ShiftedMean(SquaredRegression):
 
 @dataclass(frozen=True)
 class ConstantBaseline(SquaredRegression):
-    """A constant baseline: positive, boundary or negative as ``value`` is below, at or above V*_beta.
+    """Regression with a constant baseline.
 
-    Source: arXiv 2605.28150.
+    The loss of a sample is ``(beta u - (r - value))^2``. It induces the Lambert target, log w + kappa w = A/beta with
+    E_mu[w] = 1: in the positive regime if ``value`` is below V*_beta, at the boundary if equal, negative if above.
+
+    Parameters
+    ----------
+    beta : float, default 0.01
+        Temperature, or weight of the penalty, in units of the advantage; > 0.
+    value : float, default 0.0
+        Constant baseline, in units of the reward.
+
+    References
+    ----------
+    .. [1] arXiv 2605.28150.
 
     Examples
     --------
@@ -136,10 +173,27 @@ class ConstantBaseline(SquaredRegression):
 
 @dataclass(frozen=True)
 class StdNormalized(Standardized, SquaredRegression):
-    """Advantages divided by the group's spread, (r - mean) / (std + eps), as in GRPO (arXiv 2402.03300).
+    """Regression on advantages divided by the spread of their group, as in GRPO.
 
-    std is the population's under weights, unbiased (n - 1) in a sampled group, as in TRL and verl; eps = 1e-4 is TRL's
-    (verl: 1e-6). In reward units the temperature is about beta std: bold where a prompt is nearly solved or unsolved.
+    The loss of a sample is ``(beta u - (r - mean r)/(std r + eps))^2``. It induces the Lambert target,
+    log w + kappa w = A/beta with A standardized, where kappa = KL(mu || pi).
+
+    Parameters
+    ----------
+    beta : float, default 0.01
+        Temperature, or weight of the penalty, in units of the advantage; > 0.
+    eps : float, default 1e-4
+        Added to the standard deviation of the rewards before the advantage is divided by it; > 0. The default is
+        TRL's; verl has 1e-6.
+
+    Notes
+    -----
+    The standard deviation is the population's under weights and unbiased (n - 1) in a sampled group, as in TRL and
+    verl. In units of the reward the temperature is about beta std: bold where a prompt is nearly solved or unsolved.
+
+    References
+    ----------
+    .. [1] arXiv 2402.03300.
 
     Examples
     --------
@@ -163,10 +217,20 @@ class StdNormalized(Standardized, SquaredRegression):
 
 @dataclass(frozen=True)
 class OptimalValue(SquaredRegression):
-    """Optimal value at the regression's own temperature as baseline: exactly the boundary, the nominal target.
+    """Regression with the optimal value at its own temperature as baseline.
 
-    A*-PO's and OAPL's loss with beta1 = beta2 (arXiv 2505.20686). The optimal value is that under the behavior, so with
-    another reference in the log-ratio the target is Lambert again.
+    The loss of a sample is ``(beta u - (r - V*_beta))^2``, A*-PO's and OAPL's with beta1 = beta2. It induces exactly
+    the boundary, the nominal target mu exp(r/beta)/Z with kappa = 0. The optimal value is that under the behavior, so
+    that with another reference in the log-ratio the target is Lambert again.
+
+    Parameters
+    ----------
+    beta : float, default 0.01
+        Temperature, or weight of the penalty, in units of the advantage; > 0.
+
+    References
+    ----------
+    .. [1] arXiv 2505.20686.
 
     Examples
     --------
@@ -192,7 +256,7 @@ class OptimalValue(SquaredRegression):
         return baselines.optimal_value_parts(reward, self.beta, weights)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Nominal target, kappa = 0 by construction, not by rounding; Lambert around another reference."""
+        """Nominal target, whose kappa is exactly 0; the Lambert target around another reference."""
         if bandit.own_reference is not None:
             return super().closed_form(bandit, advantage, unseen=unseen)
         return tilts.nominal(bandit, advantage, self.beta)
@@ -200,7 +264,7 @@ class OptimalValue(SquaredRegression):
 
 @dataclass(frozen=True)
 class _TwoTemperatures(SquaredRegression):
-    """Optimal value at beta1, regression at beta2: fields of the objective."""
+    """Base of regressions at beta2 with the optimal value at beta1 as baseline."""
 
     formula: ClassVar[str] = "(beta2 u - (r - V*_beta1))^2"
     temperature_field: ClassVar[str | None] = "beta2"
@@ -218,9 +282,21 @@ class _TwoTemperatures(SquaredRegression):
 
 @dataclass(frozen=True)
 class OAPL(_TwoTemperatures):
-    """OAPL: optimal value at beta1, regression at beta2, reference the lagged inference policy (arXiv 2602.19362).
+    """OAPL: regression at beta2 with the optimal value at beta1 as baseline, against the lagged inference policy.
 
-    beta1 > beta2, as published, puts the baseline below V*_beta2: the positive regime. beta1 < beta2 is negative.
+    The loss of a sample is ``(beta2 u - (r - V*_beta1))^2``. It induces the Lambert target at beta2. beta1 > beta2, as
+    published, puts the baseline below V*_beta2: the positive regime. beta1 < beta2 is negative.
+
+    Parameters
+    ----------
+    beta1 : float, default 1.0
+        Temperature of the optimal value that serves as the baseline, in units of the reward; > 0.
+    beta2 : float, default 0.001
+        Temperature of the regression, in units of the reward; > 0.
+
+    References
+    ----------
+    .. [1] arXiv 2602.19362.
 
     Examples
     --------
@@ -241,11 +317,29 @@ class OAPL(_TwoTemperatures):
 
 @dataclass(frozen=True)
 class AStarPO(_TwoTemperatures):
-    """A*-PO: optimal value at beta1 of the initial model, regression at beta2 against it (arXiv 2505.20686).
+    """A*-PO: regression at beta2 against the initial model, whose optimal value at beta1 is the baseline.
 
-    The paper samples on-policy: then A - beta2 u is constant at the fixed point and the target is nominal whatever
-    the baseline. Once the data lag (``sampling="off_policy"``) it is the Lambert target, as for OAPL. The baseline is
-    an expectation under the reference policy (the initial model), which is the behavior unless ``reference`` is given.
+    The loss of a sample is ``(beta2 u - (r - V*_beta1))^2``. The paper samples on-policy: then A - beta2 u is constant
+    at the fixed point, and it induces the nominal target at beta2 whatever the baseline. Once the data lag
+    (``sampling="off_policy"``) it induces the Lambert target, as :class:`OAPL`.
+
+    Parameters
+    ----------
+    beta1 : float, default 0.5
+        Temperature of the optimal value that serves as the baseline, in units of the reward; > 0.
+    beta2 : float, default 0.001
+        Temperature of the regression, in units of the reward; > 0.
+    sampling : {"on_policy", "off_policy"}, default "on_policy"
+        Who samples: the policy in training (``"on_policy"``) or the behavior (``"off_policy"``).
+
+    Notes
+    -----
+    The baseline is an expectation under the reference policy (the initial model), which is the behavior unless
+    ``reference`` is given.
+
+    References
+    ----------
+    .. [1] arXiv 2505.20686.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""REINFORCE and its baselines: -(r - V) log pi, on its own samples as published or on those of an older policy.
+"""REINFORCE and its baselines: -(r - V) log pi, on own samples as published, or on those of an older policy.
 
-On-policy the baseline is no matter of the target, only of the variance; once the data are those of a fixed behavior it
+On-policy the baseline does not change the target, only the variance; once the data are those of a fixed behavior it
 decides everything.
 """
 
@@ -31,12 +31,29 @@ Sampling = Literal["on_policy", "off_policy"]
 
 @dataclass(frozen=True)
 class Reinforce(PolicyGradient):
-    """REINFORCE with a constant baseline, -(r - value) log pi (Williams, 1992; for language models arXiv 2402.14740).
+    """REINFORCE with a constant baseline.
 
-    On-policy, as published, it ascends E_pi[r]: the limit is the behavior restricted to the best actions, whatever the
-    baseline. Several best actions form a set of optima, of which the nearest to the behavior is returned. On data of a
-    fixed behavior (``sampling="off_policy"``) the limit is that of AsymRE: it exists iff E[r] > value, and actions
-    below it may lose all their mass. No ratio, no reference, no temperature; sum over tokens.
+    The loss of a sample is ``-(r - value) u``. On-policy, as published, it ascends E_pi[r] and induces the greedy
+    policy, the behavior restricted to the best actions, whatever the baseline. On data of a fixed behavior
+    (``sampling="off_policy"``) it induces the limit of AsymRE, (mu A - c)_+ / E_mu[A], which exists iff E[r] > value;
+    actions with rewards below ``value`` may lose all their mass.
+
+    Parameters
+    ----------
+    value : float, default 0.0
+        Constant baseline, in units of the reward.
+    sampling : {"on_policy", "off_policy"}, default "on_policy"
+        Who samples: the policy in training (``"on_policy"``) or the behavior (``"off_policy"``).
+
+    Notes
+    -----
+    Several best actions form a set of optima, of which the nearest to the behavior is returned. There is no ratio, no
+    reference and no temperature; u is summed over tokens.
+
+    References
+    ----------
+    .. [1] Williams, 1992.
+    .. [2] arXiv 2402.14740, for language models.
 
     Examples
     --------
@@ -68,13 +85,28 @@ class Reinforce(PolicyGradient):
 
 @dataclass(frozen=True)
 class OPO(PolicyGradient):
-    """On-policy RL with the length-weighted mean as baseline, V = sum(len r)/sum(len) (arXiv 2505.23585).
+    """On-policy RL with optimal reward baseline (OPO): REINFORCE with the length-weighted mean as baseline.
 
-    That baseline has the least variance if squared score norms grow like lengths. On-policy, as published, it leaves
-    the target of REINFORCE: greedy. On stale data (``sampling="off_policy"``) it decides: there is a target iff
-    E[r] > V, that is, iff rewards and lengths are negatively correlated; with equal lengths (``lengths=None``) V = E[r]
-    and there is none. ``lengths`` holds one number per action. verl gives a group of one sample the baseline 0, which
-    matters to its variance alone.
+    The loss of a sample is ``-(r - sum(len r)/sum(len)) u``. On-policy, as published, it induces the target of
+    REINFORCE, the greedy policy. On stale data (``sampling="off_policy"``) the baseline decides: it induces (mu
+    A - c)_+ / E_mu[A] iff E[r] > V, that is, iff rewards and lengths are negatively correlated. With equal lengths
+    V = E[r], and there is no target.
+
+    Parameters
+    ----------
+    lengths : tuple of float, optional
+        Tokens of each action, which weigh its reward in the baseline; > 0. Without it all are equal.
+    sampling : {"on_policy", "off_policy"}, default "on_policy"
+        Who samples: the policy in training (``"on_policy"``) or the behavior (``"off_policy"``).
+
+    Notes
+    -----
+    The baseline has the least variance if squared score norms grow like lengths. verl gives a group of one sample the
+    baseline 0, which matters to its variance alone.
+
+    References
+    ----------
+    .. [1] arXiv 2505.23585.
 
     Examples
     --------
@@ -120,15 +152,31 @@ class OPO(PolicyGradient):
 
 @dataclass(frozen=True)
 class RLOO(MeanBaseline):
-    r"""REINFORCE leave-one-out with the sequence KL in the reward (arXiv 2402.14740).
+    """REINFORCE leave-one-out (RLOO) with the KL of the sequence in the reward.
 
-    The reward is R = r - beta log(pi/nu), the baseline of a sample the mean R of the others: a centered R times
-    G/(G - 1) in a group of G. On-policy, as published, R is constant at the fixed point: nominal. On stale data
-    (``sampling="off_policy"``) it is nominal as well, for any behavior with full support, if the KL term follows the
-    policy that is being trained, since the leave-one-out mean then centers u like r (lam = 0, as in TBA). Frameworks
-    that freeze R at the rollout train on a fixed reward instead, whose centered mean is 0: no target (AsymRE at shift
-    0). Neither R nor the baseline is differentiated. Reference: the initial policy, sum over tokens; beta = 0.03, and
-    k = 2 or 4 samples.
+    The loss of a sample is ``-sg[R - mean of the others' R] u`` with the reward R = r - beta log(pi/nu); the baseline
+    of a sample is the mean R of the others. On-policy, as published, R is constant at the fixed point: it induces the
+    nominal target, mu exp(r/beta)/Z. On stale data (``sampling="off_policy"``) it does as well, for any behavior with
+    full support, if the KL term follows the policy that is being trained.
+
+    Parameters
+    ----------
+    beta : float, default 0.03
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The default is published, with k = 2
+        or 4 samples.
+    sampling : {"on_policy", "off_policy"}, default "on_policy"
+        Who samples: the policy in training (``"on_policy"``) or the behavior (``"off_policy"``).
+
+    Notes
+    -----
+    A minus its leave-one-out mean is a centered R times G/(G - 1) in a group of G. On stale data it centers u like r,
+    so that lam = 0, as in TBA. Frameworks that freeze R at the rollout train on a fixed reward instead, whose centered
+    mean is 0: no target (AsymRE at shift 0). Neither R nor the baseline is differentiated. The published reference is
+    the initial policy, and u is summed over tokens.
+
+    References
+    ----------
+    .. [1] arXiv 2402.14740.
 
     Examples
     --------
@@ -160,14 +208,14 @@ class RLOO(MeanBaseline):
         return self.sampling == "on_policy"
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = A - beta u - mean(A - beta u), times G/(G - 1) in a sampled group.
+        """Score weight g = A - beta u - mean(A - beta u), times G/(G - 1) in a sampled group.
 
         The mean is that of the data; on-policy a constant in it changes nothing.
         """
         return centered_gap(self.beta * log_ratio, advantage, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-(R - mean of the others' R) log pi, up to a constant of the policy."""
+        """Loss: -(R - mean of the others' R) log pi, up to a constant of the policy."""
         return -self.score_weight(stop_gradient(log_ratio), advantage, weights) * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -181,16 +229,28 @@ def _is_length(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class TOPR(Objective):
-    r"""Tapered off-policy REINFORCE, -sg[alpha] R log pi (arXiv 2503.14286).
+    """Tapered off-policy REINFORCE (TOPR): truncated importance weights on the negative advantages alone.
 
-    alpha = 1 where R >= 0 and min(w, 1) where R < 0, w the sequence ratio to the behavior; R is the reward (+-1 in the
-    paper) minus a constant ``value``, which re-weights positives against negatives. No KL, no reference.
+    The loss of a sample is ``-sg[alpha] A u`` with A = r - value, alpha = 1 where A >= 0 and alpha = min(w, 1) where
+    A < 0, w the ratio of the sequence to the behavior. A negative action loses its weight together with its mass: where
+    some A is positive it induces mu A_+/E_mu[A_+]. Negatives vanish altogether and without displacing anything, unlike
+    the water filling of AsymRE, and so do actions with A = 0.
 
-    A negative action loses its weight together with its mass: where some R is positive the target is w = R_+/E[R_+].
-    Negatives vanish altogether and without displacing anything, unlike the water filling of AsymRE, and so do actions
-    with R = 0. Groups without a positive R: if the best R is 0, its actions share the mass, any way they like; if all R
-    are equal, nothing moves; otherwise the pull has several one-action limits, and the one that gradient flow reaches
-    from the behavior is returned (generic route): with failures alone the loss does not stay put.
+    Parameters
+    ----------
+    value : float, default 0.0
+        Constant baseline, in units of the reward. It re-weights positives against negatives.
+
+    Notes
+    -----
+    Rewards are +-1 in the paper. There is no KL and no reference. Groups without a positive A: if the best A is 0, its
+    actions share the mass in any way; if all A are equal, nothing moves; otherwise the gradient has several limits of
+    one action each, and the one that gradient flow reaches from the behavior is returned (by the generic route): with
+    failures alone the policy does not stay where it is.
+
+    References
+    ----------
+    .. [1] arXiv 2503.14286.
 
     Examples
     --------
@@ -217,7 +277,7 @@ class TOPR(Objective):
 
     @property
     def by_flow(self) -> bool:
-        """Without positive advantages fixed points are several."""
+        """Whether fixed points are several: without positive advantages they are."""
         return True
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
@@ -225,13 +285,13 @@ class TOPR(Objective):
         return baselines.constant_parts(reward, self.value)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = A where A >= 0, min(w, 1) A where A < 0."""
+        """Score weight g = A where A >= 0, min(w, 1) A where A < 0."""
         xp = array_namespace(log_ratio)
         taper = xp.exp(xp.clip(log_ratio, None, 0.0))
         return advantage * xp.where(advantage >= 0, xp.ones_like(taper), taper)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-alpha A log pi, alpha not differentiated, up to a constant of the policy."""
+        """Loss: -alpha A log pi, alpha not differentiated, up to a constant of the policy."""
         return -self.score_weight(stop_gradient(log_ratio), advantage, weights) * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:

@@ -20,30 +20,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standardized(MeanBaseline):
-    """A = (r - mean r) / (std r + eps) (GRPO, arXiv 2402.03300), eps a field of the objective, in reward units.
+    """Base with the advantage of GRPO, A = (r - mean r) / (std r + eps).
 
-    std is the population's under weights, unbiased (n - 1) in a sampled group, as in verl (eps 1e-6) and TRL (1e-4).
+    ``eps`` is a field of the objective, in units of the reward. The standard deviation is the population's under
+    weights and unbiased (n - 1) in a sampled group, as in verl (eps 1e-6) and TRL (1e-4).
+
+    References
+    ----------
+    .. [1] arXiv 2402.03300.
     """
 
     if TYPE_CHECKING:
         eps: float
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        """(r - mean) / (std + eps)."""
+        """Advantages (r - mean) / (std + eps)."""
         spread = baselines.standard_deviation(reward, weights)
         return super().advantage(reward, weights) / (spread[..., None] + self.eps)
 
 
 @dataclass(frozen=True)
 class APA(MeanBaseline):
-    r"""Advantage-induced policy alignment, (u - A/beta)^2 with whitened advantages (arXiv 2306.02231).
+    """Advantage-induced policy alignment (APA): regression on whitened advantages.
 
-    ``beta`` is the paper's lambda, 0.1 online and 1 offline in the code (adv_coeff_sq = 1/lambda). There u is that of a
-    token, A its GAE advantage, whitened over the batch: (A - mean)/sqrt(variance + 1e-8); here an action is one token,
-    and the batch is its group. The variance is divided by n, as across processes, which in a batch of tokens is all
-    the same. A regression like Kimi's, hence Lambert with kappa = KL(mu||pi); in reward units the temperature is
-    beta times the standard deviation, bold where the rewards hardly differ. Reference: the rollout policy in the code,
-    the initial one in the paper (``reference=``).
+    The loss of a sample is ``(u - A/beta)^2`` with ``A = (r - mean r)/sqrt(var r + eps)``. It is a regression like
+    Kimi's and induces the Lambert target, log w + kappa w = A/beta, where kappa = KL(mu || pi). In units of the reward
+    the temperature is beta times the standard deviation: bold where the rewards hardly differ.
+
+    Parameters
+    ----------
+    beta : float, default 0.1
+        Temperature, or weight of the penalty, in units of the advantage; > 0. It is the paper's lambda, 0.1 online
+        and 1 offline in the code (adv_coeff_sq = 1/lambda).
+    eps : float, default 1e-8
+        Added to the variance of the rewards before the advantage is divided by its root; > 0.
+
+    Notes
+    -----
+    In the paper u is that of a token and A its GAE advantage, whitened over the batch; here an action is one token, and
+    the batch is its group. The variance is divided by n, as across processes, which in a batch of tokens is all the
+    same. The reference is the rollout policy in the code, and the initial one in the paper (``reference=``).
+
+    References
+    ----------
+    .. [1] arXiv 2306.02231.
 
     Examples
     --------
@@ -68,17 +88,17 @@ class APA(MeanBaseline):
         self.require_positive("beta", "eps")
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        """(r - mean) / sqrt(var + eps)."""
+        """Advantages (r - mean) / sqrt(var + eps)."""
         gap = super().advantage(reward, weights)
         xp, spread = array_namespace(gap), baselines.root_mean_square(gap, weights)[..., None]
         return gap / xp.hypot(spread, xp.full_like(spread, math.sqrt(self.eps)))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = 2 (A/beta - u)."""
+        """Score weight g = 2 (A/beta - u)."""
         return 2.0 * (advantage / self.beta - log_ratio)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """(u - A/beta)^2."""
+        """Loss: (u - A/beta)^2."""
         return (log_ratio - advantage / self.beta) ** 2
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -88,14 +108,29 @@ class APA(MeanBaseline):
 
 @dataclass(frozen=True)
 class TPO(MeanBaseline):
-    r"""Target policy optimization: cross-entropy to the tilted old policy within a group (arXiv 2604.06159).
+    r"""Target policy optimization (TPO): cross-entropy to the tilted old policy within a group.
 
-    The loss is -sum_i t_i log p_i, p the softmax over the group of sequence log-probabilities of the policy, and
-    :math:`t_i \propto p^{old}_i e^{z_i/\beta}` with z = (r - mean)/std; ``beta`` is the paper's eta. The std is the
-    population's (divided by n), and z = 0 where it is at most ``min_std``. With the whole support as the group p is
-    the policy and t the nominal target in z, which it fits exactly (lam = 0). The gradient touches the shares *within*
-    a group only: groups of K samples of a large space have a target of their own. A sampled group (no weights) counts
-    its members as equally likely under the old policy. Reference: the rollout policy; sum over tokens.
+    The loss of a group is ``-sum_i t_i log p_i``, p the softmax over the group of the sequence log-probabilities, and
+    :math:`t_i \propto p^{old}_i e^{z_i/\beta}` with z = (r - mean r)/std r. With the whole support as the group p is
+    the policy, and it induces t, the nominal target in standardized rewards, exactly (lam = 0).
+
+    Parameters
+    ----------
+    beta : float, default 1.0
+        Temperature, or weight of the penalty, in units of the advantage; > 0. It is the paper's eta.
+    min_std : float, default 1e-6
+        Standard deviation of the rewards up to which a group has no signal (z = 0); > 0, in units of the reward.
+
+    Notes
+    -----
+    The standard deviation is the population's (divided by n). The gradient touches the shares *within* a group only:
+    groups of K samples of a large space have a target of their own. A sampled group (no weights) counts its members as
+    equally likely under the old policy. The reference is the rollout policy, and log-probabilities are summed over
+    tokens.
+
+    References
+    ----------
+    .. [1] arXiv 2604.06159.
 
     Examples
     --------
@@ -118,26 +153,26 @@ class TPO(MeanBaseline):
         self.require_positive("beta", "min_std")
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        """(r - mean) / std, 0 where the rewards hardly differ."""
+        """Standardized rewards (r - mean) / std, 0 where the rewards hardly differ."""
         gap = super().advantage(reward, weights)
         xp, std = array_namespace(gap), baselines.root_mean_square(gap, weights)[..., None]
         differ = std > self.min_std
         return xp.where(differ, gap / xp.where(differ, std, xp.ones_like(std)), xp.zeros_like(gap))
 
     def _relative(self, x: Array, weights: Array | None) -> Array:
-        """Log of softmax(log weights + x) over weights: x normalized in the group."""
+        """Values x normalized in the group: log of softmax(log weights + x) over the weights."""
         xp = array_namespace(x)
         top = xp.max(x, axis=-1, keepdims=True)
         return x - top - xp.log(baselines.expectation(xp.exp(x - top), weights)[..., None])
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = (t - p)/p_old."""
+        """Score weight g = (t - p)/p_old."""
         xp = array_namespace(log_ratio)
         target = self._relative(advantage / self.beta, weights) + xp.zeros_like(log_ratio)
         return xp.exp(target) - xp.exp(self._relative(log_ratio, weights))
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-(t/p_old) log p up to a constant, whose mean under the old policy is the cross-entropy."""
+        """Loss: -(t/p_old) log p up to a constant, whose mean under the old policy is the cross-entropy."""
         target = array_namespace(advantage).exp(self._relative(advantage / self.beta, weights))
         return -target * self._relative(log_ratio, weights)
 

@@ -19,16 +19,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TRPO(MeanBaseline):
-    r"""TRPO: maximize :math:`E_q[w A]` subject to :math:`KL(\mu \| \pi) \le \delta` (arXiv 1502.05477, eq. 14).
+    r"""TRPO: the importance-weighted advantage under a bound on the divergence from the behavior.
 
-    With the trust region's multiplier eta, A + eta/w = lam: w = eta/(lam - A), a log barrier, heavy at the best action
-    and never zero at the others. The divergence of near-greedy policies is infinite, so the constraint always binds
-    (unless all advantages are equal: then eta = 0 and every policy within the region is optimal, "set_valued"). The
-    score weight w A + eta and the loss -w A - eta u are those of the Lagrangian; eta is a number that the group's
-    advantages and weights determine (``coupled``), not differentiated in the policy.
+    It maximizes :math:`E_q[w A]` subject to :math:`KL(\mu \| \pi) \le \delta`. With the multiplier eta of the trust
+    region, A + eta/w = lam: it induces w = eta/(lam - A), a log barrier, heavy at the best action and never zero at the
+    others.
 
-    Traps: the paper's practical algorithm is one natural-gradient step with a quadratic model of the constraint; this
-    is the problem that it approximates. delta = 0.01 is the usual choice, per state on average; A = r - E[r] for GAE's.
+    Parameters
+    ----------
+    delta : float, default 0.01
+        Radius of the trust region, a KL in nats; > 0. The default is the usual choice, per state on average.
+
+    Notes
+    -----
+    The divergence of near-greedy policies is infinite, so that the constraint always binds (unless all advantages are
+    equal: then eta = 0, and every policy within the region is optimal, status ``"set_valued"``). The score weight w
+    A + eta and the loss -w A - eta u are those of the Lagrangian; eta is a number that the advantages and weights of
+    the group determine (``coupled``), not differentiated in the policy. The paper's practical algorithm is one
+    natural-gradient step with a quadratic model of the constraint; this is the problem that it approximates.
+    A = r - E[r] stands for GAE's.
+
+    References
+    ----------
+    .. [1] arXiv 1502.05477, eq. 14.
 
     Examples
     --------
@@ -53,7 +66,7 @@ class TRPO(MeanBaseline):
         self.require_positive("delta")
 
     def multiplier(self, advantage: Array, weights: Array | None = None) -> Array:
-        """The trust region's multiplier eta ``(..., 1)``; autograd sees the advantage."""
+        """Multiplier eta ``(..., 1)`` of the trust region; autograd sees the advantage."""
         xp = array_namespace(advantage)
         q, advantage = xp.broadcast_arrays(propensities(advantage, weights), advantage)
         shape = tuple(advantage.shape)
@@ -83,16 +96,16 @@ class TRPO(MeanBaseline):
         return xp.where(binds, 1.0 / mean(1.0 / below(gap - step)), xp.zeros_like(gap))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w A + eta."""
+        """Score weight g = w A + eta."""
         return array_namespace(log_ratio).exp(log_ratio) * advantage + self.multiplier(advantage, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w A - eta u, the Lagrangian's, up to eta delta."""
+        """Loss -w A - eta u of the Lagrangian, up to eta delta."""
         weight = array_namespace(log_ratio).exp(log_ratio)
         return -weight * advantage - self.multiplier(advantage, weights) * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """w proportional to 1/(lam - A), lam by the bound on the divergence."""
+        """Policy with w proportional to 1/(lam - A), lam by the bound on the divergence."""
         q, A = to_numpy(bandit.behavior), to_numpy(advantage)
         log_gap = _log_gap(q, A, self.delta)
         free: Array = np.isposinf(log_gap)
@@ -104,7 +117,7 @@ class TRPO(MeanBaseline):
 
 
 def _log_below(q: Array, A: Array, log_gap: Array) -> Array:
-    """log(lam - A) for lam = max A + exp(log_gap)."""
+    """Logarithm of lam - A for lam = max A + exp(log_gap)."""
     best = np.max(np.where(q > 0, A, -np.inf), axis=-1, keepdims=True)
     with np.errstate(divide="ignore"):
         return np.where(q > 0, np.logaddexp(log_gap[:, None], np.log(np.maximum(best - A, 0.0))), 0.0)
@@ -116,7 +129,7 @@ def _log_mean_exp(q: Array, x: Array) -> Array:
 
 
 def _divergence(q: Array, A: Array, log_gap: Array) -> Array:
-    """KL(q || pi) of pi proportional to q/(lam - A), falling in ``log_gap`` from infinity to zero."""
+    """Divergence KL(q || pi) of pi proportional to q/(lam - A), falling in ``log_gap`` from infinity to zero."""
     below = _log_below(q, A, log_gap)
     center = np.sum(q * below, axis=-1, keepdims=True)
     # log E[exp(d)] of d = E log(lam - A) - log(lam - A), whose mean is zero, keeps the digits of small divergences.
@@ -126,7 +139,7 @@ def _divergence(q: Array, A: Array, log_gap: Array) -> Array:
 
 
 def _log_gap(q: Array, A: Array, delta: float) -> Array:
-    """log(lam - max A) ``(N,)`` at which the divergence is delta; +inf where all advantages are equal."""
+    """Logarithm of lam - max A ``(N,)`` at which the divergence is delta; +inf where all advantages are equal."""
     seen: Array = q > 0
     best = np.max(np.where(seen, A, -np.inf), axis=-1, keepdims=True)
     gap = np.where(seen, best - A, 0.0)

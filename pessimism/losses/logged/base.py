@@ -1,4 +1,4 @@
-r"""What objectives on logged bandit data share: no baseline, rewards within a range, and their second moments.
+"""Base classes of objectives on logged bandit data: no baseline, rewards within a range, and their second moments.
 
 A reward enters by its mean p and, where the objective is not linear in it, by its second moment m. It then is the
 two-point reward of that mean and second moment: c = m/p with probability p/c, else 0. m = p is Bernoulli (c = 1) and
@@ -33,7 +33,7 @@ class LoggedObjective(Objective):
     """Base of objectives that subtract nothing from the reward."""
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """Zero."""
+        """Zero: there is no baseline."""
         return baselines.constant_parts(reward)
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
@@ -47,12 +47,26 @@ class LoggedObjective(Objective):
             raise ValueError(f"{self.name}: {name} must be between 0 and 1, got {getattr(self, name)!r}")
 
     def within(self, reward: Array, weights: Array | None, most: float = math.inf) -> Array:
-        """The rewards, 0 where the behavior has no probability.
+        """Check rewards against their range, and set them to 0 where the behavior has no probability.
+
+        Parameters
+        ----------
+        reward : Array
+            Rewards ``(..., K)``.
+        weights : Array or None
+            Probabilities of the behavior, or None for a sampled group.
+        most : float
+            Largest reward that is allowed.
+
+        Returns
+        -------
+        Array
+            The rewards ``(..., K)``.
 
         Raises
         ------
         ValueError
-            If one of the others is negative or above ``most``.
+            If a reward that has probability is negative or above ``most``.
         """
         xp = array_namespace(reward)
         if weights is not None:
@@ -70,7 +84,7 @@ class LoggedObjective(Objective):
 
 @dataclass(frozen=True)
 class ShrunkReward(LoggedObjective, KLPenalized):
-    """Base of estimators linear in the policy: nominal, in the reward that their expectation sees."""
+    """Base of estimators linear in the policy: the target is nominal in the reward that their expectation sees."""
 
     def shrunk(self, reward: Array, propensity: Array) -> Array:
         """Reward that the estimator sees, ``(..., K)``; ``propensity`` is the behavior's probability."""
@@ -99,7 +113,17 @@ class MomentObjective(LoggedObjective):
         object.__setattr__(self, "second_moment", tuple(float(m) for m in given))  # a list hashes, too
 
     def moment(self, mean: Array) -> Array:
-        """Second moments, shaped like the means ``(..., K)``: those given, else the means themselves (Bernoulli).
+        """Second moments of the rewards: those given, else the means themselves (Bernoulli).
+
+        Parameters
+        ----------
+        mean : Array
+            Mean rewards ``(..., K)``.
+
+        Returns
+        -------
+        Array
+            Second moments in the shape of the means.
 
         Raises
         ------
@@ -116,7 +140,7 @@ class MomentObjective(LoggedObjective):
         return own + xp.zeros_like(mean)
 
     def two_points(self, mean: Array) -> tuple[Array, Array]:
-        """Probability and size ``(..., K)`` of the reward's other value than 0."""
+        """Probability and size ``(..., K)`` of the value of the reward that is not 0."""
         xp = array_namespace(mean)
         if self._moments is None:
             return mean, xp.ones_like(mean)
@@ -126,7 +150,19 @@ class MomentObjective(LoggedObjective):
         return chance, size
 
     def means(self, reward: Array, weights: Array | None) -> Array:
-        """The rewards, checked against their range and the second moments.
+        """Check mean rewards against their range and the second moments.
+
+        Parameters
+        ----------
+        reward : Array
+            Mean rewards ``(..., K)``.
+        weights : Array or None
+            Probabilities of the behavior, or None for a sampled group.
+
+        Returns
+        -------
+        Array
+            The mean rewards, 0 where the behavior has no probability.
 
         Raises
         ------

@@ -19,14 +19,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LogSmoothing(MomentObjective):
-    r"""Logarithmic smoothing, E_mu[log(1 + lam w R) / lam] without a penalty (LS, arXiv 2405.14335).
+    """Logarithmic smoothing (LS) of importance weights, without a penalty.
 
-    The log flattens large ratios, so a target exists without a KL: at Bernoulli rewards of mean r,
-    pi = (mu/lam) (r/nu - 1)_+ with nu normalizing. lam -> 0 is greedy, lam -> inf tends to mu r / E[r]. The log sees
-    the whole reward, hence ``second_moment``, one number E[R^2] for each action: R is then E[R^2]/r or 0. E[R^2] = r^2
-    is the deterministic reward, (mu/lam) (1/nu - 1/r)_+. There is no temperature. Rewards must be in [0, 1], or >= 0
-    with second moments. The published lam is 1/sqrt(n) or sqrt(2 log(2 m/delta)/n); the default is the former at
-    n = 100.
+    It maximizes E_mu[log(1 + lam w R) / lam]; the loss of a sample is ``-log(1 + lam w R)/lam``. The logarithm flattens
+    large ratios, so that a target exists without a KL: at Bernoulli rewards of mean r it induces
+    pi = (mu/lam) (r/nu - 1)_+, with nu normalizing.
+
+    Parameters
+    ----------
+    lam : float, default 0.1
+        Strength of log(1 + lam x)/lam, which flattens the weighted rewards x; > 0. The published ones are 1/sqrt(n)
+        and sqrt(2 log(2 m/delta)/n); the default is the former at n = 100.
+    second_moment : tuple of float, optional
+        E[R^2] of each action, one number for each. Without it the rewards are means of 0 or 1 (Bernoulli).
+
+    Notes
+    -----
+    As lam tends to 0 the target tends to the greedy policy; as lam tends to infinity, to mu r / E[r]. There is no
+    temperature. The logarithm sees the whole reward, hence ``second_moment``: R is E[R^2]/r or 0. E[R^2] = r^2 is the
+    deterministic reward, (mu/lam) (1/nu - 1/r)_+. Rewards must be in [0, 1], or >= 0 with second moments.
+
+    References
+    ----------
+    .. [1] arXiv 2405.14335.
 
     Examples
     --------
@@ -53,7 +68,7 @@ class LogSmoothing(MomentObjective):
 
     @property
     def coupled(self) -> bool:  # type: ignore[override]
-        """Second moments belong to actions by their place, which only a whole group shows."""
+        """Whether second moments are given: they belong to actions by their place, which only a whole group shows."""
         return self.second_moment is not None
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
@@ -61,19 +76,19 @@ class LogSmoothing(MomentObjective):
         return self.means(reward, weights)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = E[w R / (1 + lam w R)]."""
+        """Score weight g = E[w R / (1 + lam w R)]."""
         w = array_namespace(log_ratio).exp(log_ratio)
         _, size = self.two_points(advantage)
         return w * advantage / (1.0 + self.lam * w * size)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-E log(1 + lam w R) / lam."""
+        """Loss: -E log(1 + lam w R) / lam."""
         xp = array_namespace(log_ratio)
         chance, size = self.two_points(advantage)
         return -chance / self.lam * xp.log1p(self.lam * size * xp.exp(log_ratio))
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Water-filling: w = (r t - 1)_+ / (lam c), linear in the level t = 1/nu; c the size of the reward."""
+        """Water filling: w = (r t - 1)_+ / (lam c), linear in the level t = 1/nu, c the size of the reward."""
         mean = to_numpy(advantage)
         _, size = self.two_points(mean)
 
@@ -86,13 +101,30 @@ class LogSmoothing(MomentObjective):
 
 @dataclass(frozen=True)
 class LogSmoothingLinear(ShrunkReward, MomentObjective):
-    r"""Logarithmic smoothing linear in the policy, E_mu[(w / lam) mu log(1 + lam R / mu)] - beta KL (2405.14335).
+    """Logarithmic smoothing that is linear in the policy (LS-LIN), the form that PAC-Bayesian learning needs.
 
-    LS-LIN, the form that PAC-Bayesian learning needs. Nominal in the reward (mu/lam) E log(1 + lam R/mu), for Bernoulli
-    rewards of mean r that is s r, s = (mu/lam) log(1 + lam/mu). The log sees the whole reward, hence ``second_moment``,
-    one number E[R^2] for each action: R is then E[R^2]/r or 0. Rewards must be in [0, 1], or >= 0 with second moments.
-    The system's temperature lives in parameter space, 1 / (lam n): here ``beta`` weighs an explicit KL. The published
-    lam is 2/sqrt(n) or 1/sqrt(n); the default is the latter at n = 100.
+    It maximizes E_mu[(w / lam) mu log(1 + lam R / mu)] - beta KL(pi || mu); the loss of a sample is
+    ``-(w mu/lam) log(1 + lam R/mu) + beta (w log w - w + 1)``. It induces the target that is nominal in the reward
+    (mu/lam) E log(1 + lam R/mu): for Bernoulli rewards of mean r that is s r, s = (mu/lam) log(1 + lam/mu).
+
+    Parameters
+    ----------
+    lam : float, default 0.1
+        Strength of log(1 + lam x)/lam, which flattens the weighted rewards x; > 0. The published ones are 2/sqrt(n)
+        and 1/sqrt(n); the default is the latter at n = 100.
+    beta : float, default 0.1
+        Weight of the explicit KL to the behavior, in units of the reward; > 0.
+    second_moment : tuple of float, optional
+        E[R^2] of each action, one number for each. Without it the rewards are means of 0 or 1 (Bernoulli).
+
+    Notes
+    -----
+    The system's own temperature lives in parameter space, 1 / (lam n). The logarithm sees the whole reward, hence
+    ``second_moment``: R is E[R^2]/r or 0. Rewards must be in [0, 1], or >= 0 with second moments.
+
+    References
+    ----------
+    .. [1] arXiv 2405.14335.
 
     Examples
     --------
@@ -117,11 +149,11 @@ class LogSmoothingLinear(ShrunkReward, MomentObjective):
         self._require_moments()
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        """(mu/lam) E log(1 + lam R/mu)."""
+        """Expected reward (mu/lam) E log(1 + lam R/mu)."""
         return self.shrunk(self.means(reward, weights), propensities(reward, weights))
 
     def shrunk(self, reward: Array, propensity: Array) -> Array:
-        """(mu/lam) E log(1 + lam R/mu)."""
+        """Expected reward (mu/lam) E log(1 + lam R/mu)."""
         xp = array_namespace(reward)
         chance, size = self.two_points(reward)
         positive = xp.where(propensity > 0, propensity, xp.ones_like(propensity))

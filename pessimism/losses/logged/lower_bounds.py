@@ -1,6 +1,6 @@
-r"""Lower confidence bounds from n logged samples, maximized: pessimism that fades as the log grows.
+"""Lower confidence bounds from n logged samples, maximized: pessimism that fades as the log grows.
 
-Two subtract a width from each action's reward (PEVI), one bounds the value of the whole policy (empirical likelihood).
+Two subtract a width from each action's reward (PEVI); one bounds the value of the whole policy (empirical likelihood).
 """
 
 from __future__ import annotations
@@ -37,11 +37,26 @@ def hoeffding_width(propensity: Array, n: float, delta: float) -> Array:
 
 @dataclass(frozen=True)
 class PEVI(LoggedObjective):
-    r"""Pessimistic value iteration in a bandit: the greedy policy of the lower bound r - Gamma (arXiv 2012.15085).
+    """Pessimistic value iteration (PEVI) in a bandit: the greedy policy of a lower bound.
 
-    Gamma = sqrt(log(2K/delta) / (2 n mu)), Hoeffding's width at the expected counts n mu, K the number of actions with
-    positive probability; rewards have range 1. The target is one action, or the behavior on several equally good ones.
-    There is no temperature. The bound leaves n and delta to the user; the defaults are ours.
+    The loss of a sample is ``-w (r - Gamma)`` with Gamma = sqrt(log(2K/delta) / (2 n mu)), Hoeffding's width at the
+    expected counts n mu, K the number of actions with positive probability; rewards have range 1. It induces the action
+    with the best lower bound r - Gamma, or the behavior on several equally good ones.
+
+    Parameters
+    ----------
+    n : float, default 100.0
+        Number of samples in the log; > 0. The bound leaves it to the user.
+    delta : float, default 0.05
+        Chance that the lower bound fails, in (0, 1). The bound leaves it to the user.
+
+    Notes
+    -----
+    There is no temperature.
+
+    References
+    ----------
+    .. [1] arXiv 2012.15085.
 
     Examples
     --------
@@ -67,15 +82,15 @@ class PEVI(LoggedObjective):
         self.require_open_unit("delta")
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        """The lower bound r - Gamma."""
+        """Lower bound r - Gamma of the reward."""
         return reward - hoeffding_width(propensities(reward, weights), self.n, self.delta)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w (r - Gamma)."""
+        """Score weight g = w (r - Gamma)."""
         return array_namespace(log_ratio).exp(log_ratio) * advantage
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w (r - Gamma)."""
+        """Loss: -w (r - Gamma)."""
         return -array_namespace(log_ratio).exp(log_ratio) * advantage
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -85,10 +100,25 @@ class PEVI(LoggedObjective):
 
 @dataclass(frozen=True)
 class PEVIWithKL(ShrunkReward):
-    r"""The KL-regularized twin of pessimistic value iteration: E_pi[r - Gamma] - beta KL(pi || mu) (cf. 2012.15085).
+    """Pessimistic value iteration with a KL penalty, the regularized twin of :class:`PEVI`.
 
-    The published system is greedy (``pevi``) and has no temperature; ``beta`` weighs an explicit KL, so that the target
-    can be compared. It is nominal in the lower bound r - Gamma, Gamma = sqrt(log(2K/delta) / (2 n mu)) as in ``pevi``.
+    It maximizes E_pi[r - Gamma] - beta KL(pi || mu); the loss of a sample is
+    ``-w (r - Gamma) + beta (w log w - w + 1)`` with Gamma = sqrt(log(2K/delta) / (2 n mu)) as in ``pevi``. It induces
+    the target that is nominal in the lower bound, mu exp((r - Gamma)/beta)/Z. The published system is greedy
+    (``pevi``).
+
+    Parameters
+    ----------
+    n : float, default 100.0
+        Number of samples in the log; > 0.
+    delta : float, default 0.05
+        Chance that the lower bound fails, in (0, 1).
+    beta : float, default 0.1
+        Weight of the explicit KL to the behavior, in units of the reward; > 0.
+
+    References
+    ----------
+    .. [1] Compare arXiv 2012.15085.
 
     Examples
     --------
@@ -113,22 +143,39 @@ class PEVIWithKL(ShrunkReward):
         self.require_open_unit("delta")
 
     def shrunk(self, reward: Array, propensity: Array) -> Array:
-        """R - Gamma."""
+        """Lower bound r - Gamma of the reward."""
         return reward - hoeffding_width(propensity, self.n, self.delta)
 
 
 @dataclass(frozen=True)
 class EmpiricalLikelihoodLCB(MomentObjective):
-    r"""First-order empirical-likelihood lower bound of a policy's value, v - z S / sqrt(n) (ELFCB, arXiv 1906.03323).
+    """Empirical-likelihood lower bound (ELFCB) of a policy's value, to first order.
 
-    v = E_pi[r], S^2 = E_mu[(w R)^2] - v^2 the variance of the weighted reward. To first order in 1/sqrt(n) that is the
-    published bound; its second condition, E[w] = 1, makes the exact one somewhat bolder. S ties the actions together,
-    yet the target is in closed form: w proportional to (r - eta)_+ / m, m = E[R^2], eta from a quadratic equation. It
-    gives up actions of low reward as n grows and is greedy in the limit; a tiny n leads to the policy of least
-    variance, not to the behavior. There is no temperature; z = 1.96 is the two-sided 95% of the published alpha = .05,
-    n = 100 is ours. Bernoulli rewards in [0, 1] unless ``second_moment`` gives E[R^2], one number for each action.
+    It maximizes v - z S / sqrt(n), with the value v = E_pi[r] and the variance S^2 = E_mu[(w R)^2] - v^2 of the
+    weighted reward. It induces w proportional to (r - eta)_+ / m, m = E[R^2], eta from a quadratic equation: S ties the
+    actions together, yet the target is in closed form. It gives up actions of low reward as n grows and is greedy in
+    the limit; a tiny n leads to the policy of least variance, not to the behavior.
+
+    Parameters
+    ----------
+    n : float, default 100.0
+        Number of samples in the log; > 0. The default is this package's.
+    z : float, default 1.96
+        Width of the lower bound, in standard errors; > 0. The default is the two-sided 95% of the published
+        alpha = .05.
+    second_moment : tuple of float, optional
+        E[R^2] of each action, one number for each. Without it the rewards are means of 0 or 1 (Bernoulli).
+
+    Notes
+    -----
+    To first order in 1/sqrt(n) this is the published bound; its second condition, E[w] = 1, makes the exact one
+    somewhat bolder. There is no temperature. Rewards are Bernoulli's, in [0, 1], unless ``second_moment`` is given.
     Where the best policy has no variance at all (only with certain rewards) the objective has a kink that no
     certificate sees.
+
+    References
+    ----------
+    .. [1] arXiv 1906.03323.
 
     Examples
     --------
@@ -161,7 +208,7 @@ class EmpiricalLikelihoodLCB(MomentObjective):
         return self.means(reward, weights)
 
     def _spread(self, w: Array, mean: Array, weights: Array | None) -> tuple[Array, Array, Array]:
-        """v ``(..., 1)``, each action's part of S^2 ``(..., K)``, and S (one where it is nil, with its part zero)."""
+        """Value v ``(..., 1)``, each action's part of S^2 ``(..., K)``, and S (one where it is zero)."""
         xp = array_namespace(w)
         share = propensities(w + 0.0 * mean, weights)
         v = xp.sum(share * w * mean, axis=-1, keepdims=True)
@@ -173,7 +220,7 @@ class EmpiricalLikelihoodLCB(MomentObjective):
         return v, part, xp.sqrt(xp.where(varies, square, xp.ones_like(square)))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w (r - z/sqrt(n) (w m - v r)/S)."""
+        """Score weight g = w (r - z/sqrt(n) (w m - v r)/S)."""
         xp = array_namespace(log_ratio)
         w = xp.exp(log_ratio)
         v, part, spread = self._spread(w, advantage, weights)
@@ -182,15 +229,16 @@ class EmpiricalLikelihoodLCB(MomentObjective):
         return w * (advantage - self.z / math.sqrt(self.n) * slope)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w r + z/sqrt(n) E[(w R - v)^2 | a] / S, whose mean is -(v - z S/sqrt(n))."""
+        """Loss -w r + z/sqrt(n) E[(w R - v)^2 | a] / S, whose mean is -(v - z S/sqrt(n))."""
         w = array_namespace(log_ratio).exp(log_ratio)
         _, part, spread = self._spread(w, advantage, weights)
         return -w * advantage + self.z / math.sqrt(self.n) * part / spread
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        r"""With k^2 = z^2/n and sums over the active actions, B = sum q (p - eta) p/m and N = sum q (p - eta)/m.
+        """Policy with w proportional to (r - eta)_+ / m, eta from a quadratic equation.
 
-        The conditions of optimality reduce to f(eta) = B (1 - B) - k^2 (1 - B)^2 - eta N = 0, which falls through zero
+        With k^2 = z^2/n and sums over the active actions, B = sum q (p - eta) p/m and N = sum q (p - eta)/m, the
+        conditions of optimality reduce to f(eta) = B (1 - B) - k^2 (1 - B)^2 - eta N = 0, which falls through zero
         once; between two rewards f is quadratic. The multiplier is the bound itself, since it is homogeneous in pi.
         """
         q, p = to_numpy(bandit.behavior), to_numpy(advantage)

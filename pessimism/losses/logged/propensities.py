@@ -29,9 +29,19 @@ _INDUCES = "nominal in a shrunk reward: mu exp(s r/beta)/Z, s = "
 
 @dataclass(frozen=True)
 class IPS(ShrunkReward):
-    r"""Inverse propensity scores, the unregularized estimator E_mu[w r] (as in arXiv 2405.14335).
+    """Inverse propensity scores (IPS), the unregularized estimator E_mu[w r], with a KL penalty.
 
-    It has no temperature of its own and is greedy; with an explicit KL, weighed by ``beta``, it is nominal.
+    The loss of a sample is ``-w r + beta (w log w - w + 1)``. By itself the estimator is greedy; with the explicit KL
+    it induces the nominal target, mu exp(r/beta)/Z.
+
+    Parameters
+    ----------
+    beta : float, default 0.1
+        Weight of the explicit KL to the behavior, in units of the reward; > 0.
+
+    References
+    ----------
+    .. [1] As in arXiv 2405.14335.
 
     Examples
     --------
@@ -58,12 +68,29 @@ class IPS(ShrunkReward):
 
 @dataclass(frozen=True)
 class WeightClipping(LoggedObjective):
-    r"""Importance weights clipped at ``cap``, differentiated: E_mu[min(w, cap) r] - beta KL(pi || mu) (2405.14335).
+    """Importance weights clipped at ``cap`` and differentiated, with a KL penalty.
 
-    Nothing calls for more mass where w > cap, so the target is nominal up to a ceiling, the excess spread over the
-    rest; a cap <= 1 gives the behavior. Rewards must be >= 0, else the objective is not concave. Unlike
-    :class:`~pessimism.losses.importance_weighted.TruncatedIS` it differentiates the clipped weights. The system has no
-    temperature of its own: ``beta`` weighs an explicit KL. The published cap is sqrt(n), the default that of n = 100.
+    It maximizes E_mu[min(w, cap) r] - beta KL(pi || mu); the loss of a sample is
+    ``-min(w, cap) r + beta (w log w - w + 1)``. Nothing calls for more mass where w > cap: it induces
+    w = min(c exp(r/beta), max(cap, c)), c normalizing, which is nominal up to a ceiling, the excess spread over the
+    rest.
+
+    Parameters
+    ----------
+    cap : float, default 10.0
+        Cap of the ratio of policy to behavior; > 0. The published one is sqrt(n), and the default that of n = 100;
+        a cap <= 1 gives the behavior.
+    beta : float, default 0.1
+        Weight of the explicit KL to the behavior, in units of the reward; > 0.
+
+    Notes
+    -----
+    Rewards must be >= 0, else the objective is not concave. Unlike
+    :class:`~pessimism.losses.importance_weighted.TruncatedIS` it differentiates the clipped weights.
+
+    References
+    ----------
+    .. [1] arXiv 2405.14335.
 
     Examples
     --------
@@ -86,7 +113,7 @@ class WeightClipping(LoggedObjective):
 
     @property
     def kinks(self) -> tuple[float, ...]:
-        """The cap."""
+        """Log-ratio at which the clip begins."""
         return (math.log(self.cap),)
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
@@ -94,13 +121,13 @@ class WeightClipping(LoggedObjective):
         return self.within(reward, weights)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w (1{w < cap} r - beta u)."""
+        """Score weight g = w (1{w < cap} r - beta u)."""
         xp = array_namespace(log_ratio)
         below = xp.astype(log_ratio < math.log(self.cap), log_ratio.dtype)
         return xp.exp(log_ratio) * (below * advantage - self.beta * log_ratio)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-min(w, cap) r + beta (w log w - w + 1)."""
+        """Loss: -min(w, cap) r + beta (w log w - w + 1)."""
         xp = array_namespace(log_ratio)
         clipped = xp.exp(xp.clip(log_ratio, None, math.log(self.cap)))
         return self.beta * (1.0 - xp.exp(log_ratio) * (1.0 - log_ratio)) - clipped * advantage
@@ -130,11 +157,23 @@ class WeightClipping(LoggedObjective):
 
 @dataclass(frozen=True)
 class PropensityClipping(ShrunkReward):
-    r"""Propensities clipped from below: E_mu[pi / max(mu, tau) r] - beta KL(pi || mu) (arXiv 2405.14335).
+    """Inverse propensity scores with propensities clipped from below, with a KL penalty.
 
-    Linear in pi, so the target is nominal in the reward s r, s = mu / max(mu, tau): actions rarer than tau count for
-    less, all others in full. The system has no temperature of its own: ``beta`` weighs an explicit KL. ``tau=None`` is
-    the 1/K of the authors' code, K the number of actions with positive probability.
+    It maximizes E_mu[pi / max(mu, tau) r] - beta KL(pi || mu), which is linear in pi but for the KL: it induces the
+    target that is nominal in the reward s r, s = mu / max(mu, tau). Actions rarer than tau count for less, all others
+    in full.
+
+    Parameters
+    ----------
+    tau : float, optional
+        Propensities below this are raised to it; > 0. Without it, it is the 1/K of the authors' code, K the number of
+        actions with positive probability.
+    beta : float, default 0.1
+        Weight of the explicit KL to the behavior, in units of the reward; > 0.
+
+    References
+    ----------
+    .. [1] arXiv 2405.14335.
 
     Examples
     --------
@@ -159,7 +198,7 @@ class PropensityClipping(ShrunkReward):
         self.require_positive("beta")
 
     def shrunk(self, reward: Array, propensity: Array) -> Array:
-        """mu / max(mu, tau) r."""
+        """Reward mu / max(mu, tau) r."""
         xp = array_namespace(reward)
         floor = 1.0 / count_seen(propensity) if self.tau is None else xp.full_like(propensity, self.tau)
         return propensity / xp.maximum(propensity, floor) * reward
@@ -167,11 +206,22 @@ class PropensityClipping(ShrunkReward):
 
 @dataclass(frozen=True)
 class ImplicitExploration(ShrunkReward):
-    r"""Implicit exploration: E_mu[pi / (mu + gamma) r] - beta KL(pi || mu) (IX, arXiv 2405.14335).
+    """Implicit exploration (IX): a constant added to each propensity, with a KL penalty.
 
-    Linear in pi, so the target is nominal in the reward s r, s = mu / (mu + gamma), smallest at rare actions. The
-    system has no temperature of its own: ``beta`` weighs an explicit KL. Its bounds use gamma = lam/2; the default is
-    that of lam = 1/sqrt(n) at n = 100.
+    It maximizes E_mu[pi / (mu + gamma) r] - beta KL(pi || mu), which is linear in pi but for the KL: it induces the
+    target that is nominal in the reward s r, s = mu / (mu + gamma), which is smallest at rare actions.
+
+    Parameters
+    ----------
+    gamma : float, default 0.05
+        Added to each propensity; > 0. The published bounds use lam/2; the default is that of lam = 1/sqrt(n) at
+        n = 100.
+    beta : float, default 0.1
+        Weight of the explicit KL to the behavior, in units of the reward; > 0.
+
+    References
+    ----------
+    .. [1] arXiv 2405.14335.
 
     Examples
     --------
@@ -194,18 +244,32 @@ class ImplicitExploration(ShrunkReward):
         self.require_positive("gamma", "beta")
 
     def shrunk(self, reward: Array, propensity: Array) -> Array:
-        """mu / (mu + gamma) r."""
+        """Reward mu / (mu + gamma) r."""
         return propensity / (propensity + self.gamma) * reward
 
 
 @dataclass(frozen=True)
 class ExponentialSmoothing(ShrunkReward):
-    r"""Exponential smoothing: E_mu[pi / mu^alpha r] - beta KL(pi || mu) (arXiv 2305.15877).
+    """Exponential smoothing: a power of each propensity, with a KL penalty.
 
-    alpha in [0, 1]; 1 is IPS. Linear in pi, so the target is nominal in the reward s r, s = mu^(1 - alpha). Another
-    smoothing of the field, (pi/mu)^alpha, is not this one. The system has no temperature of its own: ``beta`` weighs an
-    explicit KL. ``alpha=None`` is 1 - 1/K, as in the code of 2405.14335, K the number of actions with positive
-    probability.
+    It maximizes E_mu[pi / mu^alpha r] - beta KL(pi || mu), which is linear in pi but for the KL: it induces the target
+    that is nominal in the reward s r, s = mu^(1 - alpha).
+
+    Parameters
+    ----------
+    alpha : float, optional
+        Exponent of the propensity, in [0, 1]; 1 is IPS. Without it, it is 1 - 1/K, as in the code of arXiv 2405.14335,
+        K the number of actions with positive probability.
+    beta : float, default 0.1
+        Weight of the explicit KL to the behavior, in units of the reward; > 0.
+
+    Notes
+    -----
+    Another smoothing of the field, (pi/mu)^alpha, is not this one.
+
+    References
+    ----------
+    .. [1] arXiv 2305.15877.
 
     Examples
     --------
@@ -232,6 +296,6 @@ class ExponentialSmoothing(ShrunkReward):
         self.require_positive("beta")
 
     def shrunk(self, reward: Array, propensity: Array) -> Array:
-        """mu^(1 - alpha) r."""
+        """Reward mu^(1 - alpha) r."""
         power = 1.0 / count_seen(propensity) if self.alpha is None else 1.0 - self.alpha
         return propensity**power * reward

@@ -1,6 +1,6 @@
-r"""Concave in the ratio: objectives whose targets fill up like water, and give up the actions that stay dry.
+r"""Objectives concave in the ratio: their targets fill up like water, and give up the actions that stay dry.
 
-Of :math:`E_\mu[F(w)]` with a bounded slope F'(0), where every ratio is linear in a level t,
+For :math:`E_\mu[F(w)]` with a bounded slope F'(0), where every ratio is linear in a level t,
 :math:`w_a = k_a (t - b_a)_+`, sorting the b_a gives the level without iterations.
 """
 
@@ -28,8 +28,8 @@ Gap = Callable[[Array, Array], Array]
 def driest(q: Array, slope: Array, bottom: Array, reward: Array) -> Array:
     r"""Reward ``(N, 1)`` of the last action to fill while :math:`\sum_a q_a k_a (t - b_a)_+` rises to 1 with t.
 
-    All arrays ``(N, K)``, on the host; ``bottom`` is b, inf at an action that never fills. Bottoms measured from that
-    action's own lose no digits where its level is low.
+    All arrays are ``(N, K)``, on the host; ``bottom`` is b, inf at an action that never fills. Bottoms measured from
+    that action's own lose no digits where its level is low.
     """
     order = np.argsort(bottom, axis=-1, kind="stable")
     bottom, rate, reward = (np.take_along_axis(a, order, axis=-1) for a in (bottom, q * slope, reward))
@@ -41,7 +41,7 @@ def driest(q: Array, slope: Array, bottom: Array, reward: Array) -> Array:
 
 
 def log_of(x: Array) -> Array:
-    """Logarithm of x >= 0, -inf at 0."""
+    """Logarithm of x >= 0; -inf where x is 0."""
     return np.log(x, out=np.full_like(x, -np.inf), where=x > 0)
 
 
@@ -73,13 +73,27 @@ def water_filling(
 
 @dataclass(frozen=True)
 class PowerMean(LoggedObjective):
-    r"""Power-mean importance weights, E_mu[w r / ((1 - l) + l w)] without a penalty (Metelli, Russo, Restelli, 2021).
+    """Power-mean importance weights, without a penalty.
 
-    "Subgaussian and differentiable importance sampling", NeurIPS 2021, at its exponent -1 (harmonic). It has no arXiv
-    version; 2406.03434 is a later study of regularized weights. The corrected weight stays below 1/l, so a target
-    exists without a KL: w = (sqrt(r (1 - l)/nu) - (1 - l))_+ / l, nu normalizing. l -> 0 is greedy, l -> 1 tends to
-    mu sqrt(r), scaled. There is no temperature, and a factor on all rewards changes nothing. Rewards must be >= 0, else
-    the objective is not concave. The published l depends on n and on an unknown divergence; 0.1 is ours.
+    It maximizes E_mu[w r / ((1 - l) + l w)]. The corrected weight stays below 1/l, so that a target exists without a
+    KL: it induces w = (sqrt(r (1 - l)/nu) - (1 - l))_+ / l, nu normalizing.
+
+    Parameters
+    ----------
+    l : float, default 0.1
+        Share of the ratio w in the mean (1 - l) + l w that divides it, in (0, 1). The published one depends on n and on
+        an unknown divergence; the default is this package's.
+
+    Notes
+    -----
+    As l tends to 0 the target is greedy; as l tends to 1 it tends to mu sqrt(r), scaled. There is no temperature, and a
+    factor on all rewards changes nothing. Rewards must be >= 0, else the objective is not concave.
+
+    References
+    ----------
+    .. [1] Metelli, Russo, Restelli, "Subgaussian and differentiable importance sampling", NeurIPS 2021, at its exponent
+       -1 (harmonic). It has no arXiv version.
+    .. [2] arXiv 2406.03434, a later study of regularized weights.
 
     Examples
     --------
@@ -105,18 +119,18 @@ class PowerMean(LoggedObjective):
         return self.within(reward, weights)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w r (1 - l) / ((1 - l) + l w)^2."""
+        """Score weight g = w r (1 - l) / ((1 - l) + l w)^2."""
         w = array_namespace(log_ratio).exp(log_ratio)
         mean = (1.0 - self.l) + self.l * w
         return (w / mean) * (advantage * (1.0 - self.l) / mean)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w r / ((1 - l) + l w)."""
+        """Loss: -w r / ((1 - l) + l w)."""
         w = array_namespace(log_ratio).exp(log_ratio)
         return -w * advantage / ((1.0 - self.l) + self.l * w)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Water-filling: w = (sqrt(r (1 - l)) t - (1 - l))_+ / l, linear in the level t = 1/sqrt(nu)."""
+        """Water filling: w = (sqrt(r (1 - l)) t - (1 - l))_+ / l, linear in the level t = 1/sqrt(nu)."""
         unit = math.sqrt(1.0 - self.l)
 
         def gap(reward: Array, anchor: Array) -> Array:
@@ -131,11 +145,25 @@ class PowerMean(LoggedObjective):
 
 @dataclass(frozen=True)
 class Chi2(LoggedObjective):
-    r"""chi^2-regularized policy optimization: max E_pi[r] - (beta/2) chi^2(pi || mu) (cf. arXiv 2407.13399).
+    """Policy optimization with a chi^2 penalty.
 
-    w = (1 + (r - s)/beta)_+, s normalizing: linear in the reward and sparse, where a KL is exponential. It is the pure
-    penalty that :class:`~pessimism.losses.importance_weighted.MixedChi2KL` mixes with a KL; chi^2(pi || mu) = E_mu[(w - 1)^2].
-    ``beta`` has no published default of its own; 0.1 is that of this family.
+    It maximizes E_pi[r] - (beta/2) chi^2(pi || mu), with chi^2(pi || mu) = E_mu[(w - 1)^2]; the loss of a sample is
+    ``-w r + beta/2 (w - 1)^2``. It induces w = (1 + (r - s)/beta)_+, s normalizing: linear in the reward and sparse,
+    where a KL is exponential.
+
+    Parameters
+    ----------
+    beta : float, default 0.1
+        Temperature, or weight of the penalty, in units of the advantage; > 0. There is no published default; 0.1 is
+        that of this family.
+
+    Notes
+    -----
+    It is the pure penalty that :class:`~pessimism.losses.importance_weighted.MixedChi2KL` mixes with a KL.
+
+    References
+    ----------
+    .. [1] Compare arXiv 2407.13399.
 
     Examples
     --------
@@ -156,17 +184,17 @@ class Chi2(LoggedObjective):
         self.require_positive("beta")
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """g = w (r - beta (w - 1))."""
+        """Score weight g = w (r - beta (w - 1))."""
         xp = array_namespace(log_ratio)
         return xp.exp(log_ratio) * (advantage - self.beta * xp.expm1(log_ratio))
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """-w r + beta/2 (w - 1)^2."""
+        """Loss: -w r + beta/2 (w - 1)^2."""
         xp = array_namespace(log_ratio)
         return 0.5 * self.beta * xp.expm1(log_ratio) ** 2 - xp.exp(log_ratio) * advantage
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Water-filling, written from w = 1 where the support is kept, which a large beta needs."""
+        """Water filling, written from w = 1 where the support is kept, which a large beta needs."""
         q = to_numpy(bandit.behavior)
         reward = to_numpy(advantage)
         best = np.max(np.where(q > 0, reward, -np.inf), axis=-1, keepdims=True)
