@@ -55,12 +55,12 @@ class Problem(NamedTuple):
         return [(name, objective, ps.induced_target(*self[:2], objective)) for name, objective in settings]
 
 
-def draw(problem: Problem, n: int, seed: tuple[int, ...]) -> ps.evaluation.Logs:
+def draw(problem: Problem, n: int, seed: tuple[int, ...]) -> ps.Logs:
     """A log of n rounds with rewards 0 and 1."""
     rng, q = np.random.default_rng(seed), np.asarray(problem.behavior)
     action = rng.choice(q.size, size=n, p=q)
     reward = (rng.random(n) < np.asarray(problem.reward)[action]).astype(float)
-    return ps.evaluation.make_logs(action=action, reward=reward, pscore=q[action])
+    return ps.make_logs(action=action, reward=reward, pscore=q[action])
 
 
 def lower_bounds(problem: Problem, n: int, logs: range, delta: float, seed: int) -> NDArray[np.float64]:

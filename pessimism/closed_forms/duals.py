@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
-from scipy.optimize import elementwise
 
 from pessimism.arrays import Array
 from pessimism.special import log_wright_omega
@@ -128,6 +127,8 @@ class KappaDual:
 
     def bracketed(self, q: Any, z: Any) -> Any:
         """Root of log E[w] in log kappa between the bounds; kappa <= max z / max(1, c), as the largest w is >= 1."""
+        from scipy.optimize import elementwise
+
         floor = self.floor
 
         def excess(log_kappa: Any, row: Any) -> Any:
@@ -189,6 +190,8 @@ class ShiftDual:
 
     def bracketed(self, q: Any, z: Any) -> Any:
         """Root of log E[w] in the shift, between E[z] - gamma and max z - gamma."""
+        from scipy.optimize import elementwise
+
         log_gamma = np.log(self.gamma)
 
         def excess(shift: Any, row: Any) -> Any:

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import elementwise
 
 from pessimism.arrays import Array
 from pessimism.special import branch_gap
@@ -52,6 +51,8 @@ def principal_minima(q: Any, z: Any) -> tuple[Any, Any, Any]:
     -------
     (u, kappa, exists) of shapes ``(N, K)``, ``(N,)``, ``(N,)``; ``nan`` where it does not exist.
     """
+    from scipy.optimize import elementwise
+
     u, kappa = np.full_like(z, np.nan), np.full(len(z), np.nan)
     exists = _mass(q, z, np.zeros(len(z))) >= 1.0
     (rows,) = np.nonzero(exists)
@@ -157,6 +158,7 @@ def _collapsed(q: Any, z: Any) -> list[tuple[float, int]]:
 
 def _roots(f: Callable[[Any, Any], Any], low: Any, high: Any, label: Any) -> Any:
     """Bracketed roots of f(x, label), one for each label."""
+    from scipy.optimize import elementwise
 
     def labeled(x: Any, tag: Any) -> Any:
         return f(x, tag.astype(int))

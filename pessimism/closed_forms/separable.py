@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 from array_api_compat import device
-from scipy.optimize import elementwise
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import Bandit
@@ -28,6 +27,7 @@ def normalizing_multiplier(mass: Callable[[Array, Array], Array], low: Array, hi
     ArithmeticError
         If the bounds do not enclose a root: a fault of the closed form, not of the user.
     """
+    from scipy.optimize import elementwise
 
     def excess(lam: Array, row: Array) -> Array:
         with np.errstate(over="ignore", divide="ignore"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from pessimism.arrays import Array
 from pessimism.convex.program import Outcome, Program, cvxpy, policies, policy_program, solve
@@ -112,7 +112,7 @@ def empirical_likelihood_interval_program(
     off_sample = max(0.0, 1.0 - float(sample.weights @ on))
     seen = float((sample.weights * sample.rewards) @ on)
     dual = float(sample.mean.dual_value) * sample.size
-    slack = 0.5 * float(stats.f.ppf(1.0 - alpha, 1, sample.size - 1)) / sample.size
+    slack = 0.5 * float(scipy.stats.f.ppf(1.0 - alpha, 1, sample.size - 1)) / sample.size
     enough = [sample.likelihood >= float(sample.likelihood.value) - slack]
     ends, outcomes = [], [likely]
     for objective in (cp.Minimize(sample.value), cp.Maximize(sample.value)):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import elementwise
 
 from pessimism.core.objective import temperature_of
 from pessimism.losses.registry import ObjectiveLike
@@ -68,6 +67,8 @@ def critical_temperature(behavior: Floats, advantage: Floats, rounding: Floats) 
     >>> critical_temperature(half, np.array([[1.0, -1000.0]]), np.array([1e-12])).round(4)  # 1 / log 2
     array([1.4427])
     """
+    from scipy.optimize import elementwise
+
     top, mean = advantage.max(axis=-1), np.vecdot(behavior, advantage)
     beta = np.where(top <= rounding, 0.0, np.inf)
     (rows,) = np.nonzero((top > rounding) & (mean < -rounding))

@@ -56,8 +56,8 @@ def evaluate(
         - None, where the logs hold the ratios themselves, in a column ``weight``;
         - for estimator kernel: actions ``(n_rounds,)``, a number, or a function of the context.
     logs : Open Bandit Pipeline's ``bandit_feedback``, a frame, or the result of
-        :func:`~pessimism.evaluation.make_logs`. ``pscore`` is the probability of the logged action under the behavior.
-    estimator : a name of :func:`~pessimism.evaluation.estimators`.
+        :func:`~pessimism.make_logs`. ``pscore`` is the probability of the logged action under the behavior.
+    estimator : a name of :func:`~pessimism.estimators`.
     delta : chance in (0, 1) that the interval may miss the value: all of it below the lower bound for the one-sided
         estimators (clipped, ix, es, ls, moments), half on either side for the others.
     **options : the estimator's own, by keyword.

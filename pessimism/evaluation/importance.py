@@ -14,7 +14,7 @@ def ips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluation.evaluate`.
+    policy, logs, delta : as in :func:`pessimism.evaluate`.
 
     Notes
     -----
@@ -27,7 +27,7 @@ def ips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate, make_logs
+    >>> from pessimism import evaluate, make_logs
     >>> logs = make_logs(action=[0, 1, 1, 0], reward=[0, 1, 1, 1], pscore=[0.5, 0.5, 0.5, 0.5])
     >>> evaluate([0.25, 0.75], logs, "ips").value
     0.875
@@ -45,7 +45,7 @@ def snips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluation.evaluate`.
+    policy, logs, delta : as in :func:`pessimism.evaluate`.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def snips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate, make_logs
+    >>> from pessimism import evaluate, make_logs
     >>> logs = make_logs(action=[0, 1, 1, 0], reward=[0, 1, 1, 1], pscore=[0.5, 0.5, 0.5, 0.5])
     >>> evaluate([0.25, 0.75], logs, "snips").value
     0.875
@@ -83,7 +83,7 @@ def dr(policy: Any, logs: Logs, *, delta: float, reward_model: Any) -> Evaluatio
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluation.evaluate`.
+    policy, logs, delta : as in :func:`pessimism.evaluate`.
     reward_model : predicted rewards in any shape that a policy may have: ``(K,)``, ``(n, K)``, Open Bandit Pipeline's
         ``estimated_rewards_by_reg_model`` ``(n, K, 1)``, or per context id.
 
@@ -103,7 +103,7 @@ def dr(policy: Any, logs: Logs, *, delta: float, reward_model: Any) -> Evaluatio
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate, make_logs
+    >>> from pessimism import evaluate, make_logs
     >>> logs = make_logs(action=[0, 1, 1, 0], reward=[0, 1, 1, 1], pscore=[0.5, 0.5, 0.5, 0.5])
     >>> evaluate([0.25, 0.75], logs, "dr", reward_model=[0.5, 1.0]).value
     0.875

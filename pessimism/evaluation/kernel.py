@@ -44,7 +44,7 @@ def kernel(
     ----------
     policy : actions ``(n,)`` that the policy takes (Open Bandit Pipeline's ``action_by_evaluation_policy``), one number
         for all rounds, or a function of the context of the logs.
-    logs, delta : as in :func:`pessimism.evaluation.evaluate`; ``action`` holds real numbers and ``pscore`` densities.
+    logs, delta : as in :func:`pessimism.evaluate`; ``action`` holds real numbers and ``pscore`` densities.
     form : "is", "d", "k" or "obp". Default: "d" with a reward model, else "is".
     reward_model : function of the context of the logs (None if they have none) and of actions ``(n,)``, to rewards
         ``(n,)``; not fitted on these rounds.
@@ -69,7 +69,7 @@ def kernel(
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate, make_logs
+    >>> from pessimism import evaluate, make_logs
     >>> logs = make_logs(action=[-0.5, 0.0, 0.5], reward=[0.75, 1.0, 0.75], pscore=[0.5, 0.5, 0.5])
     >>> exact = lambda context, action: 1 - action**2
     >>> evaluate(0.25, logs, "kernel", reward_model=exact, bandwidth=0.3).value

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import fdtri
 
 from pessimism.evaluation.checks import FloatArray, number, refuse, refuse_overflow
@@ -39,7 +39,7 @@ def el(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluation.evaluate`.
+    policy, logs, delta : as in :func:`pessimism.evaluate`.
     weight_min, weight_max : ratios that are possible at all, not the extremes seen: 0 <= weight_min < 1 < weight_max.
         For a behavior that explores with probability eps over K actions, weight_max is K / eps at most. ``numpy.inf``
         is allowed.
@@ -63,7 +63,7 @@ def el(
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate
+    >>> from pessimism import evaluate
     >>> logs = {"weight": [1.0102] * 2 + [0.0] * 8, "reward": [1.0] * 2 + [0.0] * 8}
     >>> found = evaluate(None, logs, "el", weight_max=2000.0)
     >>> round(found.lower, 6), found.upper
@@ -150,7 +150,7 @@ def multiplier(weight: FloatArray, wmin: float, wmax: float) -> float:
         return low
     if slope(high) >= 0.0:
         return high
-    return float(brentq(slope, low, high, xtol=1e-300, rtol=8.9e-16, maxiter=1000))
+    return float(scipy.optimize.brentq(slope, low, high, xtol=1e-300, rtol=8.9e-16, maxiter=1000))
 
 
 def likelihood_weights(weight: FloatArray, b: float) -> tuple[FloatArray, float]:

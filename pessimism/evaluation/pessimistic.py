@@ -20,7 +20,7 @@ def clipped(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluation.evaluate`.
+    policy, logs, delta : as in :func:`pessimism.evaluate`.
     cap : M > 0. Default: sqrt(n).
     reward_min, reward_max : range that the rewards cannot leave. The formula is applied to
         (r - reward_min) / (reward_max - reward_min) in [0, 1] and the result mapped back.
@@ -31,7 +31,7 @@ def clipped(
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate
+    >>> from pessimism import evaluate
     >>> evaluate(None, {"weight": [0.5, 3.0], "reward": [1.0, 1.0]}, "clipped", cap=2.0).value
     1.25
     """
@@ -51,7 +51,7 @@ def ix(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluation.evaluate`; the logs hold ``pscore``.
+    policy, logs, delta : as in :func:`pessimism.evaluate`; the logs hold ``pscore``.
     lam : lambda > 0, twice what is added to the propensities, chosen before seeing the log. Default: 1/sqrt(n).
     reward_min, reward_max : as in :func:`clipped`. The bound needs both.
 
@@ -61,7 +61,7 @@ def ix(
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate, make_logs
+    >>> from pessimism import evaluate, make_logs
     >>> logs = make_logs(action=[0, 1], reward=[1.0, 1.0], pscore=[0.5, 0.25])
     >>> evaluate([0.25, 0.75], logs, "ix", lam=0.5).value
     0.9166666666666666
@@ -89,7 +89,7 @@ def es(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluation.evaluate`; the logs hold ``pscore``.
+    policy, logs, delta : as in :func:`pessimism.evaluate`; the logs hold ``pscore``.
     power : alpha in [0, 1]; 1 is :func:`~pessimism.evaluation.importance.ips`. Default: 1 - 1/K, that of the released
         code of arXiv 2405.14335, where the policy says what K is.
     lam : lambda > 0 of the lower bound, chosen before seeing the log. Default: 1/sqrt(n).
@@ -105,7 +105,7 @@ def es(
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate, make_logs
+    >>> from pessimism import evaluate, make_logs
     >>> logs = make_logs(action=[0, 1], reward=[1.0, 1.0], pscore=[0.25, 0.25])
     >>> evaluate([0.25, 0.75], logs, "es", power=0.5).value
     1.0
@@ -132,7 +132,7 @@ def ls(policy: Any, logs: Logs, *, delta: float, lam: float | None = None, rewar
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluation.evaluate`.
+    policy, logs, delta : as in :func:`pessimism.evaluate`.
     lam : lambda > 0, chosen before seeing the log. Default: 1/sqrt(n). Towards 0 the estimate is that of
         :func:`~pessimism.evaluation.importance.ips`.
     reward_min : value that the rewards cannot fall below. The formula is applied to r - reward_min >= 0 and
@@ -148,7 +148,7 @@ def ls(policy: Any, logs: Logs, *, delta: float, lam: float | None = None, rewar
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate
+    >>> from pessimism import evaluate
     >>> logs = {"weight": [0.5, 3.0], "reward": [1.0, 1.0]}
     >>> round(evaluate(None, logs, "ls", lam=1.0).value, 6), round(evaluate(None, logs, "ls", lam=1e-9).value, 6)
     (0.89588, 1.75)
@@ -169,7 +169,7 @@ def moments(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluation.evaluate`.
+    policy, logs, delta : as in :func:`pessimism.evaluate`.
     lam, reward_min : as in :func:`ls`.
     order : L >= 1. The terms are those that make the bound largest among all with 0 <= h <= w r.
 
@@ -179,7 +179,7 @@ def moments(
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate
+    >>> from pessimism import evaluate
     >>> evaluate(None, {"weight": [0.5, 3.0], "reward": [1.0, 1.0]}, "moments", lam=0.5).value
     1.25
     """

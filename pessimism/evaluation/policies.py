@@ -58,7 +58,7 @@ def ratios(policy: Any, logs: Logs) -> Ratios:
     policy : probabilities ``(K,)``, ``(n, K)`` or Open Bandit Pipeline's ``(n, K, 1)``; a mapping from context ids to
         vectors ``(K,)``; one row per integer context id, ``(B, K)``; an object with such an array as ``policy``, as
         induced targets have; or None, to take the ratios from the column ``weight`` of the logs.
-    logs : made by :func:`pessimism.evaluation.make_logs`.
+    logs : made by :func:`pessimism.make_logs`.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def ratios(policy: Any, logs: Logs) -> Ratios:
 
     Examples
     --------
-    >>> from pessimism.evaluation import make_logs
+    >>> from pessimism import make_logs
     >>> ratios([0.2, 0.8], make_logs(action=[0, 1], reward=[0, 1], pscore=[0.5, 0.4])).weight
     array([0.4, 2. ])
     """

@@ -34,7 +34,7 @@ class Evaluation:
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate
+    >>> from pessimism import evaluate
     >>> logs = {"action": [0, 1, 1], "reward": [0.0, 1.0, 1.0], "pscore": [0.5, 0.5, 0.5]}
     >>> found = evaluate([0.25, 0.75], logs, estimator="ips", delta=0.1)
     >>> round(found.value, 3), found.lower < found.value < found.upper

@@ -40,7 +40,7 @@ def star(
 
     Parameters
     ----------
-    policy : as in :func:`pessimism.evaluation.evaluate`, the context being the state.
+    policy : as in :func:`pessimism.evaluate`, the context being the state.
     logs : with ``episode`` (and ``step``, unless rows are in time order); without it each row is an episode.
     delta : chance that the two-sided interval misses the value.
     phi : abstract states: a function from the context of the logs to labels ``(n,)``, or a vector of integers that maps
@@ -67,7 +67,7 @@ def star(
 
     Examples
     --------
-    >>> from pessimism.evaluation import evaluate
+    >>> from pessimism import evaluate
     >>> logs = {"action": [0, 1, 1, 1], "reward": [0, 1, 0, 1], "pscore": [0.5] * 4, "episode": [0, 0, 1, 1]}
     >>> logs["context"] = ["start", "end", "start", "end"]
     >>> evaluate([0.25, 0.75], logs, "star", phi=lambda state: state, window=1).value
@@ -180,7 +180,7 @@ def episodes(logs: Logs) -> Episodes:
 
     Examples
     --------
-    >>> from pessimism.evaluation import make_logs
+    >>> from pessimism import make_logs
     >>> found = episodes(make_logs(reward=[1, 2, 3], weight=[1, 1, 1], episode=["b", "a", "b"], step=[2, 1, 1]))
     >>> found.order.tolist(), found.time.tolist(), found.count
     ([1, 2, 0], [0, 0, 1], 2)

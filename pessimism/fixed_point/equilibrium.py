@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 
 from pessimism.arrays import Array
 from pessimism.fixed_point.score import BAND, LogitField
@@ -179,7 +179,7 @@ def _stops(pull: LogitField, u: Array, lam: float, kept: Array, action: int, sta
         return None
     if up[0] == 0:
         return start
-    return float(brentq(lambda v: np.sign(rises(v)), grid[up[0]], grid[up[0] - 1], xtol=1e-10))
+    return float(scipy.optimize.brentq(lambda v: np.sign(rises(v)), grid[up[0]], grid[up[0] - 1], xtol=1e-10))
 
 
 def _is_stable(pull: LogitField, u: Array, kept: Array) -> bool:

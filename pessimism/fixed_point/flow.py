@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from array_api_compat import device
-from scipy.integrate import solve_ivp
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms.separable import lambert_fit
@@ -163,7 +163,7 @@ def _integrate(pull: LogitField, log_policy: Array, begin: float, grid: Array, t
         try:
             with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # LSODA warns of what `success` says
-                step = solve_ivp(
+                step = scipy.integrate.solve_ivp(
                     velocity,
                     (begin, grid[-1]),
                     log_policy,

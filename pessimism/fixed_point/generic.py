@@ -9,9 +9,8 @@ Everything runs on the host in float64. Source: arXiv 2605.28150.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from array_api_compat import device
-from scipy import differentiate, optimize
-from scipy.optimize import elementwise
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms.separable import lambert_fit
@@ -105,6 +104,8 @@ def _missing(row: _Row, u: Array) -> float:
 
 def _separate_row(row: _Row, unseen: bool) -> tuple[Array, str]:
     """Bracketed roots of g(u, A) = lam (nu/q) e^u per action, and of the total mass in log|lam|."""
+    from scipy.optimize import elementwise
+
     own = np.zeros_like(row.q) if row.weights is None else row.weights
     known = row.weights is not None and getattr(row.objective, "takes_propensity", False)
 
@@ -199,10 +200,10 @@ def _newton(row: _Row, start: Array, kept: Array) -> Array:
         return np.moveaxis(np.concatenate([balance, mass - 1.0], axis=-1), -1, 0)
 
     def jacobian(x: Array) -> Array:
-        return differentiate.jacobian(equations, x).df
+        return scipy.differentiate.jacobian(equations, x).df
 
     on_policy = getattr(row.objective, "on_policy", False)
     first = np.append(start[kept], np.sum(row.q * row.plain(whole(start[kept]))))
     with np.errstate(all="ignore"):  # steps may overshoot; what is found is checked
-        found: Array = optimize.root(equations, first, jac=jacobian, tol=1e-13).x
+        found: Array = scipy.optimize.root(equations, first, jac=jacobian, tol=1e-13).x
     return whole(found[:-1])

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq, elementwise
 from scipy.special import gammaln
 
 from pessimism.groups.expected_advantage import expected_under_optimal_value
@@ -156,6 +156,8 @@ def least_beta1(
     drop_equal: bool = False,
 ) -> Floats:
     """Least beta1 of problems ``(P,)`` with two rewards ``spread`` apart, ``high`` and ``low`` their probabilities."""
+    from scipy.optimize import elementwise
+
     k, n = np.arange(size.max(initial=1)), size[:, None] - 1.0  # k of the n others have the higher reward
     possible = k <= n
     of_high, of_low = (possible & (k < n), possible & (k > 0)) if drop_equal else (possible, possible)
@@ -240,13 +242,13 @@ def least_of_law(beta2: float, size: int, values: Floats, mass: Floats, leave_on
         def near_zero(t: float) -> float:
             return log_z(greatest + t * (at_finest - greatest))
 
-        return finest * float(brentq(near_zero, 0.0, 1.0, xtol=1e-15))
+        return finest * float(scipy.optimize.brentq(near_zero, 0.0, 1.0, xtol=1e-15))
 
     def at(log_beta1: float) -> float:
         return log_z(advantage_at(math.exp(log_beta1)))
 
     low, high = math.log(finest), _first_not_negative(at, math.log(max(finest, beta2)))
-    return math.inf if math.isinf(high) else math.exp(brentq(at, low, high, xtol=1e-14, rtol=1e-14))
+    return math.inf if math.isinf(high) else math.exp(scipy.optimize.brentq(at, low, high, xtol=1e-14, rtol=1e-14))
 
 
 def _first_not_negative(function: Callable[[float], float], start: float) -> float:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace
-from scipy.optimize import elementwise
 
 from pessimism import baselines
 from pessimism.arrays import Array, to_numpy
@@ -143,6 +142,8 @@ class DivergenceAugmented(MeanBaseline):
         unit w^(-1/power) of an action is best_unit t plus how far its A/beta - unit is below the best; s is what they
         have in common, A - beta D.
         """
+        from scipy.optimize import elementwise
+
         if self.divergence == "kl":
             return tilts.nominal(bandit, advantage, self.beta)
         if self.divergence == "entropy":

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from array_api_compat import array_namespace
-from scipy.optimize import elementwise
 
 from pessimism import divergences
 from pessimism.arrays import Array, to_numpy, to_numpy_float
 from pessimism.closed_forms.negative_regime import log_partition
 from pessimism.core.bandit import make_bandit
 from pessimism.core.validation import SUM_TOLERANCE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def metrics(target: Any) -> pd.DataFrame:
@@ -28,6 +29,13 @@ def metrics(target: Any) -> pd.DataFrame:
     that leaks, kl to value describe the renormalized rest, and what compares it with a nominal target is nan, as
     everything undefined is.
     """
+    import pandas as pd
+
+    return pd.DataFrame(numbers(target))
+
+
+def numbers(target: Any) -> dict[str, Array]:
+    """Columns of :func:`metrics`, each an array ``(N,)``, for callers that need no frame."""
     width = target.reward.shape[-1]
     names = ("behavior", "policy", "advantage", "reward", "log_policy", "nominal")
     q, pi, advantage, reward, log_policy, nominal = (
@@ -59,10 +67,9 @@ def metrics(target: Any) -> pd.DataFrame:
         "pessimism_factor": temperature / beta,
         "kl_gap": np.where(leak > 0, np.nan, divergences.kl_divergence(nominal, q) - kl),
     }
-    frame = pd.DataFrame(columns)
     gone = np.isnan(pi).any(axis=-1)  # invalid, without a target, or all of it leaked
-    frame.loc[gone, [c for c in frame if c not in ("regime", "log_z", "kappa", "leak")]] = np.nan
-    return frame
+    known = ("regime", "log_z", "kappa", "leak")
+    return {name: of if name in known else np.where(gone, np.nan, of) for name, of in columns.items()}
 
 
 def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
@@ -214,6 +221,7 @@ def _solve_temperature(
     problem: _Distance, index: Array, measure: Callable[[_Distance, Array], Array], goal: Array
 ) -> Array:
     """log t at which a measure of the nominal target reaches its goal, for the rows of ``index``."""
+    from scipy.optimize import elementwise
 
     def gap(log_t: Array, row: Array) -> Array:
         chosen = index[row.astype(int)]

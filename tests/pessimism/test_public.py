@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import pickle
+import pkgutil
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,8 @@ def test_public_names_are_documented(name: str) -> None:
     item = getattr(ps, name)
     text = inspect.getdoc(item) or ""
     assert len(text.splitlines()[0]) > 20
-    # An example for everything that can be called on its own.
-    base_or_result = name in ("Objective", "InducedTarget", "StationaryPoint")
+    # An example for everything that is called on its own.
+    base_or_result = name in ("Objective", "InducedTarget", "StationaryPoint", "Logs")
     assert base_or_result or "Examples\n--------\n>>> " in text
 
 
@@ -36,11 +38,29 @@ def test_every_status_is_documented() -> None:
     assert all(f'"{name}"' in text for name in STATUS)
 
 
-def test_all_is_complete() -> None:
+def test_dir_lists_the_public_names_only() -> None:
+    assert dir(ps) == sorted(ps.__all__)
     assert len(set(ps.__all__)) == len(ps.__all__)
-    modules = {name for name, item in vars(ps).items() if inspect.ismodule(item)}
-    public = {name for name in vars(ps) if not name.startswith("_")}
-    assert public - modules == set(ps.__all__)
+    assert all(getattr(ps, name).__name__ == name for name in ps.__all__)
+
+
+def test_a_star_import_brings_them_all() -> None:
+    brought: dict[str, Any] = {}
+    exec("from pessimism import *", brought)
+    assert {name for name in brought if name != "__builtins__"} == set(ps.__all__)
+
+
+def test_no_public_name_is_also_that_of_a_module() -> None:
+    assert not {module.name for module in pkgutil.iter_modules(ps.__path__)} & set(ps.__all__)
+
+
+def test_classes_and_functions_pickle_by_name() -> None:
+    for name in ps.__all__:
+        item = getattr(ps, name)
+        assert pickle.loads(pickle.dumps(item)) is item
+
+
+def test_all_is_complete() -> None:
     for name in (
         "induced_target",
         "nominal_target",

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pessimism import convex
 from pessimism.convex import program
+from pessimism.convex.program import Program
 from tests.helpers import Array, accepted, make_problem
 
 ERRORS = ["policy_error", "value_error", "dual_error", "leak_error"]
 Q, R = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.2, 0.4, 0.6, 0.8])
 
 
-def slopes_agree(slope: Array, found: convex.Program, *, tolerance: float = 1e-5) -> None:
+def slopes_agree(slope: Array, found: Program, *, tolerance: float = 1e-5) -> None:
     """One slope where there is mass, none above it elsewhere."""
     kept = found.policy > 1e-6
     assert kept.any()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pessimism import convex
+from pessimism.convex.clipped import linear_program, ppo_program, trpo_program
 from tests.helpers import Array
 from tests.pessimism.convex.conditions import Q, R
 
 
 @pytest.mark.parametrize("radius", [1e-4, 0.05, 2.0])
 def test_trust_region_has_two_multipliers(radius: float) -> None:
-    found = convex.trpo_program(Q, R, radius)
+    found = trpo_program(Q, R, radius)
     eta = found.duals["trust_region"]
     np.testing.assert_allclose(found.policy, eta * Q / (found.dual - R), atol=1e-5)
     assert Q @ np.log(Q / found.policy) == pytest.approx(radius, rel=1e-5)
@@ -21,7 +21,7 @@ def test_trust_region_has_two_multipliers(radius: float) -> None:
 @pytest.mark.parametrize("high", [0.2, 3.0])
 def test_clipped_surrogate_returns_its_nearest_optimum(high: float) -> None:
     advantage = R - Q @ R
-    found = convex.ppo_program(Q, advantage, 0.2, high)
+    found = ppo_program(Q, advantage, 0.2, high)
 
     def surrogate(policy: Array) -> Array:
         w = policy / Q
@@ -42,9 +42,9 @@ def test_clipped_surrogate_returns_its_nearest_optimum(high: float) -> None:
 def test_clipped_sequence_ratio() -> None:
     advantage = R - Q @ R
     assert np.allclose(
-        convex.ppo_program(Q, advantage, 0.1, 0.1, length=1.0).policy, convex.ppo_program(Q, advantage, 0.1, 0.1).policy
+        ppo_program(Q, advantage, 0.1, 0.1, length=1.0).policy, ppo_program(Q, advantage, 0.1, 0.1).policy
     )
-    wide = convex.ppo_program(Q, advantage, 0.2, 1.0, length=3.0)
+    wide = ppo_program(Q, advantage, 0.2, 1.0, length=3.0)
     w = wide.policy / Q
     good = advantage > 0
     assert np.all(w[~good] < 1e-6)
@@ -53,6 +53,6 @@ def test_clipped_sequence_ratio() -> None:
 
 
 def test_ties_are_shared_like_the_reference() -> None:
-    found = convex.linear_program(Q, [1.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.3, 0.4])
+    found = linear_program(Q, [1.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.3, 0.4])
     assert found.policy == pytest.approx([0.125, 0.0, 0.375, 0.5], abs=1e-6)
     assert (found.value, found.dual) == pytest.approx((1.0, 1.0), abs=1e-9)

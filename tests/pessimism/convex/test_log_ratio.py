@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import wrightomega
 
-from pessimism import convex
+from pessimism.convex.log_ratio import u_program
 from tests.helpers import make_problem
 from tests.pessimism.convex.conditions import Q, R, slopes_agree
 
@@ -16,7 +16,7 @@ def test_regression_in_the_log_ratio(beta: float) -> None:
     """log w + kappa w = A/beta with kappa = dual / (2 beta^2), at temperatures far apart."""
     q, reward = make_problem(3, 7)
     advantage = reward - q @ reward
-    found = convex.u_program(q, advantage, beta)
+    found = u_program(q, advantage, beta)
     kappa = found.dual / (2.0 * beta**2)
     assert kappa > 0
     expected = q * wrightomega(np.log(kappa) + advantage / beta) / kappa
@@ -28,7 +28,7 @@ def test_regression_in_the_log_ratio(beta: float) -> None:
 
 
 def test_mass_leaks_where_advantages_are_low() -> None:
-    found = convex.u_program(Q, R - 2.0, 0.5)
+    found = u_program(Q, R - 2.0, 0.5)
     np.testing.assert_allclose(found.policy, Q * np.exp((R - 2.0) / 0.5), atol=1e-6)
     assert found.dual == pytest.approx(0.0, abs=1e-7)
     assert found.leak == pytest.approx(1.0 - Q @ np.exp((R - 2.0) / 0.5), abs=1e-6)
@@ -36,6 +36,6 @@ def test_mass_leaks_where_advantages_are_low() -> None:
 
 def test_regression_around_another_reference() -> None:
     reference = make_problem(2, 4)[0]
-    found = convex.u_program(Q, R, 0.3, reference)
+    found = u_program(Q, R, 0.3, reference)
     u = np.log(found.policy / reference)
     slopes_agree(2 * 0.3 * Q * (R - 0.3 * u) / found.policy, found)

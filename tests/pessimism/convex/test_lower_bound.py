@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from pessimism import convex
+from pessimism import evaluate
 from pessimism.convex import program
-from pessimism.evaluation import evaluate
+from pessimism.convex.lower_bound import confidence_bound_program, empirical_likelihood_interval_program
 from tests.pessimism.convex.conditions import Q, R
 
 
@@ -23,7 +23,7 @@ from tests.pessimism.convex.conditions import Q, R
     ],
 )
 def test_confidence_bound(n: int, policy: list[float]) -> None:
-    found = convex.confidence_bound_program(Q, R, R, 1.96 / np.sqrt(n))
+    found = confidence_bound_program(Q, R, R, 1.96 / np.sqrt(n))
     np.testing.assert_allclose(found.policy, policy, atol=6e-4)
     value = found.policy @ R
     spread = np.sqrt(np.sum(found.policy**2 * R / Q) - value**2)
@@ -41,11 +41,11 @@ def test_confidence_bound(n: int, policy: list[float]) -> None:
 )
 def test_empirical_likelihood_golden_intervals(rows: list[tuple[float, ...]], low: float) -> None:
     counts, weights, rewards = map(np.array, zip(*rows, strict=True))
-    found = convex.empirical_likelihood_interval_program(weights, rewards, 0.0, 2000.0, counts=counts)
+    found = empirical_likelihood_interval_program(weights, rewards, 0.0, 2000.0, counts=counts)
     assert found.low == pytest.approx(low, abs=1e-5)
     assert found.high == pytest.approx(1.0, abs=1e-8)
     assert set(found.status) <= set(program.SOLVED)
-    single = convex.empirical_likelihood_interval_program(
+    single = empirical_likelihood_interval_program(
         np.repeat(weights, counts.astype(int)), np.repeat(rewards, counts.astype(int)), 0.0, 2000.0
     )
     assert single.low == pytest.approx(found.low, abs=1e-6)
@@ -60,7 +60,7 @@ def test_empirical_likelihood_golden_multiplier() -> None:
         ]
     )
     counts, weights, rewards = rows.T
-    found = convex.empirical_likelihood_interval_program(weights, rewards, 0.0, 380.0, counts=counts)
+    found = empirical_likelihood_interval_program(weights, rewards, 0.0, 380.0, counts=counts)
     assert found.dual == pytest.approx(-421.931398, abs=1e-3)
     assert found.low < found.point_low <= found.point_high < found.high
 
@@ -68,7 +68,7 @@ def test_empirical_likelihood_golden_multiplier() -> None:
 def test_empirical_likelihood_point_has_the_scalar_dual() -> None:
     rng = np.random.default_rng(4)
     weights, rewards = rng.exponential(size=10), rng.integers(0, 2, size=10).astype(float)
-    found = convex.empirical_likelihood_interval_program(weights, rewards, 0.0, 20.0)
+    found = empirical_likelihood_interval_program(weights, rewards, 0.0, 20.0)
     b = brentq(lambda b: np.sum((weights - 1) / (1 + b * (weights - 1))), -1 / (weights.max() - 1), 1.0)
     b = max(b, -1.0 / 19.0)  # mass at wmax where the sample's own root is out of reach
     share = 1.0 / (10 * (1 + b * (weights - 1)))
@@ -83,7 +83,7 @@ def test_empirical_likelihood_estimator_has_the_same_primal(size: int, seed: int
     weight, reward = rng.exponential(size=size), rng.uniform(-1.0, 2.0, size=size)
     options = {"weight_min": 0.0, "weight_max": 15.0, "reward_min": -1.0, "reward_max": 2.0}
     closed = evaluate(None, {"weight": weight, "reward": reward}, "el", delta=0.1, **options)
-    found = convex.empirical_likelihood_interval_program(weight, reward, *options.values(), alpha=0.1)
+    found = empirical_likelihood_interval_program(weight, reward, *options.values(), alpha=0.1)
     assert (found.low, found.high) == pytest.approx((closed.lower, closed.upper), abs=1e-5)
     assert found.point_low == pytest.approx(closed.details["vmin"], abs=1e-5)
     assert found.point_high == pytest.approx(closed.details["vmax"], abs=1e-5)

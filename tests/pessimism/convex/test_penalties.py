@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from pessimism import convex
+from pessimism.convex.penalties import penalized_program
 from tests.helpers import Array, make_problem
 from tests.pessimism.convex.conditions import Q, R, slopes_agree
 
@@ -24,7 +24,7 @@ SLOPES: dict[str, Callable[[Array, Array], Array]] = {
 @pytest.mark.parametrize("name", SLOPES)
 def test_a_penalty_has_the_slope_that_it_states(name: str) -> None:
     reference = make_problem(1, 4)[0]
-    found = convex.penalized_program(Q, R, {name: 0.7}, reference=reference)
+    found = penalized_program(Q, R, {name: 0.7}, reference=reference)
     with np.errstate(divide="ignore"):
         slopes_agree(R - 0.7 * SLOPES[name](np.maximum(found.policy, 0.0), reference), found)
     value = float(found.policy @ R) - found.value
@@ -35,23 +35,23 @@ def test_a_penalty_has_the_slope_that_it_states(name: str) -> None:
 
 
 def test_penalties_add_up_each_around_its_base() -> None:
-    found = convex.penalized_program(Q, R, {"kl": (1.0, np.ones(4)), "chi_square": (0.5, Q)})
+    found = penalized_program(Q, R, {"kl": (1.0, np.ones(4)), "chi_square": (0.5, Q)})
     slopes_agree(R - np.log(found.policy) - 0.5 * (found.policy / Q - 1.0), found)
 
 
 def test_total_variation_moves_mass_only_where_it_pays() -> None:
     # Moving mass from a to b gains R_b - R_a and costs (Q_a + Q_b)/2 times the coefficient.
-    assert convex.penalized_program(Q, R, {"total_variation": 5.0}).policy == pytest.approx(Q, abs=1e-7)
-    cheap = convex.penalized_program(Q, R, {"total_variation": 0.1}).policy
+    assert penalized_program(Q, R, {"total_variation": 5.0}).policy == pytest.approx(Q, abs=1e-7)
+    cheap = penalized_program(Q, R, {"total_variation": 0.1}).policy
     assert cheap == pytest.approx([0.0, 0.0, 0.0, 1.0], abs=1e-7)
 
 
 def test_ratios_stay_in_their_bounds() -> None:
-    found = convex.penalized_program(Q, 10.0 * R, {"kl": 0.1}, ratio_bounds=(0.8, 1.5))
+    found = penalized_program(Q, 10.0 * R, {"kl": 0.1}, ratio_bounds=(0.8, 1.5))
     np.testing.assert_allclose(found.policy / Q, [0.8, 0.8, 1.45, 1.5], atol=1e-6)
 
 
 def test_capped_weights_are_nominal_up_to_a_ceiling() -> None:
-    found = convex.penalized_program(Q, R, {"kl": 0.2}, max_ratio=1.3)
+    found = penalized_program(Q, R, {"kl": 0.2}, max_ratio=1.3)
     free = brentq(lambda c: Q @ np.minimum(c * np.exp(R / 0.2), max(1.3, c)) - 1.0, 1e-6, 1.0)
     np.testing.assert_allclose(found.policy, Q * np.minimum(free * np.exp(R / 0.2), 1.3), atol=1e-5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from pessimism.evaluation import evaluate, make_logs
+from pessimism import evaluate, make_logs
 from pessimism.evaluation.result import effective_sample_size
 from tests.helpers import Array
 from tests.pessimism.evaluation.simulate import BEHAVIOR, CHANCE, POLICY, VALUE, bandit_feedback, draw

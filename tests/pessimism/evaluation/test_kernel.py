@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from pessimism.evaluation import evaluate, make_logs
+from pessimism import evaluate, make_logs
 from pessimism.evaluation.kernel import KERNELS, quadrature
 from tests.helpers import Array
 

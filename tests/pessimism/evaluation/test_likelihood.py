@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import f as f_law
 
-from pessimism.evaluation import Evaluation, evaluate
+from pessimism import Evaluation, evaluate
 from pessimism.evaluation.likelihood import likelihood_weights, multiplier, smallest_value
 from tests.helpers import Array
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.evaluation import estimators, evaluate, make_logs
+from pessimism import estimators, evaluate, make_logs
 from tests.pessimism.evaluation.simulate import BEHAVIOR, CHANCE, POLICY, bandit_feedback
 
 OPTIONS: dict[str, dict[str, Any]] = {

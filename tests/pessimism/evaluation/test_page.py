@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pessimism.evaluation import estimators
+from pessimism import estimators
 
 PAGE = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```([^`]*(?:```\n(.*?)```)?)", PAGE, re.DOTALL)

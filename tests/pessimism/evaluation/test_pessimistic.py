@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pessimism.evaluation import evaluate, make_logs
+from pessimism import evaluate, make_logs
 from pessimism.evaluation.lower_bounds import bernstein_lower, ix_lower, ls_lower, moments_lower
 from tests.helpers import Array
 from tests.pessimism.evaluation.simulate import BEHAVIOR, CHANCE, POLICY, VALUE, bandit_feedback, draw

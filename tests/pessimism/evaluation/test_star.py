@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pessimism.evaluation import evaluate, make_logs
+from pessimism import evaluate, make_logs
 from pessimism.evaluation.star import window_products
 from tests.helpers import Array
 from tests.pessimism.evaluation.simulate import POLICY, bandit_feedback
