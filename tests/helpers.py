@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import pessimism as ps
 from pessimism.losses.regression import SquaredRegression
 from tests.cases import CASES
 
@@ -88,6 +89,11 @@ def shifted(label: str, constant: float) -> Any:
     if case.moves_with is None:
         return case.objective
     return replace(case.objective, **{case.moves_with: getattr(case.objective, case.moves_with) + constant})
+
+
+def log_policy(behavior: Any, reward: Any, objective: Any, **options: Any) -> Array:
+    """Log-probabilities of the induced target, as numpy."""
+    return np.asarray(ps.induced_target(behavior, reward, objective, **options).log_policy)
 
 
 def total_variation(p: Array, q: Array) -> float:

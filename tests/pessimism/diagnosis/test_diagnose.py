@@ -17,36 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from pessimism.baselines import optimal_value
 from pessimism.diagnosis.diagnose import COLUMNS, describe, diagnose
 from pessimism.diagnosis.summary import summarize
-from pessimism.diagnosis.thresholds import critical_temperature
-from pessimism.diagnosis.wording import read_group, read_positive
 from pessimism.dynamics.gradient_flow import gradient_flow
-from pessimism.groups.design import smallest_beta1, smallest_shift
-from pessimism.groups.finite_group import finite_group
-from pessimism.losses.registry import ConstantBaseline, Kimi, ShiftedMean, make_objective, objectives
+from pessimism.losses.registry import Kimi, ShiftedMean, make_objective, objectives
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
 from pessimism.target.result import stack
+from tests.pessimism.diagnosis.logs import EXAMPLES, TRL, log_of, random_log
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
-TRL = EXAMPLES / "trl_completions"
 MIXED = ("step", "prompt", "regime", "status", "population_regime", "reading")  # columns that are not numbers
-
-
-def log_of(*groups: list[float], step: int = 0) -> pd.DataFrame:
-    """One prompt p0, p1, ... per list of rewards."""
-    return pd.DataFrame(
-        [(step, f"p{i}", r) for i, g in enumerate(groups) for r in g], columns=["step", "prompt", "reward"]
-    )
-
-
-def random_log(seed: int = 0, groups: int = 40) -> pd.DataFrame:
-    """Groups of mixed sizes, rows of different groups interleaved."""
-    rng = np.random.default_rng(seed)
-    drawn = [np.round(rng.normal(size=rng.integers(1, 9)), int(rng.integers(0, 3))).tolist() for _ in range(groups)]
-    return log_of(*drawn).sample(frac=1.0, random_state=seed, ignore_index=True)
 
 
 def test_a_binary_group_by_hand() -> None:
@@ -218,46 +198,6 @@ def test_published_oapl_near_the_greedy_policy_keeps_its_factor() -> None:
     ]
 
 
-READINGS = [
-    ("kimi", {"beta": 0.1}, [1, 0, 0, 0], "positive: more conservative than nominal, as if at 2.53 times"),
-    ("kimi", {"beta": 1e-12}, [1, 0], "positive: 2 times the temperature on paper, but within 1e-3 (total variation)"),
-    ("kimi", {"beta": 0.01}, [0, 0.99, 1], "positive: more conservative than nominal, as if at"),
-    ("shifted_mean", {"beta": 1e4}, [1, 0], "positive: 2 times the temperature on paper, but within 1e-3 (total "
-     "variation) of the nominal target: both are nearly the behavior"),
-    ("std_normalized", {"beta": 1.0}, [1, 0], "positive: less conservative than nominal, as if at 0.818 times"),
-    ("constant_baseline", {"beta": 0.1, "value": 0.93}, [1, 0], "positive: as conservative as nominal within 0.5%"),
-    ("shifted_mean", {"beta": 1e17}, [1, 0], "positive: within rounding of the behavior"),
-    ("optimal_value", {}, [1, 0], "boundary: the nominal target, with no implicit pessimism; any shift"),
-    ("nominal", {}, [1, 0], "boundary: the nominal target, with no implicit pessimism"),
-    ("constant_baseline", {"value": 1.0}, [0.9, 0.9], "negative: more than 99.9% of the mass leaks to unseen"),
-    ("constant_baseline", {"value": 1 - 1e-6}, [1], "no signal: all rewards are equal, the target is the behavior"),
-    ("constant_baseline", {"value": 1 + 1e-6}, [1], "negative: less than 0.1% of the mass leaks"),
-    ("asym_re", {}, [1, 0], "positive: the target gives up some of the completions seen"),
-    ("asym_re", {"shift": -1.0}, [1, 0], "positive: as far from the behavior as nominal at temperature 0.91"),
-    ("asym_re", {"shift": 0.1}, [1, 0], "negative: no target, the loss has no minimum on this group"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "hyper", "rewards", "words"), READINGS)
-def test_readings(name: str, hyper: dict[str, float], rewards: list[float], words: str) -> None:
-    reading = diagnose(log_of(rewards), name, **hyper)["reading"].item()
-    assert reading.startswith(words)
-    assert ("any shift" in reading) == (name == "optimal_value")
-
-
-def test_advice_where_the_loss_has_no_target_or_gives_up_completions() -> None:
-    def advice(**hyper: float) -> str:
-        return str(summarize(diagnose(TRL, "asym_re", **hyper))["recommendation"]["text"])
-
-    status = [summarize(diagnose(TRL, "asym_re", shift=shift))["status"] for shift in (-0.1, -0.5, -1.0)]
-    assert status[0]["converged"] < status[1]["converged"] < status[2]["converged"] == 192
-    assert advice() == (
-        "190 of 190 groups with a signal are in the positive regime, but in 184 the target gives up some of the "
-        "completions seen: lower the baseline to keep more."
-    )
-    assert advice(shift=0.0) == ("The loss has no minimum on 190 of 190 groups with a signal: try a lower baseline.")
-
-
 @pytest.mark.parametrize("name", ["ppo", "dapo", "dr_grpo", "gspo"])
 def test_many_optimal_policies_are_not_the_nominal_target(name: str) -> None:
     report = diagnose(log_of([1.0, 0.0], [1.0, 0.0, 0.0, 0.0]), name)
@@ -343,137 +283,12 @@ def test_the_solver_says_where_it_failed() -> None:
     assert "leak" not in text
 
 
-@pytest.mark.parametrize(
-    ("leak", "words"),
-    [
-        (math.nan, "1 is negative still."),
-        (0.0, "1 is negative still."),
-        (1e-5, "1 is negative still, with a leak of less than 0.1%."),
-        (0.25, "1 is negative still, with a leak of up to 25.0%."),
-        (0.9999, "1 is negative still, with a leak of more than 99.9%."),
-    ],
-)
-def test_the_leak_of_what_stays_negative(leak: float, words: str) -> None:
-    text = read_positive(9, 0, 10, negative=1, leak=leak)
-    assert text == f"9 of 10 groups with a signal are in the positive regime, but {words}"
-
-
-@pytest.mark.parametrize("name", ["log_smoothing", "pevi", "chord", "chi2", "luffy", "reinforce"])
-def test_no_lower_baseline_is_advised_where_none_acts(name: str) -> None:
-    report = diagnose(log_of([0.2, 0.5, 0.9], [1.0, 0.0, 0.0]), name)
-    assert "vanishing_support" in report["status"].tolist()
-    text = summarize(report)["recommendation"]["text"]
-    assert "the target gives up some of the completions seen" in text
-    assert "baseline" not in text
-    assert not report.attrs["lowering_helps"]
-
-
-@pytest.mark.parametrize("shift", [-0.1, 0.5])
-def test_a_lower_baseline_is_advised_where_it_helps(shift: float) -> None:
-    assert diagnose(log_of([0.2, 0.5, 0.9]), "asym_re", shift=shift).attrs["lowering_helps"]
-    assert not diagnose(log_of([0.2, 0.5, 0.9]), "asym_re", shift=-2.0).attrs["lowering_helps"]  # nothing is given up
-
-
-def test_the_temperature_zero_is_called_greedy() -> None:
-    reading = diagnose(log_of([1.0] * 3 + [0.0]), "reinforce")["reading"].item()
-    assert reading.endswith("from the behavior, as far as greedy")
-    said = read_group(
-        "positive", "converged", False, 0.0, 0.0, 0.0, math.nan, 0.1, "", 0.7, 2, 0.0, "undefined", math.nan
-    )
-    assert said == "positive: as far from the behavior as greedy"
-
-
 def test_z_overflows_to_infinity_quietly() -> None:
     report = diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=1e-3, value=-1.0)
     assert report.loc[0, "Z"] == math.inf
     assert report.loc[0, "regime"] == "positive"
     summary = json.dumps(summarize(report), allow_nan=False)
     assert "constant_baseline" in summary
-
-
-THRESHOLDS = [("constant_baseline", {"beta": 0.3, "value": 0.4}), ("oapl", {"beta1": 0.2, "beta2": 0.5})]
-
-
-@pytest.mark.parametrize(("name", "hyper"), THRESHOLDS)
-def test_the_critical_shift_is_the_boundary(name: str, hyper: dict[str, float]) -> None:
-    report = diagnose(random_log(2), name, **hyper)
-    negative = report[report["regime"] == "negative"]
-    assert len(negative) > 3
-    assert (report["critical_shift"][report["regime"] != "negative"] == 0.0).all()
-    for _, row in negative.iterrows():
-        group = random_log(2).query("prompt == @row.prompt")
-        beta = hyper.get("beta", hyper.get("beta2", math.nan))
-        for slack, regime in ((1 - 1e-6, "negative"), (1 + 1e-6, "positive")):
-            value = row["baseline"] - slack * row["critical_shift"] * beta
-            assert diagnose(group, "constant_baseline", beta=beta, value=float(value))["regime"].item() == regime
-
-
-def test_the_critical_beta_is_the_boundary() -> None:
-    log = random_log(3)
-    report = diagnose(log, "constant_baseline", beta=1.0, value=0.3)
-    finite = report[np.isfinite(report["critical_beta"]) & (report["critical_beta"] > 0)]
-    assert len(finite) > 3
-    for _, row in finite.iterrows():
-        group = log.query("prompt == @row.prompt")
-        for slack, regime in ((1 - 1e-6, "positive"), (1 + 1e-6, "negative")):
-            beta = float(slack * row["critical_beta"])
-            assert diagnose(group, "constant_baseline", beta=beta, value=0.3)["regime"].item() == regime
-    never, always = report[report["critical_beta"] == 0], report[np.isinf(report["critical_beta"])]
-    assert len(never) > 1
-    assert len(always) > 1
-    for beta in (1e-3, 1e3):
-        again = diagnose(log, "constant_baseline", beta=beta, value=0.3)
-        assert (again["regime"][never.index] == "negative").all()
-        assert (again["regime"][always.index] == "positive").all()
-
-
-def test_the_critical_beta_of_a_decoupled_optimal_value_is_its_other_temperature() -> None:
-    report = diagnose(TRL, "oapl", beta1=0.3, beta2=0.01)
-    signal = report[~report["all_equal"]]
-    assert signal["critical_beta"].to_numpy() == pytest.approx(0.3, rel=1e-9)
-
-
-@pytest.mark.parametrize(
-    "name", ["shifted_mean", "optimal_value", "nominal", "tba", "rebel", "a_star_po", "asym_re", "awr"]
-)
-def test_no_critical_beta_where_the_temperature_alone_does_not_decide(name: str) -> None:
-    assert diagnose(log_of([0.0, 1.0, 1.0]), name)["critical_beta"].isna().all()
-
-
-@pytest.mark.parametrize(
-    ("advantage", "beta"),
-    [
-        ([1.0, -1.0], math.inf),  # E[A] = 0
-        ([0.1, 0.2, -0.3], math.inf),  # E[A] = 0 up to rounding
-        ([1.0, 2.0], math.inf),
-        ([1.0, 1.0], math.inf),
-        ([0.0, -1.0], 0.0),
-        ([0.0, 0.0], 0.0),
-        ([-1.0, -2.0], 0.0),
-        ([1.0, -1000.0], 1 / math.log(2)),
-        ([1e-9, -1.0], 1e-9 / math.log(2)),
-        ([1e6, -1e9], 1e6 / math.log(2)),
-    ],
-)
-def test_critical_temperature_by_hand(advantage: list[float], beta: float) -> None:
-    a = np.array([advantage])
-    for padding in (0, 3):  # actions that nobody takes
-        rows = np.pad(a, ((0, 0), (0, padding)), mode="edge")
-        behavior = np.pad(np.full_like(a, 1 / a.size), ((0, 0), (0, padding)))
-        found = critical_temperature(behavior, rows, 1e-15 * np.abs(a).max(axis=-1))
-        assert found == pytest.approx([beta], rel=1e-12)
-
-
-@given(st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=12))
-def test_critical_temperature_is_the_root(advantage: list[float]) -> None:
-    a = np.array([advantage])
-    beta = critical_temperature(np.full_like(a, 1 / a.size), a, 1e-14 * np.abs(a).max(axis=-1))[0]
-    assert beta >= 0
-    if 0 < beta < math.inf:
-        assert a.mean() < 0 < a.max()
-        below, above = (np.log(np.mean(np.exp(a / (beta * slack)))) for slack in (1 - 1e-7, 1 + 1e-7))
-        assert below > above
-        assert np.log(np.mean(np.exp(a / beta))) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_every_objective_runs_on_real_logs_quietly() -> None:
@@ -579,102 +394,6 @@ def test_no_row_is_lost(rows: list[tuple[int, str, float]]) -> None:
     assert report.attrs["skipped"] == log["reward"].isna().sum()
 
 
-def test_summary() -> None:
-    report = diagnose(TRL, "oapl", beta1=0.1, beta2=0.2)
-    summary = summarize(report)
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert summary["share"] == {"positive": 0.0, "boundary": 2 / 192, "negative": 190 / 192}
-    assert (summary["groups"], summary["rows"], summary["skipped"], summary["all_equal"]) == (192, 3072, 0, 2)
-    signal = report[~report["all_equal"]]
-    assert summary["median_pessimism_factor"] is None  # all of them leak
-    for name in ("kl", "nominal_kl", "tv_nominal"):
-        assert summary[f"median_{name}"] == signal[name].median()
-    assert summary["informative"] == 190
-    assert summary["step_note"] is None
-    assert summary["max_leak"] == report["leak"].max()
-
-
-@pytest.mark.parametrize("share", [0.25, 0.9, 1.0])
-def test_the_recommendation_does_what_it_says(share: float) -> None:
-    log = log_of(*([1.0] * k + [0.0] * (16 - k) for k in range(17)))
-    report = diagnose(log, "constant_baseline", beta=0.5, value=0.6)
-    advice = summarize(report, share=share)["recommendation"]
-    assert advice["share"] == share
-    signal = ~report["all_equal"] | (report["regime"] == "negative")
-
-    def positive(beta: float, value: float) -> float:
-        regime = diagnose(log, ConstantBaseline(beta=beta, value=value))["regime"]
-        return float((regime[signal] == "positive").mean())
-
-    assert positive(0.5, 0.6 - 0.5 * (advice["extra_shift"] + 1e-9)) >= share
-    if advice["extra_shift"] > 0:
-        assert positive(0.5, 0.6 - 0.5 * (advice["extra_shift"] - 1e-6)) < share
-    if advice["largest_beta"] == sys.float_info.max:  # so many groups are positive at any temperature
-        assert positive(1e6, 0.6) >= share
-    elif advice["largest_beta"] == 0:  # the group of zeros is negative at any temperature
-        assert share == 1.0
-        assert positive(1e-2, 0.6) < share
-    else:
-        assert positive(advice["largest_beta"] * (1 - 1e-9), 0.6) >= share
-        assert positive(advice["largest_beta"] * (1 + 1e-9), 0.6) < share
-    assert ("groups with a signal are in the positive regime" in advice["text"]) == (positive(0.5, 0.6) >= share)
-    assert "nothing needs to change" not in advice["text"]
-
-
-def test_less_conservative_than_nominal_is_said() -> None:
-    report = diagnose(TRL, "std_normalized")
-    assert (report["pessimism_factor"] < 1).sum() == 63
-    text = summarize(report)["recommendation"]["text"]
-    assert text.startswith(
-        "190 of 190 groups with a signal are in the positive regime, but 63 are less conservative than nominal, with "
-        "an effective temperature below the stated one."
-    )
-
-
-def test_equal_rewards_below_the_baseline_are_a_signal() -> None:
-    report = diagnose(log_of([0.0, 0.0], [1.0, 1.0], [0.0, 1.0]), "constant_baseline", beta=0.5, value=0.5)
-    assert report["regime"].tolist() == ["negative", "positive", "positive"]
-    summary = summarize(report)
-    assert (summary["all_equal"], summary["informative"]) == (2, 2)
-    assert summary["recommendation"]["extra_shift"] == pytest.approx(1.0)
-    assert summary["recommendation"]["text"].startswith("Lower the baseline by more than 1 times the temperature")
-    alone = summarize(report[:1])["recommendation"]
-    assert "bring at least 90% of the groups" in alone["text"]
-    assert alone["largest_beta"] == 0.0
-
-
-def test_groups_that_stay_negative_are_said() -> None:
-    report = diagnose(
-        log_of(*[[0.0, 1.0]] * 18, [0.0, 0.0], [0.0] * 9 + [1.0]), "constant_baseline", beta=1.0, value=0.5
-    )
-    assert (report["regime"] == "negative").sum() == 2
-    text = summarize(report)["recommendation"]["text"]
-    leak = report["leak"].max()
-    assert text.startswith("18 of 20 groups with a signal are in the positive regime, but 2 are negative still, ")
-    assert f"with a leak of up to {leak:.1%}." in text
-
-
-def test_practically_the_nominal_target_is_said_for_the_whole_log() -> None:
-    said = "In 190 of 190 groups with a signal the target is within 1e-3 (total variation) of the nominal target"
-    assert said in summarize(diagnose(TRL, "oapl"))["recommendation"]["text"]
-    for name, hyper in (("kimi", {"beta": 0.5}), ("optimal_value", {}), ("asym_re", {})):
-        assert "total variation" not in summarize(diagnose(TRL, name, **hyper))["recommendation"]["text"]
-
-
-def test_infinity_and_undefined_differ_in_a_summary() -> None:
-    always = summarize(diagnose(TRL, "kimi"))["recommendation"]
-    unknown = summarize(diagnose(TRL, "shifted_mean"))["recommendation"]
-    assert (always["largest_beta"], unknown["largest_beta"]) == (sys.float_info.max, None)
-
-
-def test_merged_steps_reach_the_summary() -> None:
-    log = pd.DataFrame({"prompt": ["a", "a"], "reward": [1.0, 0.0], "epoch": [1, 2]})
-    note = "no step column: all rows are one step (column 'epoch' looks like one: step_column, or --step-column epoch)"
-    assert summarize(diagnose(log, "kimi"))["step_note"] == note
-    assert diagnose(read_rollouts(log), "kimi").attrs["step_note"] == note
-    assert summarize(diagnose(log, "kimi", step_column="epoch"))["step_note"] is None
-
-
 def test_an_object_without_words_is_named_by_its_class() -> None:
     class Quiet:
         advantage, score_weight, loss = ShiftedMean().advantage, ShiftedMean().score_weight, ShiftedMean().loss
@@ -687,181 +406,6 @@ def test_an_object_without_words_is_named_by_its_class() -> None:
     assert describe(Loud()) == "loud(2)"
     assert describe(Kimi(beta=0.5)) == "kimi(beta=0.5)"
     assert summarize(diagnose(log_of([0.0, 1.0]), Mine()))["objective"] == "Mine(beta=0.5)"
-
-
-def test_bounds_in_texts_are_rounded_to_the_safe_side() -> None:
-    report = diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=1.0, value=0.8)
-    advice = summarize(report)["recommendation"]
-    words = advice["text"].replace(",", "").split()
-    assert advice["extra_shift"] <= float(words[words.index("than") + 1]) < advice["extra_shift"] * 1.01
-    assert advice["largest_beta"] * 0.99 < float(words[words.index("below") + 1]) <= advice["largest_beta"]
-
-
-def test_the_boundary_needs_any_shift() -> None:
-    """A shift of 0 is enough where groups are at the boundary in both readings: a group of one, a constant at V*."""
-    advice = summarize(diagnose(log_of([0.5], [0.5]), "constant_baseline", beta=0.1, value=0.5))["recommendation"]
-    assert advice["text"].startswith("No group has a signal")
-    value = float(optimal_value(np.array([1.0, 0.0]), 0.1))
-    advice = summarize(diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=0.1, value=value))["recommendation"]
-    assert advice["extra_shift"] == 0.0
-    assert advice["text"].startswith("1 of 1 groups with a signal are at the boundary")
-    assert "any shift above 0 makes them positive" in advice["text"]
-    assert summarize(diagnose(TRL, "constant_baseline", beta=0.1, value=-1.0))["share"]["positive"] == 1.0
-
-
-@pytest.mark.parametrize(
-    ("name", "hyper"),
-    [
-        ("kimi", {"beta": 0.1}),
-        ("optimal_value", {"beta": 0.1}),
-        ("oapl", {"beta1": 0.11, "beta2": 0.1}),
-        ("std_normalized", {"beta": 0.5}),
-        ("constant_baseline", {"beta": 0.3, "value": 0.6}),
-        ("asym_re", {"shift": -0.2}),
-        ("nominal", {"beta": 0.2}),
-    ],
-)
-def test_the_population_reading_is_the_finite_group_at_the_plug_in_rate(name: str, hyper: dict[str, float]) -> None:
-    log = log_of(*([2.0] * k + [-1.0] * (n - k) for n in (1, 2, 5, 16) for k in range(n + 1)))
-    report = diagnose(log, name, **hyper)
-    for (_, row), (_, group) in zip(report.iterrows(), log.groupby("prompt", sort=False), strict=True):
-        rewards = group["reward"].to_numpy()
-        exact = finite_group(name, len(rewards), None, rewards, unseen=True, **hyper)
-        assert row["population_regime"] == exact.regime
-        assert row["population_log_z"] == pytest.approx(float(exact.log_z), rel=1e-9, abs=1e-14, nan_ok=True)
-        assert row["population_kappa"] == pytest.approx(float(exact.kappa), rel=1e-8, abs=1e-13, nan_ok=True)
-    assert (report["population_error"] == 0).all()
-
-
-@pytest.mark.parametrize("name", ["kimi", "optimal_value", "oapl", "std_normalized"])
-def test_the_population_reading_of_more_than_two_rewards(name: str) -> None:
-    """Linear advantages and optimal values as by finite_group; others within their errors."""
-    rng = np.random.default_rng(3)
-    rewards = [np.round(rng.random(n), 3) for n in (3, 5, 8)]
-    report = diagnose(log_of(*(r.tolist() for r in rewards)), name, **({} if name == "oapl" else {"beta": 0.5}))
-    for (_, row), same in zip(report.iterrows(), rewards, strict=True):
-        hyper = {} if name == "oapl" else {"beta": 0.5}
-        exact = finite_group(name, len(same), None, same, draws=20000, **hyper)
-        error = row["population_error"] + float(exact.log_z_error)
-        assert (row["population_error"] > 0) == (name == "std_normalized")
-        assert row["population_log_z"] == pytest.approx(float(exact.log_z), rel=1e-7, abs=3 * error + 1e-10)
-        assert row["population_regime"] == exact.regime
-
-
-def test_both_readings_of_a_group_and_what_is_recommended() -> None:
-    """V* at the regression's own temperature: at the boundary in-sample, negative in the population."""
-    log = log_of(*([1.0] * k + [0.0] * (16 - k) for k in range(17)))
-    report = diagnose(log, "optimal_value", beta=0.1)
-    p = np.arange(17) / 16
-    assert (report["regime"] == "boundary").all()
-    assert (report["population_regime"][1:-1] == "negative").all()
-    shift = smallest_shift(0.1, 16, p, baseline="optimal_value")
-    assert report["population_shift"].to_numpy() == pytest.approx(shift, rel=1e-10, abs=1e-15)
-    assert report["reading"][8].endswith(
-        "; in the population, over new groups of 16: negative, a shift by more than 0.0324 times the temperature "
-        "prevents it"
-    )
-    summary = summarize(report)
-    assert summary["share"]["boundary"] == 1.0
-    assert summary["population_share"]["negative"] == 15 / 17
-    advice = summary["recommendation"]
-    assert advice["extra_shift"] == pytest.approx(np.sort(shift[1:-1])[13])
-    assert advice["smallest_beta1"] is None
-    assert advice["text"].endswith(
-        "In-sample 15 of them are not negative, but in the population, over new groups of the same size, they are."
-    )
-
-
-def test_the_recommended_beta1_is_enough_and_least() -> None:
-    log = log_of(*([1.0] * k + [0.0] * (8 - k) for k in range(1, 8)))
-    report = diagnose(log, "oapl", beta1=0.1, beta2=0.1)
-    least = smallest_beta1(0.1, 8, np.arange(1, 8) / 8)
-    assert report["population_beta1"].to_numpy() == pytest.approx(least, rel=1e-12)
-    advice = summarize(report, share=1.0)["recommendation"]
-    assert advice["smallest_beta1"] == pytest.approx(least.max())
-    assert " or use beta2 below " in advice["text"]
-    assert " or beta1 above " in advice["text"]
-    for slack, enough in ((1 + 1e-6, True), (1 - 1e-6, False)):
-        again = diagnose(log, "oapl", beta1=least.max() * slack, beta2=0.1)
-        assert (again["population_regime"] == "positive").all() == enough
-    assert diagnose(log_of([0.0, 0.5, 1.0]), "oapl")["population_beta1"].isna().all()
-
-
-def test_the_recommended_temperature_holds_in_the_population() -> None:
-    log = log_of(*([1.0] * k + [0.0] * (8 - k) for k in range(1, 8)))
-    report = diagnose(log, "oapl", beta1=0.1, beta2=0.1)
-    largest = report["population_beta"].to_numpy()
-    assert (largest < 0.1).all()
-    for row, beta in enumerate(largest):
-        for slack, regime in ((1 - 1e-6, "positive"), (1 + 1e-6, "negative")):
-            again = diagnose(log, "oapl", beta1=0.1, beta2=float(beta * slack))
-            assert again["population_regime"][row] == regime
-
-
-def test_groups_that_are_positive_in_sample_only_are_said() -> None:
-    report = diagnose(TRL, "oapl", beta1=0.11, beta2=0.1)
-    text = summarize(report)["recommendation"]["text"]
-    assert text.startswith(
-        "177 of 190 groups with a signal are in the positive regime, but 13 are not known to be so in the population, "
-        "over new groups of the same size."
-    )
-
-
-@pytest.mark.parametrize("name", ["awr", "tba", "a_star_po"])
-def test_no_population_reading_without_an_expected_advantage(name: str) -> None:
-    report = diagnose(log_of([1.0, 0.0, 0.0], [0.2, 0.5, 0.7]), name)
-    assert (report["population_regime"] == "undefined").all()
-    numbers = [c for c in COLUMNS if c.startswith("population") and c != "population_regime"]
-    assert report[numbers].isna().all(axis=None)
-    assert summarize(report)["population_share"]["undefined"] == 1.0
-
-
-def test_a_summary_without_a_signal() -> None:
-    summary = summarize(diagnose(log_of([1.0, 1.0], [0.0]), ShiftedMean(beta=0.1)))
-    assert summary["recommendation"]["extra_shift"] is None
-    assert summary["median_pessimism_factor"] is None
-    assert summary["recommendation"]["text"].startswith("No group has a signal")
-    json.dumps(summary, allow_nan=False)
-
-
-def test_summary_errors() -> None:
-    report = diagnose(log_of([1.0, 0.0]), "kimi")
-    for share in (0.0, 1.5, math.nan):
-        with pytest.raises(ValueError, match=r"share must be in \(0, 1\]"):
-            summarize(report, share=share)
-    with pytest.raises(ValueError, match="no column regime"):
-        summarize(report.drop(columns="regime"))
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("ppo", "not affine in the advantage"),
-        ("awr", "not affine in the advantage"),
-        ("rebel", "couples the log-ratios of a group"),
-        ("rloo", "its groups follow the policy itself"),
-        ("pevi", "needs the probability of each completion"),
-        ("kimi", None),
-        ("oapl", None),
-    ],
-)
-def test_an_undefined_population_has_a_reason(name: str, reason: str | None) -> None:
-    report = diagnose(log_of([1.0, 0.0, 0.0], [1.0, 1.0], [0.0, 0.3, 0.7, 1.0]), name)
-    note = summarize(report)["population_note"]
-    undefined = report["population_regime"] == "undefined"
-    assert undefined.any() == (reason is not None) == (note is not None)
-    assert reason is None or reason in note
-    if reason is not None:
-        with pytest.raises(ValueError, match=note):
-            finite_group(name, 3, None, [1.0, 0.0, 0.5])
-
-
-def test_a_completion_that_no_draw_reached_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    for setting in ("_DRAWS", "_FEWEST"):
-        monkeypatch.setattr(sys.modules["pessimism.diagnosis.population"], setting, 1)
-    report = diagnose(log_of(np.linspace(0.0, 1.0, 40).tolist(), [1.0, 0.0]), "std_normalized")
-    assert report["population_regime"].tolist() == ["undefined", "positive"]
-    assert str(report.attrs["population_note"]).startswith("some completion was in none of the groups drawn")
 
 
 def test_no_progress_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

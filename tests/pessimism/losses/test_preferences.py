@@ -16,12 +16,9 @@ import pessimism as ps
 from pessimism.losses.registry import make_objective
 from tests.flows import logit_field
 from tests.helpers import Array, assert_log_policies_agree, make_problem
+from tests.pessimism.losses.published import sigmoid, win
 
 PairLoss = Callable[[Array, int, int], float]
-
-
-def sigmoid(x: float) -> float:
-    return float(1.0 / (1.0 + np.exp(-x)))
 
 
 def dpo_pair(beta: float) -> PairLoss:
@@ -35,10 +32,6 @@ def ipo_pair(beta: float) -> PairLoss:
 def chi_po_pair(beta: float, r_max: float) -> PairLoss:
     phi = lambda u: np.exp(u) + u  # noqa: E731
     return lambda u, i, j: -np.log(sigmoid(np.clip(beta * (phi(u[i]) - phi(u[j])), -2 * r_max, 2 * r_max)))
-
-
-def win(gap: float, preference: str) -> float:
-    return sigmoid(gap) if preference == "bradley_terry" else (1.0 + np.sign(gap)) / 2.0
 
 
 def labeled(pair: PairLoss, reward: Array, preference: str, u: Array, i: int, j: int) -> float:
@@ -165,17 +158,6 @@ def test_the_behavior_does_not_matter_where_all_pairs_agree() -> None:
     # Win probabilities are against the behavior: there it matters.
     one, two = (ps.induced_target(p, reward, "ipo", reference=nu).policy for p in (q, q[::-1]))
     assert np.abs(one - two).max() > 1e-3
-
-
-def test_ipo_is_the_tilt_by_win_probabilities() -> None:
-    q, reward = make_problem(16, 5)
-    for preference in ("bradley_terry", "deterministic"):
-        beats = np.array([sum(q[j] * win(reward[i] - reward[j], preference) for j in range(5)) for i in range(5)])
-        weight = q * np.exp(beats / 0.2)
-        target = ps.induced_target(q, reward, "ipo", beta=0.2, preference=preference)
-        np.testing.assert_allclose(target.policy, weight / weight.sum(), rtol=1e-12)
-        np.testing.assert_allclose(target.advantage, beats - 0.5, atol=1e-14)
-        assert np.isnan(target.baseline)
 
 
 @pytest.mark.parametrize("name", ["dpo", "async_dpo"])

@@ -1,0 +1,57 @@
+"""What an objective is: hyper-parameters that are numbers, weights that are coupled or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pessimism as ps
+from pessimism.losses.registry import make_objective
+from tests.helpers import (
+    PROBLEMS,
+    assert_log_policies_agree,
+    log_policy,
+)
+
+GENERIC = PROBLEMS["generic"]
+
+
+POSITIVE_FIELDS = [
+    (name, field, value)
+    for name, fields_of in {
+        **{n: ["beta"] for n in ("nominal", "kimi", "shifted_mean", "optimal_value", "constant_baseline", "tba")},
+        "a_star_po": ["beta1", "beta2"],
+        "oapl": ["beta1", "beta2"],
+        "std_normalized": ["beta", "eps"],
+        "rebel": ["eta"],
+        "awr": ["beta", "w_max"],
+        "truncated_is": ["beta", "cap"],
+        "mixed_chi2_kl": ["beta", "gamma"],
+    }.items()
+    for field in fields_of
+    for value in (0.0, -1.0, float("nan"), "0.1", True, None)
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value"), POSITIVE_FIELDS)
+def test_bad_hyper_parameters_are_named(name: str, field: str, value: Any) -> None:
+    rule = "must be > 0" if isinstance(value, float) and value <= 0 else "must be a finite number"
+    with pytest.raises(ValueError, match=f"^{name}: {field} {rule}, got {value!r}$"):
+        make_objective(name, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("shifted_mean", "shift"), ("constant_baseline", "value"), ("asym_re", "shift"), ("kimi", "beta")],
+)
+def test_infinite_hyper_parameters_are_refused(name: str, field: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: {field} must be a finite number, got inf$"):
+        make_objective(name, **{field: float("inf")})
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.int64(1), 1])
+def test_numpy_numbers_are_numbers(number: Any) -> None:
+    found = ps.induced_target(*GENERIC, "kimi", beta=number)
+    assert_log_policies_agree(found.log_policy, log_policy(*GENERIC, "kimi", beta=float(number)))

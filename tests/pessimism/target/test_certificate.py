@@ -1,0 +1,39 @@
+"""The certificate of a target: its columns, and policies beside the target that it rejects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import pessimism as ps
+from tests.helpers import (
+    PROBLEMS,
+    cases,
+    having,
+    posed,
+)
+
+
+def test_certificate_columns() -> None:
+    target = ps.induced_target(*PROBLEMS["generic"], "kimi", beta=0.3)
+    frame = ps.certificate(target)
+    assert list(frame) == ["normalization", "support", "stationarity", "nonnegativity", "worst"]
+    assert frame.equals(target.certificate())
+    np.testing.assert_array_equal(frame["worst"], frame.drop(columns="worst").max(axis=1))
+
+
+CASES = cases()
+
+
+@pytest.mark.parametrize("name", having("unique"))
+@pytest.mark.parametrize("moved", [[0.2, 0, 0, -0.2, 0, 0, 0], [1e-4, -1e-4, 1e-4, -1e-4, 1e-4, -1e-4, 1e-4]])
+def test_certificate_rejects_a_policy_beside_the_target(name: str, moved: list[float]) -> None:
+    behavior, reward = posed(name, "generic")
+    target = ps.induced_target(behavior, reward, CASES[name])
+    log_wrong = target.log_policy + np.array(moved)
+    u = log_wrong - np.logaddexp.reduce(log_wrong) - np.log(behavior)
+    wrong = replace(target, solution=target.solution._replace(log_ratio=u[None]))
+    np.testing.assert_allclose(wrong.policy.sum(), 1.0, rtol=1e-14)
+    assert float(wrong.certificate()["worst"].iloc[0]) > 1e-8  # a target is allowed 1e-10
