@@ -11,43 +11,46 @@ from pessimism.cli.problems import parse_numbers
 from pessimism.losses.registry import Objective, make_objective, objectives
 
 PHRASES = {
-    "beta": "Temperature of the regression, or weight of the penalty, in units of the advantage (mostly the reward's)",
-    "beta1": "Temperature of the optimal value, the baseline, in reward units",
-    "beta2": "Temperature of the regression, in reward units",
+    "beta": "Temperature, or weight of the penalty, in units of the advantage (mostly the reward's)",
+    "beta1": "Temperature of the optimal value that serves as the baseline, in units of the reward",
+    "beta2": "Temperature of the regression, in units of the reward",
     "sampling": "Who samples: the policy in training (on_policy) or the behavior (off_policy)",
-    "shift": "How far the baseline is below the mean, in temperatures (shifted_mean), or above it, in reward units "
-    "(asym_re)",
-    "value": "The constant baseline, in reward units",
-    "eps": "Added to the spread of the rewards (apa: to their variance) before the advantage is divided by it",
-    "eta": "Inverse temperature, per reward unit",
+    "shift": "How far the baseline lies below the mean reward, in temperatures (shifted_mean), or above it, in units of "
+    "the reward (asym_re)",
+    "value": "Constant baseline, in units of the reward",
+    "eps": "Added to the standard deviation of the rewards (apa: to their variance) before the advantage is divided "
+    "by it",
+    "eta": "Inverse temperature, per unit of the reward",
     "w_max": "Cap of the weight exp(A/beta), inf for none",
     "cap": "Cap of the ratio of policy to behavior",
     "gamma": "Weight of chi^2/2 beside the KL (mixed_chi2_kl); scale of the shaping p/(p + gamma) (luffy); added to "
     "each propensity (implicit_exploration)",
-    "preference": "Labels of pairs: drawn by the difference of rewards (bradley_terry), or the better one always wins",
-    "r_max": "Differences of the link are clipped at twice this, in reward units",
-    "transform": "What is regressed on: the quantile of the reward, or its logarithm",
-    "min_std": "Spread of the rewards up to which a group has no signal",
+    "preference": "Labels of pairs: drawn by the difference of rewards (bradley_terry), or the better one always wins "
+    "(deterministic)",
+    "r_max": "The difference of the links, times beta, is clipped at plus or minus twice this, in units of the reward",
+    "transform": "What is regressed on: the quantile of the reward (identity) or its logarithm (log)",
+    "min_std": "Standard deviation of the rewards up to which a group has no signal",
     "lengths": "Tokens of each action, which weigh its reward in the baseline; without it all are equal",
-    "weight": "Weight of the likelihood: the reward (identity) or exp(reward/beta)",
-    "eps_low": "The ratio is clipped from below at 1 minus this",
-    "eps_high": "The ratio is clipped from above at 1 plus this",
+    "weight": "Weight of the likelihood: the reward (identity) or exp(r/beta) (exponential)",
+    "eps_low": "The ratio is clipped from below at 1 - eps_low",
+    "eps_high": "The ratio is clipped from above at 1 + eps_high",
     "length": "Tokens of a completion; the ratio that is clipped is its geometric mean over them",
     "delta": "Radius of the trust region, a KL in nats (trpo); chance that the lower bound fails (pevi, pevi_kl)",
     "estimator": "Estimator of the KL: u (k1), u^2/2 (k2) or exp(-u) - 1 + u (k3), u the log-ratio",
-    "placement": "Where the estimate of the KL stands, in the reward or in the loss",
+    "placement": "Where the estimate of the KL stands: in the reward or in the loss",
     "expert_share": "Share of the group that is the expert's",
     "mu": "Weight of the expert's likelihood; the policy gradient has the rest",
-    "phi": "Whether the expert's tokens are weighted by p (1 - p)",
-    "tau": "Propensities below this are raised to it; 1/(number of actions) without it",
-    "alpha": "Exponent of the propensity, 1 - 1/(number of actions) without it (exponential_smoothing); weight of the "
+    "phi": "Whether the likelihood of the expert's tokens is weighted by p (1 - p)",
+    "tau": "Propensities below this are raised to it; without it, it is 1/(number of actions)",
+    "alpha": "Exponent of the propensity, without it 1 - 1/(number of actions) (exponential_smoothing); weight of the "
     "conservative term (cql)",
-    "lam": "Strength of log(1 + lam x)/lam, which flattens the weighted rewards x; 0 would be none",
+    "lam": "Strength of log(1 + lam x)/lam, which flattens the weighted rewards x",
     "second_moment": "E[R^2] of each action; without it the rewards are means of 0 or 1",
     "l": "Share of the ratio w in the mean (1 - l) + l w that divides it",
-    "n": "Samples in the log",
+    "n": "Number of samples in the log",
     "z": "Width of the lower bound, in standard errors",
-    "divergence": "Penalty D: log w (kl), 1 - 1/w (rkl), inf (implicit normalization), hellinger, log pi (entropy)",
+    "divergence": "Penalty D: log w (kl), 1 - 1/w (rkl), implicit normalization (inf), Hellinger's distance "
+    "(hellinger) or log pi (entropy)",
     "normalize": "Whether the advantage is divided by its root mean square on the group",
 }
 
@@ -82,8 +85,9 @@ def _declared() -> dict[str, tuple[Any, list[str]]]:
 
 
 def _option(key: str, kind: Any, owners: list[str]) -> tuple[str, Any, Any]:
-    some = ", ".join(owners[:_NAMED]) + (f" and {len(owners) - _NAMED} others" if len(owners) > _NAMED else "")
-    text = f"{PHRASES[key]}. Of {some}." if key in PHRASES else f"Of {some}."
+    shown, rest = owners[:_NAMED], len(owners) - _NAMED
+    some = ", ".join(shown) + (f" and {rest} other{'s' * (rest > 1)}" if rest > 0 else "")
+    text = f"{PHRASES[key]}. Used by {some}." if key in PHRASES else f"Used by {some}."
     shape: Any = {tuple: str, bool: Literal["True", "False"]}.get(kind, kind)
     metavar = {float: "FLOAT", int: "INT", str: "STR", tuple: "FLOAT,FLOAT,..."}.get(kind)
     named = tyro.conf.arg(help=text, help_behavior_hint="", metavar=metavar)
@@ -91,7 +95,7 @@ def _option(key: str, kind: Any, owners: list[str]) -> tuple[str, Any, Any]:
 
 
 def _given(self: Any) -> dict[str, Any]:
-    """Those that were set."""
+    """Return the hyper-parameters that were set."""
     given = {}
     for f in fields(self):
         if (value := getattr(self, f.name)) is not None:
@@ -106,11 +110,11 @@ _DECLARED = _declared()
 if TYPE_CHECKING:
 
     class Hyper:
-        """The class made below."""
+        """Hyper-parameters as options, a class that is made below."""
 
         def __init__(self, **given: Any) -> None: ...
         def given(self) -> dict[str, Any]:
-            """Those that were set."""
+            """Return the hyper-parameters that were set."""
 else:
     Hyper = make_dataclass(
         "Hyper",
@@ -124,7 +128,7 @@ else:
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
-    """Name and hyper-parameters of "name" or "name:key=value,key=value"; a list is written 1/2/3.
+    """Split a text into name and hyper-parameters: "name" or "name:key=value,key=value"; a list is written 1/2/3.
 
     Raises
     ------

@@ -62,7 +62,7 @@ def test_every_hyper_parameter_has_a_phrase_and_its_objectives(capsys: pytest.Ca
     for key, phrase in PHRASES.items():
         assert 8 < len(phrase) <= 140
         assert not phrase.endswith(".")
-        said = f"{phrase}. Of {', '.join(owners[key][:4])}"
+        said = f"{phrase}. Used by {', '.join(owners[key][:4])}"
         assert said in out, key
 
 
