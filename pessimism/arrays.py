@@ -10,7 +10,7 @@ Array = Any  # of numpy, torch or any library of the array API standard
 
 
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:
-    """An array of any library, on any device, as numpy, detached from autograd; numpy is not copied."""
+    """Copy an array of any library, on any device, to numpy, detached from autograd; a numpy array is not copied."""
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
     if hasattr(array, "detach"):
@@ -19,19 +19,19 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
 
 
 def to_numpy_float(values: Any) -> np.ndarray[Any, Any]:
-    """Any array or nested list as a float64 numpy array."""
+    """Convert any array or nested list to a float64 numpy array."""
     return (
         to_numpy(values).astype(np.float64) if hasattr(values, "__dlpack__") else np.asarray(values, dtype=np.float64)
     )
 
 
 def pick(xp: Any, rows: Array, mask: Array) -> Array:
-    """The rows ``(N, ...)`` where the mask ``(N,)`` holds."""
+    """Rows ``(N, ...)`` where the mask ``(N,)`` holds."""
     return xp.take(rows, xp.nonzero(mask)[0], axis=0)
 
 
 def put(xp: Any, rows: Array, mask: Array, values: Array) -> Array:
-    """The rows ``(N, ...)`` with ``values``, in order, where the mask ``(N,)`` holds; a new array."""
+    """Copy of the rows ``(N, ...)`` with ``values``, in order, where the mask ``(N,)`` holds."""
     if values.shape[0] == 0:
         return rows
     place = xp.maximum(xp.cumulative_sum(xp.astype(mask, xp.int64)) - 1, 0)

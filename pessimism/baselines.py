@@ -15,7 +15,19 @@ from pessimism.arrays import Array
 
 
 def expectation(values: Array, weights: Array | None = None) -> Array:
-    """Mean of ``values`` on the last axis, under ``weights`` or uniform.
+    """Mean of ``values`` on the last axis.
+
+    Parameters
+    ----------
+    values : Array
+        Numbers ``(..., K)``.
+    weights : Array, optional
+        Probabilities ``(..., K)``; uniform without them.
+
+    Returns
+    -------
+    Array
+        Means ``(...)``.
 
     Examples
     --------
@@ -30,7 +42,19 @@ def expectation(values: Array, weights: Array | None = None) -> Array:
 
 
 def constant_parts(reward: Array, value: float = 0.0) -> tuple[Array, Array]:
-    """One constant for every group, in two parts as :func:`mean_parts`.
+    """One constant for every group, in two parts as those of :func:`mean_parts`.
+
+    Parameters
+    ----------
+    reward : Array
+        Rewards ``(..., K)``.
+    value : float, default 0.0
+        The constant.
+
+    Returns
+    -------
+    tuple of Array
+        The constant ``(...)``, and zeros.
 
     Examples
     --------
@@ -43,9 +67,10 @@ def constant_parts(reward: Array, value: float = 0.0) -> tuple[Array, Array]:
 
 
 def mean_parts(reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
-    """The mean as a rounded anchor plus what rounding took from it, so that (r - anchor) - rest keeps every digit.
+    """Mean reward as a rounded anchor plus a rest, so that (r - anchor) - rest keeps every digit.
 
-    A rare action far above the others moves the mean by less than its own rounding; its target depends on just that.
+    The rest is what rounding took from the mean. A rare action far above the others moves the mean by less than its own
+    rounding, and the target depends on just that.
     """
     xp = array_namespace(reward)
     anchor = expectation(reward, weights)
@@ -60,7 +85,7 @@ def mean_parts(reward: Array, weights: Array | None = None) -> tuple[Array, Arra
 
 
 def optimal_value_parts(reward: Array, beta: float, weights: Array | None = None) -> tuple[Array, Array]:
-    """The optimal value as anchor plus rest: around the mean where the rest is small, around the maximum otherwise."""
+    """Optimal value as anchor plus rest: the anchor is the mean where the rest is small, else the maximum."""
     xp = array_namespace(reward)
     seen = xp.ones_like(reward, dtype=xp.bool) if weights is None else xp.broadcast_arrays(weights, reward)[0] > 0
     top = xp.max(xp.where(seen, reward, xp.full_like(reward, -xp.inf)), axis=-1)
@@ -78,7 +103,23 @@ def optimal_value_parts(reward: Array, beta: float, weights: Array | None = None
 
 
 def mean_reward(reward: Array, weights: Array | None = None) -> Array:
-    r"""Group mean :math:`V = E_\mu[r]`, the baseline of Kimi k1.5 (arXiv 2501.12599) and GRPO.
+    r"""Mean reward :math:`V = E_\mu[r]` of a group, the baseline of Kimi k1.5 and GRPO.
+
+    Parameters
+    ----------
+    reward : Array
+        Rewards ``(..., K)``.
+    weights : Array, optional
+        Probabilities ``(..., K)``; uniform without them.
+
+    Returns
+    -------
+    Array
+        Means ``(...)``.
+
+    References
+    ----------
+    .. [1] arXiv 2501.12599.
 
     Examples
     --------
@@ -93,7 +134,25 @@ def mean_reward(reward: Array, weights: Array | None = None) -> Array:
 def optimal_value(reward: Array, beta: float, weights: Array | None = None) -> Array:
     r"""Optimal value :math:`V^*_\beta = \beta \log E_\mu[\exp(r / \beta)]` of the KL-regularized problem.
 
-    Source: A*-PO (arXiv 2505.20686). It decreases in beta, from max r (beta -> 0) to E[r] (beta -> infinity).
+    It decreases in beta, from max r (beta -> 0) to E[r] (beta -> infinity).
+
+    Parameters
+    ----------
+    reward : Array
+        Rewards ``(..., K)``.
+    beta : float
+        Temperature, in units of the reward; > 0.
+    weights : Array, optional
+        Probabilities ``(..., K)``; uniform without them.
+
+    Returns
+    -------
+    Array
+        Optimal values ``(...)``.
+
+    References
+    ----------
+    .. [1] A*-PO, arXiv 2505.20686.
 
     Examples
     --------
@@ -109,6 +168,18 @@ def standard_deviation(reward: Array, weights: Array | None = None) -> Array:
     """Standard deviation of the reward: of the population under ``weights``, unbiased (n - 1) in a sampled group.
 
     TRL and verl use the unbiased one (``torch.std``); a group of one completion has spread 0.
+
+    Parameters
+    ----------
+    reward : Array
+        Rewards ``(..., K)``.
+    weights : Array, optional
+        Probabilities ``(..., K)``; without them the rewards are those of a sampled group.
+
+    Returns
+    -------
+    Array
+        Standard deviations ``(...)``.
 
     Examples
     --------
@@ -126,6 +197,18 @@ def standard_deviation(reward: Array, weights: Array | None = None) -> Array:
 
 def root_mean_square(values: Array, weights: Array | None = None) -> Array:
     """Root of the mean square on the last axis, whose squares neither overflow nor underflow.
+
+    Parameters
+    ----------
+    values : Array
+        Numbers ``(..., K)``.
+    weights : Array, optional
+        Probabilities ``(..., K)``; uniform without them.
+
+    Returns
+    -------
+    Array
+        Roots ``(...)``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How far a policy is from a behavior: KL both ways, chi-square, total variation, entropy, effective sample size.
+"""Distances of a policy from a behavior: KL both ways, chi-square, total variation, entropy, effective sample size.
 
 All act on the last axis, take probabilities, and follow the convention 0 log 0 = 0. ``inf`` is returned where the
 divergence is infinite (mass where the second argument has none), never a clamped number.
@@ -14,7 +14,7 @@ from pessimism.arrays import Array
 
 
 def _log_ratio(p: Array, q: Array) -> tuple[Any, Array]:
-    """log(p/q) where p > 0 (inf where only q vanishes), 0 elsewhere, through logs so that p/q cannot overflow."""
+    """Logarithm of p/q where p > 0 (inf where only q vanishes), 0 elsewhere, by logs, so that p/q cannot overflow."""
     xp = array_namespace(p, q)
     ones = xp.ones_like(p)
     log_p = xp.log(xp.where(p > 0, p, ones))
@@ -28,11 +28,13 @@ def kl_divergence(p: Array, q: Array) -> Array:
 
     Parameters
     ----------
-    p, q : probabilities, shapes ``(..., K)``.
+    p, q : Array
+        Probabilities ``(..., K)``.
 
     Returns
     -------
-    Array of shape ``(...,)``; ``inf`` where p has mass that q lacks.
+    Array
+        Divergences ``(...)``; ``inf`` where p has mass that q lacks.
 
     Examples
     --------
@@ -47,7 +49,7 @@ def kl_divergence(p: Array, q: Array) -> Array:
 
 
 def difference(p: Array, q: Array, ratio: Array) -> Array:
-    """The difference p - q, through expm1 of the log-ratio where they are close.
+    """Difference p - q, through expm1 of the log-ratio where they are close.
 
     It sums to zero; taking it off p log(p/q) term by term leaves the digits of a divergence far below one.
     """
@@ -58,6 +60,16 @@ def difference(p: Array, q: Array, ratio: Array) -> Array:
 
 def chi_square(p: Array, q: Array) -> Array:
     r"""Chi-square divergence :math:`\sum_a (p_a - q_a)^2 / q_a`, the variance of the ratio p/q under q.
+
+    Parameters
+    ----------
+    p, q : Array
+        Probabilities ``(..., K)``.
+
+    Returns
+    -------
+    Array
+        Divergences ``(...)``; ``inf`` where p has mass that q lacks.
 
     Examples
     --------
@@ -75,6 +87,16 @@ def chi_square(p: Array, q: Array) -> Array:
 def total_variation(p: Array, q: Array) -> Array:
     r"""Total variation distance :math:`\frac12 \sum_a |p_a - q_a|`, in [0, 1].
 
+    Parameters
+    ----------
+    p, q : Array
+        Probabilities ``(..., K)``.
+
+    Returns
+    -------
+    Array
+        Distances ``(...)``.
+
     Examples
     --------
     >>> import numpy as np
@@ -88,6 +110,16 @@ def total_variation(p: Array, q: Array) -> Array:
 def entropy(p: Array) -> Array:
     r"""Shannon entropy :math:`-\sum_a p_a \log p_a` in nats.
 
+    Parameters
+    ----------
+    p : Array
+        Probabilities ``(..., K)``.
+
+    Returns
+    -------
+    Array
+        Entropies ``(...)``.
+
     Examples
     --------
     >>> import numpy as np
@@ -99,7 +131,17 @@ def entropy(p: Array) -> Array:
 
 
 def max_ratio(p: Array, q: Array) -> Array:
-    """Largest ratio p/q over the actions that q can produce (``inf`` where p has mass that q lacks).
+    """Largest ratio p/q over the actions that q can produce.
+
+    Parameters
+    ----------
+    p, q : Array
+        Probabilities ``(..., K)``.
+
+    Returns
+    -------
+    Array
+        Ratios ``(...)``; ``inf`` where p has mass that q lacks.
 
     Examples
     --------
@@ -116,6 +158,16 @@ def max_ratio(p: Array, q: Array) -> Array:
 
 def effective_sample_size(p: Array, q: Array) -> Array:
     r"""Share of a sample from q that is left after weighting it to p: :math:`1 / (1 + \chi^2(p \| q))`, in (0, 1].
+
+    Parameters
+    ----------
+    p, q : Array
+        Probabilities ``(..., K)``.
+
+    Returns
+    -------
+    Array
+        Shares ``(...)``.
 
     Examples
     --------

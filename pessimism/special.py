@@ -19,21 +19,23 @@ _BRANCH_SERIES = (1.0, 1 / 3, 1 / 36, -1 / 270, 1 / 4320, 1 / 17010, -139 / 5443
 
 
 def log_wright_omega(x: Array) -> Array:
-    r"""Logarithm of Wright's omega function: the v that solves :math:`v + e^v = x`.
+    """Logarithm of Wright's omega function: the v that solves :math:`v + e^v = x`.
 
-    Defined for every real x; ``log_wright_omega(x) = log W_0(exp(x))`` without forming exp(x).
+    It is defined for every real x; ``log_wright_omega(x) = log W_0(exp(x))`` without forming exp(x).
 
     Parameters
     ----------
-    x : real floating array of any shape. ``-inf``, ``inf`` and ``nan`` map to themselves.
+    x : Array
+        Real floating numbers of any shape. ``-inf``, ``inf`` and ``nan`` map to themselves.
 
     Returns
     -------
-    Array of the same shape, dtype and library; absolute error a few ulp of max(1, abs(v)).
+    Array
+        Values of the same shape, dtype and library; the absolute error is a few ulp of max(1, abs(v)).
 
     References
     ----------
-    Corless and Jeffrey, "The Wright omega function", 2002.
+    .. [1] Corless and Jeffrey, "The Wright omega function", 2002.
 
     Examples
     --------
@@ -69,8 +71,15 @@ def branch_gap(delta: Array, branch: int) -> Array:
 
     Parameters
     ----------
-    delta : real floating array, >= 0 (``nan`` where negative).
-    branch : 0 or -1.
+    delta : Array
+        Real floating numbers >= 0; the result is ``nan`` where they are negative.
+    branch : {0, -1}
+        Which of the two solutions.
+
+    Returns
+    -------
+    Array
+        Solutions p, in the shape of ``delta``.
 
     Raises
     ------
@@ -102,7 +111,7 @@ def branch_gap(delta: Array, branch: int) -> Array:
 
 
 def _branch_gap_far(xp: Any, delta: Array, near: Array, branch: int) -> Array:
-    """Newton's iteration for :func:`branch_gap` away from the branch point, in p, or in log(1 + p) near p = -1."""
+    """Solution of :func:`branch_gap` away from the branch point, by Newton in p, or in log(1 + p) near p = -1."""
     d = xp.where(near, xp.ones_like(delta), delta)
     if branch == -1:
         return _newton_in_p(xp, d, d + xp.log1p(d) + xp.sqrt(2.0 * d) / (2.0 + d))
@@ -124,12 +133,19 @@ def _newton_in_p(xp: Any, d: Array, p: Array) -> Array:
 
 
 def lambertw(x: Array, branch: int = 0) -> Array:
-    r"""Real Lambert W: the w with :math:`w e^w = x` on branch 0 (x >= -1/e) or branch -1 (-1/e <= x < 0).
+    """Real Lambert W: the w with :math:`w e^w = x` on branch 0 (x >= -1/e) or branch -1 (-1/e <= x < 0).
 
     Parameters
     ----------
-    x : real floating array. Outside the branch's domain the result is ``nan``.
-    branch : 0 or -1.
+    x : Array
+        Real floating numbers. Outside the domain of the branch the result is ``nan``.
+    branch : {0, -1}, default 0
+        Branch of the function.
+
+    Returns
+    -------
+    Array
+        Values w, in the shape of ``x``.
 
     Raises
     ------
@@ -138,7 +154,7 @@ def lambertw(x: Array, branch: int = 0) -> Array:
 
     References
     ----------
-    Corless et al., "On the Lambert W function", 1996.
+    .. [1] Corless et al., "On the Lambert W function", 1996.
 
     Examples
     --------

@@ -15,8 +15,8 @@ PHRASES = {
     "beta1": "Temperature of the optimal value that serves as the baseline, in units of the reward",
     "beta2": "Temperature of the regression, in units of the reward",
     "sampling": "Who samples: the policy in training (on_policy) or the behavior (off_policy)",
-    "shift": "How far the baseline lies below the mean reward, in temperatures (shifted_mean), or above it, in units of "
-    "the reward (asym_re)",
+    "shift": "How far the baseline lies below the mean reward, in temperatures (shifted_mean), or above it, in units "
+    "of the reward (asym_re)",
     "value": "Constant baseline, in units of the reward",
     "eps": "Added to the standard deviation of the rewards (apa: to their variance) before the advantage is divided "
     "by it",
