@@ -25,7 +25,6 @@ from analysis.work import each
 
 SMOKE = {"lags": (0, 16), "lrs": (0.8, 3.2), "steps": 120, "rounds": 17, "prompts": 8, "records": 2}
 COMPARED = ("nominal", "ppo", "grpo", "kimi", "optimal_value", "oapl", "shifted_mean", "reinforce", "asym_re")
-_OURS = ("settings.py", "lag.py", "lag_steps.py")
 
 
 def settings(beta: float) -> dict[str, ps.Objective]:
@@ -180,8 +179,8 @@ def lag(
     pieces = [(name, beta, behind) for name in COMPARED for behind in lags]
     stepped = [(*piece, lrs, steps, group, drawn, records) for piece in pieces]
     rounded = [(*piece, rounds, group, drawn, records) for piece in pieces if piece[0] != "grpo"]
-    found: list[pd.DataFrame] = each(_steps, stepped, desc="steps", ours=_OURS)
-    found += each(_rounds, rounded, desc="rounds", ours=_OURS)
+    found: list[pd.DataFrame] = each(_steps, stepped, desc="steps")
+    found += each(_rounds, rounded, desc="rounds")
     frame = _paired(pd.concat(found, ignore_index=True))
     first = ["dynamics", "objective", "lag"]
     return frame[[*first, *frame.columns.drop(first)]]

@@ -116,7 +116,7 @@ def value_from_logs(
     problem = Problem(behavior, reward, beta, objectives)
     blocks = [range(first, min(first + _BLOCK, logs)) for first in range(0, logs, _BLOCK)]
     settings = [(problem, n, block, delta, seed) for n in rounds for block in blocks]
-    found = each(lower_bounds, settings, desc="logs", ours=("settings.py", "bounds.py"))
+    found = each(lower_bounds, settings, desc="logs")
     rows: list[dict[str, Any]] = []
     for i, n in enumerate(rounds):
         lower = np.concatenate(found[i * len(blocks) : (i + 1) * len(blocks)])

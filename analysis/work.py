@@ -14,6 +14,8 @@ from typing import Any
 from joblib import Memory, Parallel, delayed
 from tqdm import tqdm
 
+from analysis.imports import modules, reached
+
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "results" / "cache"
 _FOLDER: ContextVar[Path | None] = ContextVar("folder", default=CACHE)
@@ -22,7 +24,19 @@ _JOBS: ContextVar[int] = ContextVar("jobs", default=2)
 
 @contextmanager
 def kept_in(folder: Path | None, jobs: int = 2) -> Iterator[None]:
-    """Inside, the pieces of `each` are kept in this folder, and made by so many processes; None keeps nothing.
+    """Set where `each` keeps its results, and in how many processes it works, inside a `with` block.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where results are kept; None keeps nothing.
+    jobs : int, default 2
+        Number of processes.
+
+    Yields
+    ------
+    None
+        Nothing; the setting before applies again after the block.
 
     Examples
     --------
@@ -39,37 +53,61 @@ def kept_in(folder: Path | None, jobs: int = 2) -> Iterator[None]:
 
 
 @cache
-def source_hash(*ours: str) -> str:
-    """Fingerprint of the code that a result depends on: `pessimism/`, and the files named, or all of `analysis/`.
+def source_hash(function: Callable[..., Any]) -> str:
+    """Compute a fingerprint of the code that the results of a function depend on.
 
-    A name without a folder is one of `analysis/`; others are relative to the checkout, as "llm/models/enumeration.py", or "llm/" for
-    all modules in it.
+    That code is all of `pessimism/`, the module that the function is in, and whatever that module imports of
+    `analysis/`, `figures/` and `llm/`, directly or through other modules, in functions too. Imports by a name that is
+    made at run time (`importlib.import_module`) are not seen. The first answer stands as long as the process runs.
+
+    Parameters
+    ----------
+    function : callable
+        At the top level of a module.
+
+    Returns
+    -------
+    str
+        Sixteen hexadecimal digits.
 
     Examples
     --------
-    >>> len(source_hash())
+    >>> len(source_hash(source_hash))
     16
     """
-    named = [ROOT / (name if "/" in name else f"analysis/{name}") for name in ours]
-    given = [file for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
-    files = given or sorted((ROOT / "analysis").rglob("*.py"))
+    known = modules(ROOT, "analysis", "figures", "llm")
+    name, path = _module_of(function)
+    path = known.get(name, path)
+    files = [*modules(ROOT, "pessimism").values()]
+    if path is not None:
+        files += {path, *(known[one] for one in reached(name, path, known))}
     digest = hashlib.sha256()
-    for path in [*sorted((ROOT / "pessimism").rglob("*.py")), *files]:
-        digest.update(path.read_bytes())
+    for file in sorted(files):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
-def kept(function: Callable[..., Any], folder: Path | None = CACHE, *ours: str) -> Callable[..., Any]:
-    """The function, its results read from `folder` where it ran before with these arguments and this code.
+def _module_of(function: Callable[..., Any]) -> tuple[str, Path | None]:
+    """Name of the module of a function, and its file unless it is built in; a module run by `python -m` has a name."""
+    module = sys.modules[function.__module__]
+    file = getattr(module, "__file__", None)
+    return getattr(module.__spec__, "name", module.__name__), None if file is None else Path(file)
+
+
+def kept(function: Callable[..., Any], folder: Path | None = CACHE) -> Callable[..., Any]:
+    """Make a function read its results from a folder where it ran before with the same arguments and the same code.
 
     Parameters
     ----------
     function : callable
         At the top level of a module; its arguments and its result can be pickled.
     folder : Path, optional
-        Where results are kept; None keeps nothing.
-    *ours : str
-        Files that the results depend on, as `source_hash` takes them; all of `analysis/` by default.
+        Where results are kept, in a subfolder named by `source_hash`; None keeps nothing.
+
+    Returns
+    -------
+    callable
+        The function with this memory.
 
     Examples
     --------
@@ -78,7 +116,7 @@ def kept(function: Callable[..., Any], folder: Path | None = CACHE, *ours: str) 
     """
     if folder is None:
         return function
-    memory = Memory(folder / source_hash(*ours), verbose=0)
+    memory = Memory(folder / source_hash(function), verbose=0)
     return memory.cache(function)  # type: ignore[no-any-return]
 
 
@@ -88,14 +126,32 @@ def each(
     *,
     desc: str,
     jobs: int | None = None,
-    ours: tuple[str, ...] = (),
 ) -> list[Any]:
-    """Results of `function(*setting)` for all settings, in their order, in parallel; what is finished is kept.
+    """Call a function with each of many settings, in parallel, and keep every result as soon as it is there.
 
-    An interrupted call goes on where it was. Progress is shown on a terminal. Results are kept in the folder that
-    `kept_in` names, by default `CACHE`, and made by as many processes as it says, by default 2.
+    A call that was interrupted goes on where it was when it is made again.
+
+    Parameters
+    ----------
+    function : callable
+        As `kept` takes it.
+    settings : iterable of tuple
+        Arguments of each call.
+    desc : str
+        Name of the progress bar, which is shown on a terminal.
+    jobs : int, optional
+        Number of processes; by default that of `kept_in`, which is 2 where nothing is set.
+
+    Returns
+    -------
+    list
+        Results in the order of the settings.
+
+    Notes
+    -----
+    Results are kept in the folder that `kept_in` names, by default `CACHE`.
     """
-    one, work = kept(function, _FOLDER.get(), *ours), list(settings)
+    one, work = kept(function, _FOLDER.get()), list(settings)
     found = Parallel(n_jobs=_JOBS.get() if jobs is None else jobs, return_as="generator")(
         delayed(one)(*setting) for setting in work
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from analysis.imports import imported, modules
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "matplotlib", "seaborn", "cvxpy", "clarabel", "transformers", "trl", "vllm", "mpmath")
@@ -22,52 +22,13 @@ ALLOWED = {
 OURS = {*ALLOWED, "tests", "benchmarks"}
 
 
-def modules(root: Path, package: str) -> dict[str, Path]:
-    """Dotted name -> file of every module of a package."""
-    found = {}
-    for path in sorted((root / package).rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-def _statements(body: list[ast.stmt], *, lazy: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Import statements; without `lazy` only those that run on import (no function bodies, no TYPE_CHECKING)."""
-    for node in body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not lazy:
-            continue
-        elif isinstance(node, ast.If) and not lazy and "TYPE_CHECKING" in ast.unparse(node.test):
-            yield from _statements(node.orelse, lazy=lazy)
-        else:
-            for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-                yield from _statements(getattr(node, field, []), lazy=lazy)
-
-
-def imported(name: str, path: Path, known: set[str], *, lazy: bool) -> set[str]:
-    """Dotted names a module imports; `from p import m` counts as `p.m` where `p.m` is in `known`, else as `p`."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    found = set()
-    for node in _statements(ast.parse(path.read_text()).body, lazy=lazy):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-            continue
-        base = node.module or ""
-        if node.level:
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*parents, base]).rstrip(".")
-        found |= {f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names}
-    return found
-
-
 def upward(root: Path, package: str) -> list[str]:
     """Imports, lazy ones included, of packages of this repository that `package` may not know."""
     found = modules(root, package)
     return [
         f"{name} imports {target}"
         for name, path in found.items()
-        for target in sorted(imported(name, path, set(found), lazy=True))
+        for target in sorted(imported(name, path, found, lazy=True))
         if target.partition(".")[0] in OURS - ALLOWED[package]
     ]
 
@@ -75,7 +36,7 @@ def upward(root: Path, package: str) -> list[str]:
 def order(root: Path, package: str) -> list[str]:
     """Modules in an order in which each comes after what it imports; `CycleError` if there is none."""
     found = modules(root, package)
-    graph = {name: imported(name, path, set(found), lazy=False) & set(found) for name, path in found.items()}
+    graph = {name: imported(name, path, found, lazy=False) & set(found) for name, path in found.items()}
     return list(TopologicalSorter(graph).static_order())
 
 

@@ -26,9 +26,6 @@ SMOKE_MODEL = (
     "tiny:digits=1,noise=0.3,hidden=32,heads=2,head_dim=16,feed_forward=64,train_steps=200,batch=64,learning_rate=0.003"
 )
 
-# What a result depends on that was trained through the trainer, beside all of pessimism/ and the study's own files.
-TRAINING = ("llm/", "llm/validation/problem.py", "llm/validation/training.py")
-
 
 @contextmanager
 def one_thread() -> Iterator[None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis import studies, work
+from analysis import studies, verification, work
 
 LOG = "calls.txt"
 
@@ -34,23 +35,50 @@ def test_an_interrupted_call_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_other_code_is_other_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work.kept(logged, tmp_path / "cache")(str(tmp_path), 1)
     work.kept(logged, tmp_path / "cache")(str(tmp_path), 1)
-    monkeypatch.setattr(work, "source_hash", lambda *ours: "changed")
+    monkeypatch.setattr(work, "source_hash", lambda _: "changed")
     work.kept(logged, tmp_path / "cache")(str(tmp_path), 1)
     assert (tmp_path / LOG).read_text().split() == ["1", "1"]
 
 
-def test_the_fingerprint_is_that_of_the_files_named() -> None:
-    assert work.source_hash("atlas.py") != work.source_hash("settings.py")
-    assert work.source_hash("atlas.py") == work.source_hash("atlas.py")
-    assert work.source_hash("analysis/atlas.py") == work.source_hash("atlas.py")
-    assert (
-        len({work.source_hash(*ours) for ours in (("llm/",), ("llm/models/enumeration.py",), ("llm/validation/",), ())})
-        == 4
-    )
-    assert work.source_hash("atlas.py", "llm/models/enumeration.py") not in (
-        work.source_hash("atlas.py"),
-        work.source_hash(),
-    )
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of all code, which fingerprints are taken of."""
+    for folder in ("pessimism", "analysis", "figures", "llm"):
+        shutil.copytree(work.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    monkeypatch.setattr(work, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("path", "depends"),
+    [
+        ("pessimism/convex/log_ratio.py", True),
+        ("pessimism/closed_forms/clipping.py", True),
+        ("pessimism/__init__.py", True),
+        ("analysis/verification.py", True),
+        ("analysis/atlas.py", True),  # imported by it
+        ("analysis/settings.py", True),  # imported by what it imports
+        ("analysis/__init__.py", True),
+        ("analysis/lag.py", False),
+        ("figures/style.py", False),
+        ("llm/settings.py", False),
+    ],
+)
+def test_the_fingerprint_is_that_of_what_a_function_can_run(path: str, depends: bool, checkout: Path) -> None:
+    fingerprint = work.source_hash.__wrapped__  # the answer of a process is kept
+    before = fingerprint(verification._of_one)
+    assert fingerprint(verification._of_one) == before
+    (checkout / path).write_text((checkout / path).read_text() + "# changed\n")
+    assert (fingerprint(verification._of_one) != before) is depends
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_code_lies(checkout: Path) -> None:
+    there, other = (work.source_hash.__wrapped__(one) for one in (verification._of_one, work.each))
+    assert checkout == work.ROOT
+    assert there != other
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "ROOT", Path(work.__file__).parents[1])
+        assert there == work.source_hash.__wrapped__(verification._of_one)
 
 
 def test_a_study_keeps_its_pieces_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

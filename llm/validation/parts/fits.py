@@ -11,17 +11,6 @@ from llm.validation.exact_training import fit, train
 from llm.validation.minima import Minimum, minima
 from llm.validation.problem import Floats, Pair, Problem, one_thread
 
-# What these pieces run, beside all of pessimism/.
-OURS = (
-    *(
-        "llm/models/enumeration.py",
-        "llm/validation/exact_training.py",
-        "llm/validation/population_loss.py",
-        "llm/data/addition.py",
-        "llm/models/tokenizer.py",
-    ),
-    *("llm/validation/problem.py", "llm/validation/minima.py", "llm/validation/parts/fits.py"),
-)
 _TILTED = 0.9  # probability of the completion that a start is tilted towards
 
 

@@ -23,10 +23,9 @@ from scipy.stats import kendalltau
 from analysis.validation import ends
 from analysis.work import each
 from llm.validation.parts.lag_runs import COMPARED, on_model, on_table
-from llm.validation.problem import SMOKE_MODEL, TRAINING
+from llm.validation.problem import SMOKE_MODEL
 
 KEPT = Path(__file__).resolve().parents[2] / "results" / "validate_lag.csv"  # of the full run
-_OURS = ("settings.py", "lag.py", "lag_steps.py", *TRAINING, "llm/validation/parts/lag_runs.py")
 SMOKE: dict[str, Any] = {
     "model": SMOKE_MODEL,
     "objectives": ("grpo", "kimi", "reinforce"),
@@ -103,7 +102,7 @@ def lag(
             for seed in numbers
             for rate in tried[name]
         ]
-        found: list[pd.DataFrame] = each(run, work, desc=f"lag, {run.__name__} {stage}", ours=_OURS)
+        found: list[pd.DataFrame] = each(run, work, desc=f"lag, {run.__name__} {stage}")
         return pd.concat(found, ignore_index=True).assign(stage=stage)
 
     frames, own, again = [], range(1), range(1, seeds + 1)

@@ -20,7 +20,7 @@ from analysis.work import each
 from llm.models.load import model_path
 from llm.validation.exact_training import measured_kappa
 from llm.validation.minima import nearest
-from llm.validation.parts.fits import OURS, Descent, Landscape, descended, fitted, landscape
+from llm.validation.parts.fits import Descent, Landscape, descended, fitted, landscape
 from llm.validation.problem import SMOKE_MODEL, Asked, by_pass_rate
 from pessimism import divergences
 
@@ -122,7 +122,7 @@ def population(
     prompts = by_pass_rate(folder, quantiles)
     wanted = [(objective, asked) for beta in betas for objective in settings(objectives, beta) for asked in prompts]
     work = [(folder, asked.pair, objective, steps, stages) for objective, asked in wanted]
-    fits: list[dict[str, Any]] = each(fitted, work, desc="targets", ours=OURS)
+    fits: list[dict[str, Any]] = each(fitted, work, desc="targets")
     rows = [{"kind": "target", **_named(*of), **fit} for of, fit in zip(wanted, fits, strict=True)]
     rows += _negative(folder, prompts, betas, starts, steps, shown)
     return pd.DataFrame(rows).astype(dict.fromkeys(("rank", "minima", "evaluations"), "Int64"))
@@ -145,8 +145,8 @@ def _negative(
     """Rows of the negative regime, descents and minima."""
     losses = [(ps.OAPL(beta1=beta / 2, beta2=beta), asked) for beta in betas for asked in prompts]
     begun = [(folder, asked.pair, loss, start, steps) for loss, asked in losses for start in starts]
-    descents = iter(each(descended, begun, desc="descents", ours=OURS))
-    grounds = each(landscape, [(folder, asked.pair, loss) for loss, asked in losses], desc="minima", ours=OURS)
+    descents = iter(each(descended, begun, desc="descents"))
+    grounds = each(landscape, [(folder, asked.pair, loss) for loss, asked in losses], desc="minima")
     rows = []
     for (loss, asked), ground in zip(losses, grounds, strict=True):
         leaky = ps.induced_target(np.exp(ground.log_behavior), ground.reward, loss, unseen=True)

@@ -29,7 +29,7 @@ from llm.data.rewards import reward_function
 from llm.measurement.measure import measure
 from llm.models.load import model_path
 from llm.storage import fingerprints
-from llm.validation.problem import SMOKE_MODEL, TRAINING, drawn, load, one_thread
+from llm.validation.problem import SMOKE_MODEL, drawn, load, one_thread
 from llm.validation.training import trained
 
 Weights = dict[str, NDArray[Any]]
@@ -44,7 +44,6 @@ SMOKE: dict[str, Any] = {
     "samples": 512,
 }
 FULL: dict[str, Any] = {"steps": 1800}
-_OURS = ("settings.py", *TRAINING, "llm/validation/parts/sampled.py")
 _COLUMNS = [
     *("objective", "kind", "prompt", "reward_mean", "regime", "kappa", "kappa_fit", "gap", "gap_error"),
     *("training_error", "error", "missing", "missing_error", "kappa_enumerated", "kappa_population", "note"),
@@ -108,10 +107,10 @@ def sampled(
     asked = _Asked(model, reward, code, prompts, group, batch, steps, rate, samples)
     settings = at_temperature(beta, objectives)
     runs = [(asked, settings[name], seed) for name in objectives for seed in range(1, seeds + 1)]
-    policies = each(policy_of, runs, desc="sampled", ours=_OURS)
+    policies = each(policy_of, runs, desc="sampled")
     own = [policies[start : start + seeds] for start in range(0, len(policies), seeds)]
     work = [(asked, settings[name], mine) for name, mine in zip(objectives, own, strict=True)]
-    frames = each(measured, work, desc="measured", ours=_OURS)
+    frames = each(measured, work, desc="measured")
     parts = [averaged(frame).assign(objective=name) for name, frame in zip(objectives, frames, strict=True)]
     return pd.concat(parts, ignore_index=True).reindex(columns=_COLUMNS)
 
