@@ -1,1 +1,1 @@
-"""From an advantage to a policy by formula, up to one scalar unknown a row."""
+"""From an advantage to a policy by formula, up to one scalar unknown in each row."""

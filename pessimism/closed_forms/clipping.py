@@ -24,13 +24,13 @@ def clip_edges(eps_low: float, eps_high: float) -> tuple[float, float]:
 
 
 def is_clipped(log_w: Array, advantage: Array, edges: tuple[float, float]) -> Array:
-    """Where the clipped surrogate is flat."""
+    """Mask of the samples at which the clipped surrogate is flat."""
     low, high = edges
     return ((advantage > 0) & (log_w > high)) | ((advantage < 0) & (log_w < low))
 
 
 def clipped_surrogate(log_w: Array, advantage: Array, edges: tuple[float, float]) -> Array:
-    """min(w A, clip(w) A)."""
+    """Clipped surrogate min(w A, clip(w) A)."""
     xp, (low, high) = array_namespace(log_w), edges
     held = xp.exp(xp.clip(log_w, None if math.isinf(low) else low, high))
     return xp.minimum(xp.exp(log_w) * advantage, held * advantage)
@@ -72,7 +72,7 @@ def optimal_set(
 def _level(
     better: Array, equal: Array, worse: Array, gain: float, loss: float, log_low: float, log_high: float, fits: Array
 ) -> Array:
-    """log t ``(N,)`` of the free ratio t: the mass max(1 + gain, t), t, min(1 + loss, t) of the three kinds is one."""
+    """Logarithm ``(N,)`` of the free ratio t at which the mass max(1 + gain, t), t, min(1 + loss, t) of all is one."""
     with np.errstate(divide="ignore", invalid="ignore"):
         down = np.log1p(np.where(fits & (equal + worse > 0), -gain * better / (equal + worse), 0.0))
         up = np.log1p(np.where(equal + better > 0, -loss * worse / (equal + better), 0.0))
@@ -81,7 +81,7 @@ def _level(
 
 
 def _knapsack(q: Array, A: Array, positive: Array, log_high: float) -> tuple[Array, Array, Array]:
-    """Best actions first, each up to the bound; those at the level share what is left. Ties there leave a choice."""
+    """Log-ratios that fill the best actions first, each up to the bound; ties at the level may share the rest."""
     cap = np.exp(log_high)
     order = np.argsort(np.where(positive, -A, np.inf), axis=-1, kind="stable")
     filled = cap * np.cumsum(np.take_along_axis(np.where(positive, q, 0.0), order, axis=-1), axis=-1)
@@ -98,7 +98,7 @@ def _knapsack(q: Array, A: Array, positive: Array, log_high: float) -> tuple[Arr
 
 
 def _concave(q: Array, A: Array, positive: Array, log_high: float, length: float) -> tuple[Array, Array, Array]:
-    """w = min(cap, c A^p) with p = length/(length - 1): the largest c for which the best k are capped."""
+    """Log-ratios of w = min(cap, c A^p) with p = length/(length - 1): the largest c for which the best k are capped."""
     with np.errstate(divide="ignore"):
         score = np.where(positive & (q > 0), np.log(np.where(positive, A, 1.0)), -np.inf) * (length / (length - 1.0))
         order = np.argsort(-score, axis=-1, kind="stable")
@@ -118,7 +118,7 @@ def _concave(q: Array, A: Array, positive: Array, log_high: float, length: float
 
 
 def _attached(bandit: Bandit, advantage: Array, log_ratio: Array, free: Array, length: float) -> Array:
-    """The free log-ratios again, written so that autograd sees the advantage: they keep their common mass."""
+    """Log-ratios whose free ones are written so that autograd sees the advantage: they keep their common mass."""
     xp = bandit.xp
     mask = xp.asarray(free, device=device(bandit.reward))
     power = length / (length - 1.0)

@@ -1,9 +1,9 @@
-r"""The scalar-dual solver: from an advantage to the Lambert-tempered ratio, for a batch of rows.
+"""The scalar-dual solver: from an advantage to the Lambert-tempered ratio, for a batch of rows.
 
 A joint Newton iteration on (u, dual) takes one exponential a step and about five steps, the first three in single
-precision; it runs on chunks of rows that stay in the processor's cache. Rows it leaves are finished by a bracketed root
-finder around Wright's omega, which cannot fail, and polished by the same iteration. The families of problems are in
-``duals``. Derivation: arXiv 2605.28150; docs/theory.md.
+precision; it runs on chunks of rows that stay in the processor's cache. Rows that it does not finish go to a bracketed
+root finder around Wright's omega, which cannot fail, and are polished by the same iteration. The families of problems
+are in ``duals``. Derivation: arXiv 2605.28150; docs/theory.md.
 """
 
 from __future__ import annotations
@@ -28,13 +28,26 @@ def solve_dual(
 
     Parameters
     ----------
-    q, z : ``(N, K)``. Zero-probability actions may carry any z within the range of the others.
-    rounding : maps rows to the error ``(n,)`` of their z beyond the rounding of z itself. If given, a row is solved
+    xp : module
+        Array namespace.
+    q : Array, shape (N, K)
+        Probabilities.
+    z : Array, shape (N, K)
+        Advantages over the temperature. Actions of zero probability may carry any z within the range of the others.
+    dual : Dual
+        Family of problems.
+    rounding : callable, optional
+        Maps a slice of rows to the error ``(n,)`` of their z beyond the rounding of z itself. If given, a row is solved
         only in the positive regime, E_q[exp(z)] > 1, and keeps u = z with a dual of zero elsewhere.
 
     Returns
     -------
-    (dual, regime, done), ``(N,)`` each: regime is +1, 0, -1 (+1 without ``rounding``), done is whether a row converged.
+    dual : Array, shape (N,)
+        The unknown of each row.
+    regime : Array, shape (N,)
+        One of +1, 0 and -1 (always +1 without ``rounding``).
+    done : Array, shape (N,)
+        Whether a row converged.
     """
     value = xp.zeros_like(z[:, 0])
     regime = xp.ones_like(value, dtype=xp.int8)
@@ -70,7 +83,7 @@ def solve_dual(
 
 
 def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual) -> tuple[Array, Array]:
-    """Steps in single precision, at less than half the cost: (u, dual) to about 1e-5, not finite where it overflows."""
+    """Log-ratios and dual to about 1e-5, by steps in single precision at half the cost; not finite on overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         q, z, start = (xp.astype(a, xp.float32) for a in (q, z, start))
         u, value, _ = _newton(xp, q, z, dual.guess(xp, z, start), start, dual, _WARM)

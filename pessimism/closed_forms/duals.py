@@ -1,4 +1,4 @@
-r"""The two families with one scalar unknown a row: what the solver needs to know of each.
+r"""The two families with one scalar unknown in each row: what the solver needs to know of each.
 
 With z = A/beta and ratio w = exp(u), both ask for E_q[w] = 1 on each row:
 
@@ -24,16 +24,16 @@ _PAST_EDGE = 1e-6  # just beyond w = c, where the steeper side of a truncated we
 
 
 class Dual(Protocol):
-    """A family of problems with one scalar unknown a row."""
+    """Family of problems with one scalar unknown, the dual, in each row."""
 
     def start(self, xp: Any, q: Array, z: Array) -> Array:
-        """A lower bound of the dual, ``(N,)``."""
+        """Lower bound of the dual, ``(N,)``."""
 
     def guess(self, xp: Any, z: Array, dual: Array) -> Array:
         """Log-ratios near the solution for that dual; a new array ``(N, K)``."""
 
     def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
-        """What the condition adds to u - z, its slope in u, and its slope in the dual; new arrays but the last."""
+        """Term that the condition adds to u - z, its slope in u, and its slope in the dual; new arrays but the last."""
 
     def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
         """Next value of the dual, from E[w] - 1 and its slope."""
@@ -42,20 +42,20 @@ class Dual(Protocol):
         """Keep u, in place, where the linearization holds; ``weighted`` is q w before the step."""
 
     def strength(self, xp: Any, dual: Array) -> Array:
-        """What stands before w in the condition, ``(N,)``."""
+        """Factor in front of w in the condition, ``(N,)``."""
 
     def offset(self, xp: Any, dual: Array) -> Array:
-        """Size of what the condition takes off every z, whose rounding is left in u; ``(N,)``."""
+        """Size ``(N,)`` of the term that the condition takes off every z, whose rounding is left in u."""
 
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
         """Whether a change of the dual is within the tolerance of a finished row."""
 
     def bracketed(self, q: Array, z: Array) -> Array:
-        """The dual of each row by a bracketed root finder (numpy)."""
+        """Dual of each row by a bracketed root finder (numpy)."""
 
 
 def _rough_log_ratio(xp: Any, z: Array, kappa: Array) -> Array:
-    """u with u + kappa exp(u) = z to within about 0.4, from the two asymptotes of Wright's omega; kappa ``(N, 1)``."""
+    """Solution u of u + kappa exp(u) = z to within about 0.4, by the asymptotes of Wright's omega; kappa ``(N, 1)``."""
     log_kappa = xp.log(xp.maximum(kappa, float(xp.finfo(z.dtype).smallest_normal)))
     s = z + log_kappa
     high = xp.maximum(s, 0.0)
@@ -67,7 +67,7 @@ def _rough_log_ratio(xp: Any, z: Array, kappa: Array) -> Array:
 
 
 def kappa_lower_bound(xp: Any, q: Array, z: Array) -> Array:
-    r"""A lower bound of kappa: the larger of E_q[z] and :math:`E_q[z_+] - 1/e`; positive only in the positive regime.
+    """Lower bound of kappa: the larger of E_q[z] and :math:`E_q[z_+] - 1/e`; positive only in the positive regime.
 
     Averaging u + kappa w = z over a set S of actions with sum_S q w <= 1 gives kappa >= E_q[z; S] + Q_S log Q_S, here
     for all actions and for those with z > 0.
@@ -76,17 +76,17 @@ def kappa_lower_bound(xp: Any, q: Array, z: Array) -> Array:
 
 
 class KappaDual:
-    """u + kappa max(w, floor) = z, with the unknown kappa."""
+    """Condition u + kappa max(w, floor) = z, with the unknown kappa."""
 
     def __init__(self, floor: float = 0.0) -> None:
         self.floor = floor
 
     def start(self, xp: Any, q: Array, z: Array) -> Array:
-        """E[max(w, c)] <= 1 + c turns the bound for c = 0 into one for c."""
+        """Lower bound of kappa; E[max(w, c)] <= 1 + c turns the bound for c = 0 into one for c."""
         return xp.maximum(kappa_lower_bound(xp, q, z), 0.0) / (1.0 + self.floor)
 
     def guess(self, xp: Any, z: Array, dual: Array) -> Array:
-        """Rough omega, or the exponential part where max(w, c) = c."""
+        """Log-ratios by a rough omega, or by the exponential part where max(w, c) = c."""
         u = _rough_log_ratio(xp, z, dual[:, None])
         if not self.floor:
             return u
@@ -95,7 +95,7 @@ class KappaDual:
         return xp.where(held < edge, held, xp.maximum(u, edge + _PAST_EDGE))
 
     def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
-        """Kappa max(w, c)."""
+        """Term kappa max(w, c), and its slopes."""
         if not self.floor:
             added = w * dual[:, None]
             return added, added, w
@@ -103,26 +103,26 @@ class KappaDual:
         return held * dual[:, None], xp.where(w >= self.floor, w, xp.zeros_like(w)) * dual[:, None], held
 
     def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
-        """Newton on 1 / E[w], which is concave and nearly linear in kappa."""
+        """Next kappa, by Newton on 1 / E[w], which is concave and nearly linear in kappa."""
         stepped = dual + (1.0 + excess) * excess / slope
         return xp.where(stepped > 0, stepped, 0.1 * dual)
 
     def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
-        """A step across w = c from below, where the pull is flat, stops at the edge."""
+        """Stop a step across w = c from below, where the term is flat, at the edge."""
         if self.floor:
             edge = float(np.log(self.floor)) + _PAST_EDGE
             u[...] = xp.where((weighted < q * self.floor) & (u > edge), xp.full_like(u, edge), u)
 
     def strength(self, xp: Any, dual: Array) -> Array:
-        """Kappa."""
+        """The factor kappa."""
         return dual
 
     def offset(self, xp: Any, dual: Array) -> Array:
-        """Kappa c."""
+        """The size kappa c."""
         return dual * self.floor
 
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
-        """Relative: kappa may be tiny."""
+        """Whether the relative change is within the tolerance, since kappa may be tiny."""
         return xp.abs(change) <= TOLERANCE * dual
 
     def bracketed(self, q: Any, z: Any) -> Any:
@@ -146,46 +146,46 @@ class KappaDual:
 
 
 class ShiftDual:
-    """u + gamma w = z - shift, with the unknown shift."""
+    """Condition u + gamma w = z - shift, with the unknown shift."""
 
     def __init__(self, gamma: float) -> None:
         self.gamma = gamma
 
     def start(self, xp: Any, q: Array, z: Array) -> Array:
-        """Jensen over all actions, and q w <= 1 of each one, bound the shift from below."""
+        """Lower bound of the shift, by Jensen over all actions and by q w <= 1 of each one."""
         seen = q > 0
         safe = xp.where(seen, q, xp.ones_like(q))
         single = xp.where(seen, z + xp.log(safe) - self.gamma / safe, xp.full_like(z, -xp.inf))
         return xp.maximum(xp.vecdot(q, z) - self.gamma, xp.max(single, axis=-1))
 
     def guess(self, xp: Any, z: Array, dual: Array) -> Array:
-        """Rough omega."""
+        """Log-ratios by a rough omega."""
         return _rough_log_ratio(xp, z - dual[:, None], xp.full_like(z[:1, :1], self.gamma))
 
     def pull(self, xp: Any, w: Array, dual: Array) -> tuple[Array, Array, Array]:
-        """Gamma w + shift."""
+        """Term gamma w + shift, and its slopes."""
         slope = self.gamma * w
         return slope + dual[:, None], slope, xp.ones_like(w)
 
     def step(self, xp: Any, dual: Array, excess: Array, slope: Array) -> Array:
-        """Newton on log E[w], which is linear in the shift for small gamma."""
+        """Next shift, by Newton on log E[w], which is linear in the shift for small gamma."""
         ratio = xp.maximum(1.0 + excess, 1e-3)
         # log1p of the excess itself keeps the last steps exact.
         return dual + ratio * xp.log1p(xp.maximum(excess, 1e-3 - 1.0)) / slope
 
     def limit(self, xp: Any, u: Array, weighted: Array, q: Array) -> None:
-        """No limit: the condition is smooth."""
+        """Leave u as it is: the condition is smooth."""
 
     def strength(self, xp: Any, dual: Array) -> Array:
-        """Gamma."""
+        """The factor gamma."""
         return xp.full_like(dual, self.gamma)
 
     def offset(self, xp: Any, dual: Array) -> Array:
-        """The shift."""
+        """The size of the shift."""
         return xp.abs(dual)
 
     def small(self, xp: Any, change: Array, dual: Array) -> Array:
-        """Absolute, to the rounding of a large shift."""
+        """Whether the change is within the rounding of a large shift."""
         return xp.abs(change) <= TOLERANCE + 16.0 * xp.finfo(dual.dtype).eps * xp.abs(dual)
 
     def bracketed(self, q: Any, z: Any) -> Any:
@@ -205,11 +205,11 @@ class ShiftDual:
 
 
 def _exact_log_ratio(z: Any, log_kappa: Any) -> Any:
-    """u with u + kappa exp(u) = z by Wright's omega; z - kappa w keeps the digits of small u (numpy)."""
+    """Solution u of u + kappa exp(u) = z by Wright's omega; z - kappa w keeps the digits of small u (numpy)."""
     log_pull = log_wright_omega(z + log_kappa)
     return np.where(log_pull < 0.0, z - np.exp(np.minimum(log_pull, 0.0)), log_pull - log_kappa)
 
 
 def _log_mass(q: Any, u: Any) -> Any:
-    """log sum q exp(u) along the last axis, to the last digit around zero; u is cut where exp overflows (numpy)."""
+    """Logarithm of sum q exp(u) on the last axis, exact around zero; u is cut where exp overflows (numpy)."""
     return np.log1p(np.maximum(np.sum(q * np.expm1(np.minimum(u, 709.0)), axis=-1), -1.0 + 1e-16))

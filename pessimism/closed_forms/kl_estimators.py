@@ -1,10 +1,10 @@
 r"""KL estimators in a loss on old data: the stable branch of a penalty that is not convex in the ratio.
 
-With u = log(pi/nu), :math:`\rho = \nu/q`, an estimator k(u) averaged over samples of q without a ratio, the slope of
-action a's surrogate in its ratio pi/q is :math:`F' = A - (\beta/\rho)\, p(u)`, :math:`p(u) = k'(u) e^{-u}`: p rises
-from -infinity to its top at ``turn`` and falls again.
-From the left the first crossing F' = lam is a stable answer, and it
-falls in lam; one scalar normalizes. Derivation for the k3 of GRPO (arXiv 2402.03300) and the k2 of arXiv 2512.21852.
+Let u = log(pi/nu) and :math:`\rho = \nu/q`. For an estimator k(u) averaged over samples of q without a ratio, the slope
+of action a's surrogate in its ratio pi/q is :math:`F' = A - (\beta/\rho)\, p(u)` with :math:`p(u) = k'(u) e^{-u}`: p
+rises from -infinity to its top at ``turn`` and falls again. From the left the first crossing F' = lam is a stable
+answer, and it falls in lam; one scalar normalizes. Derivation for the k3 of GRPO (arXiv 2402.03300) and the k2 of arXiv
+2512.21852.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pessimism.core.solution import NOT_COVERED, Solution
 
 @dataclass(frozen=True)
 class Penalty:
-    """p(u), its top at u = ``turn``, and the inverse of its rising part."""
+    """Slope p(u) of a penalty, its top at u = ``turn``, and the inverse of its rising part."""
 
     slope: Callable[[Array], Array]
     inverse: Callable[[Array], Array]
@@ -33,7 +33,7 @@ class Penalty:
     top: float
 
     def first(self, y: Array) -> Array:
-        """The smallest u with p(u) = y, +inf where p stays below."""
+        """Smallest u with p(u) = y, +inf where p stays below y."""
         return np.where(y > self.top, np.inf, self.inverse(np.minimum(y, self.top)))
 
 
@@ -58,10 +58,9 @@ def stable_branch(
 ) -> Solution:
     """Fixed point with every action at its first crossing; rows without one are NOT_COVERED.
 
-    With ``unseen`` and less than unit mass at lam = 0 that is the target, and the rest leaks.
-
-    ``clip`` holds the bounds of log(pi/q) beyond which the advantage is cut off: above the upper where A > 0, below the
-    lower where A < 0. With lam >= 0 it is the only fixed point and the best policy, since no action gains beyond it.
+    With ``unseen``, where the mass at lam = 0 is less than one, that is the target, and the rest leaks. ``clip`` holds
+    the bounds of log(pi/q) beyond which the advantage is cut off: above the upper one where A > 0, below the lower one
+    where A < 0. With lam >= 0 it is the only fixed point and the best policy, since no action gains beyond it.
     """
     q, nu, A = (to_numpy(a) for a in (bandit.behavior, bandit.reference, advantage))
     seen = q > 0
@@ -78,7 +77,7 @@ def stable_branch(
         at_edge = penalty.slope(np.maximum(np.minimum(edge, 700.0), penalty.turn))
 
     def answer(lam: Array, row: Array) -> Array:
-        """u ``(n, K)`` for multipliers ``(n,)`` of the rows ``(n,)``."""
+        """Log-ratios u ``(n, K)`` for multipliers ``(n,)`` of the rows ``(n,)``."""
         scale, bound = share[row] / beta, edge[row]
         early, late = (scale * (part[row] - lam[:, None]) for part in (before, beyond))
         u = penalty.first(early)

@@ -2,13 +2,13 @@ r"""Regimes of the Lambert target, and every local minimizer of the negative one
 
 With z = A/beta and Z = E_q[exp(z)], the condition :math:`u + \kappa e^u = z`, E_q[e^u] = 1 has kappa > 0 if Z > 1
 (positive), kappa = 0 if Z = 1 (boundary) and kappa < 0 if Z < 1 (negative). In the negative regime e^u has two
-branches, W_0 and W_-1. The Hessian of the loss in w is diagonal, :math:`q_a \beta^2 (1 + \kappa w_a) / w_a^2`,
-negative only on W_-1; on the simplex a minimizer can afford at most one negative entry, and then needs :math:`\sum_a
-q_a w_a^2 / (1 + \kappa w_a) < 0`. So minimizers are W_0 everywhere, or one action on W_-1 where the total mass grows
-with kappa.
+branches, :math:`W_0` and :math:`W_{-1}`. The Hessian of the loss in w is diagonal,
+:math:`q_a \beta^2 (1 + \kappa w_a) / w_a^2`, negative only on :math:`W_{-1}`; on the simplex a minimizer can afford at
+most one negative entry, and then needs :math:`\sum_a q_a w_a^2 / (1 + \kappa w_a) < 0`. So minimizers are
+:math:`W_0` everywhere, or one action on :math:`W_{-1}` where the total mass grows with kappa.
 
-Everything is written in the gap :math:`\zeta = -1 - \max z - \log(-\kappa) \ge 0` from the last kappa at which W_0
-exists. Derivation: arXiv 2605.28150; docs/theory.md.
+Everything is written in the gap :math:`\zeta = -1 - \max z - \log(-\kappa) \ge 0` from the last kappa at which
+:math:`W_0` exists. Derivation: arXiv 2605.28150; docs/theory.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DEEPEST = 740.0  # exp(-740) is the smallest |kappa| of interest: below it the 
 
 
 class Minimum(NamedTuple):
-    """A local minimizer of a squared loss in the negative regime, over the actions of one row."""
+    """Local minimizer of a squared loss in the negative regime, over the actions of one row."""
 
     log_ratio: Array  # log(pi / q), (K,)
     kappa: float
@@ -35,7 +35,7 @@ class Minimum(NamedTuple):
 
 
 def log_partition(xp: Any, q: Array, log_q: Array, z: Array) -> Array:
-    """log E_q[exp(z)] of each row, shape ``(N,)``, with full relative accuracy around zero."""
+    """Logarithm of E_q[exp(z)] of each row, shape ``(N,)``, with full relative accuracy around zero."""
     terms = log_q + z
     top = xp.max(terms, axis=-1)
     log_z = top + xp.log(xp.sum(xp.exp(terms - top[:, None]), axis=-1)) - xp.log(xp.sum(q, axis=-1))
@@ -45,11 +45,23 @@ def log_partition(xp: Any, q: Array, log_q: Array, z: Array) -> Array:
 
 
 def principal_minima(q: Any, z: Any) -> tuple[Any, Any, Any]:
-    """The minimizer with every action on W_0, where it exists, for rows in the negative regime (numpy).
+    """Minimizer with every action on :math:`W_0`, where it exists, of rows in the negative regime (numpy).
+
+    Parameters
+    ----------
+    q : ndarray, shape (N, K)
+        Probabilities.
+    z : ndarray, shape (N, K)
+        Advantages over the temperature.
 
     Returns
     -------
-    (u, kappa, exists) of shapes ``(N, K)``, ``(N,)``, ``(N,)``; ``nan`` where it does not exist.
+    u : ndarray, shape (N, K)
+        Log-ratios; ``nan`` where the minimizer does not exist.
+    kappa : ndarray, shape (N,)
+        Strength of the implicit penalty; ``nan`` where the minimizer does not exist.
+    exists : ndarray, shape (N,)
+        Whether it exists.
     """
     from scipy.optimize import elementwise
 
@@ -93,7 +105,7 @@ def _minimum(q: Any, u: Any, kappa: float, branch: int | None) -> Minimum:
 
 
 def _gap(q: Any, z: Any, zeta: Any) -> Any:
-    """delta of every action, -1 - log(-kappa) - z = zeta + max z - z, shape ``(..., K)``."""
+    """Gap delta of every action, -1 - log(-kappa) - z = zeta + max z - z, shape ``(..., K)``."""
     top = np.max(np.where(q > 0, z, -np.inf), axis=-1, keepdims=True)
     return np.where(q > 0, zeta[..., None] + top - z, 1.0)
 
@@ -103,7 +115,7 @@ def _kappa(q: Any, z: Any, zeta: Any) -> Any:
 
 
 def _log_ratio(z: Any, delta: Any, branch: int) -> Any:
-    """u = z - kappa w = z + t with t = 1 + p on the given branch."""
+    """Log-ratio u = z - kappa w = z + t with t = 1 + p on the given branch."""
     return z + 1.0 + branch_gap(delta, branch)
 
 
@@ -115,7 +127,7 @@ def _mass(q: Any, z: Any, zeta: Any) -> Any:
 
 
 def _collapsed(q: Any, z: Any) -> list[tuple[float, int]]:
-    """Minimizers with one action alone on W_-1, as (zeta, action): where the total mass rises through one."""
+    """Minimizers with one action alone on :math:`W_{-1}`, as (zeta, action): where the total mass rises through one."""
     log_q, below = np.log(q), np.max(z) - z
     # The action alone holds at most the whole mass: t = u - z <= -log q - z on W_-1 bounds zeta from above.
     t = -log_q - z
@@ -131,7 +143,7 @@ def _collapsed(q: Any, z: Any) -> list[tuple[float, int]]:
             return mass, mass * (1.0 + p) / p
 
     def total(zeta: Any, lone: Any) -> tuple[Any, Any]:
-        """Total mass and slope with action ``lone`` on W_-1, the others on W_0: all of shape ``(n,)``."""
+        """Total mass and slope, each ``(n,)``, with action ``lone`` on :math:`W_{-1}` and the others on :math:`W_0`."""
         own = branch_mass(zeta + below[lone], -1, (log_q + z)[lone])
         others = branch_mass(zeta[:, None] + below, 0, log_q + z)
         rest = np.arange(len(q)) != lone[:, None]

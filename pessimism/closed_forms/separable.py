@@ -18,9 +18,20 @@ from pessimism.core.solution import STATUS, Solution
 
 
 def normalizing_multiplier(mass: Callable[[Array, Array], Array], low: Array, high: Array) -> Array:
-    """Root ``(N,)`` in each row of mass(lam, row) = 1, a function that falls in lam, between low and high ``(N,)``.
+    """Multiplier at which the mass of each row is one.
 
-    ``mass`` takes multipliers ``(n,)`` and the indices ``(n,)`` of their rows. It may be infinite at ``low``.
+    Parameters
+    ----------
+    mass : callable
+        Takes multipliers ``(n,)`` and the indices ``(n,)`` of their rows, and returns masses ``(n,)``, which fall in
+        the multiplier. The mass may be infinite at ``low``.
+    low, high : Array, shape (N,)
+        Bounds that enclose the root of each row.
+
+    Returns
+    -------
+    Array, shape (N,)
+        Root of mass(lam, row) = 1 in each row.
 
     Raises
     ------
@@ -51,10 +62,10 @@ def wrap(
     set_valued: Array | bool = False,
     leak: Array | float = 0.0,
 ) -> Solution:
-    """Wrap log-ratios ``(N, K)`` to the reference, -inf where an action has no mass, and lam ``(N,)``.
+    """Wrap log-ratios ``(N, K)`` to the reference and multipliers lam ``(N,)`` as a solution.
 
-    kappa and regime are read off it, negative where mass leaks; the status says whether support vanishes or the target
-    is one of a set.
+    A log-ratio is -inf where an action has no mass. kappa and regime follow from the log-ratios, negative where mass
+    leaks; the status says whether support vanishes or the target is one of a set.
     """
     q, nu = to_numpy(bandit.behavior), to_numpy(bandit.reference)
     log_ratio = np.where(q > 0, log_ratio, 0.0)
@@ -71,12 +82,12 @@ def wrap(
 def lambert_fit(
     objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, log_ratio: Array, multiplier: Array
 ) -> tuple[Array, Array]:
-    r"""Kappa ``(N,)`` and regime ``(N,)`` of log-ratios ``(N, K)`` to nu that some route found (numpy).
+    r"""Fit kappa ``(N,)`` and the regime ``(N,)`` to log-ratios ``(N, K)`` that some route found (numpy).
 
-    kappa by the identity :math:`\kappa = E_q[A/\beta - u] / E_q[\pi/q]` where every action then satisfies
-    :math:`u + \kappa \pi/q = A/\beta`, else nan (arXiv 2605.28150). The regime is the sign of kappa; off the Lambert
-    family that of KL(nominal || nu) - KL(pi || nu), positive where the target is more conservative than nominal at the
-    same temperature; without a temperature that of the ``multiplier`` ``(N,)``.
+    kappa is :math:`\kappa = E_q[A/\beta - u] / E_q[\pi/q]` where every action then satisfies :math:`u + \kappa \pi/q =
+    A/\beta`, else nan (arXiv 2605.28150). The regime is the sign of kappa; off the Lambert family it is the sign of
+    KL(nominal || nu) - KL(pi || nu), positive where the target is more conservative than nominal at the same
+    temperature; without a temperature it is the sign of the ``multiplier`` ``(N,)``.
     """
     count = len(q)
     kappa, regime = np.full(count, np.nan), np.zeros(count, dtype=np.int8)

@@ -35,12 +35,12 @@ def nominal_policy(bandit: Bandit, reward: Array, beta: float) -> Array:
 
 
 def _below_best(bandit: Bandit, advantage: Array) -> Array:
-    """The advantage from its largest on the support: what normalizes away must not cost digits at small beta."""
+    """Advantage measured from its largest on the support: what normalizes away must not cost digits at small beta."""
     return advantage - bandit.xp.max(bandit.masked(advantage, -bandit.xp.inf), axis=-1, keepdims=True)
 
 
 def _normalized(bandit: Bandit, log_weight: Array) -> Solution:
-    """pi proportional to nu exp(log_weight) on the behavior's support."""
+    """Policy proportional to nu exp(log_weight) on the support of the behavior."""
     xp = bandit.xp
     terms = bandit.masked(bandit.log_reference + log_weight, -xp.inf)
     top = xp.max(terms, axis=-1)
@@ -57,7 +57,7 @@ def _normalized(bandit: Bandit, log_weight: Array) -> Solution:
 
 
 def _seen_only(bandit: Bandit, z: Array) -> Array:
-    """Z at actions without probability replaced by a value within the range of the others, which no sum counts."""
+    """Values z with those of actions without probability, which no sum counts, moved into the range of the others."""
     xp = bandit.xp
     if bandit.full_support:
         return z
@@ -68,10 +68,10 @@ def _seen_only(bandit: Bandit, z: Array) -> Array:
 def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = False, floor: float = 0.0) -> Solution:
     r"""Lambert-tempered target: :math:`\log w + \kappa w = A/\beta` with E_mu[w] = 1 (arXiv 2605.28150).
 
-    The minimizer of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it is the
-    same problem around q with advantage A + beta log(nu/q). ``floor=c`` holds the pull of ratios below c at kappa c. In
-    the negative regime the mass 1 - Z leaks (``unseen=True``), or the W_0 minimizer is returned where it exists and
-    else the one of lowest loss.
+    It is the minimizer of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it
+    is the same problem around q with advantage A + beta log(nu/q). ``floor=c`` holds the term of ratios below c at
+    kappa c. In the negative regime the mass 1 - Z leaks (``unseen=True``), or the W_0 minimizer is returned where it
+    exists and else the one of lowest loss.
     """
     xp = bandit.xp
     shift = bandit.log_reference_ratio
@@ -120,7 +120,7 @@ def _status(xp: Any, done: Array) -> Array:
 
 
 def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
-    """The W_0 minimizer where it exists, else the one of lowest loss: (u, kappa)."""
+    """Log-ratios and kappa of the W_0 minimizer where it exists, else of the one of lowest loss."""
     host_q, host_z = to_numpy(q), to_numpy(z)
     u, kappa, exists = principal_minima(host_q, host_z)
     for row in np.flatnonzero(~exists):
@@ -132,7 +132,7 @@ def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
 def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -> Solution:
     r"""Target of a mixed penalty beta (KL + gamma/2 chi^2): :math:`\log w + \gamma w = (A - s)/\beta`, s normalizing.
 
-    The Lambert target with kappa = gamma fixed. gamma = 1 is chi^2-PO's penalty (arXiv 2407.13399).
+    It is the Lambert target with kappa = gamma fixed. gamma = 1 is the penalty of chi^2-PO (arXiv 2407.13399).
     """
     xp = bandit.xp
     u = _seen_only(bandit, _below_best(bandit, advantage) / beta)
@@ -142,7 +142,7 @@ def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -
 
 
 def capped_exponential(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solution:
-    r"""Weighted maximum likelihood: :math:`\pi \propto q \min(\exp(A/\beta), c)`, nominal where nothing is capped."""
+    r"""Target of a weighted likelihood: :math:`\pi \propto q \min(\exp(A/\beta), c)`, nominal if nothing is capped."""
     xp = bandit.xp
     log_weight = advantage / beta
     log_cap = xp.asarray(np.log(cap), dtype=log_weight.dtype)
