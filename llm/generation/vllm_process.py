@@ -38,7 +38,7 @@ def vllm_module(name: str = "vllm") -> Any:
         if error.name != "vllm":
             raise
         raise ImportError(
-            "vllm is not installed: pip install 'pessimism[llm,vllm]' for a CPU, vllm itself for a GPU"
+            "vllm is not installed: from the checkout, pip install --group vllm for a CPU, or vllm itself for a GPU"
         ) from error
 
 

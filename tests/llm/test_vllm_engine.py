@@ -15,9 +15,9 @@ from llm.generation.vllm import SyncError, agreement, prepare_colocate, require_
 
 
 @pytest.mark.parametrize("by", [lambda f, t: make_sampler("vllm", f, t), lambda f, t: prepare_colocate()])
-def test_without_vllm_the_extra_is_named(folder: Path, by: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_vllm_the_group_is_named(folder: Path, by: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ImportError, match=r"vllm is not installed: pip install 'pessimism\[llm,vllm\]'"):
+    with pytest.raises(ImportError, match=r"vllm is not installed: from the checkout, pip install --group vllm"):
         by(folder, AutoTokenizer.from_pretrained(folder))
 
 
