@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 import pessimism as ps
+from pessimism.core.objective import is_coupled
 from pessimism.losses.registry import make_objective
 from tests.helpers import (
     PROBLEMS,
     assert_log_policies_agree,
+    cases,
     log_policy,
 )
+from tests.pessimism.fixed_point.own import Coupled, Uncoupled
 
 GENERIC = PROBLEMS["generic"]
 
@@ -55,3 +58,19 @@ def test_infinite_hyper_parameters_are_refused(name: str, field: str) -> None:
 def test_numpy_numbers_are_numbers(number: Any) -> None:
     found = ps.induced_target(*GENERIC, "kimi", beta=number)
     assert_log_policies_agree(found.log_policy, log_policy(*GENERIC, "kimi", beta=float(number)))
+
+
+CASES = cases()
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if not CASES[n].takes_propensity])
+def test_coupling_is_declared_truthfully(name: str) -> None:
+    class Undeclared:
+        score_weight = staticmethod(CASES[name].score_weight)
+
+    assert is_coupled(Undeclared()) == is_coupled(CASES[name]) == CASES[name].coupled  # type: ignore[arg-type]
+
+
+def test_own_objectives_are_probed_for_coupling() -> None:
+    assert not is_coupled(Uncoupled())
+    assert is_coupled(Coupled())

@@ -9,7 +9,6 @@ import pytest
 from scipy.stats import norm
 
 from pessimism import evaluate, make_logs
-from pessimism.evaluation.result import effective_sample_size
 from tests.helpers import Array
 from tests.pessimism.evaluation.simulate import BEHAVIOR, CHANCE, POLICY, VALUE, bandit_feedback, draw
 
@@ -85,12 +84,6 @@ def test_intervals_by_hand() -> None:
     assert snips.upper - snips.value == pytest.approx(quantile * np.sqrt(variance / 80), rel=1e-10)
 
 
-def test_one_round_has_no_interval() -> None:
-    found = evaluate(None, {"weight": [2.0], "reward": [1.0]}, "ips")
-    assert (found.value, found.lower, found.upper) == (2.0, -np.inf, np.inf)
-    assert "in [-inf, inf]" in str(found)
-
-
 @pytest.mark.parametrize("estimator", ["ips", "snips", "dr"])
 def test_intervals_cover(estimator: str) -> None:
     action, reward = draw(5, 600, 300)
@@ -100,13 +93,3 @@ def test_intervals_cover(estimator: str) -> None:
         found = evaluate(POLICY, make_logs(action=a, reward=r, pscore=BEHAVIOR[a]), estimator, **options)
         hits += found.lower <= VALUE <= found.upper
     assert 0.92 <= hits / 600 <= 0.98
-
-
-def test_effective_sample_size() -> None:
-    assert effective_sample_size(np.ones(7)) == pytest.approx(7.0)
-    assert effective_sample_size(np.array([5.0, 0.0])) == 1.0
-    assert effective_sample_size(np.zeros(3)) == 0.0
-    assert effective_sample_size(np.array([1e-200, 1e-200])) == pytest.approx(2.0)
-    feedback = bandit_feedback()
-    weight = POLICY[feedback["action"]] / feedback["pscore"]
-    assert evaluate(POLICY, feedback, "ips").ess == pytest.approx(weight.sum() ** 2 / (weight**2).sum(), rel=1e-14)

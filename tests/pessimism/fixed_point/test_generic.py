@@ -1,4 +1,4 @@
-"""The generic route against the closed forms, and objectives that a user brings."""
+"""Routes to a target by roots against the closed forms, with and without coupling."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import pessimism as ps
-from pessimism.core.objective import is_coupled
-from pessimism.dynamics.trajectory import make_flow_problem
 from tests.flows import flow_to_rest, logit_field
 from tests.helpers import (
     Array,
@@ -21,10 +18,10 @@ from tests.helpers import (
     cases,
     having,
     make_problem,
-    rescaled,
     softmax,
     total_variation,
 )
+from tests.pessimism.fixed_point.own import ScaledByTheGroup, ScaledByTheWeights
 
 CASES = cases()
 COMPARED = having("routes")
@@ -88,98 +85,6 @@ def test_routes_disagree_where_the_objective_differs() -> None:
         assert_log_policies_agree(other.log_policy, closed.log_policy, tolerance=1e-10)
 
 
-class Uncoupled:
-    """A cubic pull on the mean-centered reward; nothing but the three methods."""
-
-    beta = 0.5
-
-    def advantage(self, reward: Any, weights: Any = None) -> Any:
-        mean = reward.mean(-1) if weights is None else (weights * reward).sum(-1)
-        return reward - mean[..., None]
-
-    def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
-        gap = advantage - self.beta * log_ratio
-        return gap + gap**3
-
-    def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
-        gap = advantage - self.beta * log_ratio
-        return (gap**2 / 2 + gap**4 / 4) / self.beta
-
-
-class Coupled(Uncoupled):
-    """The same, with log-ratios centered by half their mean over the group."""
-
-    def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
-        mean = log_ratio.mean(-1) if weights is None else (weights * log_ratio).sum(-1)
-        return advantage - self.beta * (log_ratio - 0.5 * mean[..., None])
-
-
-@pytest.mark.parametrize("mine", [Uncoupled(), Coupled()])
-def test_an_objective_of_ones_own_gets_its_target(mine: Any) -> None:
-    behavior, reward = make_problem(9, 5)
-    target = ps.induced_target(behavior, reward, mine)
-    assert target.status == "converged"
-    assert_policy(target.policy, behavior)
-    pull = behavior * mine.score_weight(target.log_ratio, target.advantage, behavior)
-    np.testing.assert_allclose(pull, pull.sum() * target.policy, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(target.baseline, behavior @ reward, rtol=1e-12)
-    np.testing.assert_allclose(target.multiplier, pull.sum(), rtol=1e-8)
-    assert float(target.certificate()["worst"].iloc[0]) <= 1e-10
-    followed, rests = flow_to_rest(
-        behavior, np.log(behavior), lambda u: mine.score_weight(u, target.advantage, behavior), np.log(behavior)
-    )
-    assert rests
-    np.testing.assert_allclose(np.exp(followed), target.policy, atol=1e-6)
-    frame = target.conservatism()
-    assert len(frame) == 1
-    assert frame["pessimism_factor"].iloc[0] >= 1.0
-
-
-def test_an_objective_of_ones_own_on_torch_and_in_batches() -> None:
-    behavior, reward = make_problem(9, 5)
-    single = ps.induced_target(behavior, reward, Uncoupled())
-    batch = ps.induced_target(torch.tensor(behavior), torch.tensor(np.stack([reward, 2 * reward])), Uncoupled())
-    assert isinstance(batch.policy, torch.Tensor)
-    assert_log_policies_agree(batch.log_policy.numpy()[0], single.log_policy)
-
-
-@pytest.mark.parametrize("name", [n for n in CASES if not CASES[n].takes_propensity])
-def test_coupling_is_declared_truthfully(name: str) -> None:
-    class Undeclared:
-        score_weight = staticmethod(CASES[name].score_weight)
-
-    assert is_coupled(Undeclared()) == is_coupled(CASES[name]) == CASES[name].coupled  # type: ignore[arg-type]
-
-
-def test_own_objectives_are_probed_for_coupling() -> None:
-    assert not is_coupled(Uncoupled())
-    assert is_coupled(Coupled())
-
-
-def test_methods_that_do_not_exist_are_refused() -> None:
-    behavior, reward = make_problem(0, 3)
-    with pytest.raises(ValueError, match="^method: objective .* has no closed form$"):
-        ps.induced_target(behavior, reward, Uncoupled(), method="closed_form")
-    with pytest.raises(ValueError, match='^method must be None, "closed_form" or "fixed_point", got \'newton\'$'):
-        ps.induced_target(behavior, reward, "kimi", method="newton")
-
-
-def test_logit_field_is_the_gradient_of_the_population_loss() -> None:
-    behavior, reward = make_problem(10, 6)
-    objective = ps.Kimi(beta=0.4)
-    advantage = objective.advantage(reward, behavior)
-    logits = torch.tensor(np.random.default_rng(0).normal(size=6), requires_grad=True)
-    u = torch.log_softmax(logits, -1) - torch.tensor(np.log(behavior))
-    loss = (torch.tensor(behavior) * objective.loss(u, torch.tensor(advantage))).sum()
-    (gradient,) = torch.autograd.grad(loss, logits)
-    pull = make_flow_problem(behavior, reward, objective, None, None).pull
-    field = pull.field(torch.log_softmax(logits, -1).detach().numpy())
-    np.testing.assert_allclose(field, -gradient.numpy(), rtol=1e-12, atol=1e-14)
-    weight = lambda u: objective.score_weight(u, advantage, behavior)  # noqa: E731
-    plain = logit_field(behavior, np.log(behavior), weight, logits.detach().numpy())
-    np.testing.assert_allclose(plain, field, rtol=1e-12, atol=1e-14)
-
-
 def test_flow_says_when_it_does_not_rest() -> None:
     behavior = np.array([0.3, 0.7])
     # A constant pull on one action never rests: its logit rises for ever, ever more slowly.
@@ -221,12 +126,6 @@ def test_asym_re_has_no_target_without_a_negative_shift(shift: float) -> None:
     assert np.isnan(target.policy).all()
 
 
-def test_rescaling_helper_moves_every_unit() -> None:
-    assert rescaled(ps.OAPL(beta1=1.0, beta2=0.5), 2.0) == ps.OAPL(beta1=2.0, beta2=1.0)
-    assert rescaled(ps.REBEL(eta=1.0), 2.0) == ps.REBEL(eta=0.5)
-    assert rescaled(ps.StdNormalized(beta=1.0, eps=0.5), 2.0) == ps.StdNormalized(beta=1.0, eps=1.0)
-
-
 @pytest.mark.parametrize("name", [n for n in COMPARED if CASES[n].name not in SHIFTED])
 @pytest.mark.parametrize("problem", [([1.0], [0.3]), ([0.2, 0.5, 0.3], [0.7, 0.7, 0.7])], ids=["one action", "equal"])
 def test_routes_agree_without_a_choice(name: str, problem: tuple[list[float], list[float]]) -> None:
@@ -248,29 +147,6 @@ def test_the_negative_regime_is_not_mistaken_for_a_target() -> None:
     by_zeros = ps.induced_target(*problem, ps.ConstantBaseline(beta=0.5, value=1.2), unseen=True, method="fixed_point")
     np.testing.assert_allclose(by_zeros.policy, leaking.policy, rtol=1e-12)
     np.testing.assert_allclose(by_zeros.leak, leaking.leak, rtol=1e-12)
-
-
-class ScaledByTheGroup:
-    """A weight that uses the largest advantage of the group, which no change of a log-ratio reveals."""
-
-    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        mean = reward.mean(axis=-1) if weights is None else np.vecdot(weights, reward)
-        return reward - mean[..., None]
-
-    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        return advantage / np.abs(advantage).max(axis=-1, keepdims=True) - 0.5 * log_ratio
-
-    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        raise NotImplementedError
-
-
-class ScaledByTheWeights(ScaledByTheGroup):
-    """A weight that uses the probabilities of the group."""
-
-    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        weights = np.full(advantage.shape, 1 / advantage.shape[-1]) if weights is None else weights
-        spread = np.sum(weights * advantage**2, axis=-1, keepdims=True)
-        return advantage - 0.3 * spread - 0.5 * log_ratio
 
 
 @pytest.mark.parametrize("objective", [ScaledByTheGroup(), ScaledByTheWeights()])

@@ -276,3 +276,9 @@ def test_any_problem_gives_a_certified_policy(problem: tuple[list[float], list[i
     assert_log_policies_agree(
         target.log_policy, log_policy(behavior[::-1], reward[::-1], objective)[::-1], tolerance=1e-11
     )
+
+
+def test_rescaling_helper_moves_every_unit() -> None:
+    assert rescaled(ps.OAPL(beta1=1.0, beta2=0.5), 2.0) == ps.OAPL(beta1=2.0, beta2=1.0)
+    assert rescaled(ps.REBEL(eta=1.0), 2.0) == ps.REBEL(eta=0.5)
+    assert rescaled(ps.StdNormalized(beta=1.0, eps=0.5), 2.0) == ps.StdNormalized(beta=1.0, eps=1.0)
