@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.storage import checkpoints
-from tests.llm.training import trained
+from tests.llm.runs import trained
 
 STEPS = 24
 GIVEN: dict[str, Any] = {"objective": "tba", "lag": 3, "lag_mode": "constant", "max_steps": STEPS}

@@ -18,7 +18,7 @@ import torch
 from accelerate import DistributedType, PartialState
 from torch.distributed.tensor import DTensor
 
-from tests.llm.training import G, logged, per_token, trained, weights
+from tests.llm.runs import G, logged, per_token, trained, weights
 
 FSDP = {
     "ACCELERATE_USE_FSDP": "true",

@@ -12,7 +12,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.generation.vllm_generation import VLLMGeneration
 
 from llm.generation.vllm import SyncError, agreement, prepare_colocate
-from tests.llm.training import SMALL, Watched, loaded, logged, per_token, right, sums, trained, weights
+from tests.llm.runs import SMALL, Watched, loaded, logged, per_token, right, sums, trained, weights
 
 pytestmark = pytest.mark.usefixtures("seeded")
 FAST = {"learning_rate": 1e-2, "max_steps": 3}  # three steps after which no weight is nearly what it was

@@ -29,7 +29,7 @@ import pessimism as ps
 from llm.storage import checkpoints
 from llm.storage.checkpoints import MANIFEST, CheckpointError, latest, rotate, why_broken
 from tests.llm import killed
-from tests.llm.training import G, Watched, loaded, logged, make, sums, trained, weights
+from tests.llm.runs import G, Watched, loaded, logged, make, sums, trained, weights
 
 pytestmark = pytest.mark.usefixtures("seeded")
 

@@ -24,7 +24,7 @@ from llm.models.scoring import score
 from llm.training.losses import trl_loss
 from llm.training.trainer import OffPolicyTrainer
 from tests.llm import two_processes
-from tests.llm.training import SMALL, G, Watched, loaded, logged, make, per_token, right, sums, trained, weights
+from tests.llm.runs import SMALL, G, Watched, loaded, logged, make, per_token, right, sums, trained, weights
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
