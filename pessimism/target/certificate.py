@@ -20,16 +20,24 @@ _FAINT = -30.0  # log-ratio of an action with next to no mass
 
 
 def certificate(target: Any) -> pd.DataFrame:
-    """KKT residuals of an :class:`~pessimism.target.result.InducedTarget`, one row per problem, in C order of the batch.
+    """KKT residuals of an induced target, one row for each problem, in C order of the batch.
 
-    Columns
+    Parameters
+    ----------
+    target : InducedTarget
+        Result of :func:`pessimism.induced_target`.
+
+    Returns
     -------
-    normalization : abs(sum(pi) + leak - 1).
-    support : mass on actions that the behavior cannot produce.
-    stationarity : largest entry of the expected logit gradient q g - lam pi, relative to the sum of its parts' sizes
-        at the target or at the behavior, whichever is larger.
-    nonnegativity : most negative probability, as a positive number.
-    worst : the largest of the four.
+    pandas.DataFrame
+        The residuals, in the columns
+
+        * ``normalization``: abs(sum(pi) + leak - 1);
+        * ``support``: mass on actions that the behavior cannot produce;
+        * ``stationarity``: largest entry of the expected logit gradient q g - lam pi, relative to the sum of the sizes
+          of its parts, at the target or at the behavior, whichever is larger;
+        * ``nonnegativity``: the most negative probability, as a positive number;
+        * ``worst``: the largest of the four.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How conservative a target is, in numbers: divergences from the behavior, value, effective temperature."""
+"""Measures of how conservative a target is: divergences from the behavior, value, effective temperature."""
 
 from __future__ import annotations
 
@@ -19,15 +19,33 @@ if TYPE_CHECKING:
 
 
 def metrics(target: Any) -> pd.DataFrame:
-    """Conservatism of an :class:`~pessimism.target.result.InducedTarget`: one row per problem, in C order of the batch.
+    """Conservatism of an induced target, one row for each problem, in C order of the batch.
 
-    Columns: regime, kappa, log_z (log E_mu[exp(A/beta)]), kl (KL(pi||mu), mu the behavior), kl_reverse (KL(mu||pi)),
-    chi_square, total_variation, entropy, max_ratio, effective_sample_size, value (E_pi[r]), behavior_value, leak,
-    effective_temperature, pessimism_factor (effective temperature / beta), kl_gap (KL(nominal||mu) - KL(pi||mu)).
+    Parameters
+    ----------
+    target : InducedTarget
+        Result of :func:`pessimism.induced_target`.
 
-    The effective temperature is that of the nominal target around the reference, as ``target.nominal`` is. Of a policy
-    that leaks, kl to value describe the renormalized rest, and what compares it with a nominal target is nan, as
-    everything undefined is.
+    Returns
+    -------
+    pandas.DataFrame
+        The measures, with pi the target and mu the behavior, in the columns
+
+        * ``regime`` and ``kappa``, as in the target;
+        * ``log_z``: log E_mu[exp(A/beta)];
+        * ``kl``: KL(pi || mu), and ``kl_reverse``: KL(mu || pi);
+        * ``chi_square``, ``total_variation``, ``entropy``, ``max_ratio`` and ``effective_sample_size``;
+        * ``value``: E_pi[r], and ``behavior_value``: E_mu[r];
+        * ``leak``: mass that leaves the seen actions;
+        * ``effective_temperature``, see :func:`effective_temperature`;
+        * ``pessimism_factor``: effective temperature / beta;
+        * ``kl_gap``: KL(nominal || mu) - KL(pi || mu).
+
+    Notes
+    -----
+    The effective temperature is that of the nominal target around the reference, as ``target.nominal`` is. For a policy
+    that leaks, the columns from ``kl`` to ``value`` describe the renormalized rest, and those that compare it with a
+    nominal target are nan, as everything undefined is.
     """
     import pandas as pd
 
@@ -35,7 +53,7 @@ def metrics(target: Any) -> pd.DataFrame:
 
 
 def numbers(target: Any) -> dict[str, Array]:
-    """Columns of :func:`metrics`, each an array ``(N,)``, for callers that need no frame."""
+    """Measures of :func:`metrics` as arrays ``(N,)`` by name, for callers that need no frame."""
     width = target.reward.shape[-1]
     names = ("behavior", "policy", "advantage", "reward", "log_policy", "nominal")
     q, pi, advantage, reward, log_policy, nominal = (
@@ -75,23 +93,31 @@ def numbers(target: Any) -> dict[str, Array]:
 def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     r"""Temperature beta' at which the nominal target is as far from the behavior as ``policy`` is.
 
-    Solves :math:`KL(\mu e^{r/\beta'} / Z \,\|\, \mu) = KL(\pi \| \mu)` for each problem (arXiv 2605.28150).
+    It solves :math:`KL(\mu e^{r/\beta'} / Z \,\|\, \mu) = KL(\pi \| \mu)` for each problem.
 
     Parameters
     ----------
-    policy, behavior : probabilities ``(..., K)``; the policy may sum to less than one (mass that leaked is
-        left out and the rest renormalized).
-    reward : rewards ``(..., K)``.
+    policy : array_like, shape (..., K)
+        Probabilities. They may sum to less than one: mass that leaked is left out, and the rest renormalized.
+    behavior : array_like, shape (..., K)
+        Probabilities of the behavior.
+    reward : array_like, shape (..., K)
+        Rewards.
 
     Returns
     -------
-    numpy array ``(...)`` in reward units: inf where the policy equals the behavior; 0 where it is as far as the
-    greedy policy; nan where no temperature gives that distance (farther than greedy, or all rewards equal).
+    ndarray, shape (...)
+        Temperatures in units of the reward: inf where the policy equals the behavior; 0 where it is as far as the
+        greedy policy; nan where no temperature gives that distance (farther than greedy, or all rewards equal).
 
     Raises
     ------
     ValueError
         As :func:`~pessimism.core.bandit.make_bandit`, for behavior and reward.
+
+    References
+    ----------
+    .. [1] arXiv 2605.28150.
 
     Examples
     --------
@@ -121,11 +147,11 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
 
 
 class _Distance:
-    """KL(pi || mu), and near the greedy policy what is missing to its KL, for rows of log-probabilities.
+    """Divergence KL(pi || mu) of rows of log-probabilities, and near the greedy policy the shortfall from its KL.
 
-    A policy within 1e-16 of greedy has the greedy KL in float64; its shortfall, KL(greedy||mu) - KL(pi||mu), still
-    tells temperatures apart. With s the mass off the best actions it is -(1 - s) log(1 - s) + sum_off pi (log
-    1/q_best - log pi/q).
+    A policy within 1e-16 of greedy has the greedy KL in float64; its shortfall, KL(greedy || mu) - KL(pi || mu), still
+    tells temperatures apart. With s the mass off the best actions it is
+    -(1 - s) log(1 - s) + sum_off pi (log 1/q_best - log pi/q).
     """
 
     def __init__(self, log_q: Array, reward: Array) -> None:
@@ -139,21 +165,21 @@ class _Distance:
             self.unit = np.where(self.scale[:, None] > 0, below / self.scale[:, None], 0.0)
 
     def take(self, rows: Array) -> _Distance:
-        """The same, for some rows."""
+        """The same distances for some of the rows."""
         part = object.__new__(_Distance)
         for name, values in vars(self).items():
             setattr(part, name, values[rows])
         return part
 
     def kl(self, log_policy: Array) -> Array:
-        """KL(pi || mu)."""
+        """Divergence KL(pi || mu)."""
         kept = self.seen & np.isfinite(log_policy)
         ratio = np.where(kept, log_policy, 0.0) - np.where(kept, self.log_q, 0.0)
         p, q = np.where(kept, np.exp(log_policy), 0.0), np.exp(self.log_q)
         return np.sum(p * ratio - divergences.difference(p, q, ratio), axis=-1)
 
     def log_shortfall(self, log_policy: Array) -> Array:
-        """log of KL(greedy||mu) - KL(pi||mu); -inf for the greedy policy, nan for one farther than that."""
+        """Logarithm of KL(greedy || mu) - KL(pi || mu); -inf for the greedy policy, nan for one farther than that."""
         off = self.seen & ~self.best & np.isfinite(log_policy)
         log_off = np.where(off, log_policy, -np.inf)
         peak = np.max(log_off, axis=-1, keepdims=True)
@@ -169,7 +195,7 @@ class _Distance:
             return np.log(total) + peak[:, 0]
 
     def _among_best(self, log_policy: Array, s: Array) -> Array:
-        """(1 - s) KL between policy and behavior given a best action; 0 within rounding."""
+        """Divergence (1 - s) KL between policy and behavior given a best action; 0 within rounding."""
         kept = self.best & np.isfinite(log_policy)
         p = np.where(kept, np.exp(np.where(kept, log_policy, 0.0)), 0.0)
         ratio = (
@@ -188,7 +214,7 @@ class _Distance:
 
 
 def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array) -> Array:
-    """Rows ``(N, K)`` of log-probabilities to temperatures ``(N,)``; mass that leaked is left out."""
+    """Temperatures ``(N,)`` of rows ``(N, K)`` of log-probabilities; mass that leaked is left out."""
     with np.errstate(invalid="ignore"):
         log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1)[:, None]
     problem = _Distance(log_q, reward)
@@ -220,7 +246,7 @@ def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array) -> Array
 def _solve_temperature(
     problem: _Distance, index: Array, measure: Callable[[_Distance, Array], Array], goal: Array
 ) -> Array:
-    """log t at which a measure of the nominal target reaches its goal, for the rows of ``index``."""
+    """Logarithm of the t at which a measure of the nominal target reaches its goal, for the rows of ``index``."""
     from scipy.optimize import elementwise
 
     def gap(log_t: Array, row: Array) -> Array:

@@ -1,4 +1,4 @@
-"""One verb: from a behavior, a reward and an objective to the policy that the objective induces."""
+"""The verb: from a behavior, a reward and an objective to the policy that the objective induces."""
 
 from __future__ import annotations
 
@@ -30,39 +30,49 @@ def induced_target(
     on_error: str = "raise",
     **hyper: Any,
 ) -> InducedTarget:
-    r"""Policy to which minimizing an objective's population loss leads, the data staying those of the behavior.
+    r"""Policy to which minimizing an objective's population loss leads, while the data stay those of the behavior.
 
-    Solves :math:`q_a\, g(u_a, A_a) = \lambda \pi_a`, :math:`\sum_a \pi_a = 1`, with q the behavior, u = log(pi/nu) the
-    log-ratio to the reference, A the objective's advantage and g its score weight.
+    It solves :math:`q_a\, g(u_a, A_a) = \lambda \pi_a`, :math:`\sum_a \pi_a = 1`, with q the behavior, u = log(pi/nu)
+    the log-ratio to the reference, A the objective's advantage and g its score weight.
 
     Parameters
     ----------
-    behavior : probabilities ``(..., K)`` of the policy that generated the data, or None: the actions are a group of K
-        sampled completions, equally likely, and the advantage uses the group's statistics.
-    reward : rewards ``(..., K)``, broadcast against ``behavior``. Lists, numpy arrays, torch tensors (the device is
-        kept) or any array library of the Python array API standard.
-        float32 in gives float32 out: the work is done in float64 and rounded once, so log-probabilities err by
-        1.2e-7 max(1, abs(log p)). Lists and integers take the type of the arrays beside them.
-    objective : a registered name (see :func:`pessimism.objectives`) with its hyper-parameters as keywords, or any
-        object with the methods ``advantage``, ``score_weight`` and ``loss``.
-    reference : probabilities ``(..., K)`` of the policy in the log-ratio, where it is not the behavior.
-    unseen : the actions are only those seen in a larger space: in the negative regime mass may leave them.
-    method : None takes the closed form where there is one; "closed_form" or "fixed_point" insist.
-    on_error : "raise", or "status" to mark invalid rows and solve the others.
+    behavior : array_like, shape (..., K), or None
+        Probabilities of the policy that generated the data. None means that the actions are a group of K sampled
+        completions, equally likely, and that the advantage uses the statistics of the group.
+    reward : array_like, shape (..., K)
+        Rewards, broadcast against ``behavior``: lists, numpy arrays, torch tensors (the device is kept) or arrays of
+        any library of the Python array API standard.
+    objective : str or ObjectiveLike
+        Registered name (see :func:`pessimism.objectives`), or any object with the methods ``advantage``,
+        ``score_weight`` and ``loss``.
+    reference : array_like, shape (..., K), optional
+        Probabilities of the policy in the log-ratio, where it is not the behavior.
+    unseen : bool, default False
+        Whether the actions are only those seen in a larger space: in the negative regime mass may leave them.
+    method : {"closed_form", "fixed_point"}, optional
+        Route to insist on. By default the closed form is taken where there is one.
+    on_error : {"raise", "status"}, default "raise"
+        Whether an invalid row raises, or is marked while the others are solved.
+    **hyper : Any
+        Hyper-parameters of a named objective.
 
     Returns
     -------
     InducedTarget
+        The policy, with its multiplier, regime and certificate.
 
     Raises
     ------
     ValueError
         Names the argument, the place and the rule that it breaks.
     TypeError
-        ``objective`` lacks one of the three methods.
+        If ``objective`` lacks one of the three methods.
 
     Notes
     -----
+    Typical calls are
+
     ============================  ==========================================================
     regression on the mean        ``induced_target(mu, r, "kimi", beta=0.1)``
     safe side, one temperature    ``induced_target(mu, r, "shifted_mean", beta=0.1)``
@@ -70,13 +80,16 @@ def induced_target(
     an objective of your own      ``induced_target(mu, r, mine)``
     ============================  ==========================================================
 
+    float32 in gives float32 out: the work is done in float64 and rounded once, so that log-probabilities err by
+    1.2e-7 max(1, abs(log p)). Lists and integers take the type of the arrays beside them.
+
     On torch tensors the policy carries first-order gradients with respect to the reward. An objective of one's own is
     called with numpy arrays by the solver, and with tensors for the advantage and the gradient: write it with
     operators, or with ``array_api_compat.array_namespace``.
 
     References
     ----------
-    arXiv 2605.28150; each objective names its own paper.
+    .. [1] arXiv 2605.28150; each objective names its own paper.
 
     Examples
     --------
@@ -98,13 +111,24 @@ def induced_target(
 
 
 def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = None) -> Array:
-    r"""Nominal target :math:`\nu \exp(r/\beta) / Z`, the maximizer of E_pi[r] - beta KL(pi || nu), ``(..., K)``.
+    r"""Nominal target :math:`\nu \exp(r/\beta) / Z`, the maximizer of E_pi[r] - beta KL(pi || nu).
 
     Parameters
     ----------
-    behavior, reward, reference : as in :func:`induced_target`; nu is the reference, by default the behavior. Actions
-        that the behavior cannot produce stay at zero.
-    beta : temperature > 0, in reward units.
+    behavior : array_like, shape (..., K), or None
+        Probabilities of the policy that generated the data; None for a group of samples. Actions that it cannot produce
+        stay at zero.
+    reward : array_like, shape (..., K)
+        Rewards, broadcast against ``behavior``.
+    beta : float
+        Temperature, in units of the reward; > 0.
+    reference : array_like, shape (..., K), optional
+        Probabilities of nu, by default the behavior.
+
+    Returns
+    -------
+    Array, shape (..., K)
+        Probabilities of the nominal target.
 
     Raises
     ------

@@ -41,27 +41,37 @@ FIELDS = (
 
 @dataclass(frozen=True, repr=False)
 class InducedTarget:
-    """The policy that an objective really converges to, for one problem or a batch ``(...)`` of them.
+    """Policy that an objective really converges to, for one problem or a batch ``(...)`` of them.
 
     Attributes
     ----------
-    policy, log_policy : ``(..., K)``. Zero-probability actions stay at zero. With ``unseen=True`` in the negative
+    policy, log_policy : Array, shape (..., K)
+        Probabilities and their logarithms. Zero-probability actions stay at zero. With ``unseen=True`` in the negative
         regime the policy sums to 1 - leak.
-    log_ratio : ``(..., K)``, log(policy / reference); 0 where the behavior has no mass, by the convention 0/0 = 1.
-    kappa : ``(...)``, the Lambert curvature in log w + kappa w = A/beta; 0 for a nominal target; nan where the target
-        is of neither kind.
-    multiplier : ``(...)``, lam = E_q[g] of the fixed point q g = lam pi; 2 beta^2 kappa for squared losses.
-    baseline : ``(...)``, V in reward units (nan where the objective has none).
-    advantage : ``(..., K)``.
-    regime : "positive", "boundary" or "negative" (numpy array of strings for a batch; "undefined" where the input
-        was invalid). Positive: more conservative than nominal.
-    leak : ``(...)``, mass that leaves the seen actions.
-    status : as ``regime``. "converged"; "local_minimum", one of several, in the negative regime or where equal actions
-        part; "vanishing_support", some action loses all its mass; "set_valued", many policies are optimal and this one
-        is nearest to the reference; "no_target", "not_converged" or "invalid_input", for which ``message`` has the
-        reason.
-    residual : ``(...)``, abs(sum(policy) + leak - 1).
-    nominal : ``(..., K)``, nu exp(r/beta)/Z at the same beta; nan where the objective has no temperature.
+    log_ratio : Array, shape (..., K)
+        Log-ratio log(policy / reference); 0 where the behavior has no mass, by the convention 0/0 = 1.
+    kappa : Array, shape (...)
+        Lambert curvature in log w + kappa w = A/beta; 0 for a nominal target; nan where the target is of neither kind.
+    multiplier : Array, shape (...)
+        Multiplier lam = E_q[g] of the fixed point q g = lam pi; 2 beta^2 kappa for squared losses.
+    baseline : Array, shape (...)
+        Baseline V in units of the reward; nan where the objective has none.
+    advantage : Array, shape (..., K)
+        Advantages of the actions.
+    regime : ndarray of str, shape (...)
+        One of "positive", "boundary" and "negative"; "undefined" where the input was invalid. Positive is more
+        conservative than nominal.
+    leak : Array, shape (...)
+        Mass that leaves the seen actions.
+    status : ndarray of str, shape (...)
+        How the search ended: "converged"; "local_minimum", one of several, in the negative regime or where equal
+        actions part; "vanishing_support", some action loses all its mass; "set_valued", many policies are optimal and
+        this one is nearest to the reference; "no_target", "not_converged" or "invalid_input", for which ``message`` has
+        the reason.
+    residual : Array, shape (...)
+        Error of the normalization, abs(sum(policy) + leak - 1).
+    nominal : Array, shape (..., K)
+        Nominal target nu exp(r/beta)/Z at the same beta; nan where the objective has no temperature.
     """
 
     objective: ObjectiveLike
@@ -86,7 +96,7 @@ class InducedTarget:
 
     @cached_property
     def log_ratio(self) -> Array:
-        """log(policy / reference), ``(..., K)``."""
+        """Log-ratios log(policy / reference), ``(..., K)``."""
         return self.bandit.shaped(self.bandit.masked(self.solution.log_ratio, 0.0))
 
     @cached_property
@@ -117,7 +127,7 @@ class InducedTarget:
 
     @cached_property
     def residual(self) -> Array:
-        """abs(sum(policy) + leak - 1), ``(...)``."""
+        """Error of the normalization, abs(sum(policy) + leak - 1), ``(...)``."""
         xp = self.bandit.xp
         return self.bandit.shaped(xp.abs(xp.sum(self._policy_rows, axis=-1) + self.solution.leak - 1.0))
 
@@ -131,7 +141,7 @@ class InducedTarget:
 
     @cached_property
     def multiplier(self) -> Array:
-        """Lam = E_q[g(u, A)], or E_pi[g] where the objective samples on-policy; ``(...)``."""
+        """Multiplier lam = E_q[g(u, A)], or E_pi[g] where the objective samples on-policy; ``(...)``."""
         bandit, xp = self.bandit, self.bandit.xp
         u = bandit.masked(self.solution.log_ratio, 0.0)
         u = xp.where(xp.isinf(u), xp.full_like(u, -700.0), u)
@@ -149,7 +159,7 @@ class InducedTarget:
 
     @cached_property
     def baseline(self) -> Array:
-        """V ``(...)``, what the objective subtracts from the reward."""
+        """Baseline V ``(...)``, which the objective subtracts from the reward."""
         bandit, xp = self.bandit, self.bandit.xp
         if isinstance(self.objective, Objective):
             return bandit.shaped(self.objective.baseline(bandit.reward, bandit.baseline_weights(self.objective)))
@@ -161,12 +171,12 @@ class InducedTarget:
 
     @cached_property
     def regime(self) -> Any:
-        """Positive, boundary, negative, or undefined where the input was invalid."""
+        """Regime of each problem: positive, boundary, negative, or undefined where the input was invalid."""
         return self._labels(_REGIMES[to_numpy(self.solution.regime) + 1], "undefined")
 
     @cached_property
     def status(self) -> Any:
-        """How each problem ended."""
+        """How the search for each target ended."""
         return self._labels(self._status, "invalid_input")
 
     @property
@@ -180,7 +190,7 @@ class InducedTarget:
 
     @property
     def message(self) -> dict[tuple[int, ...], str]:
-        """Why a problem has no target to rely on (invalid, none, or none found), by its index in the batch."""
+        """Reasons why problems have no target to rely on (invalid, none, or none found), by index in the batch."""
         name = getattr(self.objective, "name", "")
         unsolved = np.flatnonzero(np.isin(self._status, ("no_target", "not_converged")))
         why = {int(row): read_status(name, str(self._status[row])) for row in unsolved} | self.bandit.invalid
@@ -192,7 +202,7 @@ class InducedTarget:
         return temperature_of(self.objective)
 
     def conservatism(self) -> pd.DataFrame:
-        """Divergences, value, effective temperature and pessimism factor: a frame with one row per problem.
+        """Divergences, value, effective temperature and pessimism factor: a frame with one row for each problem.
 
         See :func:`pessimism.target.conservatism.metrics` for the columns.
         """
@@ -201,13 +211,16 @@ class InducedTarget:
         return metrics(self)
 
     def certificate(self) -> pd.DataFrame:
-        """KKT residuals: a frame with one row per problem. See :func:`pessimism.target.certificate.certificate`."""
+        """KKT residuals: a frame with one row for each problem.
+
+        See :func:`pessimism.target.certificate.certificate` for the columns.
+        """
         from pessimism.target.certificate import certificate
 
         return certificate(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The public fields as plain lists, numbers and strings, for JSON: nan and infinities become None."""
+        """Public fields as plain lists, numbers and strings, for JSON: nan and infinities become None."""
         return {name: _plain(getattr(self, name)) for name in FIELDS}
 
     def __repr__(self) -> str:
@@ -235,11 +248,21 @@ def _plain(value: Any) -> Any:
 
 
 def stack(targets: Sequence[InducedTarget]) -> InducedTarget:
-    """Join targets of batches ``(n_i, K_i)`` in numpy, under one objective, into one target ``(sum n_i, max K_i)``.
+    """Join targets of several batches in numpy, under one objective, into one target.
 
     Narrower problems are padded with copies of their last action that neither behavior nor policy takes: that leaves
     every expectation and every divergence as it is, and the extremes of reward and advantage too. Statistics of a
     sampled group become those of the population.
+
+    Parameters
+    ----------
+    targets : sequence of InducedTarget
+        Targets of batches ``(n_i, K_i)``.
+
+    Returns
+    -------
+    InducedTarget
+        One target of the batch ``(sum n_i, max K_i)``.
 
     Examples
     --------

@@ -16,10 +16,19 @@ from pessimism.target.induced import induced_target
 
 @dataclass(frozen=True)
 class StationaryPoint:
-    """A local minimizer of an objective's population loss over policies.
+    """Local minimizer of an objective's population loss over policies.
 
-    ``policy``, ``log_ratio`` ``(K,)``; ``kappa``; ``loss``, the objective's loss there; ``branch``, the action that
-    takes the surplus mass on the branch W_-1 of Lambert's function, or None where every action is on W_0.
+    Attributes
+    ----------
+    policy, log_ratio : ndarray, shape (K,)
+        Probabilities, and their log-ratios to the reference.
+    kappa : float
+        Lambert curvature.
+    loss : float
+        Loss of the objective there.
+    branch : int or None
+        Action that takes the surplus mass on the branch :math:`W_{-1}` of Lambert's function, or None where every
+        action is on :math:`W_0`.
     """
 
     policy: Array
@@ -34,15 +43,28 @@ def stationary_points(
 ) -> list[StationaryPoint]:
     """Every local minimizer over the simplex of the behavior's support, lowest loss first (numpy).
 
-    In the negative regime (Z < 1) the surplus mass 1 - Z must go somewhere: either every action is on W_0, or one on
-    W_-1 takes it; which of these minimizers gradient descent reaches depends on its start. Elsewhere the minimizer is
-    unique.
+    In the negative regime (Z < 1) the surplus mass 1 - Z must go somewhere: either every action is on :math:`W_0`, or
+    one on :math:`W_{-1}` takes it; which of these minimizers gradient descent reaches depends on its start. Elsewhere
+    the minimizer is unique.
 
     Parameters
     ----------
-    behavior, reward, reference : one problem ``(K,)``; behavior None is a sampled group.
-    objective, hyper : a squared regression (kimi, shifted_mean, oapl, optimal_value, constant_baseline, std_normalized,
-        off-policy a_star_po).
+    behavior : array_like, shape (K,), or None
+        Probabilities of the policy that generated the data, of one problem; None for a group of samples.
+    reward : array_like, shape (K,)
+        Rewards.
+    objective : str or ObjectiveLike
+        Squared regression: kimi, shifted_mean, oapl, optimal_value, constant_baseline, std_normalized or off-policy
+        a_star_po.
+    reference : array_like, shape (K,), optional
+        Probabilities of the policy in the log-ratio, where it is not the behavior.
+    **hyper : Any
+        Hyper-parameters of a named objective.
+
+    Returns
+    -------
+    list of StationaryPoint
+        The minimizers, lowest loss first.
 
     Raises
     ------
@@ -51,7 +73,7 @@ def stationary_points(
 
     References
     ----------
-    arXiv 2605.28150; docs/theory.md, section 4.
+    .. [1] arXiv 2605.28150; docs/theory.md, section 4.
 
     Examples
     --------
