@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -85,20 +86,21 @@ def plot_measure(frame: pd.DataFrame, ax: Axes | None = None, panel: str = "A") 
 def _limits(ax: Axes, frame: pd.DataFrame) -> None:
     """Bars of the targets at beta -> 0, beside those of the behavior, in the empty corner."""
     inset = ax.inset_axes((0.67, 0.36, 0.33, 0.5))
-    table = frame.drop_duplicates(["objective", "action"]).pivot(index="action", columns="objective", values="limit")
-    first = frame.drop_duplicates("action")
-    x = np.arange(len(first))
-    bars = {"μ": (first["behavior"], QUIET), "nominal": (table["nominal"], look("nominal").color)}
-    bars["kimi"] = (table["kimi"], look("kimi").color)
-    for place, (name, (height, color)) in enumerate(bars.items()):
-        inset.bar(x + 0.27 * (place - 1), height, 0.27, color=color)
-        top = int(np.argmax(height))
-        at, above = (x[top], 0.05) if name == "μ" else (x[top] - 0.25, -0.1 if name == "nominal" else 0.06)
-        inset.text(at, height.iloc[top] + above, name, ha="left" if name == "μ" else "right", color=color, fontsize=6)
-    inset.set_xticks(x, [f"{r:g}".replace("0.", ".") for r in first["reward"]], fontsize=6)
+    rows = frame.drop_duplicates(["objective", "action"]).rename(columns={"limit": "probability"})
+    behavior = rows.drop_duplicates("action").assign(objective="μ", probability=lambda first: first["behavior"])
+    bars = pd.concat([behavior, *(rows[rows["objective"] == name] for name in ("nominal", "kimi"))])
+    colors = {"μ": QUIET, "nominal": look("nominal").color, "kimi": look("kimi").color}
+    how: dict[str, Any] = {"palette": colors, "saturation": 1.0, "errorbar": None, "legend": False}
+    sns.barplot(bars, x="reward", y="probability", hue="objective", ax=inset, **how)
+    for name, shift, above in (("μ", 0.0, 0.05), ("nominal", -0.25, -0.1), ("kimi", -0.25, 0.06)):
+        height = bars.loc[bars["objective"] == name, "probability"].to_numpy()
+        side, top = "left" if name == "μ" else "right", int(height.argmax())
+        inset.text(top + shift, height[top] + above, name, ha=side, color=colors[name], fontsize=6)
+    inset.set_xticks(range(len(behavior)), [f"{r:g}".replace("0.", ".") for r in behavior["reward"]], fontsize=6)
     inset.set_yticks([0, 1], ["0", "1"], fontsize=6)
     inset.set_ylim(0, 1.05)
     inset.set_xlabel("reward of the action", fontsize=6, labelpad=1)
+    inset.set_ylabel("")
     inset.set_title("probabilities as β → 0", fontsize=6.5, color=INK, fontweight="normal", pad=3)
     inset.tick_params(length=2)
 

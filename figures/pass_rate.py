@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from figures.labels import label_curves
-from figures.style import QUIET, look, new_axes, size, times
+from figures.style import QUIET, look, new_axes, seaborn_looks, size, times
 
 SIZE = size(2, 0.98)
 MOSAIC = "AB\nAB\nCD"
@@ -71,20 +73,12 @@ def _say(ax: Axes, lines: list[str], x: float, y: float, width: int) -> None:
 
 def _points(ax: Axes, points: pd.DataFrame) -> list[str]:
     """Logged groups, and what is to be said of them."""
-    for name, point in points.groupby("objective", sort=False):
-        style, seen = look(str(name)), point[point["pessimism_factor"].notna()]
-        ax.scatter(
-            seen["pass_rate"],
-            seen["pessimism_factor"],
-            s=5 + 1.2 * seen["groups"],
-            marker=style.marker,
-            facecolor=style.color,
-            edgecolor="white",
-            linewidth=0.5,
-            zorder=3,
-        )
     if points.empty:
         return []
+    seen = points[points["pessimism_factor"].notna()]
+    how: dict[str, Any] = {"s": 5 + 1.2 * seen["groups"], "linewidth": 0.5, "zorder": 3}
+    looks = seaborn_looks(seen["objective"].unique())
+    sns.scatterplot(seen, x="pass_rate", y="pessimism_factor", ax=ax, **how, **looks)
     one = points[points["objective"] == points["objective"].iloc[0]]
     silent = int(one.loc[one["pessimism_factor"].isna(), "groups"].sum())
     without = f"; {silent} more have equal rewards" if silent else ""

@@ -22,7 +22,7 @@ _UNDATED: dict[str, dict[str, Any]] = {
     "svg": {"Date": None},
     "png": {},
 }
-_DISTRIBUTIONS = ("numpy", "scipy", "pandas", "matplotlib")
+_DISTRIBUTIONS = ("numpy", "scipy", "pandas", "matplotlib", "seaborn")
 
 
 def versions() -> dict[str, str]:
@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
     Examples
     --------
     >>> sorted(versions())
-    ['matplotlib', 'numpy', 'pandas', 'pessimism', 'python', 'scipy']
+    ['matplotlib', 'numpy', 'pandas', 'pessimism', 'python', 'scipy', 'seaborn']
     """
     ours = {"pessimism": ps.__version__, "python": platform.python_version()}
     return ours | {name: version(name) for name in _DISTRIBUTIONS}

@@ -1,12 +1,23 @@
 """One style: sizes of a two-column paper, a color-blind-safe palette, one fixed look for each objective.
 
 Nothing here touches matplotlib's global state: a figure is made and saved inside `context()`.
+
+Seaborn draws what it computes from the rows of a frame: means with their standard errors over seeds, empirical
+distribution functions, grouped bars, points by objective and size, an annotated heat map of categories. Matplotlib
+draws the rest, because seaborn does not fit there:
+
+- Intervals that a frame already holds as a column (a standard error, a quantile). Seaborn estimates intervals from
+  single observations, and the studies keep a summary of thousands of them.
+- Maps over temperatures. `seaborn.heatmap` places cells at 0, 1, 2, ...; contours, boundaries and published settings
+  need the temperatures themselves, on logarithmic axes.
+- Points spread within a row. The jitter of `seaborn.stripplot` is random, and a rerun must give the same bytes.
+- Curves named beside themselves. Seaborn labels curves in a legend only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -106,6 +117,35 @@ def look(objective: str) -> Look:
     '#0072B2'
     """
     return LOOKS.get(objective, UNKNOWN)
+
+
+def seaborn_looks(objectives: Iterable[str], *, lines: bool = False) -> dict[str, Any]:
+    """Looks as the arguments of a seaborn function whose hue and style are the objective.
+
+    Parameters
+    ----------
+    objectives : iterable of str
+        Registry names.
+    lines : bool, default False
+        Whether the function draws lines, which have dashes, too.
+
+    Returns
+    -------
+    dict
+        `hue` and `style`, both "objective"; `palette`, `markers` and, for lines, `dashes` by objective; no `legend`.
+
+    Examples
+    --------
+    >>> seaborn_looks(["kimi"])["palette"]
+    {'kimi': '#0072B2'}
+    """
+    looks = {name: look(name) for name in objectives}
+    given: dict[str, Any] = {"hue": "objective", "style": "objective", "legend": False}
+    given["palette"] = {name: style.color for name, style in looks.items()}
+    given["markers"] = {name: style.marker for name, style in looks.items()}
+    if lines:
+        given["dashes"] = {name: "" if style.linestyle == "-" else style.linestyle[1] for name, style in looks.items()}
+    return given
 
 
 def size(columns: int = 1, height: float = 0.62) -> tuple[float, float]:

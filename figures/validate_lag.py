@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.validation import ends
 from figures.labels import label_ends
-from figures.style import INK, QUIET, look, panel, size
+from figures.style import INK, QUIET, panel, seaborn_looks, size
 
 SIZE = size(2, 0.74)
 MOSAIC = "ABC\nDEF"
@@ -22,36 +21,33 @@ def _over_training(frame: pd.DataFrame, source: str, ax: Axes | None) -> Axes:
     """Value against the step at the largest lag, mean over seeds with its standard error."""
     ax = panel(ax, SIZE, MOSAIC)
     runs = frame[(frame["stage"] == "run") & (frame["source"] == source)]
-    lag, last = runs["lag"].max(), {}
-    for name, part in runs[runs["lag"] == lag].groupby("objective", sort=False):
-        style, by = look(str(name)), part.groupby("step")["value"]
-        mean, error = by.mean(), by.sem().fillna(0.0)
-        ax.plot(mean.index, mean, color=style.color, linestyle=style.linestyle, linewidth=1.1)
-        ax.fill_between(mean.index, mean - error, mean + error, color=style.color, alpha=0.15, linewidth=0)
-        last[str(name)] = float(mean.iloc[-1])
-    ax.set_xlim(0, runs["step"].max())
+    lag, last = runs["lag"].max(), runs["step"].max()
+    runs = runs[runs["lag"] == lag]
+    looks = seaborn_looks(runs["objective"].unique(), lines=True) | {"markers": False}
+    band = {"alpha": 0.15, "linewidth": 0}
+    sns.lineplot(runs, x="step", y="value", errorbar="se", err_kws=band, linewidth=1.1, ax=ax, **looks)
+    ax.set_xlim(0, last)
     ax.set_xlabel("step")
     ax.set_ylabel("expected reward")
     ax.set_title(f"Value at lag {lag}, {_TITLES[source]}", fontsize=7.5)
     ax.grid(axis="y")
-    label_ends(ax, last)
+    label_ends(ax, runs[runs["step"] == last].groupby("objective")["value"].mean().to_dict())
     return ax
 
 
 def _against_lag(frame: pd.DataFrame, column: str, title: str, unit: str, ax: Axes | None) -> Axes:
     """A column of the transformer after the last step, against log2 of the lag; the table's as rings."""
     ax = panel(ax, SIZE, MOSAIC)
-    rows, last = ends(frame), {}
-    lags = np.sort(rows["lag"].unique())
-    for name, part in rows.groupby("objective", sort=False):
-        style = look(str(name))
-        model, table = (part[part["source"] == source].sort_values("lag") for source in ("model", "table"))
-        drawn: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker}
-        ax.errorbar(
-            np.log2(model["lag"]), model[column], model[f"{column}_error"], markersize=3, linewidth=1.1, **drawn
-        )
-        ax.plot(np.log2(table["lag"]), table[column], "o", mfc="none", mec=style.color, markersize=4.5, mew=0.6)
-        last[str(name)] = float(model[column].iloc[-1])
+    runs = frame[(frame["stage"] == "run") & (frame["step"] == frame["step"].max())]
+    runs = runs.assign(doublings=np.log2(runs["lag"]))
+    model, table = (runs[runs["source"] == source] for source in ("model", "table"))
+    looks, lags = seaborn_looks(runs["objective"].unique(), lines=True), np.sort(runs["lag"].unique())
+    at = {"x": "doublings", "y": column, "ax": ax}
+    marks = {"markersize": 4, "markeredgewidth": 0, "linewidth": 1.1}
+    sns.lineplot(model, errorbar="se", err_style="bars", err_kws={"linewidth": 1.1}, **at, **marks, **looks)
+    rings = table.groupby(["objective", "doublings"], sort=False)[column].mean().reset_index()
+    colors = rings["objective"].map(looks["palette"])
+    ax.scatter(rings["doublings"], rings[column], 20, facecolors="none", edgecolors=colors, linewidths=0.6, zorder=3)
     ax.xaxis.set_major_locator(FixedLocator(np.log2(lags).tolist()))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticklabels([f"{lag:g}" for lag in lags])
@@ -59,7 +55,7 @@ def _against_lag(frame: pd.DataFrame, column: str, title: str, unit: str, ax: Ax
     ax.set_ylabel(unit)
     ax.set_title(title, fontsize=7.5)
     ax.grid(axis="y")
-    label_ends(ax, last)
+    label_ends(ax, model[model["lag"] == lags[-1]].groupby("objective")[column].mean().to_dict())
     return ax
 
 
@@ -90,11 +86,9 @@ def plot_agreement(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = panel(ax, SIZE, MOSAIC)
     wide = ends(frame).pivot(index=["lag", "objective"], columns="source", values="gain").reset_index()
     lags = np.sort(wide["lag"].unique())
-    for place, (_, part) in enumerate(wide.groupby("lag")):
-        points = 2.5 + 3.5 * place / max(len(lags) - 1, 1)
-        for name, x, y in zip(part["objective"], part["table"], part["model"], strict=True):
-            style = look(str(name))
-            ax.plot(x, y, style.marker, color=style.color, markersize=points, mew=0, alpha=0.8)
+    areas = dict(zip(lags, np.linspace(2.5, 6.0, len(lags)) ** 2, strict=True))
+    looks = seaborn_looks(wide["objective"].unique())
+    sns.scatterplot(wide, x="table", y="model", size="lag", sizes=areas, linewidth=0, alpha=0.8, ax=ax, **looks)
     said = "larger: more lag"
     ax.text(0.03, 0.97, said, transform=ax.transAxes, va="top", color=QUIET, fontsize=6.0)
     ax.axline((wide["table"].mean(), wide["table"].mean()), slope=1, color=INK, linewidth=0.5)

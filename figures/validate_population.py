@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -138,21 +139,19 @@ def plot_reached(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters and result as `plot_distance`.
     """
     ax = panel(ax, SIZE, MOSAIC)
-    descents = frame[frame["kind"] == "descent"]
-    losses = descents.drop_duplicates(["beta", "prompt"])[["beta", "prompt"]].reset_index(drop=True)
-    starts = list(descents["start"].unique())
-    for row, (beta, prompt) in enumerate(losses.itertuples(index=False, name=None)):
-        for column, start in enumerate(starts):
-            one = descents[(descents["beta"] == beta) & (descents["prompt"] == prompt) & (descents["start"] == start)]
-            text = "W₀" if one["branch"].iloc[0] == "W_0" else str(one["completion"].iloc[0])
-            color = QUIET if one["tv"].iloc[0] > SETTLED else INK
-            ax.text(column, row, text, ha="center", va="center_baseline", fontsize=6.5, color=color)
-    ax.set_xlim(-0.5, len(starts) - 0.5)
-    ax.set_ylim(len(losses) - 0.5, -0.5)
-    ax.set_xticks(range(len(starts)), starts)
-    ax.set_yticks(range(len(losses)), [f"{prompt} β={beta:g}" for beta, prompt in losses.to_numpy().tolist()])
-    ax.tick_params(length=0)
-    ax.set_title("Minimum reached")
+    rows = frame[frame["kind"] == "descent"]
+    rows = rows.assign(
+        loss=[f"{prompt} β={beta:g}" for prompt, beta in zip(rows["prompt"], rows["beta"], strict=True)],
+        minimum=rows["completion"].where(rows["branch"] != "W_0", "W₀"),
+        between=rows["tv"] > SETTLED,
+    )
+    table = rows.pivot(index="loss", columns="start", values=["between", "minimum"])
+    table = table.loc[rows["loss"].unique()].reindex(columns=rows["start"].unique(), level="start")
+    how: dict[str, Any] = {"cmap": ["white", "#dddddd"], "vmin": 0, "vmax": 1, "linewidths": 1, "cbar": False}
+    said: dict[str, Any] = {"annot": table["minimum"], "fmt": "", "annot_kws": {"fontsize": 6.5, "color": INK}}
+    sns.heatmap(table["between"].astype(float), ax=ax, **how, **said)
+    ax.set(xlabel="trained from", ylabel="", title="Minimum reached (gray: not yet)")
+    ax.tick_params(length=0, rotation=0)
     return ax
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from scipy.stats import norm
 
@@ -60,10 +61,8 @@ def plot_errors(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     x = np.linspace(-4.0, 4.0, 201)
     ax.plot(x, norm.cdf(x), color=QUIET, linewidth=2.5, zorder=0)
     for name, part in _prompts(frame).groupby("objective", sort=False):
-        style, z = look(str(name)), np.sort(part["gap"] / part["error"])
-        inside = np.clip(np.concatenate([[-4.0], z, [4.0]]), -4.0, 4.0)
-        height = np.concatenate([[0.0], np.arange(1, len(z) + 1) / len(z), [1.0]])
-        ax.step(inside, height, where="post", color=style.color, linestyle=style.linestyle, linewidth=1.0)
+        style, z = look(str(name)), part["gap"] / part["error"]
+        sns.ecdfplot(x=z, color=style.color, linestyle=style.linestyle, linewidth=1.0, ax=ax)
     ax.axvspan(-2.0, 2.0, color=QUIET, alpha=0.12, linewidth=0)
     ax.set_xlim(-4.0, 4.0)
     ax.set_ylim(0.0, 1.0)

@@ -96,8 +96,8 @@ def test_curves_of_lag_are_means_over_the_seeds() -> None:
 
 def test_agreement_has_a_mark_for_each_objective_and_lag() -> None:
     frame = smoke("validate_lag")
-    lines = plot_agreement(frame).get_lines()
-    marks = [line.get_xydata()[0] for line in lines if line.get_marker() not in ("", "None")]
+    (marks,) = plot_agreement(frame).collections
     wide = ends(frame).pivot(index=["lag", "objective"], columns="source", values="gain")
-    assert len(marks) == len(wide)
-    np.testing.assert_allclose(np.sort([y for _, y in marks]), np.sort(wide["model"]))
+    assert len(marks.get_paths()) == len(marks.get_sizes()) == len(wide)
+    np.testing.assert_allclose(marks.get_offsets(), wide[["table", "model"]])
+    assert (np.diff(marks.get_sizes()) >= 0).all()  # the rows go from the least lag to the largest
