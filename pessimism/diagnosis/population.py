@@ -21,7 +21,8 @@ from pessimism.groups import expected_advantage
 from pessimism.groups.design import least_beta1
 from pessimism.groups.reward_law import expected_by_counts
 from pessimism.groups.target import NOT_AFFINE, is_affine, log_z_of, solve_group, why_undefined
-from pessimism.losses.registry import OAPL, AStarPO, ObjectiveLike
+from pessimism.losses.registry import ObjectiveLike
+from pessimism.losses.regression import OAPL, AStarPO
 
 Floats = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from pessimism.groups.expected_advantage import expected_under_optimal_value
 from pessimism.groups.finite_group import finite_group
 from pessimism.groups.reward_law import check_setting, kept_given_value, reward_law, sampler
 from pessimism.groups.target import log_z_of
-from pessimism.losses.registry import Kimi, OptimalValue
+from pessimism.losses.regression import Kimi, OptimalValue
 
 Floats = NDArray[np.float64]
 _WIDEST = 46.0  # |log(beta1 / spread)| beyond which the limits 0 and infinity are reached in float64

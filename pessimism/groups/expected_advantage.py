@@ -17,7 +17,8 @@ from scipy.special import gammaln, xlog1py, xlogy
 from pessimism.baselines import optimal_value
 from pessimism.groups.reward_law import RewardLaw, expected_by_counts, few_groups, kept_given_value
 from pessimism.groups.target import require_affine
-from pessimism.losses.registry import OAPL, AStarPO, ObjectiveLike, OptimalValue
+from pessimism.losses.registry import ObjectiveLike
+from pessimism.losses.regression import OAPL, AStarPO, OptimalValue
 from pessimism.progress import progress
 
 Floats = NDArray[np.float64]

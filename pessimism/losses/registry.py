@@ -4,97 +4,78 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 from pessimism.core.objective import Objective, ObjectiveLike
-from pessimism.losses.centered import IPO, REBEL, TBA, CoPG
-from pessimism.losses.cispo import CISPO
-from pessimism.losses.clipped import DAPO, GSPO, PPO, DrGRPO
-from pessimism.losses.conservative_q import CQL, CQLHuber, CQLReference
-from pessimism.losses.divergence_augmented import DivergenceAugmented
-from pessimism.losses.estimated_reference import AWAC, BRAC
-from pessimism.losses.expert import CHORD, LUFFY
-from pessimism.losses.grpo import GRPO
-from pessimism.losses.importance_weighted import MixedChi2KL, Nominal, TruncatedIS
-from pessimism.losses.kl_regularized import KLRegularized
-from pessimism.losses.likelihood import AWR, AsymRE, RoiRL
-from pessimism.losses.logged.log_smoothing import LogSmoothing, LogSmoothingLinear
-from pessimism.losses.logged.lower_bounds import PEVI, EmpiricalLikelihoodLCB, PEVIWithKL
-from pessimism.losses.logged.propensities import (
-    IPS,
-    ExponentialSmoothing,
-    ImplicitExploration,
-    PropensityClipping,
-    WeightClipping,
-)
-from pessimism.losses.logged.water_filling import Chi2, PowerMean
-from pessimism.losses.preferences import DPO, AsyncDPO, ChiPO
-from pessimism.losses.quantile import QRPO
-from pessimism.losses.regression import OAPL, AStarPO, ConstantBaseline, Kimi, OptimalValue, ShiftedMean, StdNormalized
-from pessimism.losses.reinforce import OPO, RLOO, TOPR, Reinforce
-from pessimism.losses.standardized import APA, TPO
-from pessimism.losses.trust_region import TRPO
 
-_REGISTRY: dict[str, type[Objective]] = {
-    cls.name: cls
-    for cls in (
-        Nominal,
-        AStarPO,
-        OAPL,
-        Kimi,
-        ShiftedMean,
-        OptimalValue,
-        ConstantBaseline,
-        StdNormalized,
-        TBA,
-        REBEL,
-        AWR,
-        AsymRE,
-        TruncatedIS,
-        MixedChi2KL,
-        CoPG,
-        IPO,
-        DPO,
-        AsyncDPO,
-        ChiPO,
-        QRPO,
-        APA,
-        TPO,
-        Reinforce,
-        RLOO,
-        TOPR,
-        OPO,
-        RoiRL,
-        PPO,
-        GRPO,
-        DrGRPO,
-        DAPO,
-        GSPO,
-        CISPO,
-        TRPO,
-        KLRegularized,
-        LUFFY,
-        CHORD,
-        IPS,
-        WeightClipping,
-        PropensityClipping,
-        ImplicitExploration,
-        ExponentialSmoothing,
-        LogSmoothing,
-        LogSmoothingLinear,
-        PowerMean,
-        Chi2,
-        PEVI,
-        PEVIWithKL,
-        EmpiricalLikelihoodLCB,
-        DivergenceAugmented,
-        CQL,
-        CQLReference,
-        CQLHuber,
-        AWAC,
-        BRAC,
-    )
+# Name -> class, or where it is in this folder until it is asked for: 55 classes take a while to make.
+_REGISTRY: dict[str, str | type[Objective]] = {
+    "nominal": "importance_weighted.Nominal",
+    "a_star_po": "regression.AStarPO",
+    "oapl": "regression.OAPL",
+    "kimi": "regression.Kimi",
+    "shifted_mean": "regression.ShiftedMean",
+    "optimal_value": "regression.OptimalValue",
+    "constant_baseline": "regression.ConstantBaseline",
+    "std_normalized": "regression.StdNormalized",
+    "tba": "centered.TBA",
+    "rebel": "centered.REBEL",
+    "awr": "likelihood.AWR",
+    "asym_re": "likelihood.AsymRE",
+    "truncated_is": "importance_weighted.TruncatedIS",
+    "mixed_chi2_kl": "importance_weighted.MixedChi2KL",
+    "copg": "centered.CoPG",
+    "ipo": "centered.IPO",
+    "dpo": "preferences.DPO",
+    "async_dpo": "preferences.AsyncDPO",
+    "chi_po": "preferences.ChiPO",
+    "qrpo": "quantile.QRPO",
+    "apa": "standardized.APA",
+    "tpo": "standardized.TPO",
+    "reinforce": "reinforce.Reinforce",
+    "rloo": "reinforce.RLOO",
+    "topr": "reinforce.TOPR",
+    "opo": "reinforce.OPO",
+    "roirl": "likelihood.RoiRL",
+    "ppo": "clipped.PPO",
+    "grpo": "grpo.GRPO",
+    "dr_grpo": "clipped.DrGRPO",
+    "dapo": "clipped.DAPO",
+    "gspo": "clipped.GSPO",
+    "cispo": "cispo.CISPO",
+    "trpo": "trust_region.TRPO",
+    "kl_regularized": "kl_regularized.KLRegularized",
+    "luffy": "expert.LUFFY",
+    "chord": "expert.CHORD",
+    "ips": "logged.propensities.IPS",
+    "weight_clipping": "logged.propensities.WeightClipping",
+    "propensity_clipping": "logged.propensities.PropensityClipping",
+    "implicit_exploration": "logged.propensities.ImplicitExploration",
+    "exponential_smoothing": "logged.propensities.ExponentialSmoothing",
+    "log_smoothing": "logged.log_smoothing.LogSmoothing",
+    "log_smoothing_linear": "logged.log_smoothing.LogSmoothingLinear",
+    "power_mean": "logged.water_filling.PowerMean",
+    "chi2": "logged.water_filling.Chi2",
+    "pevi": "logged.lower_bounds.PEVI",
+    "pevi_kl": "logged.lower_bounds.PEVIWithKL",
+    "empirical_likelihood_lcb": "logged.lower_bounds.EmpiricalLikelihoodLCB",
+    "divergence_augmented": "divergence_augmented.DivergenceAugmented",
+    "cql": "conservative_q.CQL",
+    "cql_reference": "conservative_q.CQLReference",
+    "cql_huber": "conservative_q.CQLHuber",
+    "awac": "estimated_reference.AWAC",
+    "brac": "estimated_reference.BRAC",
 }
+
+
+def find_class(name: str) -> type[Objective]:
+    """Return the class registered under a name, from the module of its family, which loads now if it has not."""
+    found = _REGISTRY[name]
+    if isinstance(found, str):
+        module, _, cls = found.rpartition(".")
+        found = _REGISTRY[name] = getattr(import_module(f"pessimism.losses.{module}"), cls)
+    return found
 
 
 def objectives() -> dict[str, type[Objective]]:
@@ -110,7 +91,7 @@ def objectives() -> dict[str, type[Objective]]:
     >>> objectives()["kimi"](beta=0.1)
     Kimi(beta=0.1)
     """
-    return dict(_REGISTRY)
+    return {name: find_class(name) for name in _REGISTRY}
 
 
 def register(cls: type[Objective]) -> type[Objective]:
@@ -136,6 +117,7 @@ def register(cls: type[Objective]) -> type[Objective]:
     Examples
     --------
     >>> from dataclasses import dataclass
+    >>> from pessimism import Kimi
     >>> @dataclass(frozen=True)
     ... class Timid(Kimi):
     ...     name = "timid"
@@ -150,8 +132,7 @@ def register(cls: type[Objective]) -> type[Objective]:
         raise TypeError(
             f"register takes a subclass of pessimism.Objective with its facts; {cls.__name__} lacks {facts}"
         )
-    taken = _REGISTRY.get(cls.name)
-    if taken is not None and taken is not cls:
+    if cls.name in _REGISTRY and (taken := find_class(cls.name)) is not cls:
         raise ValueError(f"objective name {cls.name!r} is taken by {taken.__name__}")
     _REGISTRY[cls.name] = cls
     return cls
@@ -201,7 +182,7 @@ def make_objective(objective: str | ObjectiveLike, **hyper: Any) -> ObjectiveLik
         close = difflib.get_close_matches(objective, _REGISTRY, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"unknown objective {objective!r}; {hint}known: {', '.join(sorted(_REGISTRY))}")
-    cls = _REGISTRY[objective]
+    cls = find_class(objective)
     known = [f.name for f in fields(cls)]
     for name in hyper:
         if name not in known:
@@ -209,65 +190,4 @@ def make_objective(objective: str | ObjectiveLike, **hyper: Any) -> ObjectiveLik
     return cls(**hyper)
 
 
-__all__ = [
-    "APA",
-    "AWAC",
-    "AWR",
-    "BRAC",
-    "CHORD",
-    "CISPO",
-    "CQL",
-    "DAPO",
-    "DPO",
-    "GRPO",
-    "GSPO",
-    "IPO",
-    "IPS",
-    "LUFFY",
-    "OAPL",
-    "OPO",
-    "PEVI",
-    "PPO",
-    "QRPO",
-    "REBEL",
-    "RLOO",
-    "TBA",
-    "TOPR",
-    "TPO",
-    "TRPO",
-    "AStarPO",
-    "AsymRE",
-    "AsyncDPO",
-    "CQLHuber",
-    "CQLReference",
-    "Chi2",
-    "ChiPO",
-    "CoPG",
-    "ConstantBaseline",
-    "DivergenceAugmented",
-    "DrGRPO",
-    "EmpiricalLikelihoodLCB",
-    "ExponentialSmoothing",
-    "ImplicitExploration",
-    "KLRegularized",
-    "Kimi",
-    "LogSmoothing",
-    "LogSmoothingLinear",
-    "MixedChi2KL",
-    "Nominal",
-    "Objective",
-    "ObjectiveLike",
-    "OptimalValue",
-    "PEVIWithKL",
-    "PowerMean",
-    "PropensityClipping",
-    "Reinforce",
-    "RoiRL",
-    "ShiftedMean",
-    "StdNormalized",
-    "TruncatedIS",
-    "WeightClipping",
-    "make_objective",
-    "objectives",
-    "register",
-]
+__all__ = ["Objective", "ObjectiveLike", "find_class", "make_objective", "objectives", "register"]

@@ -15,7 +15,8 @@ from pessimism.core.problem import make_problem
 from pessimism.core.solution import NOT_COVERED, Solution
 from pessimism.fixed_point.flow import flow_target
 from pessimism.fixed_point.generic import fixed_point
-from pessimism.losses.registry import Nominal, Objective, ObjectiveLike, make_objective
+from pessimism.losses.importance_weighted import Nominal
+from pessimism.losses.registry import Objective, ObjectiveLike, make_objective
 from pessimism.target.result import InducedTarget
 
 

@@ -20,7 +20,8 @@ from scipy.optimize import brentq
 from pessimism.diagnosis.diagnose import COLUMNS, describe, diagnose
 from pessimism.diagnosis.summary import summarize
 from pessimism.dynamics.gradient_flow import gradient_flow
-from pessimism.losses.registry import Kimi, ShiftedMean, make_objective, objectives
+from pessimism.losses.registry import make_objective, objectives
+from pessimism.losses.regression import Kimi, ShiftedMean
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
 from pessimism.target.result import stack

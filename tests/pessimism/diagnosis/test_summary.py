@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pessimism import ConstantBaseline, ShiftedMean
 from pessimism.baselines import optimal_value
 from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.summary import summarize
-from pessimism.losses.registry import ConstantBaseline, ShiftedMean
 from pessimism.rollouts.read import read_rollouts
 from tests.pessimism.diagnosis.logs import TRL, log_of
 

@@ -7,15 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.losses.registry import (
-    OAPL,
-    ConstantBaseline,
-    Kimi,
-    ObjectiveLike,
-    OptimalValue,
-    ShiftedMean,
-    StdNormalized,
-)
+from pessimism import OAPL, ConstantBaseline, Kimi, OptimalValue, ShiftedMean, StdNormalized
+from pessimism.losses.registry import ObjectiveLike
 
 BEHAVIOR, REWARD = np.array([0.4, 0.35, 0.2, 0.05]), np.array([0.0, 0.6, 1.0, 0.6])
 

@@ -11,14 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pessimism as ps
+from pessimism import OAPL, Kimi, StdNormalized
 from pessimism.groups import expected_advantage
 from pessimism.groups.finite_group import finite_group
 from pessimism.groups.reward_law import expected_by_counts, kept_given_value
-from pessimism.losses.registry import (
-    OAPL,
-    Kimi,
-    StdNormalized,
-)
 from tests.pessimism.groups.enumerated import BEHAVIOR, OPTIONS, REWARD, SQUARED, every_sample
 
 

@@ -10,15 +10,10 @@ import pytest
 from scipy.stats import binom
 
 import pessimism as ps
+from pessimism import OAPL, AsymRE, Kimi, Nominal
 from pessimism.groups.finite_group import FiniteGroup, finite_group
 from pessimism.groups.target import is_squared
-from pessimism.losses.registry import (
-    OAPL,
-    AsymRE,
-    Kimi,
-    Nominal,
-    objectives,
-)
+from pessimism.losses.registry import objectives
 from tests.pessimism.groups.enumerated import BEHAVIOR, REWARD
 
 # log Z of the group's V* at its own beta, pass rate 1/2, beta 0.1.

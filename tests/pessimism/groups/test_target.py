@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
 
+from pessimism import AWR, AsymRE, MixedChi2KL, Nominal
 from pessimism.groups.finite_group import finite_group
 from pessimism.groups.target import is_affine
-from pessimism.losses.registry import (
-    AWR,
-    AsymRE,
-    MixedChi2KL,
-    Nominal,
-)
 from tests.pessimism.groups.enumerated import OPTIONS, SQUARED, every_sample
 
 

@@ -75,6 +75,10 @@ def test_a_registered_objective_works_by_name() -> None:
     assert ps.objectives() == before
 
 
+def test_every_class_is_registered_under_its_name() -> None:
+    assert all(cls.name == name for name, cls in ps.objectives().items())
+
+
 @pytest.mark.parametrize("name", ps.objectives())
 def test_docstring_has_every_hyper_parameter_with_its_default(name: str) -> None:
     cls = ps.objectives()[name]
