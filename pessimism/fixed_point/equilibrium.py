@@ -1,4 +1,4 @@
-r"""Where the gradient flow of one problem comes to rest, some actions perhaps without mass.
+r"""Equilibria of the gradient flow of one problem, some actions perhaps without mass.
 
 In log-probabilities the gradient flow is :math:`\dot{\log \pi_a} = F_a - \sum_b \pi_b F_b` with the logit field
 :math:`F_a = q_a g_a - \pi_a \sum_b q_b g_b` (arXiv 2605.28150). It rests where F is equal on the actions that keep mass
@@ -24,9 +24,20 @@ _NEAR = 1e-3  # distance in log-probabilities from which Newton may finish what 
 
 
 class Rest(NamedTuple):
-    """Where a flow rests: log-probabilities (-inf for actions that lose all mass), lam, whether the field vanishes.
+    """Point where a flow rests.
 
     On a saddle it is not stable: a flow that begins exactly between equal actions gets there, none beside it does.
+
+    Attributes
+    ----------
+    log_policy : Array, shape (K,)
+        Log-probabilities, -inf for actions that lose all mass.
+    multiplier : float
+        Multiplier lam.
+    vanishes : bool
+        Whether the logit field vanishes there.
+    stable : bool
+        Whether a flow that begins close by returns.
     """
 
     log_policy: Array
@@ -36,7 +47,7 @@ class Rest(NamedTuple):
 
 
 def find_rest(pull: LogitField, log_policy: Array) -> Rest | None:
-    """The rest that a flow which has come to ``log_policy`` will reach, None while it is not close to one.
+    """Rest that a flow which has come to ``log_policy`` will reach, None while it is not close to one.
 
     Newton's method must end close by; where it is not stable the flow must have stopped. An action of next to no mass
     that still falls has lost it for good if its drift stays negative all the way down, the others at rest; otherwise it
@@ -61,7 +72,7 @@ def _total(pull: LogitField, log_policy: Array) -> float:
 
 
 def _finished(pull: LogitField, log_policy: Array, near: Array) -> Rest | None:
-    """Newton's stable rest: the actions ``near`` where they are, each other one where its fall ends, if it does."""
+    """Stable rest by Newton: the actions ``near`` where they are, each other one where its fall ends, if it does."""
     start = log_policy - pull.log_nu
     kept, u = near.copy(), np.where(near, start, _DEEP)
     for _ in range(6):
@@ -95,7 +106,7 @@ def _on_both_sides(pull: LogitField, u: Array, kept: Array) -> tuple[Array, Arra
 
 
 def _holds(pull: LogitField, u: Array, lam: float, kept: Array) -> bool:
-    """Whether each action on a jump needs a pull between those of its two sides to stay there."""
+    """Whether each action on a jump needs a weight between those of its two sides to stay there."""
     held = pull.on_kink(u)[0] & kept
     if not np.any(held):
         return True
@@ -105,7 +116,7 @@ def _holds(pull: LogitField, u: Array, lam: float, kept: Array) -> bool:
 
 
 def _level(pulls: Array, kept: Array) -> Array:
-    """Common drift of the kept logits: what the actions without mass are still pulled by, shared among them."""
+    """Common drift of the kept logits: the actions without mass are still pulled, and share that among them."""
     return -np.sum(np.where(kept, 0.0, pulls), axis=-1, keepdims=True) / np.count_nonzero(kept)
 
 
@@ -148,7 +159,7 @@ def _newton(pull: LogitField, u: Array, kept: Array) -> tuple[Array, float] | No
 
 
 def _slope(pull: LogitField, u: Array, free: Array, kept: Array) -> float:
-    """Lam that fits q g - level = lam pi best on the free actions."""
+    """Multiplier lam for which lam pi fits q g - level best on the free actions."""
     pulls, policy = pull.q * pull.plain(u), np.exp(pull.log_nu + u)
     return float(np.sum((pulls - _level(pulls, kept))[free]) / np.sum(policy[free]))
 

@@ -1,4 +1,4 @@
-"""The route of objectives with several fixed points: the one that gradient flow from the reference reaches."""
+"""Gradient flow for objectives with several fixed points: the target is the one that it reaches from the reference."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def flow_target(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, u
     """Limit of the gradient flow on softmax logits from the reference, row by row; shapes as in :class:`Solution`.
 
     A flow that collapses to one action has vanishing support; one that diverges has no target. Where the limit from
-    the very reference is a saddle between equal actions, the first of them is favored by next to nothing and the
-    limit is one of several alike: "local_minimum". With ``unseen`` and a negative multiplier mass would leave for
+    the very reference is a saddle between equal actions, the first of them is favored by next to nothing, and the
+    limit is one of several alike: "local_minimum". With ``unseen`` and a negative multiplier, mass would leave for
     actions whose share at the start nobody knows: "not_converged".
     """
     q, nu, host_advantage = (to_numpy(a) for a in (bandit.behavior, bandit.reference, advantage))
@@ -84,7 +84,7 @@ def _limit(pull: LogitField, unseen: bool) -> tuple[Array, float, str]:
 
 
 def _best_of_equals(pull: LogitField) -> Array:
-    """1 at the best, or first, of actions that are equal but for next to nothing, 0 elsewhere; best actions first."""
+    """Mask of the first, hence best, of actions that are equal but for next to nothing."""
     size = np.abs(pull.advantage).max() or 1.0
     facts = np.stack([np.log(pull.q), pull.log_nu, pull.advantage / size])
     equal = np.all(np.abs(np.diff(facts)) <= _ALIKE, axis=0)
@@ -93,7 +93,23 @@ def _best_of_equals(pull: LogitField) -> Array:
 
 @dataclass(frozen=True)
 class Run:
-    """A flow on the behavior's support: recorded times ``(T,)``, log-policies ``(T, K)``, its end, its rest if any."""
+    """Flow on the behavior's support, as it was followed.
+
+    Attributes
+    ----------
+    times : Array, shape (T,)
+        Recorded times.
+    log_policies : Array, shape (T, K)
+        Log-probabilities at these times.
+    rest : Rest or None
+        Rest that the flow reaches, if any was found.
+    last_time : float
+        Time at which it was left.
+    last : Array, shape (K,)
+        Log-probabilities at that time.
+    failure : str
+        Reason why the integrator gave up, empty where it did not.
+    """
 
     times: Array
     log_policies: Array
@@ -103,7 +119,7 @@ class Run:
     failure: str = ""
 
     def outcome(self, pull: LogitField) -> tuple[str, str]:
-        """Status and message."""
+        """Status and message of the flow."""
         end = f"by time {self.last_time:.3g}"
         if self.rest is None:
             explodes = bool(self.failure) and np.abs(pull.field(self.last)).max() > 1e3 * pull.scale
@@ -182,7 +198,7 @@ def _integrate(pull: LogitField, log_policy: Array, begin: float, grid: Array, t
 
 
 class _Velocity:
-    """Right-hand side for an integrator, which it may evaluate ``left`` times."""
+    """Right-hand side for an integrator, which may evaluate it ``left`` times."""
 
     def __init__(self, pull: LogitField, left: int) -> None:
         self.pull, self.left = pull, left
@@ -195,4 +211,4 @@ class _Velocity:
 
 
 class _OutOfPatienceError(Exception):
-    """An integrator takes too many steps."""
+    """Raised when an integrator takes too many steps."""

@@ -26,14 +26,14 @@ _AGREEMENT = 1e-8  # largest residual, relative to the score weights, of somethi
 
 
 class _Row(LogitField):
-    """One problem on the behavior's support, every array ``(K,)``, and what makes log-ratios a fixed point of it."""
+    """One problem on the behavior's support, every array ``(K,)``, and the conditions of its fixed point."""
 
     def __init__(self, objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, weights: Array | None) -> None:
         super().__init__(objective, q, nu, advantage, weights)
         self.nu = nu
 
     def checked(self, u: Array) -> tuple[Array, str]:
-        """Keep u if q g = lam pi holds with lam = E_q[g]; otherwise there is no fixed point and it becomes nan.
+        """Keep u if q g = lam pi holds with lam = E_q[g]; otherwise there is no fixed point, and u becomes nan.
 
         On a jump of the weight the condition must hold for a weight between its two sides.
         """
@@ -52,7 +52,7 @@ class _Row(LogitField):
         return u, "vanishing_support" if np.any(np.isneginf(u)) else "converged"
 
     def gain_of_faint(self, u: Array) -> Array:
-        """LogitField per mass ``(K,)`` of actions of almost none whose weight carries the ratio, -inf for the others.
+        """Logit field per mass ``(K,)`` of actions of almost none whose weight carries the ratio, -inf for the others.
 
         At no mass q g = lam pi holds for any lam; only a gain below lam says that the action does not return. It is
         read at the log-ratio itself, or where there is next to no mass if that is lower.
@@ -103,14 +103,14 @@ def _missing(row: _Row, u: Array) -> float:
 
 
 def _separate_row(row: _Row, unseen: bool) -> tuple[Array, str]:
-    """Bracketed roots of g(u, A) = lam (nu/q) e^u per action, and of the total mass in log|lam|."""
+    """Log-ratios by bracketed roots of g(u, A) = lam (nu/q) e^u per action, and of the total mass in log|lam|."""
     from scipy.optimize import elementwise
 
     own = np.zeros_like(row.q) if row.weights is None else row.weights
     known = row.weights is not None and getattr(row.objective, "takes_propensity", False)
 
     def log_ratio(lam: Array) -> Array:
-        """u of every action for multipliers (n,): (n, K); +inf where the weight stays above, -inf where below."""
+        """Log-ratios u ``(n, K)`` for multipliers ``(n,)``; +inf where the weight stays above, -inf where below."""
         parts = np.broadcast_arrays(lam[:, None], row.advantage, row.log_share, own)
 
         def gap(u: Array, lam: Array, a: Array, share: Array, p: Array) -> Array:
@@ -155,7 +155,7 @@ def _separate_row(row: _Row, unseen: bool) -> tuple[Array, str]:
 
 
 def _coupled_row(row: _Row) -> tuple[Array, str]:
-    """Newton on the stationarity of the logit field in (u, lam), with unit mass as the last equation.
+    """Log-ratios by Newton on the stationarity of the logit field in (u, lam), with unit mass as the last equation.
 
     Actions that it leaves with almost no mass and no gain are given up, and the others solved again without them.
     """

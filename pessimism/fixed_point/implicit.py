@@ -15,7 +15,7 @@ from pessimism.fixed_point.score import sides, weight_on
 
 
 def attach_gradient(solution: Solution, bandit: Bandit, objective: ObjectiveLike, advantage: Array) -> Array:
-    """The log-ratio with its value unchanged and its derivative in the advantage (hence in the reward) attached.
+    """Attach the derivative in the advantage (hence in the reward) to the log-ratio, whose value does not change.
 
     First derivatives only: the linear solve itself is not differentiated. A vanished action stays at zero, and one on a
     jump of the weight stays there.
@@ -66,5 +66,5 @@ def _slopes(g: Array, u: Array, coupled: bool) -> Array:
 
 
 def _or_one(total: Array) -> Array:
-    """A divisor: one where no action moves at all."""
+    """Divisor that is one where no action moves at all."""
     return total + (total == 0).to(total.dtype)

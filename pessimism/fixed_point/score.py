@@ -1,4 +1,4 @@
-r"""The expected gradient of an objective: what pulls at each action, and the field on softmax logits that it makes.
+r"""The expected gradient of an objective: the weight on each action, and the field on softmax logits that it makes.
 
 Gradient ascent moves along :math:`E_q[g\, \nabla \log \pi]`, on logits :math:`q_a g_a - \pi_a \sum_b q_b g_b`
 (arXiv 2605.28150; docs/theory.md). Every route, certificate and flow takes its weight g from here.
@@ -69,9 +69,10 @@ def beside(
 
 
 def agreed_multiplier(below: Array, above: Array, pi: Array, kept: Array) -> Array:
-    """Lam ``(N,)`` of a fixed point, from the pulls q g ``(N, K)`` beside each log-ratio (numpy).
+    """Multiplier lam ``(N,)`` of a fixed point, from q g ``(N, K)`` just below and above each log-ratio (numpy).
 
-    E_q[g] where no weight is on a jump; else what the actions off the jumps agree on. ``kept`` are those with mass.
+    It is E_q[g] where no weight is on a jump, else what the actions off the jumps agree on. ``kept`` are the actions
+    with mass.
     """
     jumps = kept & (below != above)
     total = np.sum(below, axis=-1)
@@ -88,7 +89,7 @@ def agreed_multiplier(below: Array, above: Array, pi: Array, kept: Array) -> Arr
 
 
 class LogitField:
-    """What pulls at the actions of one problem, all arrays ``(K,)`` on the behavior's support.
+    """Expected gradient at the actions of one problem, all arrays ``(K,)`` on the behavior's support.
 
     A jump of the weight is bridged linearly, so that a policy held on it by opposite pulls stays there (Filippov).
     """
@@ -107,7 +108,7 @@ class LogitField:
             return data_weight(self.objective, u, advantage, weights, share)
 
     def weight(self, u: Array) -> Array:
-        """The same with its jumps bridged."""
+        """Score weight as :meth:`plain`, with its jumps bridged."""
         g = self.plain(u)
         for kink in self.kinks:
             at = kink - self.log_share
@@ -118,7 +119,7 @@ class LogitField:
         return g
 
     def on_kink(self, u: Array) -> tuple[Array, Array]:
-        """Which actions sit on a jump, and u with those set to it exactly."""
+        """Mask of the actions that sit on a jump, and u with those set to it exactly."""
         on = np.zeros(u.shape, dtype=bool)
         for kink in self.kinks:
             at = kink - self.log_share
@@ -132,7 +133,7 @@ class LogitField:
         return pull - np.exp(log_policy) * np.sum(pull, axis=-1, keepdims=True)
 
     def drift(self, log_policy: Array) -> Array:
-        """Velocity of the log-probabilities ``(..., K)``; normalizes what it is given."""
+        """Velocity of the log-probabilities ``(..., K)``, which are normalized first."""
         log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1, keepdims=True)
         field = self.field(log_policy)
         return field - np.sum(np.exp(log_policy) * field, axis=-1, keepdims=True)
