@@ -26,8 +26,24 @@ from pessimism.core.validation import (
 class Bandit:
     """Validated problems, flattened to one row each: every array is float64 of shape ``(N, K)``.
 
-    ``shape`` is the leading shape ``(...)`` and ``dtype`` the floating type that results are returned in;
-    ``invalid`` maps the rows that failed validation to their message (only with ``on_error="status"``).
+    Attributes
+    ----------
+    xp : module
+        Array namespace.
+    behavior, reward : Array, shape (N, K)
+        Probabilities of the behavior, and rewards.
+    own_reference : Array, shape (N, K), or None
+        Probabilities of the reference, None where it is the behavior.
+    sampled : bool
+        Whether the actions are a group of samples.
+    shape : tuple of int
+        Leading shape ``(...)`` of the caller's arrays.
+    dtype : Any
+        Floating type that results are returned in.
+    invalid : dict of int to str
+        Messages of the rows that failed validation (only with ``on_error="status"``).
+    full_support : bool
+        Whether every action has positive probability.
     """
 
     xp: Any
@@ -47,28 +63,28 @@ class Bandit:
 
     @cached_property
     def log_behavior(self) -> Array:
-        """Its logarithm, -inf where it is zero."""
+        """Logarithm of the behavior; -inf where the behavior is zero."""
         return _log(self.xp, self.behavior)
 
     @cached_property
     def log_reference(self) -> Array:
-        """Logarithm of the reference."""
+        """Logarithm of the reference; -inf where the reference is zero."""
         return self.log_behavior if self.own_reference is None else _log(self.xp, self.own_reference)
 
     @property
     def support(self) -> Array:
-        """Boolean ``(N, K)``: the actions that the behavior can produce."""
+        """Mask ``(N, K)`` of the actions that the behavior can produce."""
         return self.behavior > 0
 
     @property
     def log_reference_ratio(self) -> Array | None:
-        """log(reference / behavior) on the support, 0 elsewhere; None where the reference is the behavior."""
+        """Log-ratio log(reference / behavior) on the support, 0 elsewhere; None where the reference is the behavior."""
         if self.own_reference is None:
             return None
         return self.masked(self.log_reference, 0.0) - self.masked(self.log_behavior, 0.0)
 
     def masked(self, rows: Array, filler: float) -> Array:
-        """The rows ``(N, K)`` with ``filler`` at the actions that the behavior cannot produce."""
+        """Rows ``(N, K)`` with ``filler`` at the actions that the behavior cannot produce."""
         return rows if self.full_support else self.xp.where(self.support, rows, self.xp.full_like(rows, filler))
 
     @property
@@ -77,13 +93,13 @@ class Bandit:
         return None if self.sampled else self.behavior
 
     def baseline_weights(self, objective: Any) -> Array | None:
-        """Weights of an objective's baseline: the reference where its paper takes it from there, else the data's."""
+        """Weights of an objective's baseline: the reference where its paper says so, else those of the data."""
         if self.own_reference is not None and getattr(objective, "baseline_under_reference", False):
             return self.own_reference
         return self.weights
 
     def rows(self, chosen: Array) -> Bandit:
-        """The problems that a mask ``(N,)`` chooses, as a flat batch."""
+        """Problems that a mask ``(N,)`` chooses, as a flat batch."""
         where = self.xp.nonzero(chosen)[0]
         own = self.own_reference
         return replace(
@@ -120,10 +136,19 @@ def make_bandit(behavior: Any, reward: Any, reference: Any = None, *, on_error: 
 
     Parameters
     ----------
-    behavior : probabilities ``(..., K)``, or None: the actions are a group of sampled completions, equally likely.
-    reward : rewards ``(..., K)``; broadcast against ``behavior``.
-    reference : probabilities ``(..., K)`` in the log-ratio, positive wherever the behavior is. Default: behavior.
-    on_error : "raise", or "status" to mark bad rows and keep the rest of the batch.
+    behavior : array_like, shape (..., K), or None
+        Probabilities. None means that the actions are a group of sampled completions, equally likely.
+    reward : array_like, shape (..., K)
+        Rewards, broadcast against ``behavior``.
+    reference : array_like, shape (..., K), optional
+        Probabilities of the policy in the log-ratio, positive wherever the behavior is; by default the behavior.
+    on_error : {"raise", "status"}, default "raise"
+        Whether a bad row raises, or is marked while the rest of the batch is kept.
+
+    Returns
+    -------
+    Bandit
+        The problems, one row each.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """What an objective is: an advantage and a score weight, with the loss that papers publish and its facts.
 
-Gradient ascent with a published loss moves along E_q[g(u, A) grad log pi]: u the sequence log-ratio, A the advantage,
-g the score weight. The induced target is the fixed point q g(u, A) = lam pi (arXiv 2605.28150; docs/theory.md).
+Gradient ascent with a published loss moves along E_q[g(u, A) grad log pi]: u the log-ratio of the sequence, A the
+advantage, g the score weight. The induced target is the fixed point q g(u, A) = lam pi (arXiv 2605.28150;
+docs/theory.md).
 """
 
 from __future__ import annotations
@@ -26,19 +27,62 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class ObjectiveLike(Protocol):
-    """The three methods that any object needs to have an induced target.
+    """Protocol of the three methods that any object needs to have an induced target.
 
     All act on a group, the last axis; ``weights`` are the probabilities of its members, None for a sampled group.
     """
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-        """Advantages ``(..., K)`` of the rewards ``(..., K)``."""
+        """Advantages of the rewards of a group.
+
+        Parameters
+        ----------
+        reward : Array, shape (..., K)
+            Rewards.
+        weights : Array, shape (..., K), optional
+            Probabilities of the members of the group, None for a sampled group.
+
+        Returns
+        -------
+        Array, shape (..., K)
+            Advantages.
+        """
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """The weight g ``(..., K)`` in front of grad log pi, by which gradient ascent moves."""
+        """Weight g in front of grad log pi, by which gradient ascent moves.
+
+        Parameters
+        ----------
+        log_ratio : Array, shape (..., K)
+            Log-ratios log(policy / reference) of whole completions.
+        advantage : Array, shape (..., K)
+            Advantages.
+        weights : Array, shape (..., K), optional
+            Probabilities of the members of the group, None for a sampled group.
+
+        Returns
+        -------
+        Array, shape (..., K)
+            Score weights.
+        """
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """Per-sample loss ``(..., K)``, to be averaged under the group's weights; its autograd in u is -g."""
+        """Loss of each sample, to be averaged under the group's weights; its derivative in the log-ratio is -g.
+
+        Parameters
+        ----------
+        log_ratio : Array, shape (..., K)
+            Log-ratios log(policy / reference) of whole completions.
+        advantage : Array, shape (..., K)
+            Advantages.
+        weights : Array, shape (..., K), optional
+            Probabilities of the members of the group, None for a sampled group.
+
+        Returns
+        -------
+        Array, shape (..., K)
+            Losses.
+        """
 
 
 @dataclass(frozen=True)
@@ -47,6 +91,35 @@ class Objective:
 
     Subclasses set the facts below and override ``baseline_parts`` (or ``advantage``), ``score_weight``, ``loss`` and,
     where there is one, ``closed_form``.
+
+    Attributes
+    ----------
+    name, title : str
+        Name in the registry, and name of the method in its paper.
+    paper : str
+        arXiv id.
+    formula : str
+        Loss that is minimized; u is the log-ratio of the sequence.
+    induces : str
+        Induced target, in one line.
+    reference_policy : {"behavior", "initial", "none"}
+        Policy that the paper takes for the reference of the log-ratio.
+    level : {"sequence", "token"}
+        Whether the paper's ratio is that of a sequence or of a token.
+    temperature_field : str or None
+        Field that holds the temperature.
+    coupled : bool
+        Whether the weight of one action depends on the log-ratios of the others.
+    takes_reference : bool
+        Whether a reference policy other than the behavior is defined.
+    takes_share : bool
+        Whether weight and loss take ``log_share``, log(reference / behavior), None where the two are the same.
+    subtracts : str
+        Baseline, in a formula.
+    mixes_data : bool
+        Whether samples of the current policy stand beside those of the behavior.
+    takes_propensity : bool
+        Whether ``weights`` are always the probabilities of the behavior, never None.
     """
 
     name: ClassVar[str]
@@ -71,13 +144,13 @@ class Objective:
 
     @property
     def _beta(self) -> float:
-        """The temperature, of objectives that have one."""
+        """Temperature of an objective that has one."""
         beta = self.temperature
         assert beta is not None
         return beta
 
     def at_temperature(self, beta: float) -> Self:
-        """The same objective at another temperature; itself where it has none."""
+        """The same objective at another temperature; the object itself where it has none."""
         has_none = self.temperature_field is None or self.temperature is None
         return self if has_none else replace(self, **{str(self.temperature_field): beta})
 
@@ -106,7 +179,7 @@ class Objective:
         raise NotImplementedError
 
     def baseline(self, reward: Array, weights: Array | None = None) -> Array:
-        """Baseline V ``(...)`` in reward units."""
+        """Baseline V ``(...)``, in units of the reward."""
         anchor, rest = self.baseline_parts(reward, weights)
         return anchor + rest
 
@@ -118,15 +191,15 @@ class Objective:
         return advantage
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """Score weight g ``(..., K)``, what autograd of ``loss`` leaves in front of -grad log pi."""
+        """Score weights g ``(..., K)``, which autograd of ``loss`` leaves in front of -grad log pi."""
         raise NotImplementedError
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """Published per-sample loss ``(..., K)``, elementwise: the mean is the caller's."""
+        """Published loss ``(..., K)`` of each sample; the caller takes the mean."""
         raise NotImplementedError
 
     def at_infinity(self, log_ratio: Array, advantage: Array) -> Array | None:
-        """Finite log-ratios that act as those of a limit with vanished actions; None: -700 stands for each."""
+        """Finite log-ratios that act as those of a limit with vanished actions; None where -700 stands for each."""
         return None
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
@@ -162,7 +235,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class MeanBaseline(Objective):
-    """Base of objectives whose baseline is the group mean (any constant, where it cancels)."""
+    """Base of objectives whose baseline is the group mean (or any constant, where it cancels)."""
 
     subtracts: ClassVar[str] = "E[r]"
 
@@ -172,35 +245,38 @@ class MeanBaseline(Objective):
 
 
 def temperature_of(objective: ObjectiveLike) -> float | None:
-    """Temperature of an objective, published or a user's own (its ``temperature`` or ``beta``), None if it has none."""
+    """Temperature of an objective, published or a user's own (its ``temperature`` or ``beta``); None if it has none."""
     value = getattr(objective, "temperature", getattr(objective, "beta", None))
     return None if value is None else float(value)
 
 
 def stop_gradient(x: Array) -> Array:
-    """The value of x, cut from the autograd graph where the array library has one."""
+    """Value of x, cut from the autograd graph where the array library has one."""
     return x.detach() if hasattr(x, "detach") else x
 
 
 def propensities(x: Array, weights: Array | None) -> Array:
-    """The group's weights; of a sampled group 1/G each, in the shape of x."""
+    """Weights of the group; 1/G each, in the shape of x, for a sampled group."""
     if weights is not None:
         return weights
     return array_namespace(x).full_like(x, 1.0 / x.shape[-1])
 
 
 def log_behavior_ratio(log_ratio: Array, log_share: Array | None) -> Array:
-    """log(policy / behavior) from that to the reference; ``log_share`` is log(reference / behavior), None where 0."""
+    """Log-ratio to the behavior from that to the reference.
+
+    ``log_share`` is log(reference / behavior), None where it is 0.
+    """
     return log_ratio if log_share is None else log_ratio + log_share
 
 
 def partners(width: int, weights: Array | None) -> float:
-    """What turns a mean over the group into one over the other members: G/(G - 1) in a sampled group, else 1."""
+    """Factor that turns a mean over the group into one over the other members: G/(G - 1) in a sampled group, else 1."""
     return width / (width - 1) if weights is None and width > 1 else 1.0
 
 
 def centered(x: Array, weights: Array | None) -> Array:
-    """X minus its mean over the group, under the group's weights."""
+    """Values x minus their mean over the group, under the weights of the group."""
     xp = array_namespace(x)
     if weights is None:
         return x - xp.mean(x, axis=-1, keepdims=True)

@@ -14,13 +14,31 @@ from pessimism.core.objective import ObjectiveLike, temperature_of
 def make_problem(
     behavior: Any, reward: Any, objective: ObjectiveLike, reference: Any = None, *, on_error: str = "raise"
 ) -> tuple[Bandit, Array]:
-    """Validate problems and take the advantage ``(N, K)``, under the weights that the paper takes its baseline from.
+    """Validate problems and take the advantage, under the weights that the paper takes its baseline from.
+
+    Parameters
+    ----------
+    behavior, reward : array_like, shape (..., K)
+        Probabilities and rewards, as in :func:`pessimism.core.bandit.make_bandit`.
+    objective : ObjectiveLike
+        The objective.
+    reference : array_like, shape (..., K), optional
+        Probabilities of the policy in the log-ratio, where it is not the behavior.
+    on_error : {"raise", "status"}, default "raise"
+        Whether a bad row raises, or is marked while the rest of the batch is kept.
+
+    Returns
+    -------
+    bandit : Bandit
+        The problems, one row each.
+    advantage : Array, shape (N, K)
+        Advantages of the rows.
 
     Raises
     ------
     ValueError
-        As :func:`pessimism.core.bandit.make_bandit`; also for a reference that the objective has no use for, rewards that it
-        refuses, and an advantage that overflows or changes shape.
+        As :func:`pessimism.core.bandit.make_bandit`; also for a reference that the objective has no use for, rewards
+        that it refuses, and an advantage that overflows or changes shape.
     """
     if reference is not None and not getattr(objective, "takes_reference", True):
         raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
@@ -40,7 +58,7 @@ def make_problem(
 
 
 def _accepted(bandit: Bandit, objective: ObjectiveLike, on_error: str) -> Array:
-    """Advantages; with ``on_error="status"`` rows that the objective refuses are marked, and reward 0 put there."""
+    """Advantages; with ``on_error="status"`` rows that the objective refuses are marked, and their rewards become 0."""
     weights = bandit.baseline_weights(objective)
     try:
         return objective.advantage(bandit.reward, weights)

@@ -1,4 +1,4 @@
-"""What every route returns: log-ratios, a row a problem, and how the search for them ended."""
+"""What every route returns: log-ratios, one row for each problem, and how the search for them ended."""
 
 from __future__ import annotations
 
@@ -21,11 +21,22 @@ NOT_COVERED = -1  # of a closed form, at rows that it does not hold for: the gen
 
 
 class Solution(NamedTuple):
-    """What a route returns, one row per problem.
+    """Result of a route, one row for each problem.
 
-    ``log_ratio`` ``(N, K)`` is log(pi / reference); ``kappa`` ``(N,)`` the Lambert curvature (nan where the target is
-    not of that family); ``regime`` +1, 0, -1; ``leak`` the mass that leaves the seen actions; ``status`` an index
-    into STATUS. ``differentiable``: the formula itself can be differentiated by autograd.
+    Attributes
+    ----------
+    log_ratio : Array, shape (N, K)
+        Log-ratios log(pi / reference).
+    kappa : Array, shape (N,)
+        Lambert curvature, nan where the target is not of that family.
+    regime : Array, shape (N,)
+        Sign of the regime: +1, 0 or -1.
+    leak : Array, shape (N,)
+        Mass that leaves the seen actions.
+    status : Array, shape (N,)
+        Index into STATUS.
+    differentiable : bool
+        Whether the formula itself can be differentiated by autograd.
     """
 
     log_ratio: Array

@@ -1,4 +1,4 @@
-"""What a problem must be: every refusal names the argument, the place and the rule.
+"""Rules that a problem must obey: every refusal names the argument, the place and the rule.
 
 ``xp`` is the array library, ``shape`` the caller's leading shape. A check of rows ``(N, K)`` raises for the first bad
 one or, with ``on_error="status"``, notes every bad one in ``invalid`` and puts something harmless in its place.
@@ -18,7 +18,7 @@ SUM_TOLERANCE = 1e-6
 
 
 def to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any]:
-    """Bring the arguments to float64 on one array library and device; remember the type to return."""
+    """Bring the arguments to float64 on one array library and device, and remember the type to return."""
     foreign = [v for v in given.values() if is_array_api_obj(v) and not isinstance(v, np.ndarray | np.generic)]
     xp = array_namespace(*foreign) if foreign else array_namespace(np.empty(0))
     where = {"device": device(foreign[0])} if foreign else {}
@@ -59,7 +59,7 @@ def _as_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
 
 
 def broadcast_shape(arrays: dict[str, Array]) -> tuple[int, ...]:
-    """Common shape of the arguments, which agree in their last axis, the actions."""
+    """Common shape of the arguments, which must agree in their last axis, the actions."""
     for name, a in arrays.items():
         if a.ndim == 0:
             raise ValueError(f"{name} must have at least one dimension (the actions), got a scalar")
@@ -93,7 +93,7 @@ def report(bad: Array, message: Callable[[int], str], on_error: str, invalid: di
 
 
 def check_reward(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]) -> Array:
-    """Rewards, all finite; rows that are not become zeros."""
+    """Check that all rewards are finite; rows that are not become zeros."""
     # The sum of a row is finite exactly if its entries are (and do not overflow together).
     with np.errstate(over="ignore", invalid="ignore"):
         if bool(xp.all(xp.isfinite(xp.sum(a, axis=-1)))):
@@ -112,7 +112,7 @@ def check_reward(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error:
 
 
 def check_policy(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]) -> Array:
-    """Probabilities, rows normalized; those that are none become uniform."""
+    """Check probabilities and normalize their rows; rows that are no probabilities become uniform."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = xp.sum(a, axis=-1)
     off = ~(xp.abs(total - 1) <= SUM_TOLERANCE)
@@ -134,7 +134,7 @@ def check_policy(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error:
 
 
 def _normalized(xp: Any, a: Array, total: Array) -> Array:
-    """Rows that sum to one; those that rounding alone keeps from it are left as they are, no solver needs more."""
+    """Rows that sum to one; those that only rounding keeps from it are left as they are, which is exact enough."""
     exact = xp.abs(total - 1) <= 4 * xp.finfo(a.dtype).eps
     return a if bool(xp.all(exact)) else a / xp.where(exact, xp.ones_like(total), total)[:, None]
 
@@ -142,7 +142,7 @@ def _normalized(xp: Any, a: Array, total: Array) -> Array:
 def check_reference_support(
     xp: Any, rows: dict[str, Array], shape: tuple[int, ...], on_error: str, invalid: dict[int, str]
 ) -> None:
-    """A reference with mass wherever the behavior has some; rows without become the behavior."""
+    """Check that a reference has mass wherever the behavior has some; rows without it become the behavior."""
     missing = (rows["behavior"] > 0) & (rows["reference"] == 0)
     bad = xp.any(missing, axis=-1)
     if not bool(xp.any(bad)):
