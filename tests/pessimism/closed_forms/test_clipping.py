@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import pessimism as ps
+from pessimism.closed_forms.clipping import clip_edges, clipped_surrogate, is_clipped
 from tests.flows import maximize
 from tests.helpers import assert_policy
 from tests.pessimism.losses.ratios import BANDITS
@@ -53,3 +54,22 @@ def test_gspo_without_room_shares_the_mass(length: float, problem: int) -> None:
     np.testing.assert_allclose(target.policy[up], q[up] * w.value, atol=1e-5)
     assert_policy(target.policy, q)
     assert float(target.certificate()["worst"].iloc[0]) <= 1e-12
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.28), (0.9, 4.0)])
+def test_the_surrogate_is_flat_where_it_is_clipped(low: float, high: float) -> None:
+    edges = clip_edges(low, high)
+    ratio = np.linspace(0.01, 6.0, 500)
+    for sign in (-1.0, 1.0):
+        A = np.full(ratio.shape, sign)
+        value = clipped_surrogate(np.log(ratio), A, edges)
+        np.testing.assert_allclose(value, np.minimum(ratio * A, np.clip(ratio, 1 - low, 1 + high) * A), rtol=1e-14)
+        flat = np.isclose(np.gradient(value, ratio)[1:-1], 0.0)
+        clipped = is_clipped(np.log(ratio), A, edges)[1:-1]
+        assert np.count_nonzero(flat != clipped) <= 2  # the points next to the edge
+
+
+def test_no_lower_edge_where_the_range_reaches_zero() -> None:
+    low, high = clip_edges(1.5, 0.5)
+    assert (low, high) == (-np.inf, pytest.approx(np.log(1.5)))
+    assert not is_clipped(np.array([-700.0]), np.array([-1.0]), (low, high)).any()

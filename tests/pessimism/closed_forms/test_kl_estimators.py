@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import pessimism as ps
+from pessimism.closed_forms.kl_estimators import K2, K3, Penalty
 from tests.helpers import Array
 
 
@@ -88,3 +89,17 @@ def test_mass_that_a_penalty_in_the_loss_frees_leaks_to_unseen_actions(objective
     assert (float(target.leak) > 1e-3) == (float(kept.multiplier) < -1e-6)
     if target.leak > 0:
         assert str(target.regime) == "negative"
+
+
+@pytest.mark.parametrize(
+    ("penalty", "estimator"),
+    [(K2, lambda u: u**2 / 2), (K3, lambda u: np.exp(-u) - 1 + u)],
+    ids=["k2", "k3"],
+)
+def test_the_rising_part_of_a_penalty_is_inverted(penalty: Penalty, estimator: Any) -> None:
+    u = np.linspace(-6.0, penalty.turn, 200)
+    np.testing.assert_allclose(penalty.slope(u)[:-1], (np.gradient(estimator(u), u) * np.exp(-u))[:-1], rtol=0.1)
+    np.testing.assert_allclose(penalty.first(penalty.slope(u))[:-1], u[:-1], atol=1e-6)
+    assert penalty.slope(np.array(penalty.turn)) == pytest.approx(penalty.top, rel=1e-14)
+    assert penalty.slope(np.linspace(-5.0, 20.0, 2000)).max() <= penalty.top * (1 + 1e-14)
+    assert penalty.first(np.array(1.01 * penalty.top)) == np.inf
