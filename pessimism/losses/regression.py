@@ -44,7 +44,7 @@ class SquaredRegression(Objective):
 
 @dataclass(frozen=True)
 class Kimi(MeanBaseline, SquaredRegression):
-    """Policy mirror descent of Kimi k1.5 and K2: regression with the group mean as baseline, without a spread.
+    """Policy mirror descent of Kimi k1.5 and K2: regression with the group mean as baseline, not standardized.
 
     The loss of a sample is ``(beta u - (r - mean r))^2``, that of K2. It induces the Lambert target,
     log w + kappa w = A/beta with E_mu[w] = 1, where kappa = KL(mu || pi) >= 0.
