@@ -43,12 +43,3 @@ def test_the_commands_of_readme_name_studies_and_parameters_that_exist() -> None
         settings = re.findall(r"--set (\S+)", rest)
         assert settings
         parse_settings(studies.study(name).run, settings)
-
-
-def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(studies, "run", killed)
-    assert main(["run", "targets"]) == 130
-    assert capsys.readouterr().err == "interrupted: run it again to go on from what was saved\n"

@@ -3,45 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import brentq
-from scipy.special import lambertw, softmax
+from scipy.special import softmax
 
-import pessimism as ps
-from analysis.bandit_logs import trained, world
+from analysis.bandit_logs import world
 from analysis.shift_dial import finding, headline, shift_dial
-
-BETA = 0.1
+from tests.analysis.lambert import BETA, lambert
 
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
     return shift_dial(rollouts=(32, 256, 4096), shifts=(0.0, 1.0, 4.0, 10.0), seeds=300)
-
-
-def lambert(q: np.ndarray, reward: np.ndarray, shift: float) -> np.ndarray:
-    """Target of one log by Lambert's function and a root finder."""
-    x = (reward - q @ reward) / BETA + shift
-
-    def ratio(kappa: float) -> np.ndarray:
-        return np.real(lambertw(kappa * np.exp(x))) / kappa
-
-    return q * ratio(brentq(lambda kappa: q @ ratio(kappa) - 1, 1e-6, 60.0, xtol=1e-14))
-
-
-@pytest.mark.parametrize("shift", [0.5, 3.0])
-def test_training_is_on_the_actions_drawn(shift: float) -> None:
-    rng = np.random.default_rng(1)
-    q, true = rng.dirichlet(np.ones(6)), rng.uniform(size=6)
-    counts = np.array([[5, 0, 3, 9, 1, 0], [1, 1, 1, 1, 1, 1]])
-    estimate = rng.binomial(counts, true) / np.maximum(counts, 1)
-    found = trained(q, estimate, counts, ps.ShiftedMean(beta=BETA, shift=shift))
-    for log, policy in enumerate(found):
-        drawn = counts[log] > 0
-        mass = q[drawn].sum()
-        np.testing.assert_allclose(
-            policy[drawn], mass * lambert(q[drawn] / mass, estimate[log, drawn], shift), rtol=1e-8
-        )
-        np.testing.assert_array_equal(policy[~drawn], q[~drawn])
 
 
 def test_numbers_are_those_of_a_loop_over_the_logs() -> None:

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import rel_entr
 
 import pessimism as ps
-from analysis.settings import at_temperature, besides_temperature
+from analysis.settings import at_temperature
 from analysis.targets import BEHAVIOR, REWARD, finding, headline, targets
 
 NOMINAL = [
@@ -130,16 +130,6 @@ def test_a_low_temperature_collapses_the_nominal_target_alone() -> None:
     assert top["nominal"] == pytest.approx(1.0)
     gain = np.maximum(np.array(REWARD) - np.dot(BEHAVIOR, REWARD), 0.0) * np.array(BEHAVIOR)
     assert top["kimi"] == pytest.approx(gain[3] / gain.sum(), abs=1e-3)
-
-
-def test_settings_take_the_temperature_and_keep_the_rest() -> None:
-    settings = at_temperature(0.2)
-    for name, objective in settings.items():
-        has_none = ps.objectives()[name]().temperature is None
-        assert objective.temperature == (None if has_none else pytest.approx(0.2)), name
-    assert settings["asym_re"].temperature is None
-    assert besides_temperature(settings["a_star_po"]) == "beta1=0.5, on_policy"
-    assert besides_temperature(settings["rebel"]) == ""
 
 
 def test_mistakes_are_named() -> None:

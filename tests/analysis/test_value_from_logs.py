@@ -3,21 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import minimize_scalar
 
 import pessimism as ps
 from analysis.bounds import bound_options
 from analysis.value_from_logs import (
-    BEHAVIOR,
     BOUNDS,
-    REWARD,
     finding,
     headline,
     overtakes,
     value_from_logs,
 )
+from tests.analysis.values import DELTA, MU, N, R, policies
 
-MU, R, DELTA, N = np.array(BEHAVIOR), np.array(REWARD), 0.05, 1000
 LOGS = 60  # more than one piece of work
 
 
@@ -34,22 +31,6 @@ def drawn() -> list[tuple[np.ndarray, np.ndarray]]:
         rng = np.random.default_rng((0, N, number))
         action = rng.choice(MU.size, size=N, p=MU)
         found.append((action, (rng.random(N) < R[action]).astype(float)))
-    return found
-
-
-def policies() -> dict[str, np.ndarray]:
-    """Of the targets, from the equation log w + kappa w = A/beta, kappa by its identity E[A]/beta + KL(mu || pi)."""
-    found = {}
-    for name, shift in (("nominal", None), ("kimi", 0.0), ("shifted_mean", 1.0)):
-        if shift is None:
-            weight = MU * np.exp(R / 0.1)
-            found[name] = weight / weight.sum()
-            continue
-        target = ps.induced_target(MU, R, name, beta=0.1)
-        w = target.policy / MU
-        kappa = shift - MU @ np.log(w)
-        np.testing.assert_allclose(np.log(w) + kappa * w, (R - MU @ R) / 0.1 + shift, atol=1e-9)
-        found[name] = target.policy
     return found
 
 
@@ -123,16 +104,6 @@ def test_mean_bounds_have_their_exact_expectations(constants: str, frame: pd.Dat
             row = rows(frame, name, constants).loc[objective]
             assert row["q05"] > 0  # the floor of 0 does not matter
             assert abs(row["mean"] - value) < 4 * row["std_error"]
-
-
-def test_constants_from_the_ratios_are_the_best_for_rewards_of_one() -> None:
-    ratio, paid = policies()["kimi"] / MU, np.log(1 / DELTA) / N
-    for name, moment in (("ls", MU @ ratio**2), ("ix", ratio.sum())):
-        best = minimize_scalar(lambda lam, m=moment: lam * m / 2 + paid / lam, bounds=(1e-4, 1), method="bounded")
-        assert bound_options(name, "ratios", ratio, MU, N, DELTA)["lam"] == pytest.approx(best.x, rel=1e-3)
-    assert bound_options("clipped", "ratios", ratio, MU, 9, DELTA)["cap"] == 3.0
-    assert bound_options("el", "ratios", ratio, MU, 9, DELTA)["delta"] == 2 * DELTA  # two-sided
-    assert bound_options("ls", "default", ratio, MU, 9, DELTA) == {"delta": DELTA}
 
 
 def test_guarantees_are_those_of_the_estimators(frame: pd.DataFrame) -> None:
