@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,3 +35,21 @@ def seeded() -> Iterator[None]:
     before = np.random.get_state()  # noqa: NPY002
     yield
     np.random.set_state(before)  # noqa: NPY002
+
+
+@pytest.fixture(scope="session")
+def three(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints 4, 8 and 12 of a run that has ended."""
+    from tests.llm.runs import trained  # which reads the settings above
+
+    out, before = tmp_path_factory.mktemp("three"), np.random.get_state()  # noqa: NPY002
+    trained(folder, out, save_strategy="steps", save_steps=4, max_steps=12, lag=3)
+    np.random.set_state(before)  # noqa: NPY002
+    return out
+
+
+@pytest.fixture
+def copied(three: Path, tmp_path: Path) -> Path:
+    """A copy of the three checkpoints."""
+    shutil.copytree(three, tmp_path, dirs_exist_ok=True)
+    return tmp_path

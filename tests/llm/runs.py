@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -130,3 +131,29 @@ def trained(
 def logged(trainer: Any) -> list[dict[str, Any]]:
     """What was logged of each step."""
     return [row for row in trainer.state.log_history if "loss" in row]
+
+
+def shorten(path: Path) -> None:
+    """Cut the last byte off a file."""
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+ANSWERED = {row["prompt"]: row["answer"] for row in sums()}
+
+
+def rows_of(trainer: Watched, t: int) -> tuple[dict[str, torch.Tensor], np.ndarray, np.ndarray]:
+    """A step's rows, each group's together, with rewards ``(groups, G)`` from the texts alone."""
+    rows, tokenizer = trainer.step(t), trainer.processing_class
+    prompts = tokenizer.batch_decode(rows["prompt_ids"], skip_special_tokens=True)
+    order = sorted(range(len(prompts)), key=lambda i: prompts[i])
+    rows = {key: values[order] for key, values in rows.items()}
+    texts = tokenizer.batch_decode(rows["completion_ids"], skip_special_tokens=True)
+    reward = [float(text == ANSWERED[prompts[i]]) for text, i in zip(texts, order, strict=True)]
+    return rows, np.array(reward).reshape(-1, G), np.array([prompts[i] for i in order]).reshape(-1, G)
+
+
+def at(trainer: Watched, t: int) -> Any:
+    """A plain model with the weights before a step."""
+    model = AutoModelForCausalLM.from_config(trainer.model.config).train()
+    model.load_state_dict(trainer.snapshots[t])
+    return model

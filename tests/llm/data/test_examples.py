@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,65 +11,8 @@ import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 
-from llm.data.addition import Addition, addition_examples
 from llm.data.examples import RESERVED, last_boxed, load_examples
-
-RECORDS = [
-    {"problem": "What is $1/4 + 1/4$?", "answer": r"\frac{1}{2}", "solution": "Add.", "level": 1},
-    {"problem": "Zahl π,\n7?", "answer": "025", "solution": 'It "is".', "level": 2},
-]
-EXPECTED = {
-    "prompt": [record["problem"] for record in RECORDS],
-    "answer": [r"\frac{1}{2}", "025"],
-    "solution": ["Add.", 'It "is".'],
-    "level": [1, 2],
-}
-
-
-def as_lines(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    return path
-
-
-def as_array(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text(json.dumps(records, indent=1), encoding="utf-8")
-    return path
-
-
-def as_csv(path: Path, records: list[dict[str, Any]]) -> Path:
-    pd.DataFrame(records).to_csv(path, index=False)
-    return path
-
-
-def as_parquet(path: Path, records: list[dict[str, Any]]) -> Path:
-    pd.DataFrame(records).to_parquet(path, index=False)
-    return path
-
-
-def refused(source: Path | str, said: str, **options: Any) -> None:
-    """One line, with nothing of the message left out."""
-    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
-        load_examples(str(source), **options)
-
-
-@pytest.mark.parametrize(
-    ("name", "write"),
-    [
-        ("a.jsonl", as_lines),
-        ("a.ndjson", as_lines),
-        ("a.json", as_lines),
-        ("b.json", as_array),
-        ("a.csv", as_csv),
-        ("a.parquet", as_parquet),
-    ],
-)
-def test_every_kind_of_file_gives_the_same(
-    name: str, write: Callable[[Path, list[dict[str, Any]]], Path], tmp_path: Path
-) -> None:
-    found = load_examples(str(write(tmp_path / name, RECORDS)))[:]
-    if name.endswith("csv"):
-        found["level"] = [int(level) for level in found["level"]]
-    assert found == EXPECTED
+from tests.llm.data.files import EXPECTED, RECORDS, as_lines, as_parquet, refused
 
 
 def test_a_saved_data_set_and_its_splits(tmp_path: Path) -> None:
@@ -238,95 +178,6 @@ def test_a_column_that_a_reward_would_not_get(name: str, tmp_path: Path) -> None
     refused(path, f"{path}: column {name!r} must be renamed: a reward would not get it by that name")
 
 
-GOOD = b'{"prompt": "p", "answer": "1"}\n'
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("a.jsonl", b"", ": no records"),
-        ("a.json", b" \n", ": no records"),
-        ("a.json", b"[]", ": no records"),
-        ("a.csv", b"", ": no records"),
-        ("a.csv", b"prompt,answer\n", ": no records"),
-        ("a.jsonl", GOOD + b"\n" + b'{"prompt": "p", \n', ":3: bad JSON, "),
-        ("a.json", GOOD + b'{"prompt" "p"}\n', ":2: bad JSON, Expecting ':' delimiter (column 11)"),
-        ("a.json", b'[\n{"prompt": "p",\n "answer" 1}]', ":3: bad JSON, Expecting ':' delimiter (column 11)"),
-        ("a.json", b'[{"prompt": "p"}, 3]', ": row 1: expected a JSON object, found 3"),
-        ("a.json", b'["\xff"]', ": not valid UTF-8 (byte 3)"),
-        ("a.jsonl", GOOD + b'{"prompt": "\xff"}\n', ":2: not valid UTF-8 (byte 13)"),
-        ("a.jsonl", GOOD + b"[1]\n", ":2: expected a JSON object, found [1]"),
-        ("a.jsonl", GOOD + b"\n" + b'{"prompt": "q"}\n', ":3: column 'answer' is missing or null"),
-        ("a.jsonl", GOOD + b'{"answer": "q"}\n', ":2: column 'prompt' is missing or null"),
-        ("a.jsonl", GOOD + b'{"prompt": "p", "answer": null}\n', ":2: column 'answer' is missing or null"),
-        ("a.jsonl", b'{"prompt": "p", "answer": NaN}\n', ":1: column 'answer' is missing or null"),
-        ("a.jsonl", b'{"prompt": "p", "answer": " "}\n', ":1: column 'answer' is empty"),
-        ("a.jsonl", b'{"prompt": " ", "answer": "1"}\n', ":1: column 'prompt' is empty"),
-        ("a.jsonl", b'{"prompt": 1, "answer": "1"}\n', ":1: column 'prompt' is 1, neither text nor a list of messages"),
-        (
-            "a.jsonl",
-            b'{"prompt": [{"role": "user"}], "answer": "1"}\n',
-            ":1: column 'prompt' is [{'role': 'user'}], neither text nor a list of messages",
-        ),
-        ("a.jsonl", b'{"prompt": "p", "answer": true}\n', ":1: column 'answer' is True, neither text nor a number"),
-        ("a.jsonl", b'{"prompt": "p", "answer": ["1"]}\n', ":1: column 'answer' is ['1'], neither text nor a number"),
-        (
-            "a.jsonl",
-            b'{"problem": "p", "solution": "\\\\boxed{1}"}\n{"problem": "p", "solution": "It is 1."}\n',
-            r":2: column 'solution' has no \boxed{...} with an answer in it, and there is no answer column",
-        ),
-        (
-            "a.jsonl",
-            b'{"problem": "p", "solution": "\\\\boxed{}"}\n',
-            r":1: column 'solution' has no \boxed{...} with an answer in it, and there is no answer column",
-        ),
-        ("a.csv", b'prompt,answer\n"a\nb",1\n\nc\n', ":5: 1 fields, the header has 2"),
-        ("a.csv", b"prompt,answer\na,1\nb,1,2\n", ":3: 3 fields, the header has 2"),
-        ("a.csv", b'prompt,answer\n"a\nb",1\nc,\n', ":4: column 'answer' is empty"),
-        ("a.csv", b'prompt,answer\na,1\n"b,2\n', ":3: bad CSV, unexpected end of data"),
-        ("a.csv", b"prompt,answer\na,\xff\n", ":2: not valid UTF-8 (byte 3)"),
-        ("a.csv", b"prompt,prompt\na,1\n", ":1: two columns have one name, in prompt, prompt"),
-        ("a.txt", b"p", ": unknown suffix '.txt'; known are .jsonl, .ndjson, .json, .csv, .parquet"),
-    ],
-)
-def test_broken_files_are_named_with_the_place(name: str, content: bytes, said: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path) + said)}") as caught:
-        load_examples(str(path))
-    assert "\n" not in str(caught.value)
-
-
-def test_parquet_that_is_none_or_has_nulls(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    path.write_bytes(b"PAR1 but not really PAR1")
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: cannot be read \\(.+\\)$"):
-        load_examples(str(path))
-    as_parquet(path, [{"prompt": "p", "answer": 1.0}, {"prompt": "q", "answer": None}])
-    refused(path, f"{path}: row 1: column 'answer' is missing or null")
-
-
-def test_a_gap_is_no_word(tmp_path: Path) -> None:
-    """pandas writes one as NaN."""
-    for name, rest in (("answer", {"prompt": "p"}), ("prompt", {"answer": "1"})):
-        path = tmp_path / "a.jsonl"
-        path.write_text("".join(json.dumps({name: value, **rest}) + "\n" for value in ("1/2", float("nan"))))
-        refused(path, f"{path}:2: column '{name}' is missing or null")
-
-
-def test_values_that_do_not_go_together(tmp_path: Path) -> None:
-    path = as_lines(
-        tmp_path / "a.jsonl", [{"prompt": "p", "answer": "1", "x": 1}, {"prompt": "p", "answer": "1", "x": [1]}]
-    )
-    with pytest.raises(ValueError, match=r"a.jsonl: column 'x' has values that do not go together \("):
-        load_examples(str(path))
-    as_lines(path, [{"prompt": "p", "answer": "1", "level": 5}, {"prompt": "p", "answer": "1", "level": "?", "y": 1}])
-    assert load_examples(str(path))[:] == {
-        **{"prompt": ["p", "p"], "answer": ["1", "1"]},
-        **{"level": ["5", "?"], "y": [None, 1]},  # a key that only the second record has is not lost
-    }
-
-
 @pytest.mark.parametrize("source", ["/no/such/file.jsonl", "no_such.csv", "a/b/c", "./x", "name:with:colons"])
 def test_what_is_not_there(source: str) -> None:
     refused(source, f"{source}: no such file or folder")
@@ -342,43 +193,3 @@ def test_limit_takes_the_first(tmp_path: Path) -> None:
     assert len(load_examples("addition:digits=1", limit=1000)) == 55
     for bad in (0, -1, 1.5, True):
         refused(path, f"limit must be an integer >= 1, got {bad!r}", limit=bad)
-
-
-@pytest.mark.parametrize("task", [Addition(digits=1), Addition(digits=2), Addition(digits=3, steps=True)])
-def test_sums_are_right_and_distinct(task: Addition) -> None:
-    count = 200 if task.digits > 2 else None
-    found = addition_examples(task, count, seed=1)[:]
-    assert len(set(found["prompt"])) == len(found["prompt"]) == (count or {1: 55, 2: 5050}[task.digits])
-    for prompt, answer in zip(found["prompt"], found["answer"], strict=True):
-        a, b = (int(number) for number in prompt[:-1].split("+"))
-        assert int(answer) == a + b
-        assert len(answer) == task.digits
-        assert task.final(task.solution(a, b)) == answer
-
-
-def test_drawn_sums_are_uniform_and_the_same_for_a_seed() -> None:
-    task = Addition(digits=1)
-    draws = [tuple(addition_examples(task, 11, seed)["prompt"][:]) for seed in range(300)]
-    assert draws[3] == tuple(load_examples("addition:digits=1,seed=3", limit=11)["prompt"][:])
-    counts = Counter(prompt for draw in draws for prompt in draw)
-    assert len(counts) == 55  # each in a fifth of the draws: 60, standard deviation 6.9
-    assert max(abs(count - 60) for count in counts.values()) < 4.5 * 6.9
-    assert sorted(addition_examples(task, 55, 0)["prompt"]) == addition_examples(task)["prompt"][:]
-
-
-def test_sums_as_a_source() -> None:
-    assert load_examples("addition")[:] == load_examples("addition:digits=2")[:]
-    chain = load_examples("addition:digits=3, steps=true", limit=2)
-    assert [len(prompt) for prompt in chain["prompt"]] == [8, 8]
-    refused(
-        "addition:digits=3", "addition:digits=3: limit is required for more than 2 digits, to say how many sums to draw"
-    )
-    refused("addition:digit=3", "addition:digit=3: unknown setting 'digit'; known are digits, steps, seed")
-    refused("addition:digits=x", "addition:digits=x: digits must be an integer")
-    refused("addition:steps=1", "addition:steps=1: steps must be true or false")
-    refused("addition:digits=0", "addition:digits=0: digits must be an integer >= 1, got 0")
-    said = "addition: prompt_column is 'x', which is not a column; its columns are prompt, answer"
-    refused("addition", said, prompt_column="x")
-    for bad in (0, 56):
-        with pytest.raises(ValueError, match=f"^count must be from 1 to 55, the number of sums, got {bad}$"):
-            addition_examples(Addition(digits=1), bad)

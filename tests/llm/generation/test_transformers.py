@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm.data.prompts import required_tokens
 from llm.generation.make import make_sampler
 from llm.generation.transformers import TransformersSampler
 from llm.models.scoring import score
 from tests.llm.frequencies import assert_drawn_from
-
-PROMPTS = ("3+4=", "2", "1+1=")  # of two lengths: padding takes part
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder: Path) -> Any:
-    return AutoTokenizer.from_pretrained(folder)
-
-
-@pytest.fixture
-def model(folder: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def prompts(tokenizer: Any) -> list[list[int]]:
-    return [tokenizer(text)["input_ids"] for text in PROMPTS]
 
 
 def test_frequencies_are_the_probabilities(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
@@ -90,36 +72,6 @@ def test_all_may_end_at_once(model: Any, tokenizer: Any, prompts: list[list[int]
     np.testing.assert_allclose(found.log_probs, 0.0, atol=1e-6)
 
 
-def test_a_seed_gives_the_same_samples_and_leaves_the_global_generator_alone(
-    model: Any, tokenizer: Any, prompts: list[list[int]]
-) -> None:
-    sampler = make_sampler("transformers", model, tokenizer)
-    torch.manual_seed(9)
-    before = torch.get_rng_state()
-    first = sampler.sample(prompts, 8, length=4, seed=3)
-    assert torch.equal(before, torch.get_rng_state())
-    torch.rand(5)
-    assert sampler.sample(prompts, 8, length=4, seed=3) == first
-    assert sampler.sample(prompts, 8, length=4, seed=4) != first
-
-
-def test_settings_of_the_folder_are_not_used_nor_lost(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
-    plain = make_sampler("transformers", model, tokenizer).sample(prompts, 40, length=4, seed=5)
-    theirs = GenerationConfig(
-        do_sample=True,
-        temperature=0.1,
-        top_k=2,
-        top_p=0.5,
-        min_p=0.5,
-        repetition_penalty=3.0,
-        suppress_tokens=[5],
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model.generation_config = theirs
-    assert make_sampler("transformers", model, tokenizer).sample(prompts, 40, length=4, seed=5) == plain
-    assert model.generation_config is theirs
-
-
 def test_every_end_that_the_model_names_is_one(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
     """As for TRL: the tokenizer's eos and those of the generation config, the draws being the same up to there."""
     plain = make_sampler("transformers", model, tokenizer).sample(prompts, 40, length=4, seed=5)
@@ -134,15 +86,6 @@ def test_every_end_that_the_model_names_is_one(model: Any, tokenizer: Any, promp
     assert not any(token in ends for c in found.completions for token in c[:-1])
     cut = [c[: c.index(other) + 1] if other in c else c for c in plain.completions]
     assert [c[0] for c in found.completions] == [c[0] for c in cut]
-
-
-def test_ends_of_a_folder(folder: Path, tokenizer: Any, tmp_path: Path) -> None:
-    assert required_tokens(tokenizer, folder)[0] == [tokenizer.eos_token_id]
-    shutil.copytree(folder, tmp_path / "model")
-    GenerationConfig(eos_token_id=[6, tokenizer.eos_token_id]).save_pretrained(tmp_path / "model")
-    assert required_tokens(tokenizer, str(tmp_path / "model"))[0] == [tokenizer.eos_token_id, 6]
-    (tmp_path / "model" / "generation_config.json").unlink()
-    assert required_tokens(tokenizer, tmp_path / "model")[0] == [tokenizer.eos_token_id]
 
 
 def test_dropout_is_off_and_back_after(folder: Path, tokenizer: Any, prompts: list[list[int]]) -> None:
@@ -169,22 +112,6 @@ def test_load_takes_the_weights_of_the_moment(model: Any, tokenizer: Any, prompt
     assert make_sampler("transformers", model, tokenizer).sample(prompts, 20, length=3, seed=0) != first
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"prompts": [[1], []]}, r"prompts\[1\] must have at least one token, got none"),
-        ({"count": 0}, "count must be an integer >= 1, got 0"),
-        ({"length": 1.0}, "length must be an integer >= 1, got 1.0"),
-        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
-        ({"length": 128}, r"prompts\[0\]: 1 tokens and a completion of up to 128 are over the 128 positions"),
-    ],
-)
-def test_bad_requests_are_named(model: Any, tokenizer: Any, change: dict[str, Any], said: str) -> None:
-    sampler = TransformersSampler(model, tokenizer)
-    with pytest.raises(ValueError, match=said):
-        sampler.sample(**{"prompts": [[1]], "count": 1, "length": 1, "seed": 0} | change)
-
-
 def test_no_prompts(model: Any, tokenizer: Any) -> None:
     assert TransformersSampler(model, tokenizer).sample([], 3, length=2, seed=0) == ([], [])
 
@@ -196,10 +123,3 @@ def test_bad_settings_are_named(model: Any, folder: Path) -> None:
     tokenizer.pad_token = None
     with pytest.raises(ValueError, match="tokenizer has no pad_token"):
         TransformersSampler(model, tokenizer)
-
-
-def test_a_model_without_probabilities(folder: Path, tokenizer: Any) -> None:
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    model.lm_head.weight.data[5] = torch.inf
-    with pytest.raises(FloatingPointError, match="^generation: the probabilities of the model are not finite; it has"):
-        TransformersSampler(model, tokenizer).sample([[5, 6]], 2, length=2, seed=0)

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-from transformers import AutoTokenizer
 
-from llm.generation.make import make_sampler
-from llm.generation.vllm import SyncError, agreement, prepare_colocate, require_agreement
-
-
-@pytest.mark.parametrize("by", [lambda f, t: make_sampler("vllm", f, t), lambda f, t: prepare_colocate()])
-def test_without_vllm_the_group_is_named(folder: Path, by: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ImportError, match=r"vllm is not installed: from the checkout, pip install --group vllm"):
-        by(folder, AutoTokenizer.from_pretrained(folder))
+from llm.generation.vllm import SyncError, agreement, require_agreement
 
 
 def test_only_what_the_mask_keeps_is_compared() -> None:

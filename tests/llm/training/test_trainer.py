@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
@@ -20,11 +19,24 @@ from transformers import AutoModelForCausalLM, GenerationConfig, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 import pessimism as ps
-from llm.models.scoring import score
 from llm.training.losses import trl_loss
 from llm.training.trainer import OffPolicyTrainer
 from tests.llm import two_processes
-from tests.llm.runs import SMALL, G, Watched, loaded, logged, make, per_token, right, sums, trained, weights
+from tests.llm.runs import (
+    SMALL,
+    G,
+    Watched,
+    at,
+    loaded,
+    logged,
+    make,
+    per_token,
+    right,
+    rows_of,
+    sums,
+    trained,
+    weights,
+)
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
@@ -61,26 +73,6 @@ def test_our_loss_of_a_published_one_is_trls(name: str, objective: Any, folder: 
 
 
 # The gradient of a step.
-
-ANSWERED = {row["prompt"]: row["answer"] for row in sums()}
-
-
-def rows_of(trainer: Watched, t: int) -> tuple[dict[str, torch.Tensor], np.ndarray, np.ndarray]:
-    """A step's rows, each group's together, with rewards ``(groups, G)`` from the texts alone."""
-    rows, tokenizer = trainer.step(t), trainer.processing_class
-    prompts = tokenizer.batch_decode(rows["prompt_ids"], skip_special_tokens=True)
-    order = sorted(range(len(prompts)), key=lambda i: prompts[i])
-    rows = {key: values[order] for key, values in rows.items()}
-    texts = tokenizer.batch_decode(rows["completion_ids"], skip_special_tokens=True)
-    reward = [float(text == ANSWERED[prompts[i]]) for text, i in zip(texts, order, strict=True)]
-    return rows, np.array(reward).reshape(-1, G), np.array([prompts[i] for i in order]).reshape(-1, G)
-
-
-def at(trainer: Watched, t: int) -> Any:
-    """A plain model with the weights before a step."""
-    model = AutoModelForCausalLM.from_config(trainer.model.config).train()
-    model.load_state_dict(trainer.snapshots[t])
-    return model
 
 
 CASES = [
@@ -136,69 +128,6 @@ def test_a_step_moves_along_the_score_weight(objective: Any, level: Any, folder:
         torch.testing.assert_close(run.gradients[t][name], w.grad, rtol=0, atol=1e-4 * float(w.grad.abs().max()))
 
 
-# Lag.
-
-
-@pytest.mark.parametrize(
-    ("mode", "lag", "accumulation", "source"),
-    [
-        ("constant", 0, 1, [0, 1, 2, 3, 4, 5]),
-        ("constant", 0, 2, [0, 1, 2, 3, 4, 5]),
-        ("constant", 2, 1, [0, 0, 0, 1, 2, 3]),
-        ("constant", 2, 2, [0, 0, 0, 1, 2, 3]),
-        ("constant", 6, 1, [0, 0, 0, 0, 0, 0]),
-        ("constant", 99, 1, [0, 0, 0, 0, 0, 0]),
-        ("batch", 1, 2, [0, 1, 2, 3, 4, 5]),
-        ("batch", 4, 1, [0, 0, 0, 0, 4, 4]),
-        ("batch", 4, 2, [0, 0, 0, 0, 4, 4]),
-    ],
-)
-def test_data_are_as_old_as_asked_for(
-    mode: Any, lag: int, accumulation: int, source: list[int], folder: Path, tmp_path: Path
-) -> None:
-    calls: list[int] = []
-
-    def counted(completions: list[str], **columns: Any) -> list[float]:
-        calls.append(len(completions))
-        return right(completions, **columns)
-
-    given = {"lag": lag, "lag_mode": mode, "max_steps": 6, "gradient_accumulation_steps": accumulation}
-    run = trained(folder, tmp_path, Watched, objective="kimi", hyper={"beta": 0.5}, reward_funcs=counted, **given)
-    for t, s in enumerate(source):
-        rows = run.step(t)
-        mask = rows["completion_mask"]
-        if "old_per_token_logps" not in rows:
-            assert s == t  # nothing is older, and no forward was spent on it
-            continue
-        with torch.no_grad():
-            at_source, other = (per_token(at(run, i), rows) for i in (s, t if s != t else t - 1))
-        torch.testing.assert_close(rows["old_per_token_logps"] * mask, at_source * mask, rtol=0, atol=1e-5)
-        assert float(((other - at_source) * mask).abs().max()) > 1e-3  # others are told apart
-    used = 4 * G * accumulation * 6
-    assert sum(calls) == (used if mode == "constant" or lag == 1 else 2 * 4 * used // 6)
-
-
-class Saying(Watched):
-    """Its engine says the log-probabilities of what it sampled, as vLLM does."""
-
-    def _generate_single_turn(self, prompt_ids: Any, *arguments: Any, **options: Any) -> tuple[Any, Any]:
-        completions, _ = super()._generate_single_turn(prompt_ids, *arguments, **options)
-        found = score(self.model, prompt_ids, completions, pad=0).log_probs
-        return completions, [row.tolist() for row in found]
-
-
-@pytest.mark.parametrize("objective", ["grpo", "cispo", "kimi"])
-def test_log_probabilities_of_the_engine_are_the_behavior(objective: str, folder: Path, tmp_path: Path) -> None:
-    """Whether an engine says them or not: at a constant lag the ratio is to the policy that sampled."""
-    given = {"objective": objective, "lag": 2, "lag_mode": "constant", "learning_rate": 3e-3, "max_steps": 6}
-    silent, saying = (trained(folder, tmp_path / kind.__name__, kind, **given) for kind in (Watched, Saying))
-    assert "sampling_per_token_logps" in saying.step(0)
-    moved = (weights(silent.model) - weights(loaded(folder)[0])).abs().max()
-    torch.testing.assert_close(weights(saying.model), weights(silent.model), rtol=0, atol=1e-3 * float(moved))
-    if objective == "grpo":
-        assert max(row["clip_ratio/region_mean"] for row in logged(saying)) > 0.0
-
-
 def test_settings_of_the_folder_do_not_change_what_is_sampled(folder: Path, tmp_path: Path) -> None:
     """They are saved with the model all the same."""
     shutil.copytree(folder, tmp_path / "model")
@@ -212,17 +141,6 @@ def test_settings_of_the_folder_do_not_change_what_is_sampled(folder: Path, tmp_
     for t in range(2):
         assert torch.equal(plain.step(t)["completion_ids"], other.step(t)["completion_ids"])
     assert other.model.generation_config.suppress_tokens == [one]
-
-
-def test_prompts_do_not_depend_on_the_lag(folder: Path, tmp_path: Path) -> None:
-    """Over the end of an epoch, which has 13 batches of 4 prompts."""
-    found = []
-    for mode, lag in (("constant", 0), ("constant", 3), ("constant", 99), ("batch", 1)):
-        run = trained(folder, tmp_path, Watched, objective="awr", lag=lag, lag_mode=mode, max_steps=16)
-        found.append([rows_of(run, t)[2].tolist() for t in range(16)])
-    assert found[0] == found[1] == found[2] == found[3]
-    assert found[0][0] != found[0][1]
-    assert len({prompt for step in found[0][:13] for group in step for prompt in group}) == 52
 
 
 # The same step done otherwise.
@@ -294,151 +212,6 @@ def test_two_processes_resume(two: Path, folder: Path) -> None:
     assert not torch.equal(runs[0][0], weights(loaded(folder)[0]))
     files = {path.name for path in (two / "whole" / "checkpoint-3").iterdir()}
     assert {"off_policy_0.pt", "off_policy_1.pt", "rng_state_0.pth", "rng_state_1.pth", "complete.json"} <= files
-
-
-# Metrics.
-
-
-def pairs_of(run: Watched, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rewards, and log-ratios of the policy and of the initial one to the behavior, of a step, ``(groups, G)``."""
-    rows, reward, _ = rows_of(run, t)
-    mask = rows["completion_mask"].double()
-    with torch.no_grad():
-        logs, initial = (per_token(at(run, s), rows) for s in (t, 0))
-    behavior = rows.get("old_per_token_logps", logs)
-    u, share = (((x - behavior).double() * mask).sum(1).numpy().reshape(reward.shape) for x in (logs, initial))
-    return reward, u, share
-
-
-def by_hand(run: Watched, t: int, objective: Any) -> dict[str, float]:
-    """Of the data of a step, in numpy, from texts, tokens and snapshots."""
-    reward, u, share = pairs_of(run, t)
-    w, centered = np.exp(u), reward - reward.mean(1, keepdims=True)
-    found = {
-        "log_ratio/mean": u.mean(),
-        "log_ratio/max": u.max(),
-        "kl/policy_behavior": np.mean(w * u - w + 1),
-        "kl/behavior_policy": np.mean(w - 1 - u),
-        "pass_rate": reward.mean(),
-    }
-    if np.abs(centered * u).max() > 1e-3:  # else there is rounding to divide by
-        found["effective_temperature"] = np.sum(centered**2) / np.sum(centered * u)
-    if (beta := objective.temperature) is None:
-        return found
-    under = np.exp(share) if getattr(objective, "baseline_under_reference", False) else np.ones_like(u)
-    under = under / under.sum(axis=1, keepdims=True)
-    scaled = objective.advantage(reward, under) / beta
-    x = scaled - u + (share if objective.reference_policy == "initial" else 0.0)
-    z = np.sum(under * np.exp(scaled), axis=1)
-    if not isinstance(objective, ps.TBA):  # whose target is log w = A/beta less a constant
-        found |= {"kappa_fit": np.sum(w * x) / np.sum(w * w), "kappa_identity": x.mean()}
-    return found | {
-        "regime/positive": np.mean(z > 1 + 1e-6),
-        "regime/boundary": np.mean(np.abs(z - 1) <= 1e-6),
-        "regime/negative": np.mean(z < 1 - 1e-6),
-        "leak": np.mean(np.maximum(1 - z, 0)),
-    }
-
-
-@pytest.mark.parametrize(
-    "objective",
-    [
-        ps.ConstantBaseline(beta=0.5, value=0.3),
-        ps.OptimalValue(beta=0.5),
-        ps.AStarPO(beta2=0.5, sampling="off_policy"),
-        ps.TBA(beta=0.5),
-        ps.PPO(),
-    ],
-    ids=str,
-)
-def test_metrics_of_each_step(objective: Any, folder: Path, tmp_path: Path) -> None:
-    given = {"lag": 2, "lag_mode": "constant", "gradient_accumulation_steps": 2, "learning_rate": 3e-3}
-    run = trained(folder, tmp_path, Watched, objective_=objective, **given)
-    rows = logged(run)
-    assert len(rows) == 5
-    for t, row in enumerate(rows):
-        expected = by_hand(run, t, objective)
-        for name, value in expected.items():
-            assert row[name] == pytest.approx(value, rel=2e-3, abs=2e-5), (t, name)
-        assert ("kappa_fit" in row) == ("kappa_fit" in expected)
-        assert 0 < row["entropy"] < np.log(16)
-    assert "effective_temperature" in by_hand(run, 4, objective)
-
-
-def test_metrics_of_a_log_are_of_all_its_pairs(folder: Path, tmp_path: Path) -> None:
-    """And not means of the steps' ratios, of which one may have almost nothing below."""
-    given = {"lag": 2, "lag_mode": "constant", "learning_rate": 3e-3, "max_steps": 6, "logging_steps": 3}
-    run = trained(folder, tmp_path, Watched, objective="kimi", hyper={"beta": 0.5}, **given)
-    rows = logged(run)
-    assert len(rows) == 2
-    for start, row in zip((0, 3), rows, strict=True):
-        reward, u, _ = (
-            np.concatenate(part) for part in zip(*(pairs_of(run, start + t) for t in range(3)), strict=True)
-        )
-        w, centered = np.exp(u), reward - reward.mean(axis=1, keepdims=True)
-        x = centered / 0.5 - u
-        assert row["log_ratio/max"] == pytest.approx(u.max(), abs=1e-5)
-        assert row["kappa_fit"] == pytest.approx(np.sum(w * x) / np.sum(w * w), rel=1e-3)
-        if start:
-            assert row["effective_temperature"] == pytest.approx(np.sum(centered**2) / np.sum(centered * u), rel=1e-3)
-
-
-def test_what_is_logged_does_not_depend_on_a_break(folder: Path, tmp_path: Path) -> None:
-    """In the middle of a log's steps; nor do the completions written, when a run that has ended is begun once more."""
-    given: dict[str, Any] = {"objective": "kimi", "lag": 2, "logging_steps": 4, "learning_rate": 3e-3, "max_steps": 8}
-    given |= {"save_strategy": "steps", "save_steps": 3, "log_completions": True, "num_completions_to_print": 1}
-    whole = trained(folder, tmp_path, **given)
-    files = {path.name: len(pd.read_parquet(path)) for path in (tmp_path / "completions").iterdir()}
-    assert files == dict.fromkeys(("completions_00004.parquet", "completions_00008.parquet"), 2 * 4 * G)
-    resumed = trained(folder, tmp_path, resume=tmp_path / "checkpoint-6", **given)
-    (_, ours), (_, theirs) = (logged(run) for run in (whole, resumed))
-    timed = ("step_time", "loss", "grad_norm", "epoch")  # loss: transformers' own mean since the break
-    names = {name for name in ours if name not in timed}
-    assert len(names) > 25
-    for name in names:
-        expected = ours[name] if ours[name] is None else pytest.approx(ours[name], rel=1e-6)
-        assert theirs[name] == expected, name
-    trained(folder, tmp_path, resume=tmp_path / "checkpoint-8", **given)
-    assert {path.name: len(pd.read_parquet(path)) for path in (tmp_path / "completions").iterdir()} == files
-
-
-@pytest.mark.parametrize("objective", ["shifted_mean", "grpo"])
-def test_completions_are_logged_with_the_advantages_trained_on(objective: str, folder: Path, tmp_path: Path) -> None:
-    given = {"log_completions": True, "num_completions_to_print": 1, "max_steps": 4}
-    run = trained(folder, tmp_path, Watched, objective=objective, lag=2, **given)
-    for t in (0, 2):
-        table = pd.read_parquet(tmp_path / "completions" / f"completions_{t + 1:05d}.parquet")
-        trained_on = torch.cat([run.step(t)["advantages"], run.step(t + 1)["advantages"]])
-        np.testing.assert_array_equal(np.sort(table["advantage"].astype(np.float32)), trained_on.sort().values.numpy())
-        if objective == "shifted_mean":
-            reward = table["right"].to_numpy().reshape(-1, G)
-            expected = run.objective.advantage(reward).ravel()
-            np.testing.assert_allclose(table["advantage"], expected, rtol=0, atol=1e-6)
-
-
-def test_every_step_of_a_generation_batch_has_metrics(folder: Path, tmp_path: Path) -> None:
-    """TRL shuffles a generation batch: its groups are in several steps, whose metrics have its mean."""
-    objective = ps.ConstantBaseline(beta=0.5, value=0.3)
-    run = trained(folder, tmp_path, Watched, objective_=objective, lag=3, max_steps=6)
-    rows = logged(run)
-    names = [name for name in by_hand(trained(folder, tmp_path, Watched, max_steps=1), 0, objective) if name in rows[0]]
-    assert len(names) == 11
-    assert all(name in row for name in names for row in rows)
-    for start in (0, 3):
-        micro = [m for t in range(start, start + 3) for m in run.seen[t]]
-        run.seen[start] = micro
-        whole = by_hand(run, start, objective)
-        for name in ("pass_rate", "regime/positive", "regime/boundary", "regime/negative", "leak"):
-            mean = np.mean([row[name] for row in rows[start : start + 3]])
-            assert mean == pytest.approx(whole[name], rel=1e-6), name
-
-
-def test_a_kappa_of_tokens_is_none(folder: Path, tmp_path: Path) -> None:
-    """The prediction is for log-ratios of whole completions."""
-    (row,) = logged(trained(folder, tmp_path, objective="kimi", log_ratio="token", max_steps=1))
-    assert "kappa_fit" not in row
-    assert "kappa_identity" not in row
-    assert "regime/positive" in row
 
 
 # What TRL offers beside.
@@ -539,13 +312,6 @@ def test_rewards_that_are_none(reward: Any, said: str, folder: Path, tmp_path: P
     with pytest.raises(ValueError, match=said):
         trainer.train()
     assert torch.equal(weights(trainer.model), weights(loaded(folder)[0]))
-
-
-def test_of_several_rewards_one_may_have_nothing_to_say(folder: Path, tmp_path: Path) -> None:
-    silent = [right, lambda completions, **_: [None] * len(completions)]
-    run = trained(folder, tmp_path, Watched, reward_funcs=silent, max_steps=1)
-    rows, reward, _ = rows_of(run, 0)
-    np.testing.assert_array_equal(rows["reward"].numpy(), reward.flatten())
 
 
 class Twice(ps.Kimi):

@@ -10,11 +10,9 @@ import pytest
 import torch
 from datasets import Dataset
 
-from llm.data.addition import digits_right
 from llm.data.rewards import reward_function
 from llm.evaluation.evaluate import evaluate
 from llm.generation.make import make_sampler
-from llm.validation.parts.lag_runs import Task
 from llm.validation.problem import Problem, by_pass_rate, load, one_thread
 
 
@@ -45,26 +43,8 @@ def test_prompts_by_pass_rate(folder: Path) -> None:
         by_pass_rate(str(folder), (1.5,))
 
 
-@pytest.mark.parametrize(
-    ("said", "worth"), [("45", 1.0), ("40", 0.5), ("54", 0.0), ("4", 0.0), ("045", 0.0), ("", 0.0)]
-)
-def test_partial_credit(said: str, worth: float) -> None:
-    assert digits_right([said], ["45"]) == [worth]
-
-
 def test_one_thread_is_put_back() -> None:
     before = torch.get_num_threads()
     with one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
-
-
-def test_the_table_of_a_task_is_the_model_s_policy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.validation.parts.lag_runs.model_path", lambda _: str(folder))
-    task = Task("tiny", prompts=5, seed=1)
-    log_start, reward = task.table()
-    assert log_start.shape == reward.shape
-    assert log_start.shape[1] < len(task.completions)
-    np.testing.assert_allclose(np.exp(log_start).sum(axis=1), 1.0, atol=1e-6)
-    value = np.sum(np.exp(task.log_start) * task.reward, axis=1)
-    np.testing.assert_allclose(np.sum(np.exp(log_start) * reward, axis=1), value, atol=1e-6)

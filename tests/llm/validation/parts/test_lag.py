@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 
 from analysis.lag import settings
-from analysis.validation import ends
 from analysis.work import kept_in
 from llm.validation.parts import lag as study
 from llm.validation.parts.lag import TABLE_RATES, agreement, best_rates, finding, headline, kept_rates, lag
-from llm.validation.parts.lag_runs import COMPARED, Task, measured, on_model, on_table, times
+from llm.validation.parts.lag_runs import COMPARED
 
 
 def made_up(model: dict[str, float], table: dict[str, float], spread: float = 0.001) -> pd.DataFrame:
@@ -37,13 +36,6 @@ def test_agreement_counts_pairs_that_tables_tell_apart() -> None:
     assert row["spread"] == pytest.approx(0.31)
     noisy = agreement(made_up({"kimi": 0.7, "grpo": 0.6, "oapl": 0.55}, table, spread=0.5)).iloc[0]
     assert noisy["pairs"] == 0
-
-
-def test_ends_are_means_over_seeds_with_their_errors() -> None:
-    rows = ends(made_up({"kimi": 0.7}, {"kimi": 0.8}, spread=0.1)).set_index("source")
-    assert rows.loc["model", "gain"] == pytest.approx(0.7)  # the start does not count
-    assert rows.loc["table", "value"] == pytest.approx(0.8)
-    assert rows.loc["model", "value_error"] == pytest.approx(0.1)
 
 
 def test_the_best_rate_is_that_of_the_last_step_over_the_lags() -> None:
@@ -71,11 +63,6 @@ def test_hyper_of_all_that_are_compared() -> None:
     temperatures = {name: getattr(settings(0.3)[name], "temperature", None) for name in COMPARED}
     with_one = ("nominal", "kimi", "optimal_value", "oapl", "shifted_mean")
     assert {name: temperatures[name] for name in with_one} == dict.fromkeys(with_one, 0.3)
-
-
-def test_when_a_run_is_measured() -> None:
-    assert times(10, 4) == [0, 2, 5, 8, 10]
-    assert times(2, 8) == [0, 1, 2]
 
 
 @pytest.fixture
@@ -107,34 +94,3 @@ def test_the_whole_study() -> None:
         }
     assert "pairs of objectives that tables tell apart" in headline(frame)
     assert "kimi" in finding(frame)
-
-
-@pytest.mark.usefixtures("seeded", "small")
-def test_a_run_that_overflows_stands_at_its_last_policy() -> None:
-    setting = {"steps": 8, "prompts": 3, "group": 4, "records": 8}
-    found = on_model("tiny", "nominal", 0.5, 8, 1, 1e30, setting)
-    assert found["ended"].all()
-    assert found["step"].tolist() == list(range(9))
-    assert np.isfinite(found["value"]).all()
-    assert found["value"].iloc[-1] == found["value"].iloc[-2]
-
-
-@pytest.mark.usefixtures("small")
-def test_on_tables_rewards_are_what_they_are_on_the_model() -> None:
-    """One step of Adam by hand from the same random numbers, rewards of a half among them."""
-    setting = {"steps": 1, "prompts": 3, "group": 4, "records": 1}
-    task = Task("tiny", 3, 5)
-    log_start, reward = task.table()
-    found = on_table("tiny", "kimi", 0.5, 1, 5, (0.7,), setting)
-    moved = []
-    for i, (logs, worth) in enumerate(zip(log_start, reward, strict=True)):
-        uniform = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(i,))).random((2, 4))[0]
-        upto = np.cumsum(np.exp(logs))
-        drawn = np.searchsorted(upto / upto[-1], uniform, side="right")
-        pull = np.zeros_like(logs)
-        np.add.at(pull, drawn, (worth[drawn] - worth[drawn].mean()) / 4)
-        gradient = pull - np.exp(logs) * pull.sum()
-        moved.append(logs + 0.7 * gradient / (np.abs(gradient) + 1e-8))  # the first step of Adam
-    by_hand = measured(np.array(moved), log_start, reward)
-    last = found[found["step"] == 1].iloc[0]
-    assert {name: last[name] for name in by_hand} == pytest.approx(by_hand)
