@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a machine with Python 3.11+ and make:
 #     make reproduce     install, write the report and the figures under results/
-#     make test          install what the tests need, run them
+#     make test          install what the tests need, run those that are not slow
 # Both are quick when nothing changed: installation is redone only when pyproject.toml or constraints.txt changes.
 
 VENV    ?= .venv
@@ -36,17 +36,21 @@ SMOKE   := $(RESULTS)/smoke/.validate
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help reproduce validate test test-vllm verify findings lint format clean
+.PHONY: help reproduce validate install test test-all test-vllm nightly verify findings lint format dist clean
 
 help:
 	@echo 'make reproduce   install, then write the reports and the figures to $(RESULTS)/'
 	@echo 'make validate    train transformers against theory, write frames and figures to $(RESULTS)/ (resumes; VALIDATE_ARGS=--full)'
-	@echo 'make test        install the test extra, then run the suite ($(JOBS) processes)'
-	@echo 'make test-vllm   install vLLM for a CPU into $(VENV)-vllm, then run the tests of generation with it'
+	@echo 'make install     create the environment of the tests in $(VENV)/; all that need it do so themselves'
+	@echo 'make test        the tests that are not slow, in $(JOBS) processes'
+	@echo 'make test-all    all tests, the slow ones too'
+	@echo 'make test-vllm   install vLLM for a CPU into $(VENV)-vllm/, then run the tests of generation with it'
+	@echo 'make nightly     what takes too long for every change: 1000 random examples a property, then make verify'
 	@echo 'make verify      compare every objective by every route on 50 bandits, rewrite docs/objectives.md (resumes)'
 	@echo 'make findings    run every study, rewrite docs/findings.md (resumes)'
 	@echo 'make lint        ruff check, ruff format --check, numpydoc lint, mypy --strict'
 	@echo 'make format      let ruff rewrite what it can'
+	@echo 'make dist        build and check what a release uploads, in dist/'
 	@echo 'make clean       remove $(RESULTS)/ and caches (the environment in $(VENV)/ stays)'
 	@echo 'Variables: VENV=$(VENV) PYTHON=$(PYTHON) JOBS=$(JOBS) RESULTS=$(RESULTS)'
 
@@ -74,11 +78,20 @@ $(SMOKE): $(VENV)/.installed-figures,llm $(SOURCES) $(shell find llm -name '*.py
 validate: $(VENV)/.installed-figures,llm
 	@$(BIN)/python -m llm validate --config llm/configs/validate.yaml --out $(RESULTS) --jobs $(JOBS) $(VALIDATE_ARGS)
 
+install: $(VENV)/.installed-test
+
 test: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -q -n $(JOBS) -m 'not slow' $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(PYTEST_ARGS)
 
 test-vllm: $(VENV)-vllm/.installed
 	@$(VENV)-vllm/bin/python -m pytest -q tests/vllm $(PYTEST_ARGS)
+
+nightly: $(VENV)/.installed-test
+	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -q -n $(JOBS) $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory verify
 
 verify: $(VENV)/.installed-test
 	@$(BIN)/python -m analysis.verification --jobs $(JOBS) $(VERIFY_ARGS)
@@ -95,6 +108,18 @@ lint: $(VENV)/.installed-test
 format: $(VENV)/.installed-test
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# The wheel must hold the package alone, and work where there is no checkout.
+dist: $(VENV)-release/.installed
+	@rm -rf build dist
+	@$(VENV)-release/bin/python -m build >/dev/null
+	@$(VENV)-release/bin/twine check --strict dist/*
+	@$(VENV)-release/bin/cffconvert --validate
+	@echo 'folders of the wheel:' $$($(PYTHON) -m zipfile -l dist/*.whl | sed '1d; s:/.*::' | sort -u)
+	@! $(PYTHON) -m zipfile -l dist/*.whl | sed 1d | grep -vE '^pessimism(-[^/]*\.dist-info)?/'
+	@$(PYTHON) -m venv build/wheel && build/wheel/bin/python -m pip --disable-pip-version-check install --quiet dist/*.whl
+	@cd build && wheel/bin/pessimism target --behavior 0.5,0.5 --reward 0,1 --objective kimi --beta 0.5 >/dev/null
+	@ls dist
 
 clean:
 	rm -rf $(RESULTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist
@@ -114,6 +139,13 @@ $(VENV)-vllm/.installed: $(DEPS) | $(VENV)-vllm/.created
 	@$(PIP_VLLM) install --quiet -c constraints.txt '$(PIP_OF_GROUPS)'
 	@$(PIP_VLLM) install --quiet -c constraints.txt -e . --group llm --group vllm hypothesis pytest
 	@$(PIP_VLLM) uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+# Without constraints: cffconvert and vLLM ask for different versions of jsonschema.
+$(VENV)-release/.installed: pyproject.toml | $(VENV)-release/.created
+	@echo 'install the group release into $(VENV)-release'
+	@$(VENV)-release/bin/python -m pip --disable-pip-version-check install --quiet '$(PIP_OF_GROUPS)'
+	@$(VENV)-release/bin/python -m pip --disable-pip-version-check install --quiet --group release
 	@touch $@
 
 .PRECIOUS: %/.created
