@@ -1,0 +1,88 @@
+"""README, CONTRIBUTING and docs/ name files, modules and targets of make that are there."""
+
+import re
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MIGRATION = ROOT / "docs" / "migration.md"
+FOLDERS = ("pessimism", "analysis", "figures", "llm", "tests", "docs", "examples", "benchmarks", ".ci", ".github")
+TARGETS = re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def quoted(text: str) -> list[str]:
+    """What stands in backticks or in blocks of code; NAME in capitals stands for any name."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"^```\w*\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return blocks + re.findall(r"`((?:[^`\n]|\n(?!\n))+)`", rest)
+
+
+def missing(text: str, folder: Path) -> list[str]:
+    """Paths, modules that `python -m` runs, and targets of make, that a page names and nobody finds."""
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+    gone = [link for link in links if not (folder / link).exists()]
+    for code in quoted(text):
+        for word in re.findall(r"[\w./*-]+", code):
+            if "NAME" in word:
+                continue
+            if "/" in word and word.split("/")[0] in FOLDERS:
+                gone += [word] * (not any(ROOT.glob(word.rstrip("./"))))
+            elif word.endswith((".py", ".md", ".toml", ".cff")):
+                gone += [word] * (
+                    not any(any((ROOT / at).rglob(word)) for at in FOLDERS) and not (ROOT / word).exists()
+                )
+        gone += [name for name in re.findall(r"python -m ([\w.]+)", code) if not find_spec(name)]
+        gone += [name for name in re.findall(r"\bmake ([a-z][\w-]*)", code) if name not in TARGETS]
+    return gone
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_what_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if page == MIGRATION:  # the left column names what was there
+        text = re.sub(r"^\| `.*?` \|", "|", text, flags=re.MULTILINE)
+    assert missing(text, page.parent) == []
+
+
+def test_what_is_gone_is_found() -> None:
+    text = "[a](docs/gone.md) `pessimism/gone.py` `gone.py` `python -m llm.gone` and `make gone`; `figures/NAME.py`"
+    assert missing(text, ROOT) == ["docs/gone.md", "pessimism/gone.py", "gone.py", "llm.gone", "gone"]
+
+
+def table(title: str) -> list[tuple[str, list[str]]]:
+    """Rows of the tables under a heading of the migration page: an old name and the new ones."""
+    page = MIGRATION.read_text(encoding="utf-8")
+    (part,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    rows = re.findall(r"^\| `(.*?)` \| (.*) \|$", part, re.MULTILINE)
+    return [(old, re.findall(r"`([^`]+)`", new)) for old, new in rows]
+
+
+@pytest.mark.parametrize(("title", "package"), [("Modules", "pessimism"), ("Modules of the language models", "llm")])
+def test_modules_have_moved_as_the_page_says(title: str, package: str) -> None:
+    rows = table(title)
+    assert len(rows) > 40
+    paths = {path.relative_to(ROOT / package).with_suffix("") for path in (ROOT / package).rglob("*.py")}
+    modules = {".".join(path.parts).removesuffix(".__init__") for path in paths}
+    for old, new in rows:
+        assert new
+        for name in new:
+            module, _, inside = name.rpartition(".")
+            assert name in modules or hasattr(import_module(f"{package}.{module}"), inside), name
+        assert old not in {str(path).replace("/", ".") for path in paths}, old
+
+
+def test_the_imports_of_the_page_work() -> None:
+    new = [line for _, names in table("Names that scripts use") for line in names if "..." not in line]
+    assert len(new) == 5
+    for line in new:
+        exec(line, {})
+
+
+def test_the_layout_lists_the_folders() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted(path.parent.name for path in (ROOT / "pessimism").glob("*/__init__.py"))
