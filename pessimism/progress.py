@@ -6,8 +6,6 @@ import operator
 from collections.abc import Iterable
 from typing import TypeVar
 
-from tqdm import tqdm
-
 T = TypeVar("T")
 
 
@@ -20,4 +18,9 @@ def progress(items: Iterable[T], desc: str, *, total: int | None = None) -> Iter
     ['a', 'b']
     """
     total = operator.length_hint(items) if total is None else total
-    return items if total <= 1 else tqdm(items, desc=desc, total=total, delay=2, disable=None, leave=False)
+    if total <= 1:
+        return items
+    from tqdm import tqdm
+
+    shown: Iterable[T] = tqdm(items, desc=desc, total=total, delay=2, disable=None, leave=False)
+    return shown

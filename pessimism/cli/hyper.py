@@ -1,14 +1,14 @@
-"""Hyper-parameters on the command line: an option for every field of every registered objective."""
+"""Hyper-parameters on the command line: an option for each one that some registered objective has."""
 
 from __future__ import annotations
 
-from dataclasses import field, fields, make_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+import argparse
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import tyro
-
+from pessimism.cli.parser import Parser, integer, number
 from pessimism.cli.problems import parse_numbers
-from pessimism.losses.registry import Objective, make_objective, objectives
+from pessimism.losses.registry import Objective, find_class, make_objective, objectives
 
 PHRASES = {
     "beta": "Temperature, or weight of the penalty, in units of the advantage (mostly the reward's)",
@@ -55,6 +55,42 @@ PHRASES = {
 }
 
 _NAMED = 4  # objectives named in the help of an option
+_METAVARS = {float: "FLOAT", int: "INT", str: "TEXT", tuple: "FLOAT,FLOAT,...", bool: "{True,False}"}
+
+
+def add_hyper(parser: Parser) -> None:
+    """Add an option for each hyper-parameter, a text that is read once the objective is known.
+
+    Only help needs to know which objectives have it, for which all of them load.
+    """
+    group = parser.add_argument_group(
+        "hyper-parameters", "One that is not given keeps its default, which pessimism objectives shows."
+    )
+    owners = _owners() if parser.explains else {}
+    for key, phrase in PHRASES.items():
+        option = group.add_argument(f"--{key.replace('_', '-')}", dest=key)
+        if owners:
+            option.help = f"{phrase}. Used by {_some(owners[key])}."
+            option.metavar = _metavar(owners[key][0], key)
+
+
+def _owners() -> dict[str, list[str]]:
+    """Hyper-parameter -> the objectives that have it, in the registry's order."""
+    found: dict[str, list[str]] = {}
+    for name, cls in objectives().items():
+        for field in fields(cls):
+            found.setdefault(field.name, []).append(name)
+    return found
+
+
+def _some(owners: list[str]) -> str:
+    rest = len(owners) - _NAMED
+    return ", ".join(owners[:_NAMED]) + (f" and {rest} other{'s' * (rest > 1)}" if rest > 0 else "")
+
+
+def _metavar(name: str, key: str) -> str:
+    kind = _kinds(find_class(name))[key]
+    return _METAVARS.get(kind) or f"{{{','.join(get_args(kind))}}}"
 
 
 def _kinds(cls: type[Objective]) -> dict[str, Any]:
@@ -68,63 +104,7 @@ def _kind(hint: Any) -> Any:
         return hint
     # An optional field counts as what it may be beside None.
     inner = next((a for a in get_args(hint) if a is not type(None)), hint) if type(None) in get_args(hint) else hint
-    if get_origin(inner) is tuple:
-        return tuple
-    return inner
-
-
-def _declared() -> dict[str, tuple[Any, list[str]]]:
-    """Hyper-parameter -> its kind and the objectives that have it, in the registry's order."""
-    found: dict[str, tuple[Any, list[str]]] = {}
-    for name, cls in objectives().items():
-        for key, kind in _kinds(cls).items():
-            before, owners = found.get(key, (kind, []))
-            # Choices of several objectives under one name are a text here; the objective checks it.
-            found[key] = (kind if before == kind else str, [*owners, name])
-    return found
-
-
-def _option(key: str, kind: Any, owners: list[str]) -> tuple[str, Any, Any]:
-    shown, rest = owners[:_NAMED], len(owners) - _NAMED
-    some = ", ".join(shown) + (f" and {rest} other{'s' * (rest > 1)}" if rest > 0 else "")
-    text = f"{PHRASES[key]}. Used by {some}." if key in PHRASES else f"Used by {some}."
-    shape: Any = {tuple: str, bool: Literal["True", "False"]}.get(kind, kind)
-    metavar = {float: "FLOAT", int: "INT", str: "STR", tuple: "FLOAT,FLOAT,..."}.get(kind)
-    named = tyro.conf.arg(help=text, help_behavior_hint="", metavar=metavar)
-    return key, Annotated[shape | None, named], field(default=None)
-
-
-def _given(self: Any) -> dict[str, Any]:
-    """Return the hyper-parameters that were set."""
-    given = {}
-    for f in fields(self):
-        if (value := getattr(self, f.name)) is not None:
-            kind = _DECLARED[f.name][0]
-            read = kind in (tuple, bool)
-            given[f.name] = _value(f"--{f.name.replace('_', '-')}", value, kind) if read else value
-    return given
-
-
-_DECLARED = _declared()
-
-if TYPE_CHECKING:
-
-    class Hyper:
-        """Hyper-parameters as options, a class that is made below."""
-
-        def __init__(self, **given: Any) -> None: ...
-        def given(self) -> dict[str, Any]:
-            """Return the hyper-parameters that were set."""
-else:
-    Hyper = make_dataclass(
-        "Hyper",
-        [_option(key, kind, owners) for key, (kind, owners) in _DECLARED.items()],
-        namespace={
-            "given": _given,
-            "__doc__": "Hyper-parameters; what is not given keeps its default (see pessimism objectives).",
-        },
-        frozen=True,
-    )
+    return tuple if get_origin(inner) is tuple else inner
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
@@ -143,31 +123,40 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     name, colon, settings = spec.partition(":")
     if colon and not settings:
         raise ValueError(f"objective {spec!r}: nothing after the colon, expected key=value")
-    kinds = _kinds(objectives()[name]) if name in objectives() else {}
-    hyper: dict[str, Any] = {}
+    hyper: dict[str, str] = {}
     for setting in settings.split(",") if settings else ():
         key, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
             raise ValueError(f"objective {spec!r}: {setting!r} must be key=value")
         if key in hyper:
             raise ValueError(f"objective {spec!r}: {key} is given twice")
-        hyper[key] = _value(f"objective {spec!r}: {key}", value, kinds.get(key, float))
-    return name, hyper
+        hyper[key] = value
+    return name, _values(name, hyper, f"objective {spec!r}: {{}}")
+
+
+def _values(name: str, texts: dict[str, str], place: str) -> dict[str, Any]:
+    """Read the hyper-parameters of an objective; what is none of its own stays a text, for the registry to refuse."""
+    make_objective(name)  # is known
+    kinds = _kinds(find_class(name))
+    return {key: _value(place.format(key), text, kinds[key]) if key in kinds else text for key, text in texts.items()}
 
 
 def _value(place: str, text: str, kind: Any) -> Any:
     if kind is tuple:
         return tuple(parse_numbers(place, text.replace("/", ",")))
-    if kind is bool and text in ("True", "False", "true", "false"):
+    choices = ("True", "False", "true", "false") if kind is bool else get_args(kind)
+    if choices and text not in choices:
+        raise ValueError(f"{place} must be one of {', '.join(sorted(choices))}, got {text!r}")
+    if kind is bool:
         return text.lower() == "true"
     try:
-        return int(text) if kind is int else float(text)
-    except ValueError:
-        return text
+        return {int: integer, float: number}.get(kind, str)(text)
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"{place} {error}") from None
 
 
 def parse_objective(spec: str, beta: float | None) -> Objective:
-    """An objective from "name" or "name:key=value,key=value", at temperature beta unless it sets its own.
+    """Make an objective from "name" or "name:key=value,key=value", at temperature beta unless it sets its own.
 
     Examples
     --------
@@ -181,17 +170,17 @@ def parse_objective(spec: str, beta: float | None) -> Objective:
     return objective if beta is None or own else objective.at_temperature(beta)
 
 
-def chosen_objective(spec: str, hyper: Hyper) -> Any:
+def chosen_objective(spec: str, options: argparse.Namespace) -> Any:
     """Return the objective of a command: its name, with hyper-parameters after a colon or as options.
 
     Examples
     --------
-    >>> chosen_objective("oapl:beta1=0.5", Hyper(beta2=0.1))
+    >>> chosen_objective("oapl:beta1=0.5", argparse.Namespace(beta2="0.1"))
     OAPL(beta1=0.5, beta2=0.1)
     """
     name, own = parse_spec(spec)
-    given = hyper.given()
+    given = {key: text for key in PHRASES if (text := getattr(options, key, None)) is not None}
     for key in own:
         if key in given:
             raise ValueError(f"{key} is given twice, in {spec!r} and as --{key.replace('_', '-')}")
-    return make_objective(name, **own, **given)
+    return make_objective(name, **own, **_values(name, given, "--{}"))

@@ -2,46 +2,74 @@
 
 from __future__ import annotations
 
+import csv as csv_module
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
-from pessimism.cli.options import Flag
 from pessimism.core.solution import read_status
-from pessimism.diagnosis.summary import json_number
+from pessimism.target.conservatism import numbers
 from pessimism.target.result import FIELDS, InducedTarget
 
+Columns = Mapping[str, Sequence[Any]]  # name -> values, one for each row
 
-@dataclass(frozen=True)
-class Format:
-    """How to print; a table without either."""
 
-    json: Flag = False
-    """Print one JSON object."""
-    csv: Flag = False
-    """Print CSV."""
+def print_columns(columns: Columns, *, csv: bool) -> None:
+    """Print columns as CSV or as an aligned table.
 
-    def check(self) -> None:
-        """Raise ``ValueError`` where both are asked for."""
-        if self.json and self.csv:
-            raise ValueError("--json and --csv exclude each other: give one")
+    Parameters
+    ----------
+    columns : mapping of str to sequence
+        Name of a column -> its values; None and nan are undefined.
+    csv : bool
+        Whether to print CSV with all digits; otherwise a table with four digits, numbers to the right.
+    """
+    if csv:
+        writer = csv_module.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(
+            ["" if _undefined(cell) else cell for cell in row] for row in zip(*columns.values(), strict=True)
+        )
+        return
+    print("\n".join(table_lines(columns)))
 
-    def table(self, frame: pd.DataFrame) -> None:
-        """Print a frame as CSV or as an aligned table."""
-        if self.csv:
-            print(frame.to_csv(index=False), end="")
-        else:
-            text = frame.to_string(index=False, float_format="{:.4g}".format, na_rep="-")
-            print("\n".join(line.rstrip() for line in text.splitlines()))
+
+def table_lines(columns: Columns, digits: int = 4) -> list[str]:
+    """Lay out columns in lines below their names, texts to the left, numbers to the right with so many digits."""
+    laid_out = []
+    for name, values in columns.items():
+        cells = [name, *(_cell(value, digits) for value in values)]
+        width = max(map(len, cells))
+        left = any(isinstance(value, str) for value in values)
+        laid_out.append([cell.ljust(width) if left else cell.rjust(width) for cell in cells])
+    return [" ".join(line).rstrip() for line in zip(*laid_out, strict=True)]
+
+
+def _undefined(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _cell(value: Any, digits: int) -> str:
+    if _undefined(value):
+        return "-"
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def conservatism(target: InducedTarget) -> dict[str, Any]:
+    """Return how conservative a target of one problem is: the row of ``target.conservatism()``, without a frame."""
+    return {name: column[0].item() for name, column in numbers(target).items()}
+
+
+def json_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as JSON has it: None for a number that is undefined or infinite."""
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
 
 
 def as_json(solved: list[tuple[str, InducedTarget]]) -> dict[str, Any]:
     """Fields, objective and conservatism of a target, or of several as lists in the order of the problems."""
     every = [
-        target.to_dict() | {"objective": str(target.objective), "conservatism": _conservatism(target)}
+        target.to_dict() | {"objective": str(target.objective), "conservatism": json_values(conservatism(target))}
         for _, target in solved
     ]
     if len(every) == 1:
@@ -50,59 +78,28 @@ def as_json(solved: list[tuple[str, InducedTarget]]) -> dict[str, Any]:
     return {"problem": [label for label, _ in solved]} | {name: [t[name] for t in every] for name in names}
 
 
-def _conservatism(target: InducedTarget) -> dict[str, Any]:
-    row = target.conservatism().to_dict("records")[0]
-    return {str(name): value if isinstance(value, str) or _finite(value) else None for name, value in row.items()}
-
-
-def _finite(value: Any) -> bool:
-    return bool(math.isfinite(value))
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a diagnosis for JSON: None for a number that is undefined, the largest float for an infinite one."""
-    plain = frame.astype(object)
-    for name in frame.columns[[kind.kind == "f" for kind in map(pd.api.types.pandas_dtype, frame.dtypes)]]:
-        plain[name] = pd.Series([json_number(value) for value in frame[name]], index=frame.index, dtype=object)
-    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
-
-
-def actions(label: str, target: InducedTarget, labeled: bool) -> pd.DataFrame:
-    """One row per action of a target."""
-    columns = {"action": range(len(target.policy)), "behavior": target.behavior, "reward": target.reward}
-    columns |= {name: getattr(target, name) for name in ("advantage", "policy", "log_policy", "log_ratio", "nominal")}
-    frame = pd.DataFrame(columns)
-    if labeled:
-        frame.insert(0, "problem", label)
-    return frame
+def actions(solved: list[tuple[str, InducedTarget]]) -> dict[str, list[Any]]:
+    """Columns with a row for each action of each target, the label of the problem first where they are several."""
+    names = ("behavior", "reward", "advantage", "policy", "log_policy", "log_ratio", "nominal")
+    columns: dict[str, list[Any]] = {"problem": []} if len(solved) > 1 else {}
+    columns |= {name: [] for name in ("action", *names)}
+    for label, target in solved:
+        count = len(target.policy)
+        if len(solved) > 1:
+            columns["problem"] += [label] * count
+        columns["action"] += range(count)
+        for name in names:
+            columns[name] += getattr(target, name).tolist()
+    return columns
 
 
 def facts(target: InducedTarget) -> str:
     """Return the regime of a target and how conservative it is, in a line, or two where there is no target."""
-    numbers = target.conservatism().iloc[0]
+    found = conservatism(target)
     shown = ("kl", "max_ratio", "value", "effective_temperature", "pessimism_factor")
     said = [f"{target.objective}: regime {target.regime}", f"kappa {float(target.kappa):.4g}"]
-    said += [f"{name.replace('_', ' ')} {numbers[name]:.4g}" for name in shown]
+    said += [f"{name.replace('_', ' ')} {found[name]:.4g}" for name in shown]
     said += [f"leak {float(target.leak):.4g}"] if target.leak > 0 else []
     why = read_status(getattr(target.objective, "name", ""), str(target.status))
     line = ", ".join(said) + ("" if target.status == "converged" else f" ({target.status})")
     return line if why is None else f"{line}\n{why}"
-
-
-def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """Lines "name: value" of a summary, the shares with the number of groups that they are shares of."""
-    of = {"share": f" (of {summary['share_of']} solved groups)"}
-    of["population_share"] = f" (of {summary['population_share_of']} groups)"
-    if summary["population_note"]:
-        of["population_share"] += f"; undefined: {summary['population_note']}"
-    apart = ("recommendation", "step_note", "share_of", "population_share_of", "population_note")
-    return [f"{name}: {_short(value)}{of.get(name, '')}" for name, value in summary.items() if name not in apart]
-
-
-def _short(value: Any) -> str:
-    """Return a value of a summary as a line shows it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
-    if isinstance(value, float):
-        return "inf" if value == sys.float_info.max else f"{value:.4g}"
-    return "-" if value is None else str(value)

@@ -23,13 +23,13 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal in place of stderr, and bars that do not wait two seconds."""
-    shown = Terminal()
+    shown, bar = Terminal(), bars.tqdm
 
     def at_once(*args: Any, **options: Any) -> Any:
         assert options.pop("delay") == 2
-        return bars.tqdm(*args, file=shown, **options)
+        return bar(*args, file=shown, **options)
 
-    monkeypatch.setattr(sys.modules["pessimism.progress"], "tqdm", at_once)
+    monkeypatch.setattr(bars, "tqdm", at_once)
     return shown
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pessimism as ps
-from pessimism.cli.hyper import PHRASES, Hyper, parse_objective
+from pessimism.cli.hyper import PHRASES, parse_objective
 from tests.pessimism.cli.console import BANDIT, EXAMPLES, run
 
 
@@ -57,15 +56,13 @@ def test_lists_and_false_are_read(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_hyper_parameter_has_a_phrase_and_its_objectives(capsys: pytest.CaptureFixture[str]) -> None:
     owners = {key: [n for n, cls in ps.objectives().items() if key in {f.name for f in fields(cls)}] for key in PHRASES}
-    assert set(PHRASES) == {f.name for f in fields(Hyper)}
-    out = " ".join(re.sub("[│╭╮╰╯─]", " ", run(capsys, "target", "--help")).split())
+    out = " ".join(run(capsys, "target", "--help").split()).replace("- ", "-")
     for key, phrase in PHRASES.items():
         assert 8 < len(phrase) <= 140
         assert not phrase.endswith(".")
         said = f"{phrase}. Used by {', '.join(owners[key][:4])}"
-        assert said in out, key
+        assert said.replace("- ", "-") in out, key
 
 
 def test_every_hyper_parameter_is_an_option() -> None:
-    known = {f.name for cls in ps.objectives().values() for f in fields(cls)}
-    assert {f.name for f in fields(Hyper)} == known
+    assert set(PHRASES) == {f.name for cls in ps.objectives().values() for f in fields(cls)}

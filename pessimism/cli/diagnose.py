@@ -1,0 +1,172 @@
+"""The command ``diagnose``: what an objective does to the prompt groups of a rollout log."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pessimism.cli.hyper import add_hyper, chosen_objective
+from pessimism.cli.options import OBJECTIVE, add_format, check_format
+from pessimism.cli.output import print_columns
+from pessimism.cli.parser import Parser, integer, number
+from pessimism.diagnosis.diagnose import diagnose
+from pessimism.diagnosis.summary import json_number, summarize
+
+USAGE = "LOG [options]"
+HELP = """\
+Say which policy an objective pulls each prompt group of a rollout log towards. A
+group is the completions that were sampled for one prompt at one training step;
+there are far more completions than those, so that in the negative regime some
+mass moves to completions that the log does not show. pessimism target --help
+says what the words mean."""
+_SHOWN = (
+    *("step", "prompt", "n", "reward_mean", "kappa", "effective_temperature", "pessimism_factor"),
+    *("kl", "tv_nominal", "max_ratio", "leak", "reading"),
+)
+_PROMPT = 24  # characters of a prompt in the table
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "path",
+        metavar="LOG",
+        type=Path,
+        help="File or folder of rollouts: the completions that TRL logs (parquet), the rollouts that verl writes "
+        "(JSONL), or any CSV, JSONL or parquet with a column for the prompt and one for the reward.",
+    )
+    parser.add_argument("--objective", metavar="NAME", default="kimi", help=f"{OBJECTIVE} The default is kimi.")
+    log = parser.add_argument_group("log")
+    log.add_argument("--prompt-column", metavar="NAME", help="Column of the prompt; defaults to prompt, else input.")
+    log.add_argument(
+        "--reward-column",
+        metavar="NAME",
+        help="Column of the reward, or several names separated by commas, whose sum is the reward; defaults to "
+        "reward, else score, else the only reward function of a TRL log.",
+    )
+    log.add_argument(
+        "--step-column",
+        metavar="NAME",
+        help="Column of the training step; defaults to step, and without such a column all rows are one step.",
+    )
+    log.add_argument(
+        "--skip-bad", action="store_true", help="Count malformed rows and go on, instead of stopping at the first one."
+    )
+    advice = parser.add_argument_group("report")
+    advice.add_argument(
+        "--share",
+        metavar="FLOAT",
+        type=number,
+        default=0.9,
+        help="Share of the groups that the recommended change brings into the positive regime; the default is 0.9.",
+    )
+    advice.add_argument(
+        "--rows",
+        metavar="INT",
+        type=integer,
+        default=10,
+        help="Number of groups in the table, 0 for no table; the summary is over all groups. The default is 10.",
+    )
+    advice.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help="Folder to write diagnose_OBJECTIVE.csv, with a row for each group, and diagnose_OBJECTIVE.json, the "
+        "summary, into.",
+    )
+    add_format(
+        parser,
+        "null is a number that is undefined, and 1.7976931348623157e308 is infinity, such as the critical_beta of a "
+        "group that is positive at every temperature",
+    )
+    add_hyper(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Diagnose, print, write."""
+    _check(options)
+    objective = chosen_objective(options.objective, options)
+    frame = diagnose(
+        options.path,
+        objective,
+        prompt_column=options.prompt_column,
+        reward_column=options.reward_column,
+        step_column=options.step_column,
+        skip_bad=options.skip_bad,
+    )
+    summary = summarize(frame, share=options.share)
+    if options.out is not None:
+        _write(frame, summary, options.out / f"diagnose_{objective.name}")
+    if options.json:
+        print(json.dumps({"summary": summary, "groups": records(frame)}, allow_nan=False))
+    elif options.csv:
+        print_columns(_columns(frame), csv=True)
+    else:
+        _print(frame, summary, options.rows)
+
+
+def _check(options: argparse.Namespace) -> None:
+    check_format(options)
+    if options.rows < 0:
+        raise ValueError(f"--rows must be >= 0, got {options.rows}")
+    for place in () if options.out is None else (options.out, *options.out.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"--out must be a folder, but {place} is a file")
+
+
+def _write(frame: pd.DataFrame, summary: dict[str, Any], stem: Path) -> None:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(f"{stem}.csv", index=False)
+    Path(f"{stem}.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _print(frame: pd.DataFrame, summary: dict[str, Any], rows: int) -> None:
+    head = frame.head(rows)
+    if rows:
+        short = head["prompt"].astype(str).str.slice(0, _PROMPT)
+        print_columns(_columns(head[list(_SHOWN)].assign(prompt=short)), csv=False)
+        if len(frame) > len(head):
+            print(f"... {len(frame) - len(head)} more groups (--rows {len(frame)}, --csv or --out for all)")
+        print()
+    if summary["step_note"]:
+        print(summary["step_note"])
+    for line in summary_lines(summary):
+        print(line)
+    print(f"recommendation: {summary['recommendation']['text']}")
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    return {str(name): frame[name].tolist() for name in frame}
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a diagnosis for JSON: None for a number that is undefined, the largest float for an infinite one."""
+    columns = _columns(frame)
+    for name, values in columns.items():
+        if frame[name].dtype.kind == "f":
+            columns[name] = [json_number(value) for value in values]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """Lines "name: value" of a summary, the shares with the number of groups that they are shares of."""
+    of = {"share": f" (of {summary['share_of']} solved groups)"}
+    of["population_share"] = f" (of {summary['population_share_of']} groups)"
+    if summary["population_note"]:
+        of["population_share"] += f"; undefined: {summary['population_note']}"
+    apart = ("recommendation", "step_note", "share_of", "population_share_of", "population_note")
+    return [f"{name}: {_short(value)}{of.get(name, '')}" for name, value in summary.items() if name not in apart]
+
+
+def _short(value: Any) -> str:
+    """Return a value of a summary as a line shows it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
+    if isinstance(value, float):
+        return "inf" if value == sys.float_info.max else f"{value:.4g}"
+    return "-" if value is None else str(value)
