@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-import pandas as pd
 from array_api_compat import is_array_api_obj
 from numpy.typing import NDArray
 
 from pessimism.arrays import to_numpy
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -50,7 +53,10 @@ def integers(name: str, value: Any, n: int | None = None) -> IntArray:
 def labels(name: str, value: Any, n: int) -> NDArray[Any]:
     """Identifiers ``(n,)`` of any kind, none missing."""
     array = _one_per_round(name, as_array(name, value), n)
-    refuse(name, array, np.asarray(pd.isna(array)), "must not be missing")
+    if array.dtype.kind not in "iubUS":  # the others may have missing entries
+        import pandas as pd
+
+        refuse(name, array, np.asarray(pd.isna(array)), "must not be missing")
     return array
 
 
@@ -98,6 +104,12 @@ def choice(name: str, value: Any, names: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {shown(value)}")
     return value
+
+
+def is_frame(value: Any) -> TypeGuard[pd.DataFrame]:
+    """Whether a value is a frame, without importing pandas for one that is not."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
 def function(name: str, value: Any, of: str) -> None:

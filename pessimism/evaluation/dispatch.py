@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pessimism.evaluation.checks import choice, number, refuse_overflow
 from pessimism.evaluation.importance import dr, ips, snips
@@ -19,6 +19,9 @@ from pessimism.evaluation.pessimistic import clipped, es, ix, ls, moments
 from pessimism.evaluation.result import FINITE, Evaluation
 from pessimism.evaluation.star import star
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _ESTIMATORS: dict[str, Callable[..., Evaluation]] = {
     found.__name__: found for found in (ips, snips, dr, clipped, ix, es, ls, moments, el, kernel, star)
 }
@@ -26,6 +29,11 @@ _ESTIMATORS: dict[str, Callable[..., Evaluation]] = {
 
 def estimators() -> Mapping[str, Callable[..., Evaluation]]:
     """Name -> function of every estimator; ``help(estimators()["ls"])`` is the page on one.
+
+    Returns
+    -------
+    mapping
+        Read-only.
 
     Examples
     --------
@@ -47,7 +55,8 @@ def evaluate(
 
     Parameters
     ----------
-    policy : what to evaluate, one of
+    policy : array_like, mapping, InducedTarget, callable or None
+        What to evaluate, one of
 
         - probabilities ``(K,)``, the same in every round;
         - ``(n_rounds, K)``, or Open Bandit Pipeline's ``action_dist`` ``(n_rounds, K, 1)``;
@@ -55,22 +64,33 @@ def evaluate(
         - an :class:`~pessimism.InducedTarget`, single or a batch ``(B, K)`` of contexts;
         - None, where the logs hold the ratios themselves, in a column ``weight``;
         - for estimator kernel: actions ``(n_rounds,)``, a number, or a function of the context.
-    logs : Open Bandit Pipeline's ``bandit_feedback``, a frame, or the result of
+    logs : Logs, mapping or DataFrame
+        Open Bandit Pipeline's ``bandit_feedback``, a frame, or the result of
         :func:`~pessimism.make_logs`. ``pscore`` is the probability of the logged action under the behavior.
-    estimator : a name of :func:`~pessimism.estimators`.
-    delta : chance in (0, 1) that the interval may miss the value: all of it below the lower bound for the one-sided
+    estimator : str, default "snips"
+        A name of :func:`~pessimism.estimators`.
+    delta : float, default 0.05
+        Chance in (0, 1) that the interval may miss the value: all of it below the lower bound for the one-sided
         estimators (clipped, ix, es, ls, moments), half on either side for the others.
-    **options : the estimator's own, by keyword.
+    **options : dict
+        Options of the estimator, by keyword.
 
     Returns
     -------
     Evaluation
+        Value, interval, effective sample size, mean ratio, and notes on what is conspicuous.
 
     Raises
     ------
     ValueError
         Names the argument, the place and the rule that it breaks; an unknown estimator or option; numbers so large
         that the estimate or its interval overflows.
+
+    Warns
+    -----
+    UserWarning
+        The mean ratio of the policy to the behavior is more than four standard errors from 1, and heavy tails do not
+        explain that: the propensities are not those of the policy that made the logs, or they do not cover the policy.
 
     Notes
     -----
@@ -83,7 +103,8 @@ def evaluate(
     episodes                      ``evaluate(policy, logs, "star", phi=phi, window=2)``
     ============================  =======================================================
 
-    All estimators take the propensities to be right and nonzero for whatever the policy does.
+    All estimators take the propensities to be right and nonzero for whatever the policy does. docs/evaluation.md
+    says how far the mean ratio can show that they are not.
 
     References
     ----------
@@ -120,6 +141,8 @@ def evaluate(
         found = function(policy, made, delta=delta, **options)
     if not _is_finite(found):
         refuse_overflow(made.reward, estimator, "reward_model" if options.get("reward_model") is not None else "")
+    if found.ratio_check == "rejected":
+        warnings.warn(found.notes[0], UserWarning, stacklevel=2)
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.policies import action_table, ratios
-from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, effective_sample_size, normal_interval
+from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, conclude, normal_interval
 
 
 def ips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
@@ -14,7 +14,17 @@ def ips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluate`.
+    policy : probabilities
+        As in :func:`pessimism.evaluate`.
+    logs : Logs
+        Logged rounds.
+    delta : float
+        Chance that the interval misses the value.
+
+    Returns
+    -------
+    Evaluation
+        Value with a two-sided interval.
 
     Notes
     -----
@@ -35,9 +45,7 @@ def ips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
     seen = ratios(policy, logs)
     terms = seen.weight * seen.reward
     value = float(terms.mean())
-    lower, upper = normal_interval(value, terms, delta)
-    ess = effective_sample_size(seen.weight)
-    return Evaluation(value, lower, upper, ess, logs.n, "ips", delta, ASYMPTOTIC)
+    return conclude("ips", seen, value, normal_interval(value, terms, delta), delta, ASYMPTOTIC)
 
 
 def snips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
@@ -45,7 +53,17 @@ def snips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluate`.
+    policy : probabilities
+        As in :func:`pessimism.evaluate`.
+    logs : Logs
+        Logged rounds.
+    delta : float
+        Chance that the interval misses the value.
+
+    Returns
+    -------
+    Evaluation
+        Value with a two-sided interval.
 
     Raises
     ------
@@ -73,9 +91,8 @@ def snips(policy: Any, logs: Logs, *, delta: float) -> Evaluation:
     if total == 0:
         raise ValueError("policy must give some logged action positive probability: all ratios are zero")
     value = float((seen.weight * seen.reward).sum() / total)
-    lower, upper = normal_interval(value, seen.weight * (seen.reward - value) * (logs.n / total), delta)
-    ess = effective_sample_size(seen.weight)
-    return Evaluation(value, lower, upper, ess, logs.n, "snips", delta, ASYMPTOTIC)
+    terms = seen.weight * (seen.reward - value) * (logs.n / total)
+    return conclude("snips", seen, value, normal_interval(value, terms, delta), delta, ASYMPTOTIC)
 
 
 def dr(policy: Any, logs: Logs, *, delta: float, reward_model: Any) -> Evaluation:
@@ -83,9 +100,20 @@ def dr(policy: Any, logs: Logs, *, delta: float, reward_model: Any) -> Evaluatio
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluate`.
-    reward_model : predicted rewards in any shape that a policy may have: ``(K,)``, ``(n, K)``, Open Bandit Pipeline's
+    policy : probabilities
+        As in :func:`pessimism.evaluate`.
+    logs : Logs
+        Logged rounds.
+    delta : float
+        Chance that the interval misses the value.
+    reward_model : array_like or mapping
+        Predicted rewards in any shape that a policy may have: ``(K,)``, ``(n, K)``, Open Bandit Pipeline's
         ``estimated_rewards_by_reg_model`` ``(n, K, 1)``, or per context id.
+
+    Returns
+    -------
+    Evaluation
+        Value with a two-sided interval.
 
     Raises
     ------
@@ -119,6 +147,4 @@ def dr(policy: Any, logs: Logs, *, delta: float, reward_model: Any) -> Evaluatio
         raise ValueError(f"reward_model must have one entry per action of the policy, got {widths}")
     terms = seen.weight * (seen.reward - model.at(seen.action)) + seen.policy.dot(model)
     value = float(terms.mean())
-    lower, upper = normal_interval(value, terms, delta)
-    ess = effective_sample_size(seen.weight)
-    return Evaluation(value, lower, upper, ess, logs.n, "dr", delta, ASYMPTOTIC)
+    return conclude("dr", seen, value, normal_interval(value, terms, delta), delta, ASYMPTOTIC)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pessimism.evaluation.checks import FloatArray, as_array, choice, column, function, number, refuse
 from pessimism.evaluation.logs import Logs
-from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, effective_sample_size, normal_interval
+from pessimism.evaluation.policies import Ratios
+from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, conclude, normal_interval
 
 RewardModel = Callable[[NDArray[Any] | None, FloatArray], Any]
 FORMS = ("is", "d", "k", "obp")
@@ -42,15 +43,27 @@ def kernel(
 
     Parameters
     ----------
-    policy : actions ``(n,)`` that the policy takes (Open Bandit Pipeline's ``action_by_evaluation_policy``), one number
-        for all rounds, or a function of the context of the logs.
-    logs, delta : as in :func:`pessimism.evaluate`; ``action`` holds real numbers and ``pscore`` densities.
-    form : "is", "d", "k" or "obp". Default: "d" with a reward model, else "is".
-    reward_model : function of the context of the logs (None if they have none) and of actions ``(n,)``, to rewards
-        ``(n,)``; not fitted on these rounds.
-    kernel : "gaussian", "epanechnikov", "triangular" or "cosine".
-    bandwidth : h > 0, in the unit of the actions. Default: the standard deviation of the logged actions times
-        n^(-1/5).
+    policy : array_like, float or callable
+        Actions ``(n,)`` that the policy takes (Open Bandit Pipeline's ``action_by_evaluation_policy``), one number for
+        all rounds, or a function of the context of the logs.
+    logs : Logs
+        Logged rounds; ``action`` holds real numbers and ``pscore`` densities.
+    delta : float
+        Chance that the interval misses the value.
+    form : {"is", "d", "k", "obp"}, optional
+        Form of the estimator. Default: "d" with a reward model, else "is".
+    reward_model : callable, optional
+        Function of the context of the logs (None if they have none) and of actions ``(n,)``, to rewards ``(n,)``; not
+        fitted on these rounds.
+    kernel : {"gaussian", "epanechnikov", "triangular", "cosine"}, default "gaussian"
+        The density K.
+    bandwidth : float, optional
+        h > 0, in the unit of the actions. Default: the standard deviation of the logged actions times n^(-1/5).
+
+    Returns
+    -------
+    Evaluation
+        Value with a two-sided interval.
 
     Raises
     ------
@@ -61,7 +74,8 @@ def kernel(
     -----
     Bias h^2 times half the kernel's variance times the mean second derivative in the action of the reward (``d``: of
     the reward minus the model), variance of order 1/(n h); at h ~ n^(-1/5) the mean squared error falls as n^(-4/5).
-    The normal interval is one for the smoothed value: it leaves that bias out.
+    The normal interval is one for the smoothed value: it leaves that bias out. The mean of w is 1 where the behavior
+    does all that the kernel reaches; at the end of its actions it is less.
 
     References
     ----------
@@ -91,9 +105,9 @@ def kernel(
     refuse("pscore", logs.pscore, ~np.isfinite(weight), "must not be so small that the ratio overflows")
     terms = _terms(form, weight, target, logs, reward_model, kernel, h)
     value = float(terms.mean())
-    lower, upper = normal_interval(value, terms, delta)
     options = {"form": form, "kernel": kernel, "bandwidth": h}
-    return Evaluation(value, lower, upper, effective_sample_size(weight), logs.n, "kernel", delta, ASYMPTOTIC, options)
+    seen = Ratios(weight, logs.reward)
+    return conclude("kernel", seen, value, normal_interval(value, terms, delta), delta, ASYMPTOTIC, options)
 
 
 def _target_actions(policy: Any, logs: Logs) -> FloatArray:
@@ -151,6 +165,16 @@ def cosine(u: FloatArray) -> FloatArray:
 def quadrature(kernel: str) -> tuple[FloatArray, FloatArray]:
     """Nodes u and weights with sum weights f(u) = integral of K(u) f(u).
 
+    Parameters
+    ----------
+    kernel : str
+        A name of KERNELS.
+
+    Returns
+    -------
+    tuple of two ndarrays
+        Nodes and weights.
+
     Examples
     --------
     >>> u, weights = quadrature("epanechnikov")
@@ -167,6 +191,16 @@ def quadrature(kernel: str) -> tuple[FloatArray, FloatArray]:
 
 def rate_bandwidth(action: FloatArray) -> float:
     """Bandwidth sd(action) n^(-1/5), in the unit of the actions: the rate is the theory's, the sd makes it a length.
+
+    Parameters
+    ----------
+    action : ndarray, shape (n,)
+        Logged actions.
+
+    Returns
+    -------
+    float
+        The bandwidth.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from scipy.special import fdtri
 from pessimism.evaluation.checks import FloatArray, number, refuse, refuse_overflow
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.policies import ratios
-from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, effective_sample_size
+from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, conclude
 
 _MAX_STEPS = 500
 _TOLERANCE = 1e-13  # of the bound, relative to the mean reward term
@@ -39,12 +39,24 @@ def el(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluate`.
-    weight_min, weight_max : ratios that are possible at all, not the extremes seen: 0 <= weight_min < 1 < weight_max.
-        For a behavior that explores with probability eps over K actions, weight_max is K / eps at most. ``numpy.inf``
-        is allowed.
-    reward_min, reward_max : rewards that are possible at all.
-    rho : reward of the mass m. Default: midpoint of the rewards' range.
+    policy : probabilities
+        As in :func:`pessimism.evaluate`.
+    logs : Logs
+        Logged rounds.
+    delta : float
+        Chance that the interval misses the value.
+    weight_max, weight_min : float
+        Ratios that are possible at all, not the extremes seen: 0 <= weight_min < 1 < weight_max. For a behavior that
+        explores with probability eps over K actions, weight_max is K / eps at most. ``numpy.inf`` is allowed.
+    reward_min, reward_max : float, default 0.0 and 1.0
+        Rewards that are possible at all.
+    rho : float, optional
+        Reward of the mass m. Default: midpoint of the rewards' range.
+
+    Returns
+    -------
+    Evaluation
+        Value with a two-sided interval.
 
     Raises
     ------
@@ -95,23 +107,15 @@ def el(
         refuse_overflow(reward, "el")
     radius = float(fdtri(1, logs.n - 1, 1.0 - delta)) / 2.0
     options = {"weight_min": wmin, "weight_max": wmax, "reward_min": rmin, "reward_max": rmax, "rho": rho}
-    return Evaluation(
-        value=carried + unseen * rho,
-        lower=rmin + unit * smallest_value(weight * ((reward - rmin) / unit), weight, wmin, wmax, b, radius),
-        upper=rmax - unit * smallest_value(weight * ((rmax - reward) / unit), weight, wmin, wmax, b, radius),
-        ess=effective_sample_size(weight),
-        n=logs.n,
-        estimator="el",
-        delta=delta,
-        guarantee=ASYMPTOTIC,
-        options=options,
-        details={
-            "vmin": carried + unseen * rmin,
-            "vmax": carried + unseen * rmax,
-            "multiplier": b,
-            "unseen_mass": unseen,
-        },
-    )
+    lower = rmin + unit * smallest_value(weight * ((reward - rmin) / unit), weight, wmin, wmax, b, radius)
+    upper = rmax - unit * smallest_value(weight * ((rmax - reward) / unit), weight, wmin, wmax, b, radius)
+    details = {
+        "vmin": carried + unseen * rmin,
+        "vmax": carried + unseen * rmax,
+        "multiplier": b,
+        "unseen_mass": unseen,
+    }
+    return conclude("el", seen, carried + unseen * rho, (lower, upper), delta, ASYMPTOTIC, options, details)
 
 
 def multiplier(weight: FloatArray, wmin: float, wmax: float) -> float:
@@ -119,8 +123,15 @@ def multiplier(weight: FloatArray, wmin: float, wmax: float) -> float:
 
     Parameters
     ----------
-    weight : ``(n,)``, ratios in [wmin, wmax].
-    wmin, wmax : extreme ratios that are possible, 0 <= wmin < 1 < wmax; wmax may be infinite.
+    weight : ndarray, shape (n,)
+        Ratios in [wmin, wmax].
+    wmin, wmax : float
+        Extreme ratios that are possible, 0 <= wmin < 1 < wmax; wmax may be infinite.
+
+    Returns
+    -------
+    float
+        The multiplier b.
 
     Notes
     -----
@@ -169,9 +180,19 @@ def smallest_value(terms: FloatArray, weight: FloatArray, wmin: float, wmax: flo
 
     Parameters
     ----------
-    terms, weight : ``(n,)``.
-    wmin, wmax, b : as in :func:`multiplier`, b its result.
-    radius : Delta > 0.
+    terms, weight : ndarray, shape (n,)
+        The terms t, and the ratios.
+    wmin, wmax : float
+        As in :func:`multiplier`.
+    b : float
+        The result of :func:`multiplier`.
+    radius : float
+        Delta > 0.
+
+    Returns
+    -------
+    float
+        The smallest value.
 
     Raises
     ------

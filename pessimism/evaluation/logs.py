@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from numpy.typing import NDArray
 
 from pessimism.evaluation.checks import (
@@ -15,12 +14,16 @@ from pessimism.evaluation.checks import (
     as_array,
     column,
     integers,
+    is_frame,
     labels,
     real_array,
     refuse,
     sortable_labels,
     whole,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What each argument may be called in a dictionary or a frame, its own name first.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -36,19 +39,31 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Logs:
     """Validated rounds, one entry each; made by :func:`make_logs`. Inputs are kept as they are, never written to.
 
     Attributes
     ----------
-    reward : ``(n,)``.
-    action : ``(n,)``, what was done: indices 0, ..., K - 1 of finite actions, or real numbers.
-    pscore : ``(n,)``, probability (density for continuous actions) with which the behavior did it.
-    context : ``(n,)`` identifiers or ``(n, d)`` features.
-    weight : ``(n,)``, ratios of target to behavior, where they are logged instead of actions.
-    episode, step : ``(n,)``, for decisions in sequence.
-    n_actions : K, where it is known.
+    reward : ndarray, shape (n,)
+        What each round earned.
+    action : ndarray, shape (n,), or None
+        What was done: indices 0, ..., K - 1 of finite actions, or real numbers.
+    pscore : ndarray, shape (n,), or None
+        Probability (density for continuous actions) with which the behavior did it.
+    context : ndarray, shape (n,) or (n, d), or None
+        Identifiers ``(n,)`` or features ``(n, d)``.
+    weight : ndarray, shape (n,), or None
+        Ratios of target to behavior, where they are logged instead of actions.
+    episode, step : ndarray, shape (n,), or None
+        Episode and place in it, for decisions in sequence.
+    n_actions : int or None
+        K, where it is known.
+
+    Examples
+    --------
+    >>> make_logs(action=[0, 1], reward=[0.0, 1.0], pscore=[0.5, 0.5])
+    Logs(2 rounds: reward, action, pscore)
     """
 
     reward: FloatArray
@@ -64,6 +79,10 @@ class Logs:
     def n(self) -> int:
         """Number of rounds."""
         return len(self.reward)
+
+    def __repr__(self) -> str:
+        held = ", ".join(f.name for f in fields(self) if f.name != "n_actions" and getattr(self, f.name) is not None)
+        return f"Logs({self.n} rounds: {held})"
 
     @property
     def context_ids(self) -> NDArray[Any] | None:
@@ -89,18 +108,32 @@ def make_logs(
 
     Parameters
     ----------
-    source : Open Bandit Pipeline's ``bandit_feedback``, any mapping of names to arrays, or a frame. Columns: action,
-        reward, pscore (or propensity), context (or context_id, problem), weight, episode, step; others are ignored.
-        None: the keywords below are the arrays.
-    reward : ``(n,)``, finite.
-    action : ``(n,)``, integers 0, ..., K - 1; real numbers for the kernel estimator.
-    pscore : ``(n,)``, propensity > 0 of the logged action under the behavior.
-    context : ``(n,)`` integers or strings that identify contexts, or ``(n, d)`` features.
-    weight : ``(n,)``, ratios >= 0 of target to behavior, in the place of a policy.
-    episode, step : ``(n,)``, which episode a row belongs to, and its time there. Without ``step`` the rows of an
-        episode stand together, in order.
-    position : None or zeros: one action a round (``len_list=1``).
-    n_actions : K, to check actions and policies against.
+    source : Logs, mapping or DataFrame, optional
+        Open Bandit Pipeline's ``bandit_feedback``, any mapping of names to arrays, or a frame. Columns: action, reward,
+        pscore (or propensity), context (or context_id, problem), weight, episode, step; others are ignored. None: the
+        keywords below are the arrays.
+    reward : array_like, shape (n,)
+        What each round earned, finite.
+    action : array_like, shape (n,), optional
+        Integers 0, ..., K - 1; real numbers for the kernel estimator.
+    pscore : array_like, shape (n,), optional
+        Propensity > 0 of the logged action under the behavior.
+    context : array_like, shape (n,) or (n, d), optional
+        Integers or strings that identify contexts, or features ``(n, d)``.
+    weight : array_like, shape (n,), optional
+        Ratios >= 0 of target to behavior, in the place of a policy.
+    episode, step : array_like, shape (n,), optional
+        Episode that a row belongs to, and its time there. Without ``step`` the rows of an episode stand together, in
+        order.
+    position : array_like, shape (n,), optional
+        None or zeros: one action a round (``len_list=1``).
+    n_actions : int, optional
+        K, to check actions and policies against.
+
+    Returns
+    -------
+    Logs
+        The validated rounds.
 
     Raises
     ------
@@ -129,7 +162,7 @@ def make_logs(
         raise ValueError(f"{doubled[0]} must be in logs or a keyword, not both ways: give arrays as keywords only")
     if isinstance(source, Logs):
         return source
-    if not isinstance(source, Mapping | pd.DataFrame):
+    if not (isinstance(source, Mapping) or is_frame(source)):
         raise ValueError(f"logs must be a mapping, a frame or made by make_logs, got {type(source).__name__}")
     logs = _validated({name: _find(source, name, known) for name, known in NAMES.items()})
     rounds = source.get("n_rounds") if isinstance(source, Mapping) else None
@@ -143,11 +176,11 @@ def _find(source: Mapping[str, Any] | pd.DataFrame, name: str, known: tuple[str,
     if len(found) > 1:
         raise ValueError(f"logs must hold one of {' and '.join(found)}: both mean {name}")
     value = source[found[0]] if found else None
-    if isinstance(value, pd.DataFrame):
+    if is_frame(value):
         raise ValueError(f"logs must hold column {found[0]!r} once, got {value.shape[1]} columns of that name")
     if value is None and name == "reward":
         raise ValueError(f"logs must hold reward, found {', '.join(map(str, source)) or 'nothing'}")
-    if isinstance(source, pd.DataFrame) and name == "n_actions":
+    if is_frame(source) and name == "n_actions":
         return None  # a column of that name says nothing about all rounds
     return value
 

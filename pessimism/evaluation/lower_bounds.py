@@ -26,12 +26,17 @@ def ls_lower(terms: FloatArray, lam: float, delta: float) -> FloatArray:
 
     Parameters
     ----------
-    terms : ``(..., n)``, t = w r >= 0 with mean V, or terms below it.
-    lam, delta : lam > 0, and the probability that the bound may fail.
+    terms : ndarray, shape (..., n)
+        t = w r >= 0 with mean V, or terms below it.
+    lam : float
+        lambda > 0 of the bound.
+    delta : float
+        Chance that the bound is above the mean.
 
     Returns
     -------
-    ``(...)``.
+    ndarray, shape (...)
+        The bound of each log.
 
     Notes
     -----
@@ -57,9 +62,19 @@ def moments_lower(terms: FloatArray, lam: float, delta: float, order: int = 1) -
 
     Parameters
     ----------
-    terms : ``(..., n)``, t in [0, w r].
-    lam, delta : as in :func:`ls_lower`.
-    order : L >= 1.
+    terms : ndarray, shape (..., n)
+        t in [0, w r].
+    lam : float
+        lambda > 0 of the bound.
+    delta : float
+        Chance that the bound is above the mean.
+    order : int, default 1
+        L >= 1.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        The bound of each log.
 
     References
     ----------
@@ -81,8 +96,17 @@ def ix_lower(terms: FloatArray, lam: float, delta: float) -> FloatArray:
 
     Parameters
     ----------
-    terms : ``(..., n)``, t = pi r / (mu + lam/2), rewards in [0, 1].
-    lam, delta : as in :func:`ls_lower`.
+    terms : ndarray, shape (..., n)
+        t = pi r / (mu + lam/2), rewards in [0, 1].
+    lam : float
+        lambda > 0 of the bound.
+    delta : float
+        Chance that the bound is above the mean.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        The bound of each log.
 
     References
     ----------
@@ -104,9 +128,17 @@ def bernstein_lower(terms: FloatArray, bound: float, delta: float) -> FloatArray
 
     Parameters
     ----------
-    terms : ``(..., n)``, t in [0, M] with a mean of at most V: t = min(w, cap) r.
-    bound : M, the largest value a term can take, not the largest seen.
-    delta : as in :func:`ls_lower`.
+    terms : ndarray, shape (..., n)
+        t in [0, M] with a mean of at most V: t = min(w, cap) r.
+    bound : float
+        M, the largest value that a term can take, not the largest seen.
+    delta : float
+        Chance that the bound is above the mean.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        The bound of each log.
 
     References
     ----------

@@ -10,7 +10,7 @@ from pessimism.evaluation.checks import FloatArray, number, refuse, whole
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.lower_bounds import bernstein_lower, ix_lower, ls_lower, moments_lower, smoothed_mean
 from pessimism.evaluation.policies import Ratios, ratios
-from pessimism.evaluation.result import FINITE, Evaluation, effective_sample_size
+from pessimism.evaluation.result import FINITE, Evaluation, conclude
 
 
 def clipped(
@@ -20,10 +20,22 @@ def clipped(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluate`.
-    cap : M > 0. Default: sqrt(n).
-    reward_min, reward_max : range that the rewards cannot leave. The formula is applied to
+    policy : probabilities
+        As in :func:`pessimism.evaluate`.
+    logs : Logs
+        Logged rounds.
+    delta : float
+        Chance that the lower bound is above the value.
+    cap : float, optional
+        M > 0. Default: sqrt(n).
+    reward_min, reward_max : float, default 0.0 and 1.0
+        Range that the rewards cannot leave. The formula is applied to
         (r - reward_min) / (reward_max - reward_min) in [0, 1] and the result mapped back.
+
+    Returns
+    -------
+    Evaluation
+        Value with a lower bound.
 
     References
     ----------
@@ -51,9 +63,21 @@ def ix(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluate`; the logs hold ``pscore``.
-    lam : lambda > 0, twice what is added to the propensities, chosen before seeing the log. Default: 1/sqrt(n).
-    reward_min, reward_max : as in :func:`clipped`. The bound needs both.
+    policy : probabilities
+        As in :func:`pessimism.evaluate`.
+    logs : Logs
+        Logged rounds, with ``pscore``.
+    delta : float
+        Chance that the lower bound is above the value.
+    lam : float, optional
+        lambda > 0, twice what is added to the propensities, chosen before seeing the log. Default: 1/sqrt(n).
+    reward_min, reward_max : float, default 0.0 and 1.0
+        As in :func:`clipped`. The bound needs both.
+
+    Returns
+    -------
+    Evaluation
+        Value with a lower bound.
 
     References
     ----------
@@ -89,11 +113,24 @@ def es(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluate`; the logs hold ``pscore``.
-    power : alpha in [0, 1]; 1 is :func:`~pessimism.evaluation.importance.ips`. Default: 1 - 1/K, that of the released
-        code of arXiv 2405.14335, where the policy says what K is.
-    lam : lambda > 0 of the lower bound, chosen before seeing the log. Default: 1/sqrt(n).
-    reward_min : as in :func:`ls`.
+    policy : probabilities
+        As in :func:`pessimism.evaluate`.
+    logs : Logs
+        Logged rounds, with ``pscore``.
+    delta : float
+        Chance that the lower bound is above the value.
+    power : float, optional
+        alpha in [0, 1]; 1 is :func:`~pessimism.evaluation.importance.ips`. Default: 1 - 1/K as in the released code of
+        arXiv 2405.14335, where the policy says what K is.
+    lam : float, optional
+        lambda > 0 of the lower bound, chosen before seeing the log. Default: 1/sqrt(n).
+    reward_min : float, default 0.0
+        As in :func:`ls`.
+
+    Returns
+    -------
+    Evaluation
+        Value with a lower bound.
 
     Notes
     -----
@@ -132,11 +169,23 @@ def ls(policy: Any, logs: Logs, *, delta: float, lam: float | None = None, rewar
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluate`.
-    lam : lambda > 0, chosen before seeing the log. Default: 1/sqrt(n). Towards 0 the estimate is that of
+    policy : probabilities
+        As in :func:`pessimism.evaluate`.
+    logs : Logs
+        Logged rounds.
+    delta : float
+        Chance that the lower bound is above the value.
+    lam : float, optional
+        lambda > 0, chosen before seeing the log. Default: 1/sqrt(n). Towards 0 the estimate becomes that of
         :func:`~pessimism.evaluation.importance.ips`.
-    reward_min : value that the rewards cannot fall below. The formula is applied to r - reward_min >= 0 and
-        reward_min added back. No upper limit is needed.
+    reward_min : float, default 0.0
+        Value that the rewards cannot fall below. The formula is applied to r - reward_min >= 0 and reward_min is added
+        back. No upper limit is needed.
+
+    Returns
+    -------
+    Evaluation
+        Value with a lower bound.
 
     Notes
     -----
@@ -169,9 +218,23 @@ def moments(
 
     Parameters
     ----------
-    policy, logs, delta : as in :func:`pessimism.evaluate`.
-    lam, reward_min : as in :func:`ls`.
-    order : L >= 1. The terms are those that make the bound largest among all with 0 <= h <= w r.
+    policy : probabilities
+        As in :func:`pessimism.evaluate`.
+    logs : Logs
+        Logged rounds.
+    delta : float
+        Chance that the lower bound is above the value.
+    lam : float, optional
+        As in :func:`ls`.
+    order : int, default 1
+        L >= 1. The terms are those that make the bound largest among all with 0 <= h <= w r.
+    reward_min : float, default 0.0
+        As in :func:`ls`.
+
+    Returns
+    -------
+    Evaluation
+        Value with a lower bound.
 
     References
     ----------
@@ -214,5 +277,4 @@ def _from_range(seen: Ratios, reward_min: float, reward_max: float) -> tuple[flo
 def _one_sided(
     name: str, seen: Ratios, value: float, lower: float, delta: float, options: dict[str, Any]
 ) -> Evaluation:
-    ess = effective_sample_size(seen.weight)
-    return Evaluation(value, lower, np.inf, ess, len(seen.reward), name, delta, FINITE, options)
+    return conclude(name, seen, value, (lower, np.inf), delta, FINITE, options)

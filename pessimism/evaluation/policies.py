@@ -42,6 +42,14 @@ class Ratios:
     action: IntArray | None = None
     policy: ActionTable | None = None
 
+    @property
+    def unlogged(self) -> float:
+        """Probability that the policy gives to actions that no round has logged, on average over the rounds."""
+        if self.policy is None or self.action is None:
+            return 0.0
+        absent = np.bincount(self.action, minlength=self.policy.table.shape[1]) == 0
+        return float(self.policy.table[self.policy.row][:, absent].sum(axis=1).mean()) if absent.any() else 0.0
+
     def needs_pscore(self, estimator: str) -> FloatArray:
         """Return the propensities, which some estimators need beside the ratios."""
         if self.pscore is None:
@@ -55,10 +63,17 @@ def ratios(policy: Any, logs: Logs) -> Ratios:
 
     Parameters
     ----------
-    policy : probabilities ``(K,)``, ``(n, K)`` or Open Bandit Pipeline's ``(n, K, 1)``; a mapping from context ids to
+    policy : array_like, mapping, InducedTarget or None
+        Probabilities ``(K,)``, ``(n, K)`` or Open Bandit Pipeline's ``(n, K, 1)``; a mapping from context ids to
         vectors ``(K,)``; one row per integer context id, ``(B, K)``; an object with such an array as ``policy``, as
         induced targets have; or None, to take the ratios from the column ``weight`` of the logs.
-    logs : made by :func:`pessimism.make_logs`.
+    logs : Logs
+        Made by :func:`pessimism.make_logs`.
+
+    Returns
+    -------
+    Ratios
+        Ratio, reward, propensity and action of each round.
 
     Raises
     ------

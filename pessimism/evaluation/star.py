@@ -10,7 +10,7 @@ import numpy as np
 from pessimism.evaluation.checks import FloatArray, IntArray, integers, number, refuse, sortable_labels, whole
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.policies import ratios
-from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, effective_sample_size, normal_interval
+from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, conclude, normal_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +40,25 @@ def star(
 
     Parameters
     ----------
-    policy : as in :func:`pessimism.evaluate`, the context being the state.
-    logs : with ``episode`` (and ``step``, unless rows are in time order); without it each row is an episode.
-    delta : chance that the two-sided interval misses the value.
-    phi : abstract states: a function from the context of the logs to labels ``(n,)``, or a vector of integers that maps
-        a context id to its abstract state. Default: a single abstract state.
-    window : how many of the latest ratios are multiplied, an integer >= 1. Default: all, which makes J consistent for
-        any ``phi``; fewer trade that for variance.
-    gamma : discount in (0, 1].
+    policy : probabilities
+        As in :func:`pessimism.evaluate`, the context being the state.
+    logs : Logs
+        With ``episode`` (and ``step``, unless rows are in time order); without it each row is an episode.
+    delta : float
+        Chance that the two-sided interval misses the value.
+    phi : callable or array_like, optional
+        Abstract states: a function from the context of the logs to labels ``(n,)``, or a vector of integers that maps a
+        context id to its abstract state. Default: a single abstract state.
+    window : int, optional
+        How many of the latest ratios are multiplied, an integer >= 1. Default: all, which makes J consistent for any
+        ``phi``; fewer trade that for variance.
+    gamma : float, default 1.0
+        Discount in (0, 1].
+
+    Returns
+    -------
+    Evaluation
+        Value with a two-sided interval.
 
     Raises
     ------
@@ -59,7 +70,8 @@ def star(
     One abstract state and episodes of one step give :func:`~pessimism.evaluation.importance.snips`. The released code
     counts without gamma^t, which is the same at gamma = 1, its setting; for gamma < 1 only the discounted counts stay
     consistent when ``phi`` is coarse. The paper gives no interval: this one is the delta method's over episodes.
-    ``n`` is the number of episodes, ``ess`` that of the rows' weights, ``details["abstract_states"]`` their number.
+    ``n`` is the number of episodes, ``ess`` that of the rows' weights, ``details["abstract_states"]`` the number of
+    abstract states. ``mean_ratio`` is that of the single steps, which are uncorrelated: each has mean 1 given the past.
 
     References
     ----------
@@ -96,11 +108,11 @@ def star(
     importance = np.divide(visits, process.mass, out=np.zeros(size), where=process.mass > 0)
     surprise = weight * importance[state] * (reward + after - value_of[state])
     terms = value_of[state[rows.time == 0]] + np.bincount(rows.number, surprise, minlength=rows.count)
-    lower, upper = normal_interval(value, terms, delta)
+    interval = normal_interval(value, terms, delta)
     options = {"window": window, "gamma": gamma}
     details = {"abstract_states": size}
-    ess = effective_sample_size(weight)
-    return Evaluation(value, lower, upper, ess, rows.count, "star", delta, ASYMPTOTIC, options, details)
+    returns = np.bincount(rows.number, gamma**rows.time * reward, minlength=rows.count).astype(np.float64)
+    return conclude("star", seen, value, interval, delta, ASYMPTOTIC, options, details, weight=weight, returns=returns)
 
 
 def _abstract_states(phi: Any, logs: Logs, rows: Episodes) -> tuple[IntArray, int]:
@@ -173,6 +185,16 @@ class Episodes:
 def episodes(logs: Logs) -> Episodes:
     """Episodes of a log; without the column ``episode`` every row is one.
 
+    Parameters
+    ----------
+    logs : Logs
+        Logged rows.
+
+    Returns
+    -------
+    Episodes
+        Its rows, episode by episode.
+
     Raises
     ------
     ValueError
@@ -222,8 +244,15 @@ def window_products(ratio: FloatArray, time: IntArray, window: int | None) -> Fl
 
     Parameters
     ----------
-    ratio, time : ``(n,)``, rows in order.
-    window : c >= 1, or None.
+    ratio, time : ndarray, shape (n,)
+        Ratio of each row and its time in the episode, rows in order.
+    window : int or None
+        c >= 1; None multiplies all.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        The products.
 
     Examples
     --------

@@ -19,6 +19,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:the mean ratio")  # the kernel on actions that are no densities
 @pytest.mark.parametrize("estimator", list(estimators()))
 def test_inputs_are_only_read(estimator: str) -> None:
     feedback = bandit_feedback() | {"episode": np.repeat(np.arange(100), 2)}

@@ -72,6 +72,7 @@ def test_published_intervals(rows: list[tuple[float, ...]], lower: float) -> Non
     assert found.lower == pytest.approx(_primal(rows, 2000.0, 1, _radius(found.n))[0], abs=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore:the mean ratio")  # of the published log it is 0.79, by 57 standard errors
 def test_published_point() -> None:
     found = evaluate(None, _expand(POINT), "el", weight_max=380.0)
     n = sum(row[0] for row in POINT)
@@ -165,6 +166,7 @@ def test_scales_and_ranges() -> None:
     np.testing.assert_allclose([b.value, b.lower, b.upper], shift, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:the mean ratio")
 def test_hard_logs_are_solved() -> None:
     rng = np.random.default_rng(8)
     for _ in range(150):

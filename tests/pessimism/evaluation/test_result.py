@@ -14,7 +14,8 @@ def test_a_result_prints_and_becomes_a_row() -> None:
     found = evaluate(POLICY, bandit_feedback(), "ls")
     assert str(found).startswith("ls: 0.")
     assert f"at least {found.lower:.6g} with probability 0.95 (finite-sample)" in str(found)
-    assert list(found.as_dict()) == ["estimator", "value", "lower", "upper", "ess", "n", "delta", "guarantee"]
+    names = ["estimator", "value", "lower", "upper", "ess", "n", "delta", "guarantee"]
+    assert list(found.as_dict()) == [*names, "mean_ratio", "mean_ratio_error", "ratio_check"]
     assert "in [" in str(evaluate(POLICY, bandit_feedback(), "ips", delta=0.1))
 
 
