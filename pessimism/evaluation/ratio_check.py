@@ -108,10 +108,10 @@ def check_ratios(
     else:
         believable = ess >= _ENOUGH and n * (1.0 - mean) >= _EVIDENCE * _possible(weight)
     if not believable:
-        why = f"{n} rounds with an effective sample size of {ess:.3g} are too few to tell why"
-        unseen = ", as large ratios may be missing from them" if mean < 1.0 else ""
+        what = "the propensities are wrong" if mean > 1.0 else "large ratios are missing or the propensities are wrong"
+        few = f"{n} rounds with an effective sample size of {ess:.3g} are too few to tell whether {what}"
         rest = f"; {_UNCOVERED.format(unlogged=unlogged)}" if unlogged > 0 else ""
-        return RatioCheck(mean, error, "undecided", f"{said}: {why}{unseen}{rest}")
+        return RatioCheck(mean, error, "undecided", f"{said}: {few}{rest}")
     if unlogged > 0 and abs(mean + unlogged - 1.0) <= ERRORS * error + SUM_TOLERANCE:
         return RatioCheck(mean, error, "rejected", f"{said}: {_UNCOVERED.format(unlogged=unlogged)}")
     return RatioCheck(mean, error, "rejected", f"{said}; the likely cause: {_CAUSES[source, mean > 1.0]}")

@@ -30,7 +30,7 @@ def test_code_prints_what_the_page_says(block: int) -> None:
 
 
 def test_every_estimator_is_on_the_page() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
     table = PAGE.partition("## Which estimator")[2].partition("## What is assumed")[0]
     for name in estimators():
         assert f"`{name}`" in table
