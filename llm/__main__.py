@@ -76,7 +76,17 @@ def _parsed(command: str, types: tuple[type, ...], arguments: list[str]) -> tupl
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; exit code 2 and one line on stderr for a user's mistake.
+    """Run a command of the console.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Arguments of the command line; those of this process by default.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 2 after a mistake of the user, which is said in one line on stderr.
 
     Examples
     --------

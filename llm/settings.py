@@ -1,4 +1,4 @@
-"""What the commands are told, as dataclasses that a YAML file and the command line fill."""
+"""Settings of the commands, as dataclasses that a YAML file and the command line fill in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _said(default: Any, text: str) -> Any:
 
 @dataclass
 class DataConfig:
-    """Questions, their answers, and what a completion is worth."""
+    """Questions, their answers, and the reward of a completion."""
 
     data: str = _said("addition:digits=2", "File, folder, name of a data set, or addition:digits=2[,steps=true].")
     split: str = _said("train", "Split of a data set that has several.")
@@ -28,7 +28,7 @@ class DataConfig:
 
 @dataclass
 class TrainConfig(DataConfig):
-    """A run of `python -m llm train`."""
+    """Settings of `python -m llm train` beside those of the trainer and the model."""
 
     resume: bool = _said(
         True, "Whether to go on from the last whole checkpoint of output_dir; if not, there must be none."
@@ -37,7 +37,7 @@ class TrainConfig(DataConfig):
 
 @dataclass
 class SamplingConfig(DataConfig):
-    """What samples and scores."""
+    """Settings shared by the commands that sample from a model and score what it said."""
 
     chat_template_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "What the chat template is told beside the messages, a mapping or JSON."}
@@ -58,7 +58,24 @@ class SamplingConfig(DataConfig):
 
 
 def mapping(value: Any, name: str) -> dict[str, Any] | None:
-    """A field that is a mapping, or one in JSON.
+    """Read a field that is a mapping or the JSON text of one.
+
+    Parameters
+    ----------
+    value : mapping, str or None
+        Value of the field.
+    name : str
+        Name of the field, for the error message.
+
+    Returns
+    -------
+    dict or None
+        The mapping; None if there is no value.
+
+    Raises
+    ------
+    ValueError
+        If the value is neither a mapping nor JSON text of one.
 
     Examples
     --------
@@ -76,7 +93,7 @@ def mapping(value: Any, name: str) -> dict[str, Any] | None:
 
 @dataclass
 class MeasureConfig(SamplingConfig):
-    """`python -m llm measure`: a run, or a policy and its behavior with what they were trained on."""
+    """Settings of `python -m llm measure`: a run, or a policy and its behavior with the settings of their training."""
 
     run: str | None = _said(None, "Folder of a run; data, reward, objective and groups are its own then.")
     checkpoint: str | None = _said(None, "Checkpoint in the folder, such as checkpoint-64; the last model by default.")
@@ -116,7 +133,7 @@ class MeasureConfig(SamplingConfig):
 
 @dataclass
 class EvaluateConfig(SamplingConfig):
-    """`python -m llm evaluate`: pass@k of a model, with intervals."""
+    """Settings of `python -m llm evaluate`: pass@k of a model, with intervals."""
 
     model: str | None = _said(None, "Hub id, folder (of a run, too), or tiny[:NAME=VALUE,...].")
     model_revision: str = _said("main", "Of the hub.")

@@ -40,29 +40,39 @@ def measure_run(
 
     Parameters
     ----------
-    folder : of a run of `llm.training.train.train`.
-    checkpoint : a folder in it, such as "checkpoint-64"; the final model by default.
-    behavior : model that the log-ratio is to; the one that the run began with by default.
-    sampler : made of the behavior and the tokenizer, such as `llm.generation.vllm.VLLMSampler`; one of transformers' by
-        default.
-    limit : so many of the run's prompts: the first, of sums without a limit as many drawn; all by default.
-    dtype : of both models; a log-ratio is a small difference, which narrower ones bury in rounding. "auto" is that of
-        their files, which may differ.
-    device : of both; a GPU where there is one, by default.
-    cache : where small models are kept.
-    options : ``samples``, ``exact``, ``seed``, ``batch_size`` of `measure`.
+    folder : str or Path
+        Folder of a run of `llm.training.train.train`.
+    checkpoint : str, optional
+        A folder in it, such as "checkpoint-64"; the final model by default.
+    behavior : str, optional
+        Model that log-ratios are taken to; by default the one that the run began with.
+    sampler : callable, optional
+        Makes a sampler of the behavior and the tokenizer, for example `llm.generation.vllm.VLLMSampler`; by default
+        transformers samples.
+    limit : int, optional
+        Number of prompts of the run: the first ones, or, for sums without a limit, as many drawn; all by default.
+    dtype : str, default "float32"
+        Dtype of both models. A log-ratio is a small difference, which a narrower dtype buries in rounding. "auto" is
+        the dtype of their checkpoints, which may differ.
+    device : str, optional
+        Device of both models; a GPU by default, where there is one.
+    cache : Path, optional
+        Folder of the small models.
+    **options : object
+        Options `samples`, `exact`, `seed` and `batch_size` of `llm.measurement.measure.measure`.
 
     Returns
     -------
     pandas.DataFrame
-        As `measure`. The note of its last row says where the prediction is of another training: the behavior moved, as
-        it does where the lag is short of the run's length, or the log-ratio was not that of whole completions.
+        As `llm.measurement.measure.measure` returns it. The note of the last row says where the prediction is for
+        another training: if the behavior moved, as it does where the lag is shorter than the run, or if the log-ratio
+        in training was not that of whole completions.
 
     Raises
     ------
     ValueError
-        If the folder holds no run, or no model; if data or reward are not what they were in training; if ``limit`` is
-        more than the run's own.
+        If the folder holds no run or no model; if data or reward are not what they were in training; if `limit` is
+        larger than that of the run.
     """
     run = read_run(folder)
     place = Path(folder) / (checkpoint or "")

@@ -1,6 +1,6 @@
-"""TRL's parser of dataclasses, with a user's mistake in one line: in a file, too, and among hundreds of fields.
+"""TRL's parser of dataclasses, with one line for a mistake of the user, in a file, too, and among hundreds of fields.
 
-Files are read by YAML 1.2, in which 1e-3 is a number; a field that is there twice is a mistake.
+Files are read as YAML 1.2, in which 1e-3 is a number; a field that stands there twice is a mistake.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from pessimism.messages import one_line
 
 
 class Parser(TrlParser):  # type: ignore[misc]
-    """Fields of dataclasses from a YAML file and the command line, which wins.
+    """Parser of dataclasses whose fields come from a YAML file and from the command line, which wins.
+
+    Parameters
+    ----------
+    types : tuple of type
+        The dataclasses.
+    **options : object
+        Options of ``argparse.ArgumentParser``, such as ``prog``.
 
     Examples
     --------
@@ -39,12 +46,23 @@ class Parser(TrlParser):  # type: ignore[misc]
         super().__init__(types, allow_abbrev=False, **options)
 
     def parse(self, arguments: Sequence[str]) -> tuple[Any, ...]:
-        """The dataclasses, filled.
+        """Fill the dataclasses.
+
+        Parameters
+        ----------
+        arguments : sequence of str
+            Arguments of the command line; ``--config FILE`` names the file.
+
+        Returns
+        -------
+        tuple
+            The dataclasses.
 
         Raises
         ------
         ValueError
-            Of one line: no such field, a value that is none of it, a file that is not YAML; and as the dataclasses do.
+            In one line, if there is no such field, a value is none of its field, or the file is not YAML; and as the
+            dataclasses do.
         """
         given = [part for one in arguments for part in (one.split("=", 1) if one.startswith("--config=") else [one])]
         told: dict[str, Any] = {}
@@ -101,11 +119,11 @@ class Parser(TrlParser):  # type: ignore[misc]
         return f"unknown field {name!r}; {hint}{self.prog} --help lists all"
 
     def error(self, message: str) -> NoReturn:
-        """Without all fields there are, which argparse prints."""
+        """Raise the message alone; argparse would print all fields before it."""
         raise ValueError(message)
 
     def set_defaults_with_config(self, **config: Any) -> list[str]:
-        """TRL's, of values checked as those of the command line are: argparse takes defaults for right."""
+        """Check values of the file as those of the command line are checked; argparse takes defaults for right."""
         known = {action.dest: action for action in self._actions}
         made = {name: self._value(known[name], value) if name in known else value for name, value in config.items()}
         rest: list[str] = super().set_defaults_with_config(**made)

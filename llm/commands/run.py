@@ -1,4 +1,4 @@
-"""What `python -m llm measure` and `evaluate` do with their settings."""
+"""The bodies of `python -m llm measure` and `python -m llm evaluate`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHOWN = (
 
 
 def measured(settings: MeasureConfig) -> pd.DataFrame:
-    """Frame of `llm.measurement.measure.measure`, of a run or of two models."""
+    """Measure a run or two models; the frame of `llm.measurement.measure.measure`."""
     options: dict[str, Any] = {
         "samples": settings.samples,
         "exact": settings.exact,
@@ -62,7 +62,7 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
 
 
 def evaluated(settings: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Frame of `llm.evaluation.evaluate.evaluate` and its summary."""
+    """Evaluate a model; the frame of `llm.evaluation.evaluate.evaluate` and its summary."""
     examples, reward = _asked(settings)
     assert settings.model is not None
     place, revision = model_path(settings.model), settings.model_revision
@@ -94,6 +94,11 @@ def _asked(settings: DataConfig) -> tuple[Dataset, Reward]:
 def require_writable(out: str | None) -> None:
     """Refuse a file that could not be written, before the work and not after it.
 
+    Parameters
+    ----------
+    out : str or None
+        Path of the file; None for none.
+
     Raises
     ------
     ValueError
@@ -120,7 +125,17 @@ def write(frame: pd.DataFrame, out: str | None) -> None:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """What a terminal shows of a frame of `measured`: of what, the readings beside their predictions, and the notes.
+    """Show a frame of `measured` in a terminal: the readings beside their predictions, and the notes.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `measured` returns it.
+
+    Returns
+    -------
+    str
+        Lines: the objective, a table with a row for each prompt, and the notes.
 
     Examples
     --------
@@ -143,7 +158,17 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def intervals(found: pd.DataFrame) -> str:
-    """Means of a summary of `evaluated` with their intervals, a line each.
+    """Show the means of a summary of `evaluated` with their intervals, one in a line.
+
+    Parameters
+    ----------
+    found : pandas.DataFrame
+        The summary.
+
+    Returns
+    -------
+    str
+        The lines.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Tasks whose data, prompts and answers are made here: sums, with labels noisy enough to leave something to learn."""
+"""Sums as a task: its prompts and answers, and completions noisy enough to leave something to learn."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ from datasets import Dataset
 
 @dataclass(frozen=True)
 class Addition:
-    """Sums of two numbers of ``digits`` digits whose sum has no more: "07+38=" and "45".
+    """Sums of two numbers of a few digits whose sum has no more digits: "07+38=" and "45".
 
     Attributes
     ----------
-    digits : digits of each number and of the sum, leading zeros written.
-    steps : whether a completion writes down the sum of each column with its carry before the answer, last column first:
+    digits : int, default 2
+        Digits of each number and of the sum; leading zeros are written.
+    steps : bool, default False
+        Whether a completion writes down the sum of each column with its carry before the answer, last column first:
         "347+286=" and "7+6+0=13;4+8+1=13;3+2+1=06;633".
-    noise : share of the completions in `examples` that go wrong somewhere: a wrong answer, or, with ``steps``, a wrong
-        column that the rest then follows.
+    noise : float, default 0.5
+        Share of the completions in `examples` that go wrong somewhere: in the answer, or, with `steps`, in one column,
+        which the columns after it then follow.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
 
     Examples
     --------
@@ -56,29 +64,43 @@ class Addition:
         return self.digits + (9 * self.digits if self.steps else 0)
 
     def pairs(self) -> np.ndarray:
-        """All pairs ``(n, 2)`` whose sum has no more digits, in order; for up to two digits."""
+        """List all pairs ``(n, 2)`` whose sum has no more digits, in order; only for up to two digits."""
         if self.digits > 2:
             raise ValueError(f"pairs are listed for up to 2 digits, got digits={self.digits}: draw them instead")
         pairs: np.ndarray = np.stack(np.divmod(np.arange(100**self.digits), 10**self.digits), axis=-1)
         return np.asarray(pairs[pairs.sum(axis=-1) < 10**self.digits])
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Pairs ``(count, 2)``, uniform among those whose sum has no more digits."""
+        """Draw pairs ``(count, 2)``, uniformly among those whose sum has no more digits."""
         numbers = rng.integers(10**self.digits, size=(count, 2))
         while np.any(too_large := numbers.sum(axis=-1) >= 10**self.digits):
             numbers[too_large] = rng.integers(10**self.digits, size=(int(too_large.sum()), 2))
         return numbers
 
     def prompt(self, a: int, b: int) -> str:
-        """What the model reads."""
+        """Text that the model reads."""
         return f"{a:0{self.digits}d}+{b:0{self.digits}d}="
 
     def answer(self, a: int, b: int) -> str:
-        """The right answer."""
+        """Text of the right answer."""
         return f"{a + b:0{self.digits}d}"
 
     def solution(self, a: int, b: int, wrong: tuple[int, int] | None = None) -> str:
-        """A completion: right, or with the sum of column ``wrong[0]`` (last is 0) raised by ``wrong[1]``, modulo 20."""
+        """Write a completion: a right one, or one with a slip.
+
+        Parameters
+        ----------
+        a, b : int
+            The two numbers.
+        wrong : tuple of int, optional
+            The slip: its column (the last one is 0), and how much the sum of that column is raised by, modulo 20.
+            Without steps the answer is raised by that much. By default there is none.
+
+        Returns
+        -------
+        str
+            The completion.
+        """
         if not self.steps:
             slip = 0 if wrong is None else wrong[1]
             return f"{(a + b + slip) % 10**self.digits:0{self.digits}d}"
@@ -93,11 +115,24 @@ class Addition:
         return ";".join([*written, result])
 
     def final(self, completion: str) -> str:
-        """The answer in a completion: what stands after the last column."""
+        """Cut the answer out of a completion: the text after the last column."""
         return completion.rpartition(";")[2] if self.steps else completion
 
     def examples(self, seed: int, batch: int) -> Iterator[list[tuple[str, str]]]:
-        """Endless batches of (prompt, completion), a share ``noise`` of the completions wrong; the same for a seed."""
+        """Draw batches of prompts and completions without end.
+
+        Parameters
+        ----------
+        seed : int
+            Equal seeds give equal batches.
+        batch : int
+            Number of examples in a batch.
+
+        Yields
+        ------
+        list of tuple of str
+            Pairs of a prompt and a completion; a share `noise` of the completions is wrong.
+        """
         rng = np.random.default_rng(seed)
         while True:
             rows = []
@@ -111,7 +146,21 @@ class Addition:
 
 
 def digits_right(completions: list[str], answer: list[str], **_: Any) -> list[float]:
-    """Share of the digits of the answer that stand in their places; 0 for a completion of another length.
+    """Reward the share of the digits of the answer that stand in their places.
+
+    Parameters
+    ----------
+    completions : list of str
+        Completions.
+    answer : list of str
+        The answer to each.
+    **_ : object
+        Other columns of the data, which are not read.
+
+    Returns
+    -------
+    list of float
+        Rewards in [0, 1]; 0 for a completion that is longer or shorter than the answer.
 
     Examples
     --------
@@ -125,7 +174,19 @@ def digits_right(completions: list[str], answer: list[str], **_: Any) -> list[fl
 
 
 def settings_in(source: str, known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Names and values, as text, of what follows the colon.
+    """Read the settings after the colon of a source such as "addition:digits=2".
+
+    Parameters
+    ----------
+    source : str
+        Text of the form "NAME" or "NAME:SETTING=VALUE,...".
+    known : collection of str
+        Names that a setting may have.
+
+    Yields
+    ------
+    tuple of str
+        Name and value of each setting, as text.
 
     Raises
     ------
@@ -145,12 +206,25 @@ def settings_in(source: str, known: Collection[str]) -> Iterator[tuple[str, str]
 
 
 def read_sums(source: str, limit: int | None) -> Dataset:
-    """Sums of a source such as ``"addition:digits=3,steps=true,seed=1"``: all in order, or ``limit`` of them drawn.
+    """Make the sums of a source such as "addition:digits=3,steps=true,seed=1".
+
+    Parameters
+    ----------
+    source : str
+        Starts with "addition"; settings are `digits`, `steps` and `seed`.
+    limit : int or None
+        How many sums are drawn; None takes all of them in order.
+
+    Returns
+    -------
+    datasets.Dataset
+        Columns ``prompt`` and ``answer``.
 
     Raises
     ------
     ValueError
-        Naming the source: an unknown setting or a bad value; more than two digits and no limit.
+        If a setting is unknown or its value is bad, or if there is no limit and more than two digits. The message
+        names the source.
     """
     task, seed = _settings(source)
     if limit is None and task.digits > 2:
@@ -159,7 +233,22 @@ def read_sums(source: str, limit: int | None) -> Dataset:
 
 
 def sums_task(source: str) -> Addition:
-    """The task of such a source; raises `ValueError` as `read_sums` does.
+    """Read the task out of a source as `read_sums` takes it.
+
+    Parameters
+    ----------
+    source : str
+        Starts with "addition".
+
+    Returns
+    -------
+    Addition
+        The task.
+
+    Raises
+    ------
+    ValueError
+        If a setting is unknown or its value is bad.
 
     Examples
     --------
@@ -183,12 +272,26 @@ def _settings(source: str) -> tuple[Addition, int]:
 
 
 def addition_examples(task: Addition, count: int | None = None, seed: int = 0) -> Dataset:
-    """Sums with their final answers: all of up to two digits, in order, or ``count`` drawn without repetition.
+    """Make sums with their final answers.
+
+    Parameters
+    ----------
+    task : Addition
+        The task.
+    count : int, optional
+        How many sums are drawn, without repetition; by default all sums of up to two digits, in order.
+    seed : int, default 0
+        Seed of the draws.
+
+    Returns
+    -------
+    datasets.Dataset
+        Columns ``prompt`` and ``answer``.
 
     Raises
     ------
     ValueError
-        If ``count`` is not from 1 to the number of sums, or is None for more than two digits.
+        If `count` is not from 1 to the number of sums, or is None for more than two digits.
 
     Examples
     --------

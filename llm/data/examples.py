@@ -1,7 +1,7 @@
-r"""Questions with their answers, from files, `datasets` and the made task, as a dataset that TRL trains on.
+r"""Questions with their answers, from files, data sets and sums made here, as a data set that TRL trains on.
 
-The records of the usual sets are read as they come: DeepScaleR (problem, answer, solution), MATH (problem, solution
-with the answer in its last ``\boxed{}``), AIME (problem or Problem, answer or Answer, often integers).
+The usual data sets are read as they come: DeepScaleR (problem, answer, solution), MATH (problem, solution with the
+answer in its last ``\boxed{}``), AIME (problem or Problem, answer or Answer, often integers).
 """
 
 from __future__ import annotations
@@ -35,7 +35,17 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 
 
 def examples_of(settings: DataConfig) -> Dataset:
-    """Questions and answers that the settings of a command name, as `load_examples` reads them.
+    """Read the questions and answers that the settings of a command name.
+
+    Parameters
+    ----------
+    settings : DataConfig
+        Settings of a command.
+
+    Returns
+    -------
+    datasets.Dataset
+        As `load_examples` returns it.
 
     Raises
     ------
@@ -65,35 +75,49 @@ def load_examples(
     prompt_template: str | None = None,
     chat: bool = False,
 ) -> Dataset:
-    r"""Questions and answers of a data set, whatever its columns are called.
+    r"""Read the questions and answers of a data set, whatever its columns are called.
 
     Parameters
     ----------
-    source : a file (.jsonl, .ndjson, .json, .csv, .parquet); a folder saved with ``save_to_disk``, or any other that
-        ``datasets.load_dataset`` reads; the name of a data set, ``"name"`` or ``"name:configuration"``; or
-        ``"addition:digits=2"``, with ``steps=true`` and ``seed=1`` where wanted: the sums of `llm.data.addition.Addition`, all
-        of them in order, or ``limit`` drawn without repetition.
-    split : of a data set that has several; files and sums have one only.
-    prompt_column : column of the question; by default the first of prompt, problem, Problem, question, Question.
-    answer_column : column of the answer; by default answer or Answer, else what the last ``\boxed{}`` of solution or
-        Solution holds; where there is none of these either, there are no answers, and a reward that needs them says so.
-    limit : take the first so many records only; what comes after them is not looked at, but must be readable.
-    prompt_template : a ``str.format`` template around the question, such as ``"{prompt}\nThink step by step."``.
-    chat : make each prompt a conversation of one user message. Prompts that are lists of messages stay as they are.
+    source : str
+        One of
+
+        - a file (.jsonl, .ndjson, .json, .csv, .parquet);
+        - a folder that was saved with ``save_to_disk``, or any other that ``datasets.load_dataset`` reads;
+        - the name of a data set, "name" or "name:configuration";
+        - "addition:digits=2", with ``steps=true`` and ``seed=1`` where wanted: the sums of
+          `llm.data.addition.Addition`, all of them in order, or `limit` of them drawn without repetition.
+    split : str, default "train"
+        Split of a data set that has several; files and sums have only one.
+    prompt_column : str, optional
+        Column of the question; by default the first there is of prompt, problem, Problem, question, Question.
+    answer_column : str, optional
+        Column of the answer; by default answer or Answer, else the content of the last ``\boxed{}`` in solution or
+        Solution. Where there is none of these either, there are no answers, and a reward that needs them says so.
+    limit : int, optional
+        Number of records taken, from the first on. The records after them are not looked at, but must be readable.
+    prompt_template : str, optional
+        A ``str.format`` template around the question, such as ``"{prompt}\nThink step by step."``.
+    chat : bool, default False
+        Make each prompt a conversation of one user message. Prompts that are lists of messages stay as they are.
 
     Returns
     -------
     datasets.Dataset
         Columns ``prompt`` (text, or messages), ``answer`` (text without blanks at its ends; integers as digits) where
-        there is one, and the other columns unless these are their names.
+        there is one, and the other columns unless they have one of these two names.
 
     Raises
     ------
     ValueError
-        Of one line, naming file, line (JSON arrays, parquet and data sets: row, from 0) and column: no such file,
-        nothing in it, a broken line, no such column or no question (it lists those present), a record without question
-        or answer, a solution without ``\boxed{}``, an answer that is neither text nor number, a column of a name that
-        TRL gives to something else; ``split`` of what has none.
+        In one line that names file, line (for JSON arrays, parquet and data sets the row, from 0) and column, if
+
+        - there is no such file, it is empty, or a line of it is broken;
+        - there is no such column, or none of a question (the message lists those there are);
+        - a record lacks its question or its answer, or a solution has no ``\boxed{}``;
+        - an answer is neither text nor a number;
+        - a column has a name that TRL uses for something else;
+        - `split` is given for a source that has none.
 
     Examples
     --------
@@ -227,12 +251,22 @@ def _check_template(template: str) -> None:
 
 
 def question(value: Any) -> Any:
-    """Text, or a conversation (a list of messages with role and content), as it is.
+    """Check a question: text, or a conversation (a list of messages with role and content).
+
+    Parameters
+    ----------
+    value : object
+        Value of the column.
+
+    Returns
+    -------
+    str or list of dict
+        The value itself.
 
     Raises
     ------
     ValueError
-        Saying what it is instead; so do `answer` and `boxed_answer`.
+        If it is something else; the message says what.
     """
     if (
         isinstance(value, list)
@@ -247,7 +281,22 @@ def question(value: Any) -> Any:
 
 
 def answer(value: Any) -> str:
-    """Text without blanks at its ends, or a number in digits.
+    """Make text of an answer.
+
+    Parameters
+    ----------
+    value : object
+        Value of the column: text or a number.
+
+    Returns
+    -------
+    str
+        Text without blanks at its ends; an integer in digits.
+
+    Raises
+    ------
+    ValueError
+        If it is something else; the message says what.
 
     Examples
     --------
@@ -266,7 +315,7 @@ def answer(value: Any) -> str:
 
 
 def boxed_answer(value: Any) -> str:
-    r"""What the last ``\boxed{}`` of a solution holds."""
+    r"""Cut the answer out of a solution: the content of its last ``\boxed{}``."""
     found = last_boxed(answer(value))
     if not found:
         raise ValueError(r"has no \boxed{...} with an answer in it, and there is no answer column")
@@ -274,7 +323,17 @@ def boxed_answer(value: Any) -> str:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What the last ``\boxed{}`` (or ``\fbox{}``) of a text holds, None where there is none or it does not close.
+    r"""Cut out the content of the last ``\boxed{}`` (or ``\fbox{}``) of a text.
+
+    Parameters
+    ----------
+    text : str
+        A solution in LaTeX.
+
+    Returns
+    -------
+    str or None
+        The content; None where there is no box, or the last one does not close.
 
     Examples
     --------

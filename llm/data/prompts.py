@@ -16,9 +16,26 @@ from pessimism.messages import one_line, show
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[Any], chat: Mapping[str, Any] | None = None) -> list[list[int]]:
-    """Token ids of prompts; a list of messages goes through the chat template, up to where the answer begins.
+    """Turn prompts into token ids.
 
-    ``chat`` is what the template is told beside the messages, TRL's ``chat_template_kwargs``.
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Tokenizer of the model.
+    prompts : sequence
+        Texts, or conversations (lists of messages), which go through the chat template up to where the answer begins.
+    chat : mapping, optional
+        Variables of the chat template beside the messages (TRL's ``chat_template_kwargs``).
+
+    Returns
+    -------
+    list of list of int
+        Token ids of each prompt.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer knows nothing of a prompt, or its chat template cannot be used.
 
     Examples
     --------
@@ -41,7 +58,7 @@ def token_ids(tokenizer: Any, prompts: Sequence[Any], chat: Mapping[str, Any] | 
 
 @contextmanager
 def template_named() -> Iterator[None]:
-    """Inside, a chat template that is missing or refuses its messages is a `ValueError` that says what to do."""
+    """Turn the error of a chat template, missing or refusing its messages, into a `ValueError` that says what to do."""
     from jinja2 import TemplateError
 
     try:
@@ -54,7 +71,23 @@ def template_named() -> Iterator[None]:
 
 
 def require_room(prompt: Sequence[int], length: int, positions: int | None, place: str) -> None:
-    """Raise `ValueError` for a prompt after which a completion would be over the positions of a model.
+    """Refuse a prompt that leaves no room for a completion among the positions of a model.
+
+    Parameters
+    ----------
+    prompt : sequence of int
+        Token ids.
+    length : int
+        Largest number of tokens of a completion.
+    positions : int or None
+        Number of positions that the model has; None where there is no limit.
+    place : str
+        Name of the prompt, for the error message.
+
+    Raises
+    ------
+    ValueError
+        If prompt and completion may need more positions than there are.
 
     Examples
     --------
@@ -71,14 +104,28 @@ def require_room(prompt: Sequence[int], length: int, positions: int | None, plac
 
 
 def require_known(prompt: Sequence[int], tokenizer: Any, place: str) -> None:
-    """Raise `ValueError` for a prompt of which the model would see nothing: without tokens, or all of them unknown."""
+    """Refuse a prompt of which the model would see nothing: one without tokens, or with unknown ones only."""
     said = set(prompt) - set(tokenizer.all_special_ids)
     if not said and (not prompt or tokenizer.unk_token_id in prompt):
         raise ValueError(f"{place}: the tokenizer knows nothing of this prompt, which becomes {list(prompt[:8])}")
 
 
 def as_completions(tokenizer: Any, prompts: Sequence[Any], completions: Sequence[Sequence[int]]) -> list[Any]:
-    """Completions as rewards get them: text without special tokens, in a message of the assistant after messages.
+    """Turn completions into what rewards get: text without special tokens, as a message where the prompt is messages.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Tokenizer of the model.
+    prompts : sequence
+        The prompt of each completion: a text, or a list of messages.
+    completions : sequence of sequence of int
+        Token ids of each completion.
+
+    Returns
+    -------
+    list
+        A text, or a list of one message of the assistant, for each completion.
 
     Examples
     --------
@@ -94,12 +141,26 @@ def as_completions(tokenizer: Any, prompts: Sequence[Any], completions: Sequence
 
 
 def required_tokens(tokenizer: Any, model: Any) -> tuple[list[int], int]:
-    """Tokens that end a completion of a model, that of the tokenizer first, and the pad.
+    """Find the tokens that end a completion, and the one that fills up.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Tokenizer of the model.
+    model : transformers.PreTrainedModel, str or Path
+        The model, its folder or its hub id, whose generation config may name further ends.
+
+    Returns
+    -------
+    ends : list of int
+        Tokens that end a completion, the eos of the tokenizer first.
+    pad : int
+        Token that fills up.
 
     Raises
     ------
     ValueError
-        If the tokenizer lacks one.
+        If the tokenizer has no eos or no pad.
     """
     for name in ("eos_token", "pad_token"):
         if getattr(tokenizer, name, None) is None:

@@ -22,16 +22,27 @@ Where = Callable[[int], str]  # row -> its place, as an error message names it
 
 
 def read_file(path: Path) -> tuple[Dataset, Where]:
-    """The records of a file, and a function that says on which line (JSON arrays and parquet: in which row) each lies.
+    """Read the records of a file.
 
-    Blank lines are no records. A key that a JSON record lacks is null there, and a column that mixes text and numbers
-    is text, in which NaN is null and 204.0 is 204.
+    Parameters
+    ----------
+    path : Path
+        A file whose suffix is one of `READERS`.
+
+    Returns
+    -------
+    records : datasets.Dataset
+        A row for each record; blank lines are no records. A key that a JSON record lacks is null there. A column that
+        mixes text and numbers is text, in which NaN is null and 204.0 is "204".
+    where : callable
+        Place of a row for error messages: file and line, or file and row for JSON arrays and parquet.
 
     Raises
     ------
     ValueError
-        Of one line, as ``path:line: what is wrong``: unknown suffix, unreadable file, broken JSON or CSV, a line that
-        is no JSON object, a row with more or fewer fields than the header, a column of values that do not go together.
+        In one line, as ``path:line: reason``, if the suffix is unknown, the file cannot be read, JSON or CSV is broken,
+        a line is no JSON object, a row has more or fewer fields than the header, or the values of a column do not go
+        together.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:

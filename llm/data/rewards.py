@@ -24,19 +24,20 @@ _DELIMITED = re.compile(r"(?<!\\)\$|\\\(|\\\[|\\boxed")
 
 
 class Reward:
-    """A reward function of TRL's signature that says what went wrong, and where.
+    """A reward function with TRL's signature whose errors say which completion they are about.
 
-    Attributes
+    Parameters
     ----------
-    name : as it was asked for.
-    function : what computes the rewards, called with keywords.
+    name : str
+        Name as it was asked for.
+    function : callable
+        Computes the rewards; it is called with keywords.
 
     Raises
     ------
     ValueError
-        On call, of one line, with the row (from 0) and its completion: the function raised (its error is the cause); a
-        column that it needs is not there; it returned another number of values than completions, or one that is None,
-        not a number or not finite.
+        On call, in one line with the row (from 0) and its completion: if the function raises (its error is the cause),
+        if it needs a column that is not there, or if it does not return one finite number for each completion.
 
     Examples
     --------
@@ -52,7 +53,7 @@ class Reward:
         self.__name__ = name.rpartition(":")[2]  # TRL names its metrics by it
 
     def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float]:
-        """Rewards, one per completion."""
+        """Compute the rewards, one for each completion."""
         self._check_columns(columns)
         try:
             values = self.function(completions=completions, **columns)
@@ -99,18 +100,28 @@ class Reward:
 
 
 def reward_function(name: str) -> Reward:
-    r"""The reward of a name.
+    r"""Find a reward by its name.
 
     Parameters
     ----------
-    name : "exact", 1 where the completion is the answer, blanks at the ends aside; "final", where what stands after its
-        last ";" is (a chain of thought of `llm.data.addition.Addition`); "math_verify", where the two are equal as mathematics;
-        or ``"package.module:function"``, any reward function written for TRL.
+    name : str
+        One of
+
+        - "exact": 1 where the completion is the answer, blanks at the ends aside;
+        - "final": 1 where the text after the last ";" of the completion is the answer, as in a chain of thought of
+          `llm.data.addition.Addition`;
+        - "math_verify": 1 where the two are equal as mathematics;
+        - "package.module:function": any reward function written for TRL.
+
+    Returns
+    -------
+    Reward
+        The reward function.
 
     Raises
     ------
     ValueError
-        If there is no such name, module or function, or it is asynchronous. For errors on call see `Reward`.
+        If there is no such name, module or function, or the function is asynchronous. For errors on call see `Reward`.
 
     Examples
     --------
@@ -138,7 +149,17 @@ def reward_function(name: str) -> Reward:
 
 
 def text_of(completion: Any) -> Any:
-    """The text of a completion, which is of its last message where it is a conversation.
+    """Take the text of a completion.
+
+    Parameters
+    ----------
+    completion : str or list of dict
+        A text, or a conversation, whose last message counts.
+
+    Returns
+    -------
+    str
+        The text.
 
     Examples
     --------
@@ -149,27 +170,43 @@ def text_of(completion: Any) -> Any:
 
 
 def exact(completions: Sequence[Any], answer: Sequence[str], **_: Any) -> list[float]:
-    """1 where the completion, without blanks at its ends, is the answer."""
+    """Reward 1 where the completion, without blanks at its ends, is the answer."""
     return [float(text_of(c).strip() == a.strip()) for c, a in zip(completions, answer, strict=True)]
 
 
 def final(completions: Sequence[Any], answer: Sequence[str], **_: Any) -> list[float]:
-    """1 where what stands after the last ";" of the completion is the answer."""
+    """Reward 1 where the text after the last ";" of the completion is the answer."""
     return [float(text_of(c).rpartition(";")[2].strip() == a.strip()) for c, a in zip(completions, answer, strict=True)]
 
 
 def math_verify(completions: Sequence[Any], answer: Sequence[str], **_: Any) -> list[float]:
-    r"""1 where math-verify reads in the completion what equals the answer, 0 where it does not or reads nothing.
+    r"""Reward 1 where math-verify reads something in the completion that equals the answer, else 0.
 
-    Read are first ``\boxed{}``, then formulas between dollars and numbers, those after "the answer is" and then the
-    last one. LaTeX outside of these is not: of a bare ``2\sqrt{3}`` the 2 is all that it sees. The answer may be bare.
-    What takes longer than `SECONDS` counts as unequal, and is logged. The limit is a signal, and only the main thread
-    gets signals: in other threads there is none, and math-verify warns of that.
+    Parameters
+    ----------
+    completions : sequence
+        Texts or conversations. What is read in them is ``\boxed{}`` first, then formulas between dollars and numbers:
+        those after "the answer is" before the last ones. LaTeX outside of these is not read: of a bare ``2\sqrt{3}``
+        only the 2 is seen.
+    answer : sequence of str
+        The answer to each; it may be bare LaTeX.
+    **_ : object
+        Other columns of the data, which are not read.
+
+    Returns
+    -------
+    list of float
+        Rewards.
 
     Raises
     ------
     ValueError
         If an answer, the reference, cannot be read as mathematics.
+
+    Notes
+    -----
+    A comparison that takes longer than `SECONDS` counts as unequal and is logged. The limit is a signal, and only the
+    main thread gets signals: in other threads there is no limit, and math-verify warns of that.
     """
     return [float(_equal(text_of(c), a)) for c, a in zip(completions, answer, strict=True)]
 

@@ -48,39 +48,57 @@ def evaluate(
     chat: Mapping[str, Any] | None = None,
     resume: Path | None = None,
 ) -> pd.DataFrame:
-    """Sample every prompt, reward the completions and score them with the model.
+    """Sample completions of every prompt, reward them and score them with the model.
 
     Parameters
     ----------
-    model : a causal language model, the one that the sampler samples from; it gives the entropies.
-    tokenizer : of the model.
-    examples : as `llm.data.examples.load_examples` makes them.
-    reward : as `llm.data.rewards.reward_function` makes it; it gets every column of the examples.
-    sampler : draws the completions.
-    length : most tokens of a completion.
-    samples : completions of each prompt.
-    ks : of pass@k, each at most ``samples``.
-    seed : of the samples. Equal seeds and batches give equal samples, interrupted or not.
-    right : reward from which on a completion counts as correct.
-    prompts_per_batch : prompts sampled, rewarded and kept together.
-    batch_size : completions in one forward of the model.
-    chat : what the chat template is told beside the messages.
-    resume : file (JSON lines) that keeps finished batches.
+    model : torch.nn.Module
+        The causal language model that the sampler samples from; it gives the entropies.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Tokenizer of the model.
+    examples : datasets.Dataset
+        As `llm.data.examples.load_examples` returns it.
+    reward : callable
+        As `llm.data.rewards.reward_function` returns it; it gets every column of the examples.
+    sampler : Sampler
+        Draws the completions.
+    length : int
+        Largest number of tokens of a completion.
+    samples : int, default 16
+        Number of completions of each prompt.
+    ks : sequence of int, default (1,)
+        The k of pass@k, each at most `samples`.
+    seed : int, default 0
+        Seed of the samples. Equal seeds and batches give equal samples, whether interrupted or not.
+    right : float, default 1.0
+        Reward from which on a completion counts as correct.
+    prompts_per_batch : int, default 16
+        Number of prompts that are sampled, rewarded and kept together.
+    batch_size : int, default 64
+        Largest number of completions in one forward of the model.
+    chat : mapping, optional
+        Variables of the chat template beside the messages.
+    resume : Path, optional
+        File (JSON lines) that keeps finished batches.
 
     Returns
     -------
     pandas.DataFrame
-        A row per prompt: ``prompt``, ``answer`` where the examples have one, ``n`` samples, ``correct`` ones, unbiased
-        ``pass@k``, mean ``reward``, mean ``length`` in tokens, eos included, the share that ``ended`` before or at that
-        length, ``token_entropy``, the mean over all tokens of the entropy of the distribution they were drawn from, and
-        ``sequence_entropy``, the mean of minus the log-probability of a completion; both in nats.
+        A row for each prompt, with the columns
+
+        - ``prompt``, and ``answer`` where the examples have one;
+        - ``n``, the number of samples, ``correct``, the number of correct ones, and unbiased ``pass@k``;
+        - ``reward`` and ``length`` (in tokens, eos included), means over the samples, and ``ended``, the share of them
+          that ended within `length` tokens;
+        - ``token_entropy``, the mean over all tokens of the entropy of the distribution that they were drawn from, and
+          ``sequence_entropy``, the mean of minus the log-probability of a completion; both in nats.
 
     Raises
     ------
     ValueError
-        If there are no examples, a k is not from 1 to ``samples``, another number is out of range, the reward fails, or
-        the file ``resume`` holds an evaluation with other settings, examples, weights or code of the reward, or is
-        being written by another process.
+        If there are no examples, a k is not from 1 to `samples`, another number is out of range, the reward fails, or
+        the file `resume` holds an evaluation with other settings, examples, weights or code of the reward, or is being
+        written by another process.
     """
     _check(examples, ks, seed, {"samples": samples, "length": length, "prompts_per_batch": prompts_per_batch})
     one = _Evaluation(model, tokenizer, reward, sampler, samples, length, right, batch_size, dict(chat or {}))
@@ -110,18 +128,21 @@ def _rows(one: _Evaluation, kept: KeptRows, examples: Dataset, seed: int, prompt
 
 
 def summary(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """Means over the prompts with the ends of their intervals, for new prompts of the kind, in one row.
+    """Average over the prompts, with intervals for new prompts of the same kind.
 
     Parameters
     ----------
-    frame : of `evaluate`.
-    level : coverage. Shares, which rewards of 0 and 1 are too, have the interval of `llm.evaluation.pass_at_k.share_interval`,
-        the others Student's; with one prompt there is none (nan).
+    frame : pandas.DataFrame
+        As `evaluate` returns it.
+    level : float, default 0.95
+        Coverage of the intervals.
 
     Returns
     -------
     pandas.DataFrame
-        ``prompts``, ``samples`` of each, and for every measured column its mean and ``..._low``, ``..._high``.
+        One row: ``prompts``, ``samples`` of each, and for every measured column its mean and the ends of its interval,
+        ``..._low`` and ``..._high``. Shares, which rewards of 0 and 1 are too, have the interval of
+        `llm.evaluation.pass_at_k.share_interval`, others that of Student; with one prompt the ends are nan.
 
     Examples
     --------
@@ -217,7 +238,7 @@ def _check(examples: Dataset, ks: Sequence[int], seed: int, positive: dict[str, 
 
 
 class KeptRows:
-    """Rows of finished batches, in a file of JSON lines if there is one: settings first, then a line per batch."""
+    """Rows of finished batches, in a file of JSON lines if there is one: the settings, then a line for each batch."""
 
     def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
         self.path, self.rows = path, list[Row]()
@@ -243,7 +264,7 @@ class KeptRows:
             self._write(settings)
 
     def add(self, rows: list[Row]) -> None:
-        """Keep the rows of a batch."""
+        """Keep the rows of another batch."""
         self.rows += rows
         if self.path is not None:
             self._write(rows)

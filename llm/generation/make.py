@@ -13,14 +13,23 @@ from llm.settings import SamplingConfig
 def make_sampler(
     backend: Literal["transformers", "vllm"], model: str | Path | Any, tokenizer: Any, **options: Any
 ) -> Sampler:
-    """A sampler from a model of the hub, of a folder or in memory.
+    """Make a sampler from a model on the hub, in a folder or in memory.
 
     Parameters
     ----------
-    backend : "transformers" or "vllm".
-    model : name, folder or transformers model.
-    tokenizer : its eos ends a completion, as do those of the model; its pad fills up.
-    options : of `TransformersSampler` or of `llm.generation.vllm.VLLMSampler`.
+    backend : {"transformers", "vllm"}
+        Engine that samples.
+    model : str, Path or transformers.PreTrainedModel
+        Hub id, folder or model.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Its eos ends a completion, as do the ends that the model names; its pad fills up.
+    **options : object
+        Options of `TransformersSampler` or of `llm.generation.vllm.VLLMSampler`.
+
+    Returns
+    -------
+    Sampler
+        The sampler.
 
     Raises
     ------
@@ -46,7 +55,7 @@ def make_sampler(
 
 
 def sampler_of(settings: SamplingConfig, model: Any, tokenizer: Any) -> Sampler:
-    """Sampler from a model in memory with the engine and options that the settings of a command name."""
+    """Make a sampler from a model in memory, with the engine and the options that the settings of a command name."""
     options: dict[str, Any] = {"batch_size": settings.batch_size}
     if settings.generation == "vllm":
         options = {

@@ -1,8 +1,8 @@
-"""Completions sampled from a language model with the log-probability of each token: what every engine gives.
+"""Completions sampled from a language model with the log-probability of each token: the interface of all engines.
 
-A behavior policy has to be the model itself: temperature 1, all tokens, whatever its folder recommends. Only where a
-completion ends is taken from there: at the eos of the tokenizer and at those of the model's generation config, as TRL
-has it.
+A behavior policy has to be the model itself, at temperature 1 over all tokens, whatever sampling its folder
+recommends. Only the ends of a completion are taken from there: the eos of the tokenizer, and the ends in the generation
+config of the model, as TRL does.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from llm.models.scoring import require_tokens
 
 
 class Samples(NamedTuple):
-    """What a sampler gives.
+    """Completions and the log-probabilities that they were drawn with.
 
     Attributes
     ----------
-    completions : ``len(prompts) * count`` lists of token ids, those of a prompt one after another; an eos, where the
-        completion ended, is its last token.
-    log_probs : of each of these tokens, natural logarithm, under the distribution it was drawn from.
+    completions : list of list of int
+        ``len(prompts) * count`` lists of token ids, those of a prompt one after another. Where a completion ended, its
+        eos is its last token.
+    log_probs : list of list of float
+        Natural log-probability of each of these tokens under the distribution that it was drawn from.
     """
 
     completions: list[list[int]]
@@ -32,10 +34,10 @@ class Samples(NamedTuple):
 
 
 class Sampler(Protocol):
-    """What draws completions from a model."""
+    """Interface of an engine that draws completions from a model."""
 
     def sample(self, prompts: Sequence[Sequence[int]], count: int, *, length: int, seed: int) -> Samples:
-        """Draw ``count`` completions of at most ``length`` tokens for each prompt; the same for a seed."""
+        """Draw `count` completions of at most `length` tokens for each prompt; equal seeds give equal completions."""
 
     def load(self, model: Any) -> None:
         """Take over the weights of a transformers model as they are now."""
@@ -44,7 +46,25 @@ class Sampler(Protocol):
 def require_request(
     prompts: Sequence[Sequence[int]], count: int, length: int, seed: int, *, positions: int | None
 ) -> None:
-    """Raise `ValueError` for what no sampler can do: see `TransformersSampler.sample`.
+    """Refuse a request that no sampler can meet.
+
+    Parameters
+    ----------
+    prompts : sequence of sequence of int
+        Token ids of each prompt.
+    count : int
+        Number of completions of each prompt.
+    length : int
+        Largest number of tokens of a completion.
+    seed : int
+        Seed of the draws.
+    positions : int or None
+        Number of positions that the model has; None where there is no limit.
+
+    Raises
+    ------
+    ValueError
+        If a prompt is empty or leaves no room for a completion, or a number is out of range.
 
     Examples
     --------
@@ -62,13 +82,13 @@ def require_request(
 
 
 def generation_settings(**options: Any) -> GenerationConfig:
-    """Settings of `generate` that are these alone."""
+    """Make settings of `generate` that hold the given options and nothing else."""
     return GenerationConfig(**options)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
 def only_ours(model: Any) -> Iterator[None]:
-    """No sampling settings of the model's folder: `generate` fills in from them whatever it is not told."""
+    """Keep the sampling settings of the model's folder from `generate`, which takes from them what it is not told."""
     theirs, model.generation_config = model.generation_config, generation_settings()
     try:
         yield
@@ -78,7 +98,7 @@ def only_ours(model: Any) -> Iterator[None]:
 
 @contextmanager
 def finite_probabilities() -> Iterator[None]:
-    """Inside, a model whose probabilities are not finite is a `FloatingPointError`, as a loss that is not finite is."""
+    """Turn the error of a model whose probabilities are not finite into a `FloatingPointError`, as for a loss."""
     try:
         yield
     except RuntimeError as error:

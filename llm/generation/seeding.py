@@ -1,4 +1,4 @@
-"""The global generators of torch, from which engines draw whatever they are told: seeded, and as they were after."""
+"""The global generators of torch, from which engines draw: seeded for a while, and afterwards as they were before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    """They are as they were after the block: that of the CPU and of this GPU."""
+    """Restore the generators of the CPU and of this GPU after a `with` block."""
     # Of all GPUs would start each of them in each of the processes.
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield
@@ -18,7 +18,7 @@ def generators_kept() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """They are seeded inside the block, and as they were after."""
+    """Seed the generators inside a `with` block, and restore them after it."""
     with generators_kept():
         torch.manual_seed(seed)
         yield

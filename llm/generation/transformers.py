@@ -1,9 +1,4 @@
-"""Completions sampled by transformers, with the log-probability of each token.
-
-A behavior policy has to be the model itself: temperature 1, all tokens, whatever its folder recommends. Only where a
-completion ends is taken from there: at the eos of the tokenizer and at those of the model's generation config, as TRL
-has it.
-"""
+"""Completions sampled by transformers, with the log-probability of each token (see `llm.generation.sampler`)."""
 
 from __future__ import annotations
 
@@ -31,15 +26,26 @@ from llm.models.scoring import evaluating
 
 
 class TransformersSampler:
-    """Sampling with transformers' own `generate`.
+    """Sampler that uses transformers' own `generate`.
 
     Parameters
     ----------
-    model : name, folder or transformers model; a model in memory is sampled from as it is at the time, until `load`.
-    tokenizer : with eos and pad.
-    batch_size : completions drawn together. It is part of what a seed gives.
-    dtype : "float32", "bfloat16", ...; of the folder by default. For a name or folder.
-    device : a GPU where there is one by default. For a name or folder.
+    model : str, Path or transformers.PreTrainedModel
+        Hub id, folder or model. A model in memory is sampled from with the weights that it has at the time, until
+        `load`.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Tokenizer with eos and pad.
+    batch_size : int, default 64
+        Number of completions drawn together; with another one a seed gives other completions.
+    dtype : str, default "auto"
+        "float32", "bfloat16", ... for a hub id or folder; "auto" is the dtype of the checkpoint.
+    device : str, optional
+        Device for a hub id or folder; a GPU by default, where there is one.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` < 1, or the tokenizer has no eos or no pad.
     """
 
     def __init__(
@@ -59,7 +65,23 @@ class TransformersSampler:
         self.model, self.batch_size = model, batch_size
 
     def sample(self, prompts: Sequence[Sequence[int]], count: int, *, length: int, seed: int) -> Samples:
-        """Draw ``count`` completions of at most ``length`` tokens for each prompt; the same for a seed.
+        """Draw completions for each prompt.
+
+        Parameters
+        ----------
+        prompts : sequence of sequence of int
+            Token ids of each prompt.
+        count : int
+            Number of completions of each prompt.
+        length : int
+            Largest number of tokens of a completion.
+        seed : int
+            Equal seeds give equal completions.
+
+        Returns
+        -------
+        Samples
+            Completions and the log-probabilities of their tokens.
 
         Raises
         ------

@@ -35,16 +35,22 @@ class SyncError(ValueError):
 
 
 class VLLMSampler:
-    """Sampling with vLLM.
+    """Sampler that uses vLLM.
 
     Parameters
     ----------
-    model : name, folder or transformers model, whose weights are copied.
-    tokenizer : with eos and pad.
-    dtype : "float32", "bfloat16", ...; of the model by default.
-    verify : after each `load`, compare the log-probabilities of a few completions with those of the model.
-    tolerance : of that, in nats; 1e-4 in float32 and 0.25 otherwise by default.
-    options : further options of ``vllm.LLM``, such as ``max_model_len`` or ``gpu_memory_utilization``.
+    model : str, Path or transformers.PreTrainedModel
+        Hub id, folder or model, whose weights are copied.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Tokenizer with eos and pad.
+    dtype : str, optional
+        "float32", "bfloat16", ...; the dtype of the model by default.
+    verify : bool, default False
+        Whether to compare, after each `load`, the log-probabilities of a few completions with those of the model.
+    tolerance : float, optional
+        Largest difference allowed in that comparison, in nats; by default 1e-4 in float32 and 0.25 otherwise.
+    **options : object
+        Further options of ``vllm.LLM``, such as ``max_model_len`` or ``gpu_memory_utilization``.
 
     Raises
     ------
@@ -84,7 +90,23 @@ class VLLMSampler:
             self._verify(model)
 
     def sample(self, prompts: Sequence[Sequence[int]], count: int, *, length: int, seed: int) -> Samples:
-        """Draw ``count`` completions of at most ``length`` tokens for each prompt; the same for a seed.
+        """Draw completions for each prompt.
+
+        Parameters
+        ----------
+        prompts : sequence of sequence of int
+            Token ids of each prompt.
+        count : int
+            Number of completions of each prompt.
+        length : int
+            Largest number of tokens of a completion.
+        seed : int
+            Equal seeds give equal completions.
+
+        Returns
+        -------
+        Samples
+            Completions and the log-probabilities of their tokens.
 
         Raises
         ------
@@ -107,12 +129,17 @@ class VLLMSampler:
         )
 
     def load(self, model: Any) -> None:
-        """Take over the weights of a transformers model of the same architecture as they are now.
+        """Take over the weights of a transformers model as they are now.
+
+        Parameters
+        ----------
+        model : transformers.PreTrainedModel
+            A model of the same architecture.
 
         Raises
         ------
         SyncError
-            With ``verify``, if the log-probabilities differ afterwards.
+            With `verify`, if the log-probabilities differ afterwards.
         """
         _synchronize(self.llm, model)
         self.llm.reset_prefix_cache()
@@ -130,7 +157,19 @@ class VLLMSampler:
 
 
 def agreement(sampled: Tensor, model: Tensor, mask: Tensor) -> float:
-    """Largest absolute difference of two arrays of log-probabilities ``(B, T)`` where the mask is not 0; nan if one is.
+    """Compute how far two arrays of log-probabilities are apart.
+
+    Parameters
+    ----------
+    sampled, model : Tensor, shape (B, T)
+        Log-probabilities of the same tokens by the engine and by the model.
+    mask : Tensor, shape (B, T)
+        Tokens to compare are where it is not 0.
+
+    Returns
+    -------
+    float
+        Largest absolute difference; nan if one of them is nan.
 
     Examples
     --------
@@ -143,7 +182,21 @@ def agreement(sampled: Tensor, model: Tensor, mask: Tensor) -> float:
 
 
 def require_agreement(sampled: Tensor, model: Tensor, mask: Tensor, *, tolerance: float = TOLERANCE["float32"]) -> None:
-    """Raise `SyncError` if the `agreement` of vLLM's log-probabilities with the model's is worse than the tolerance.
+    """Refuse log-probabilities of vLLM that differ from those of the model.
+
+    Parameters
+    ----------
+    sampled, model : Tensor, shape (B, T)
+        Log-probabilities of the same tokens by vLLM and by the model.
+    mask : Tensor, shape (B, T)
+        Tokens to compare are where it is not 0.
+    tolerance : float, default 1e-4
+        Largest difference allowed, in nats.
+
+    Raises
+    ------
+    SyncError
+        If they differ by more, or one is nan.
 
     Examples
     --------
@@ -161,7 +214,17 @@ def require_agreement(sampled: Tensor, model: Tensor, mask: Tensor, *, tolerance
 
 
 def tolerance_of(dtype: str) -> float:
-    """What log-probabilities of two engines may differ by, in nats.
+    """Look up how far log-probabilities of two engines may be apart.
+
+    Parameters
+    ----------
+    dtype : str
+        Dtype that the engines compute in.
+
+    Returns
+    -------
+    float
+        Largest difference allowed, in nats.
 
     Examples
     --------
@@ -172,9 +235,14 @@ def tolerance_of(dtype: str) -> float:
 
 
 def prepare_colocate(dtype: str = "float32") -> None:
-    """Make TRL's ``vllm_mode="colocate"`` run here: in the dtype of the training model, on a CPU too.
+    """Make TRL's ``vllm_mode="colocate"`` run here: in the dtype of the model that is trained, and on a CPU, too.
 
-    Call it before the trainer is made; again with another dtype, and the last one holds.
+    Call it before the trainer is made. When it is called again, the last dtype holds.
+
+    Parameters
+    ----------
+    dtype : str, default "float32"
+        Dtype of the model that is trained.
 
     Raises
     ------

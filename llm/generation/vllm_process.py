@@ -24,7 +24,17 @@ _CPU_CACHE = 2**30  # bytes for keys and values, for which vLLM would take most 
 
 
 def vllm_module(name: str = "vllm") -> Any:
-    """A module of vLLM, which then reports errors only, unless ``VLLM_LOGGING_LEVEL`` is set.
+    """Import a module of vLLM, which then reports errors only, unless ``VLLM_LOGGING_LEVEL`` is set.
+
+    Parameters
+    ----------
+    name : str, default "vllm"
+        Dotted name of the module.
+
+    Returns
+    -------
+    module
+        The module.
 
     Raises
     ------

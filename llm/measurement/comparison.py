@@ -50,36 +50,50 @@ def compare(
     weights: Floats | None = None,
     twin: Floats | None = None,
 ) -> Compared:
-    r"""Readings of one prompt beside their prediction.
+    r"""Read one prompt, and put the prediction beside it.
 
     Parameters
     ----------
-    log_ratio, reward : ``(C, G)``, groups of sampled completions, or ``(1, N)``, all completions there are.
-    objective : that the policy was trained with.
-    group_size : completions of a group in training; None for the population, with enumerated completions.
-    weights : ``(1, N)``, probabilities of enumerated completions under the behavior; None for samples.
-    twin : of the shape of ``log_ratio``, u' of a run that differs by its seed alone, on the same completions. A run on
-        finite data misses its target by noise of some variance v in u, which is on both sides of the least-squares fit
-        and takes :math:`v(\kappa + 1/(2 E[w^2]))` off it. The twin's noise is its own: with its ratios as the
-        instrument, and :math:`(u - u')^2 / 4` for v/2, the measured kappa is
-        :math:`\sum w' (A/\beta - u - (u - u')^2/4) / \sum w' w`, without that bias.
+    log_ratio : ndarray, shape (C, G) or (1, N)
+        Log-ratios u of groups of sampled completions, or of all completions there are.
+    reward : ndarray, of the same shape
+        Reward of each completion.
+    objective : Objective
+        Objective that the policy was trained with.
+    group_size : int, optional
+        Number of completions in a group in training; None for the population, with enumerated completions.
+    weights : ndarray, shape (1, N), optional
+        Probabilities of enumerated completions under the behavior; None for samples.
+    twin : ndarray, of the same shape, optional
+        Log-ratios u' on the same completions of a run that differs by its seed alone, see Notes.
 
     Returns
     -------
     Compared
-        The prediction is for the completions enumerated or, of samples, for their distinct rewards at the frequencies
-        sampled; mass that cannot stay on those leaks, as for `pessimism.diagnose`. ``gap`` is kappa_fit, or with a twin
-        the kappa above, less the predicted one. Of samples, what both owe to a mean of w that is not the 1 that it
-        should be is taken off, by regression over jackknife values of the groups, which leaves about a quarter of the
-        error at 16 a group; ``gap_error`` is its standard error (HC3) with that of the frequencies, good from 16 groups
-        on. Errors of enumerated completions are 0; their fit may hang on one that nobody would ever sample, of
-        probability 1e-16 and ratio 1e10, as ``note`` then says: the identity does not. Kappa is nan where the
-        prediction is not of the form log w + kappa w = A/beta in the objective's own advantage.
+        Readings with their standard errors, and what is predicted for the completions enumerated or, for samples, for
+        their distinct rewards at the frequencies sampled. Mass that cannot stay on those leaks, as for
+        `pessimism.diagnose`. Kappa is nan where the prediction is not of the form log w + kappa w = A/beta in the
+        objective's own advantage. ``gap`` is the measured kappa less the predicted one, ``gap_error`` its standard
+        error.
 
     Raises
     ------
     ValueError
         If samples come without a group size, or in groups of another size; if the twin is of another shape.
+
+    Notes
+    -----
+    The measured kappa is ``kappa_fit``. A run on finite data misses its target by noise of some variance v in u, which
+    is on both sides of that least-squares fit and takes :math:`v(\kappa + 1/(2 E[w^2]))` off it. A twin has noise of
+    its own: with its ratios as the instrument, and :math:`(u - u')^2 / 4` for v/2, the measured kappa is :math:`\sum w'
+    (A/\beta - u - (u - u')^2/4) / \sum w' w`, without that bias.
+
+    For samples, the part of the gap that both kappas owe to a mean of w other than 1 is taken off, by regression over
+    jackknife values of the groups; that leaves about a quarter of the error at 16 completions a group. ``gap_error``
+    (HC3) contains the error of the frequencies, and is good from 16 groups on.
+
+    Errors of enumerated completions are 0. Their fit may hang on a completion that nobody would ever sample, of
+    probability 1e-16 and ratio 1e10; ``note`` says so then. ``kappa_identity`` does not hang on it.
 
     Examples
     --------
@@ -197,12 +211,20 @@ def _gap(gap: float, without: Floats, excess: Floats) -> dict[str, float]:
 
 
 def pool(each: Sequence[Compared]) -> dict[str, Any]:
-    """The row of all prompts together.
+    """Make the row of all prompts together.
 
-    Standard errors are those over prompts, as a sample of many. The predicted kappa and ``gap`` are means of the
-    prompts' with the weights E[w^2] that their fits have in the pooled one, which is like with like; effective
-    temperatures are medians, ratios the largest, a regime that is not everywhere the same is "mixed", and the other
-    predictions are means.
+    Parameters
+    ----------
+    each : sequence of Compared
+        The prompts, as `compare` returns them.
+
+    Returns
+    -------
+    dict
+        The columns of a row. Readings are those of all pairs, with standard errors over prompts, as a sample of many.
+        The predicted kappa and ``gap`` are means over the prompts with the weights E[w^2] that their fits have in the
+        pooled one. Effective temperatures are medians, ratios are the largest ones, a regime that is not everywhere the
+        same is "mixed", and other predictions are means.
 
     Examples
     --------

@@ -53,40 +53,59 @@ def measure(
     batch_size: int = 64,
     chat: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Log-ratios of a policy to its behavior, and what the objective induces there, per prompt and pooled.
+    """Measure the log-ratios of a policy to its behavior beside what the objective induces there.
 
     Parameters
     ----------
-    policy, behavior : causal language models; the behavior is the one that sampled in training.
-    tokenizer : of both.
-    examples : rows with ``prompt`` and what else the reward reads, as `llm.data.examples.load_examples` gives them.
-    reward : as TRL calls one: ``reward(prompts=, completions=, completion_ids=, **columns)``.
-    objective : that the policy was trained with.
-    length : most tokens of a completion.
-    group_size : completions of a group in training, each advantage being that in a group; None with ``exact`` for the
-        population.
-    samples : completions of each prompt, in whole groups.
-    exact : enumerate all completions instead of sampling: for a few tokens of a small vocabulary.
-    sampler : of the behavior's completions; one of transformers' by default.
-    twin : a model trained like the policy with another seed: takes the noise of training out of ``gap``, see
+    policy : transformers.PreTrainedModel
+        The trained model.
+    behavior : transformers.PreTrainedModel
+        The model that sampled in training.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Tokenizer of both.
+    examples : sequence of mapping
+        Rows with ``prompt`` and whatever else the reward reads, as `llm.data.examples.load_examples` returns them.
+    reward : callable
+        Reward function as TRL calls one: ``reward(prompts=, completions=, completion_ids=, **columns)``.
+    objective : Objective
+        Objective that the policy was trained with.
+    length : int
+        Largest number of tokens of a completion.
+    group_size : int, optional
+        Number of completions in a group in training, each with an advantage of its group; None, together with `exact`,
+        for the population.
+    samples : int, default 256
+        Number of completions of each prompt, in whole groups.
+    exact : bool, default False
+        Enumerate all completions instead of sampling them: for a few tokens of a small vocabulary.
+    sampler : Sampler, optional
+        Draws completions of the behavior; by default transformers does.
+    twin : transformers.PreTrainedModel, optional
+        A model trained like the policy with another seed. It takes the noise of training out of ``gap``, see
         `llm.measurement.comparison.compare`.
-    seed : of the samples.
-    batch_size : completions in one forward.
-    chat : what the chat template is told beside the messages.
+    seed : int, default 0
+        Seed of the samples.
+    batch_size : int, default 64
+        Largest number of completions in one forward.
+    chat : mapping, optional
+        Variables of the chat template beside the messages.
 
     Returns
     -------
     pandas.DataFrame
-        A row per prompt (``kind`` "prompt") and a last one of all together ("pooled"), with the readings of
-        `llm.measurement.readings.readings`, their standard errors, ``predicted_...`` and ``gap`` of `llm.measurement.comparison.compare`, and
-        ``note``, in the last row why there is no kappa if there is none, or why it is too small in some row. A
-        prompt whose completions all have the same reward is there like any other: without a signal its prediction is
-        the behavior itself (for a shifted mean at kappa = shift), its effective temperature nan.
+        A row for each prompt (``kind`` "prompt") and a last one for all together ("pooled"), with
+
+        - the readings of `llm.measurement.readings.readings` and their standard errors;
+        - ``predicted_...`` and ``gap`` of `llm.measurement.comparison.compare`;
+        - ``note``, which says in the last row why there is no kappa, or why it is too small in some row.
+
+        A prompt whose completions all have the same reward is there like any other: without a signal its prediction is
+        the behavior itself (for a shifted mean at kappa = shift), and its effective temperature is nan.
 
     Raises
     ------
     ValueError
-        If there are no examples, a group size is missing or does not divide ``samples``, or a reward is not a finite
+        If there are no examples, a group size is missing or does not divide `samples`, or a reward is not a finite
         number for each completion.
     """
     if len(examples) == 0:

@@ -46,15 +46,24 @@ READINGS = {
 
 
 def moments(log_ratio: Array, scaled: Array, reward: Array, weights: Array | None = None) -> Array:
-    """Sum over clusters of the outer product of the sums of `TERMS` in each, ``(10, 10)``, in double precision.
+    """Sum, over clusters, the outer product of the sums of `TERMS` in each.
 
     Parameters
     ----------
-    log_ratio : u of each completion, ``(N,)`` where all are independent, or ``(C, n)``, the rows being clusters that
-        are independent of each other: groups with an advantage of their own, or prompts.
-    scaled : A/beta, of that shape; the group's own advantage, not yet its expectation, will do.
-    reward : of that shape.
-    weights : probabilities of that shape, where all completions are enumerated; None for samples.
+    log_ratio : array, shape (N,) or (C, n)
+        Log-ratio u of each completion: ``(N,)`` where all are independent, or ``(C, n)``, the rows being clusters that
+        are independent of each other, such as groups with an advantage of their own, or prompts.
+    scaled : array, of the same shape
+        A/beta; the advantage in the group itself will do, it need not be its expectation.
+    reward : array, of the same shape
+        Reward of each completion.
+    weights : array, of the same shape, optional
+        Probabilities, where all completions are enumerated; None for samples.
+
+    Returns
+    -------
+    array, shape (10, 10)
+        The sum, in double precision.
 
     Raises
     ------
@@ -89,22 +98,30 @@ def moments(log_ratio: Array, scaled: Array, reward: Array, weights: Array | Non
 
 
 def readings(products: Array) -> dict[str, float]:
-    """All readings of a sum of `moments`, each with its standard error as ``NAME_error``.
+    """Compute all readings from a sum of `moments`.
+
+    Parameters
+    ----------
+    products : array, shape (10, 10)
+        A sum of `moments`; clusters of unequal size are fine.
 
     Returns
     -------
     dict
-        - n: completions (1 where they are enumerated); reward_mean;
+        Each reading, and its standard error as ``NAME_error``:
+
+        - n: number of completions (1 where they are enumerated); reward_mean;
         - kappa_fit: least squares of A/beta - u on w through the origin; kappa_identity: E[A]/beta + KL(mu || policy),
-          the divergence as the mean of -u, which next to the target leaves less spread than its nonnegative form;
+          with the divergence as the mean of -u, which next to the target scatters less than its nonnegative form;
         - kl and kl_reverse, KL(policy || mu) and KL(mu || policy) in nats: means of w u - w + 1 and w - 1 - u, both
           nonnegative term by term and unbiased, as E[w] = 1;
         - value: E[r] under the policy, self-normalized; ess: effective sample size as a share of n;
-        - missing: 1 - mean w, the mass of the policy that the completions do not account for. Many errors above zero,
-          it is what leaked to completions that mu hardly draws, and the other readings are those of what stayed.
+        - missing: 1 - mean w, the mass of the policy that the completions do not account for. If it is many errors
+          above zero, it leaked to completions that mu hardly draws, and the other readings are those of what stayed.
 
+    Notes
+    -----
     Standard errors are those of a ratio of means (sandwich, C/(C - 1) for C clusters), nan for fewer than two clusters.
-    A sum over clusters of unequal size is fine.
 
     Examples
     --------
@@ -138,11 +155,22 @@ def _with_error(name: str, reading: Reading, m: Floats, total: dict[str, float])
 
 
 def effective_temperature(log_ratio: Any, reward: Any, weights: Any = None) -> Floats:
-    """Temperature at which the nominal target is as far from the behavior as the policy, ``(C,)``.
+    """Find the temperature at which the nominal target is as far from the behavior as the policy.
 
-    That of `pessimism.effective_temperature` for groups ``(C, n)``, the completions of a group being the whole support:
-    equally likely, or of probabilities ``weights``. It is nan for a group of equal rewards, and where the policy is
-    farther than the greedy one, which a few samples can make it; inf where policy and behavior agree.
+    Parameters
+    ----------
+    log_ratio : array_like, shape (C, n)
+        Log-ratios of groups, the completions of a group being the whole support.
+    reward : array_like, shape (C, n)
+        Reward of each completion.
+    weights : array_like, shape (C, n), optional
+        Probabilities of the completions of a group; equal ones by default.
+
+    Returns
+    -------
+    ndarray, shape (C,)
+        That of `pessimism.effective_temperature` for each group: nan for a group of equal rewards, and where the policy
+        is farther than the greedy one, which a few samples can make it; inf where policy and behavior agree.
 
     Examples
     --------
@@ -166,7 +194,17 @@ def is_lambert(target: ps.InducedTarget) -> bool:
 
 
 def has_kappa(objective: ObjectiveLike) -> bool:
-    """Whether that is so of the targets of an objective, tried on one behavior.
+    """Say whether the targets of an objective are of the form log w + kappa w = A/beta, by trying one behavior.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective.
+
+    Returns
+    -------
+    bool
+        Whether they are.
 
     Examples
     --------

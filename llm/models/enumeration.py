@@ -17,20 +17,33 @@ MOST = 2_000_000  # completions beyond which nobody can mean it
 
 
 class Completions:
-    """All completions of at most ``length`` tokens over ``vocabulary`` tokens, eos among them.
+    """All completions of at most a few tokens over a small vocabulary.
 
     Completions that end early come first, short ones before long ones; those of full length that do not end come last.
-    Inside, the order is that of their tokens.
+    Inside these groups the order is that of their tokens.
+
+    Parameters
+    ----------
+    vocabulary : int
+        Number of tokens, eos among them.
+    eos : int
+        Token that ends a completion.
+    length : int
+        Largest number of tokens of a completion.
+    pad : int
+        Token that fills up after eos.
 
     Attributes
     ----------
-    tokens : ``(N, length)``, filled with ``pad`` after eos.
-    lengths : ``(N,)``, tokens including eos.
+    tokens : Tensor, shape (N, length)
+        Token ids, filled up with `pad`.
+    lengths : Tensor, shape (N,)
+        Number of tokens, eos included.
 
     Raises
     ------
     ValueError
-        If ``length`` < 1, eos is not a token, or there are more than two million completions.
+        If `length` < 1, eos is not a token, or there are more than two million completions.
 
     Examples
     --------
@@ -67,7 +80,7 @@ class Completions:
 
     @cached_property
     def tokens(self) -> Tensor:
-        """``(N, length)``."""
+        """Token ids ``(N, length)``, filled up with pad after eos."""
         blocks = []
         for level in range(self.length):
             prefixes = self._prefixes(level)
@@ -78,17 +91,26 @@ class Completions:
 
     @cached_property
     def lengths(self) -> Tensor:
-        """``(N,)``."""
+        """Number of tokens of each completion ``(N,)``, eos included."""
         branches = self.vocabulary - 1
         counts = [branches**level for level in range(self.length)]
         ended = torch.repeat_interleave(torch.arange(1, self.length + 1), torch.tensor(counts))
         return torch.cat([ended, torch.full((branches**self.length,), self.length)])
 
     def log_probabilities(self, model: nn.Module, prompt: Sequence[int] | Tensor) -> Tensor:
-        """Log-probabilities ``(N,)`` of all completions of a prompt of token ids, at temperature 1, differentiable.
+        """Compute the log-probabilities of all completions of a prompt at temperature 1, differentiable.
 
-        The model is called once, on ``(n, P + length - 1)`` token ids of equal length, and must return ``logits``. They
-        are normalized in double precision: whatever the logits, the probabilities sum to one.
+        Parameters
+        ----------
+        model : torch.nn.Module
+            A causal language model that returns ``logits``; it is called once, on ``(n, P + length - 1)`` token ids.
+        prompt : sequence of int or Tensor
+            P token ids.
+
+        Returns
+        -------
+        Tensor, shape (N,)
+            Log-probabilities in double precision; whatever the logits, the probabilities sum to one.
 
         Raises
         ------

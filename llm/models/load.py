@@ -24,12 +24,23 @@ CACHE = Path(__file__).resolve().parents[2] / "results" / "models"
 
 
 def tiny_settings(source: str) -> TinyModel:
-    """Settings of a small model from ``"tiny"`` or ``"tiny:NAME=VALUE,..."``, names of `TinyModel` and of `Addition`.
+    """Read the settings of a small model from text.
+
+    Parameters
+    ----------
+    source : str
+        "tiny" or "tiny:NAME=VALUE,...", with the names of `llm.data.addition.Addition` and of
+        `llm.models.tiny.TinyModel`, whose `steps` is called ``train_steps`` here.
+
+    Returns
+    -------
+    TinyModel
+        The settings.
 
     Raises
     ------
     ValueError
-        If a name is unknown or a value out of range.
+        If a name is unknown or a value is out of range.
 
     Examples
     --------
@@ -60,14 +71,25 @@ def _value(text: str) -> Any:
 
 
 def model_path(source: str, cache: Path = CACHE) -> str:
-    """What `AutoModelForCausalLM.from_pretrained` loads: the source itself, or the folder of a small model.
+    """Find what ``AutoModelForCausalLM.from_pretrained`` can load.
 
-    A small one is pretrained now where ``cache`` does not have it (about two minutes for ``"tiny"``).
+    Parameters
+    ----------
+    source : str
+        A hub id, a folder, or "tiny[:NAME=VALUE,...]" for a small model, which is pretrained now if `cache` does not
+        have it yet (about two minutes for "tiny").
+    cache : Path, optional
+        Folder of the small models.
+
+    Returns
+    -------
+    str
+        The source itself, or the folder of the small model.
 
     Raises
     ------
     FileNotFoundError
-        If it is a folder without a model, or neither there nor a possible hub id.
+        If the source is a folder without a model, or neither a folder nor a possible hub id.
     """
     if source.partition(":")[0] == "tiny":
         return str(pretrained(tiny_settings(source), cache))
@@ -84,19 +106,19 @@ def model_path(source: str, cache: Path = CACHE) -> str:
 
 
 def dtype_of(model: str | Path | Any, **options: Any) -> str | None:
-    """Name of the dtype of a model, or that which the configuration of a hub id or folder names, if it does."""
+    """Name the dtype of a model, or the one in the configuration of a hub id or folder; None where that names none."""
     found = (AutoConfig.from_pretrained(model, **options) if isinstance(model, str | Path) else model).dtype
     return None if found is None else str(found).removeprefix("torch.")
 
 
 def holds_model(folder: Path) -> bool:
-    """Whether a model or an adapter was saved in a folder."""
+    """Say whether a model or an adapter was saved in a folder."""
     return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 @contextmanager
 def readable(source: str | Path) -> Iterator[None]:
-    """Inside, a model that cannot be had is named: `ValueError` for broken weights, `OSError` if it is not there."""
+    """Name the model in errors of loading it: `ValueError` for broken weights, `OSError` if it is not there."""
     try:
         yield
     except SafetensorError as error:
@@ -110,7 +132,7 @@ def readable(source: str | Path) -> Iterator[None]:
 
 @contextmanager
 def hub_reachable() -> Iterator[None]:
-    """Inside, a hub that is not reached is an `OSError`; the errors of its client are none of Python's."""
+    """Turn the error of a hub that is not reached, which is none of Python's, into an `OSError`."""
     try:
         yield
     except Exception as error:
@@ -120,21 +142,30 @@ def hub_reachable() -> Iterator[None]:
 
 
 def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = None, revision: str = "main") -> Any:
-    """A causal language model of a hub id or folder; adapters (LoRA) are merged into the model that they are of.
+    """Load a causal language model; adapters (LoRA) are merged into their base model.
 
     Parameters
     ----------
-    source : hub id or folder.
-    dtype : "float32", "bfloat16", ...; that of its files by default.
-    device : a GPU where there is one by default.
-    revision : of the hub.
+    source : str or Path
+        Hub id or folder.
+    dtype : str, default "auto"
+        "float32", "bfloat16", ...; "auto" is the dtype of the checkpoint.
+    device : str, optional
+        Device of the model; a GPU by default, where there is one.
+    revision : str, default "main"
+        Revision on the hub.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        The model.
 
     Raises
     ------
     ImportError
-        If it is of adapters and peft is not installed.
+        If the source holds adapters and peft is not installed.
     ValueError
-        If its weights are cut off.
+        If the weights are cut off.
     """
     options: dict[str, Any] = {"dtype": dtype, "revision": revision}
     with readable(source):

@@ -15,12 +15,14 @@ _STEPS = 2**26  # numbers in a softmax
 
 
 class Scores(NamedTuple):
-    """What `score` finds, in the order of the completions.
+    """Log-probabilities and entropies that `score` computes, in the order of the completions.
 
     Attributes
     ----------
-    log_probs : per completion ``(T,)``, natural log-probability of each token, float32 on the CPU.
-    entropies : per completion ``(T,)``, entropy in nats of the distribution that each token was drawn from.
+    log_probs : list of Tensor
+        For each completion ``(T,)``: natural log-probability of each token, float32 on the CPU.
+    entropies : list of Tensor
+        For each completion ``(T,)``: entropy in nats of the distribution that each token was drawn from.
     """
 
     log_probs: list[Tensor]
@@ -35,24 +37,38 @@ def score(
     pad: int,
     batch_size: int = 64,
 ) -> Scores:
-    """Log-probability at temperature 1 of each token of each completion after its prompt, without gradient.
-
-    Completions of about one length share a forward, padded on the right where causal attention does not see it. The
-    softmax is that of all tokens, in float32 whatever the model computes in; dropout is off, and back as it was after.
+    """Compute the log-probability at temperature 1 of each token of each completion after its prompt.
 
     Parameters
     ----------
-    model : a causal language model.
-    prompts : token ids, one prompt per completion.
-    completions : token ids, eos included where the completion ended.
-    pad : token to fill up with.
-    batch_size : completions in one forward, at most: fewer where their logits would have more than 2^30 numbers.
+    model : transformers.PreTrainedModel
+        A causal language model.
+    prompts : sequence of sequence of int
+        Token ids of the prompt of each completion.
+    completions : sequence of sequence of int
+        Token ids, eos included where the completion ended.
+    pad : int
+        Token that fills up.
+    batch_size : int, default 64
+        Largest number of completions in one forward; there are fewer where their logits would have more than 2^30
+        numbers.
+
+    Returns
+    -------
+    Scores
+        Log-probabilities and entropies of the tokens.
 
     Raises
     ------
     ValueError
         If there are not as many prompts as completions, a prompt is empty (its first token has no distribution), or
-        ``batch_size`` < 1.
+        `batch_size` < 1.
+
+    Notes
+    -----
+    Completions of about the same length share a forward, padded on the right, where causal attention does not see the
+    padding. The softmax is over all tokens, in float32 whatever the model computes in. Dropout is off, and afterwards
+    as it was before. There is no gradient.
 
     Examples
     --------
@@ -93,7 +109,7 @@ def _batches(order: Sequence[int], lengths: Sequence[int], most: int, vocabulary
 
 
 def require_tokens(prompts: Sequence[Sequence[int]]) -> None:
-    """Raise `ValueError` at the first prompt without tokens."""
+    """Refuse prompts of which one has no tokens, with a `ValueError` that names the first."""
     for i, prompt in enumerate(prompts):
         if len(prompt) == 0:
             raise ValueError(f"prompts[{i}] must have at least one token, got none")

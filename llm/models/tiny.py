@@ -158,7 +158,17 @@ def _encoded(rows: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast) ->
 
 
 def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
-    """One token per character, after `SPECIAL`; it adds nothing by itself and pads on the left.
+    """Make a tokenizer with one token for each character, after the tokens of `SPECIAL`.
+
+    Parameters
+    ----------
+    alphabet : str
+        The characters, each of them once.
+
+    Returns
+    -------
+    transformers.PreTrainedTokenizerFast
+        A tokenizer that adds no tokens by itself and pads on the left.
 
     Raises
     ------

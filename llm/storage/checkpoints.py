@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written beside, renamed when complete, checked before they are used."""
+"""Checkpoints that are whole or not there: written beside their place, renamed when complete, checked before use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CheckpointError(OSError):
 
 
 def require_finite(model: nn.Module, accelerator: Any) -> None:
-    """Raise ``FloatingPointError``, in all processes, if a weight is not finite: no checkpoint shall hold it."""
+    """Raise `FloatingPointError`, in all processes, if a weight is not finite: no checkpoint shall hold it."""
     bad = next((name for name, weight in model.named_parameters() if not _is_finite(weight)), None)
     count = torch.tensor([float(bad is not None)], device=accelerator.device)
     if accelerator.reduce(count, reduction="sum").item():
@@ -44,14 +44,23 @@ def _is_finite(weight: Any) -> bool:
 
 
 def write(folder: Path, name: str, fill: Callable[[Path], None], accelerator: Any) -> None:
-    """Make ``folder/name`` from what ``fill`` writes to the folder that it is given, under the same name.
+    """Write a checkpoint beside its place, and rename it when all processes have written and everything is on the disk.
 
-    Called by all processes. The rename comes when all have written and everything is on the disk.
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    name : str
+        Name of the checkpoint in it.
+    fill : callable
+        Writes the checkpoint, under its name, into the folder that it is called with.
+    accelerator : accelerate.Accelerator
+        The processes; all of them call this function.
 
     Raises
     ------
     CheckpointError
-        If anything cannot be written, a full disk for one.
+        If anything cannot be written, for example on a full disk.
     """
     staging = folder / _STAGING
     if accelerator.is_main_process:
@@ -100,7 +109,7 @@ def _sync(path: Path) -> None:
 
 
 def rotate(folder: Path, most: int | None, kept: set[str]) -> None:
-    """Delete checkpoints beyond ``most``: broken ones first, then the oldest, and none whose name is in ``kept``."""
+    """Delete checkpoints beyond `most`: broken ones first, then the oldest, and none whose name is in `kept`."""
     if most is None or most < 1:
         return
     found = _found(folder)
@@ -117,7 +126,7 @@ def _found(folder: Path) -> list[Path]:
 
 
 def why_broken(checkpoint: Path) -> str | None:
-    """Say what is wrong with a checkpoint, None where every file has the size that it was written with."""
+    """Say what is wrong with a checkpoint; None where every file has the size that it was written with."""
     try:
         sizes = dict(json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -134,7 +143,7 @@ def why_broken(checkpoint: Path) -> str | None:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run, None where there is none; broken ones are passed over with a warning."""
+    """Find the newest whole checkpoint of a run, or None; broken ones are passed over with a warning."""
     for checkpoint in reversed(_found(folder)):
         if (why := why_broken(checkpoint)) is None:
             return checkpoint

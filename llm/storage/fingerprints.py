@@ -1,4 +1,4 @@
-"""What results depend on beside settings, as hashes: the data, the code of a reward, the weights of a model."""
+"""Hashes of what results depend on beside settings: the data, the code of a reward, the weights of a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ from llm.data.rewards import BUILT_IN, Reward
 
 
 def of_examples(examples: Dataset) -> str:
-    """Of all rows and columns.
+    """Hash all rows and columns of a data set.
+
+    Parameters
+    ----------
+    examples : datasets.Dataset
+        The data.
+
+    Returns
+    -------
+    str
+        Sixteen hexadecimal digits.
 
     Examples
     --------
@@ -28,9 +38,10 @@ def of_examples(examples: Dataset) -> str:
 
 
 def of_reward(reward: Callable[..., Any]) -> str | None:
-    """Of the file that a reward is written in (what it imports is not looked at); None for one of this package.
+    """Hash the file that a reward is written in, without what it imports; None for a reward of this package.
 
-    Of code typed at a prompt it is that code; of a function that shows no source, such as a compiled one, its name.
+    For code typed at a prompt it is the hash of that code; for a function that shows no source, such as a compiled one,
+    of its name.
     """
     function = reward.function if isinstance(reward, Reward) else reward
     if function in BUILT_IN.values():
@@ -45,7 +56,7 @@ def of_reward(reward: Callable[..., Any]) -> str | None:
 
 
 def of_weights(model: nn.Module) -> str:
-    """Of a thousand entries of each tensor: an optimizer's step moves nearly all of them."""
+    """Hash a thousand entries of each tensor of a model: a step of an optimizer moves nearly all of them."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         flat = tensor.detach().flatten()

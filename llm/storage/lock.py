@@ -11,14 +11,26 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def alone(lock: Path, what: str) -> Iterator[None]:
-    """Inside, no other process holds this lock, which ends with the process that has it.
+    """Hold a lock inside a `with` block, so that no other process works in the same place; it ends with its process.
+
+    Parameters
+    ----------
+    lock : Path
+        File of the lock.
+    what : str
+        Name of the place, for error messages.
+
+    Yields
+    ------
+    None
+        Nothing.
 
     Raises
     ------
     ValueError
-        If another one does.
+        If another process holds the lock.
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     held = FileLock(lock)
     try:

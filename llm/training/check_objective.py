@@ -1,6 +1,6 @@
-"""An objective of somebody's own, looked at before it trains: its loss must move the policy as its score weight says.
+"""A check of an objective from outside the registry, before it trains: its loss must move as its score weight says.
 
-The induced target is found from the score weight, training follows the loss. Where the two differ, a measured
+The induced target is found from the score weight, but training follows the loss. Where the two differ, a measured
 conservatism would be compared with the theory of something else.
 """
 
@@ -19,7 +19,17 @@ _LOG_RATIO = np.array([[-0.31, 0.12, 0.47, -0.07], [0.23, -0.58, 0.04, 0.36], [-
 
 
 def require_methods(objective: Any) -> None:
-    """Refuse what is no object with the three methods.
+    """Refuse what is not an object with the three methods of an objective.
+
+    Parameters
+    ----------
+    objective : object
+        What is to be an objective.
+
+    Raises
+    ------
+    ValueError
+        If it is a class, or lacks a method.
 
     Examples
     --------
@@ -41,11 +51,16 @@ def require_methods(objective: Any) -> None:
 def require_consistent(objective: Any) -> None:
     """Try the three methods on three groups of four: on numpy arrays, as solvers call them, and on torch tensors.
 
+    Parameters
+    ----------
+    objective : object
+        An object with the three methods.
+
     Raises
     ------
     ValueError
-        If one fails, or gives another shape than it was given; if the derivative of the loss in the log-ratio is not
-        minus the score weight; if the advantage of a group is another one beside other groups.
+        If a method fails or gives another shape than it was given; if the derivative of the loss in the log-ratio is
+        not minus the score weight; if the advantage of a group depends on other groups.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a training run is told: TRL's own fields, and the objective, the lag and the backend that generates."""
+"""Settings of a training run: TRL's own fields, and the objective, the lag and the engine that generates."""
 
 from __future__ import annotations
 
@@ -41,24 +41,31 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
 
     Attributes
     ----------
-    objective : name in `pessimism.objectives()`. GRPO, Dr. GRPO, DAPO, GSPO and CISPO run TRL's own losses, whose eps
-        in the standard deviation is 1e-4.
-    hyper : hyper-parameters of the objective by name, a mapping or JSON; published defaults for the others.
-    lag : optimizer steps between two generations ("batch") or since the policy that sampled ("constant").
-    lag_mode : "batch": one generation batch for `lag` steps, its k-th minibatch k steps old (OAPL, arXiv 2602.19362).
-        "constant": every step trains on data of the policy exactly `lag` steps ago, of the initial one before that;
-        `lag >= max_steps` freezes the behavior.
-    log_ratio : "sequence", "token" or "length_normalized"; as published by default.
-    generation : "transformers" or "vllm" (in this process, weights synchronized before each generation).
-    verify_sync : compare, after each generation by vLLM, its log-probabilities with the model's, and stop where they
-        differ: stale weights, which a log-ratio would take for lag. Costs a forward.
+    objective : str
+        Name in `pessimism.objectives()`. GRPO, Dr. GRPO, DAPO, GSPO and CISPO run TRL's own losses, where the eps of
+        the standard deviation is 1e-4.
+    hyper : dict or str
+        Hyper-parameters of the objective by name, a mapping or JSON text of one; those left out are as published.
+    lag : int
+        Optimizer steps between two generations ("batch"), or since the policy that sampled ("constant").
+    lag_mode : {"batch", "constant"}
+        "batch": one generation batch serves `lag` steps, so that its k-th minibatch is k steps old (OAPL, arXiv
+        2602.19362). "constant": every step trains on data of the policy exactly `lag` steps ago, before that of the
+        initial one; ``lag >= max_steps`` freezes the behavior.
+    log_ratio : {"sequence", "token", "length_normalized"}
+        Level of the log-ratio; as published by default.
+    generation : {"transformers", "vllm"}
+        Engine that generates; vLLM runs in this process and gets the weights before each generation.
+    verify_sync : bool
+        Whether to compare, after each generation by vLLM, its log-probabilities with those of the model, and to stop
+        where they differ. Stale weights would be taken for lag by a log-ratio. It costs a forward.
 
     Raises
     ------
     ValueError
-        An unknown objective or hyper-parameter; a value out of range; a field of TRL that the objective sets or would
-        not read; sampling other than at temperature 1 from the full distribution, whose log-probability is the
-        behavior's.
+        If there is no such objective or hyper-parameter; if a value is out of range; if a field of TRL is given that
+        the objective sets or would not read; if sampling is not at temperature 1 from the full distribution, whose
+        log-probability is that of the behavior.
 
     Examples
     --------
@@ -148,17 +155,17 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         self._set_loss()
 
     def made(self) -> ObjectiveLike:
-        """The objective that `objective` and `hyper` name."""
+        """Make the objective that `objective` and `hyper` name."""
         assert not isinstance(self.hyper, str)  # read by now
         return make_objective(self.objective, **(self.hyper or {}))
 
     @property
     def level(self) -> LogRatio:
-        """Where the log-ratio is taken."""
+        """Level of the log-ratio."""
         return self.log_ratio or published_level(self.made())
 
     def precision(self, model: Any) -> str:
-        """The dtype that forwards run in, of a model or of one that a hub id or a folder names."""
+        """Name the dtype that forwards run in, for a model or for the one that a hub id or a folder names."""
         if self.bf16 or self.fp16:
             return "bfloat16" if self.bf16 else "float16"
         options = self.model_init_kwargs or {}
@@ -206,12 +213,17 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         self.serve(objective)
 
     def serve(self, objective: ObjectiveLike) -> None:
-        """Set TRL's fields for an objective that runs its own loss, in the registry or not.
+        """Set TRL's fields for an objective that runs its own loss, from the registry or not.
+
+        Parameters
+        ----------
+        objective : Objective
+            The objective.
 
         Raises
         ------
         ValueError
-            If it cannot be trained, or not at this lag; if a field is given that it would not read.
+            If it cannot be trained, or not at this lag, or if a field is given that it would not read.
         """
         if (why := why_untrainable(objective, self.log_ratio or published_level(objective))) is not None:
             raise ValueError(f"objective {objective} cannot be trained here: {why}")

@@ -1,4 +1,4 @@
-"""Which prompts come when, and data that wait until they are as old as they should be; both can be saved."""
+"""Which prompts come when, and data that wait until they are as old as they should be; both can be resumed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ Batch = dict[str, Any]
 
 
 class PromptOrder:
-    """Indices of this process's prompts for one generation batch after another, the order of TRL's own dataloader.
+    """Indices of the prompts of this process for each generation batch, in the order of TRL's own dataloader.
 
-    The dataloader cannot be entered at any place: on resume its sampler begins anew, whatever the epoch.
+    The dataloader cannot be entered in the middle: on resume its sampler begins anew, whatever the epoch.
 
     Parameters
     ----------
-    sampler : indices of an epoch for all processes; iterating it again gives the next epoch.
-    size : indices of a generation batch of one process.
-    repeats : how often in a row the sampler gives each batch.
-    process, processes : which of how many this one is.
+    sampler : iterable of int
+        Indices of an epoch for all processes; iterating it again gives the next epoch.
+    size : int
+        Number of indices in a generation batch of one process.
+    repeats : int
+        How often in a row the sampler gives each batch.
+    process : int
+        Number of this process, from 0.
+    processes : int
+        How many processes there are.
 
     Examples
     --------
@@ -47,21 +53,28 @@ class PromptOrder:
                 raise ValueError(f"the data have too few prompts for a generation batch of {everyone} completions")
 
     def next(self) -> list[int]:
-        """Indices of the next generation batch."""
+        """Take the indices of the next generation batch."""
         self.drawn += 1
         return next(self._batches)
 
     def skip(self, count: int) -> None:
-        """Pass over so many batches."""
+        """Pass over `count` batches."""
         for _ in range(count):
             self.next()
 
 
 class Delay:
-    """Batches in the order in which they were made, each handed out `lag` calls after the policy that made it.
+    """Batches in the order in which they were made, each handed out a number of calls after the policy that made it.
 
     Before call `lag` there is no such policy: what is handed out then is all made at the first call, by the initial
     policy.
+
+    Parameters
+    ----------
+    lag : int
+        Number of calls.
+    waiting : iterable of dict, optional
+        Batches that wait already, of a run that is resumed.
 
     Examples
     --------
@@ -75,7 +88,7 @@ class Delay:
         self.waiting = deque(waiting)
 
     def next(self, make: Callable[[], Batch], *, left: int) -> Batch:
-        """The batch of this call; `left` calls are to come with it, so that none is made that nobody will use."""
+        """Hand out a batch; `left` calls are to come with this one, so that none is made that nobody will use."""
         while len(self.waiting) < min(self.lag + 1, left):
             self.waiting.append(make())
         return self.waiting.popleft()

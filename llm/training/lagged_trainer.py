@@ -17,11 +17,11 @@ from pessimism.losses.registry import ObjectiveLike
 
 
 class LaggedTrainer(ResumableTrainer):
-    """What an `llm.training.trainer.OffPolicyTrainer` trains on.
+    """Trainer on data as old as asked for: what `llm.training.trainer.OffPolicyTrainer` trains on.
 
-    A batch is TRL's, with ``advantages`` of the objective, ``reward``, ``centered`` (the reward less the mean of the
-    group) and ``groups`` (`llm.training.metrics.group_metrics`) of each completion, and with ``old_per_token_logps`` where
-    the data will be older than the policy that trains on them.
+    A batch is that of TRL, with `advantages` of the objective, and with these for each completion: `reward`, `centered`
+    (the reward less the mean of the group) and `groups` (of `llm.training.metrics.group_metrics`). Where the data will
+    be older than the policy that trains on them, it has `old_per_token_logps`, too.
     """
 
     args: OffPolicyConfig

@@ -20,7 +20,17 @@ LEVELS: tuple[LogRatio, ...] = ("sequence", "token", "length_normalized")
 
 
 def published_level(objective: ObjectiveLike) -> LogRatio:
-    """Where an objective takes its log-ratio: as published; of the sequence where its weight couples completions.
+    """Name the level at which an objective takes its log-ratio.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective.
+
+    Returns
+    -------
+    str
+        The published level; "sequence" where the weight couples completions.
 
     Examples
     --------
@@ -35,7 +45,19 @@ def published_level(objective: ObjectiveLike) -> LogRatio:
 
 
 def why_untrainable(objective: ObjectiveLike, level: LogRatio) -> str | None:
-    """Say why an objective cannot be trained on sampled completions at this level, None where it can.
+    """Say why an objective cannot be trained on sampled completions.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective.
+    level : str
+        Level of its log-ratio.
+
+    Returns
+    -------
+    str or None
+        The reason; None where it can be trained.
 
     Examples
     --------
@@ -53,7 +75,21 @@ def why_untrainable(objective: ObjectiveLike, level: LogRatio) -> str | None:
 
 
 def at_level(log_ratio: Tensor, mask: Tensor, level: LogRatio) -> Tensor:
-    """Log-ratios of tokens ``(B, T)``, to be counted where the mask is 1, at a level: ``(B,)``, tokens ``(B, T)``.
+    """Take the log-ratios of completions at a level from those of their tokens.
+
+    Parameters
+    ----------
+    log_ratio : Tensor, shape (B, T)
+        Log-ratios of the tokens.
+    mask : Tensor, shape (B, T)
+        1 for the tokens that count.
+    level : {"sequence", "token", "length_normalized"}
+        The level.
+
+    Returns
+    -------
+    Tensor, shape (B,) or (B, T)
+        Log-ratios of the completions; of the tokens at level "token".
 
     Examples
     --------
@@ -77,17 +113,29 @@ def objective_loss(
     group: int,
     log_share: Tensor | None = None,
 ) -> Tensor:
-    """Mean of the published loss over the completions of a batch, differentiable in the log-ratio.
+    """Average the published loss over the completions of a batch, differentiable in the log-ratio.
 
     Parameters
     ----------
-    objective : any of `pessimism`, or an object with its three methods.
-    log_ratio : ``(B, T)``, log(policy / reference) of each token.
-    advantage : ``(B,)``, of each completion.
-    mask : ``(B, T)``, 1 for the tokens of a completion.
-    level : where the log-ratio is taken; at "token" the mean is over the tokens of a completion first.
-    group : completions of a group; those of one lie together. Only objectives that couple them read it.
-    log_share : ``(B, T)``, log(reference / behavior) of each token; None where they are one policy.
+    objective : Objective
+        Any objective of `pessimism`, or an object with its three methods.
+    log_ratio : Tensor, shape (B, T)
+        log(policy / reference) of each token.
+    advantage : Tensor, shape (B,)
+        Advantage of each completion.
+    mask : Tensor, shape (B, T)
+        1 for the tokens of a completion.
+    level : {"sequence", "token", "length_normalized"}
+        Level of the log-ratio; at "token" the mean is taken over the tokens of a completion first.
+    group : int
+        Number of completions in a group, which lie together. Only objectives that couple them read it.
+    log_share : Tensor, shape (B, T), optional
+        log(reference / behavior) of each token; None where they are one policy.
+
+    Returns
+    -------
+    Tensor
+        The mean, a scalar.
 
     Examples
     --------
@@ -113,7 +161,17 @@ def objective_loss(
 
 
 def trl_loss(objective: ObjectiveLike) -> dict[str, Any] | None:
-    """TRL's own fields of a published loss that TRL implements; None for all others.
+    """Translate a published loss that TRL implements into TRL's own fields.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective.
+
+    Returns
+    -------
+    dict or None
+        Fields of `trl.GRPOConfig`; None for objectives that TRL does not have.
 
     Examples
     --------

@@ -4,8 +4,8 @@ Logged by `llm.training.trainer.OffPolicyTrainer`, of the completions trained on
 
 - ``log_ratio/mean``, ``log_ratio/max``: of whole completions, to the policy that sampled, in nats;
 - ``kl/policy_behavior``, ``kl/behavior_policy``: KL both ways, nats;
-- ``kappa_fit``, ``kappa_identity``: kappa by least squares and by its identity (`llm.measurement.readings`), where the log-ratio
-  trained on is of whole completions and the objective's target is log w + kappa w = A/beta;
+- ``kappa_fit``, ``kappa_identity``: kappa by least squares and by its identity (`llm.measurement.readings`), where the
+  log-ratio trained on is of whole completions and the objective's target is log w + kappa w = A/beta;
 - ``effective_temperature``: inverse slope of the log-ratio on the reward inside groups, which is beta' for a nominal
   target at beta' and, for rewards of two values, 1 / log(w+/w-) whatever the policy;
 - ``entropy``: of the next token, nats, mean over tokens;
@@ -40,15 +40,21 @@ _OF_GROUPS = ("pass_rate", "regime/positive", "regime/boundary", "regime/negativ
 
 
 def group_metrics(objective: ObjectiveLike, reward: Tensor, weights: Tensor | None = None) -> Tensor:
-    """What each completion of groups adds to a mean of `named` metrics, ``(groups, G, n)``.
-
-    That of a group stands at each of its completions, so that a mean over completions is one over groups.
+    """Compute what each completion adds to the mean of the `named` metrics of groups.
 
     Parameters
     ----------
-    objective : whose advantages put a group in a regime.
-    reward : ``(groups, G)``.
-    weights : of that shape, probabilities in the group under which baseline and Z are taken; None where all are alike.
+    objective : Objective
+        Its advantages put a group in a regime.
+    reward : Tensor, shape (groups, G)
+        Reward of each completion.
+    weights : Tensor, shape (groups, G), optional
+        Probabilities in the group under which baseline and Z are taken; None where all are alike.
+
+    Returns
+    -------
+    Tensor, shape (groups, G, n)
+        A metric of a group stands at each of its completions, so that a mean over completions is one over groups.
 
     Examples
     --------
@@ -71,7 +77,7 @@ def group_metrics(objective: ObjectiveLike, reward: Tensor, weights: Tensor | No
 
 
 def named(means: Tensor) -> dict[str, float]:
-    """Means ``(n,)`` of what `group_metrics` gives, by name; n is 1 for objectives without a temperature."""
+    """Name the means ``(n,)`` of `group_metrics`; n is 1 for objectives without a temperature."""
     return dict(zip(_OF_GROUPS, means.tolist(), strict=False))
 
 
@@ -97,13 +103,18 @@ class Measured:
 
         Parameters
         ----------
-        batch : ``advantages``, ``reward`` and ``centered`` ``(B,)``, the last one less the mean of its group;
-            ``groups`` ``(B, n)``, rows of `group_metrics`.
-        log_ratio : ``(B,)``, log(policy / behavior) of whole completions.
-        share : ``(B,)`` or 0, log(reference / behavior): the target around a reference is that around the behavior with
-            beta times it on the advantage.
-        loss : scalar.
-        entropies : of the next token, at all tokens counted; None where TRL logs them.
+        batch : dict
+            ``advantages``, ``reward`` and ``centered`` ``(B,)``, the last one less the mean of its group; ``groups``
+            ``(B, n)``, rows of `group_metrics`.
+        log_ratio : Tensor, shape (B,)
+            log(policy / behavior) of whole completions.
+        share : Tensor, shape (B,), or float
+            log(reference / behavior), or 0: the target around a reference is the one around the behavior with beta
+            times this on the advantage.
+        loss : Tensor
+            The loss, a scalar.
+        entropies : Tensor or None
+            Entropy of the next token, at all tokens that count; None where TRL logs it.
         """
         u, c = log_ratio.double(), batch["centered"].double()
         products = moments(u, batch["advantages"].double() / (self.beta or 1.0) + share, batch["reward"].double())
@@ -129,12 +140,12 @@ class Measured:
         return {"steps": self._steps, "largest": self._largest}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Go on from the state of a checkpoint."""
         kept = state["steps"]
         self._steps, self._largest = None if kept is None else kept.cpu(), state["largest"]
 
     def end_log(self) -> dict[str, float]:
-        """Metrics of the steps since the last call, none where there was no step."""
+        """Compute the metrics of the steps since the last call; none where there was no step."""
         if self._steps is None:
             return {}
         steps, largest = self._steps, self._largest

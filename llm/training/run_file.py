@@ -1,4 +1,4 @@
-"""``run.json`` of a training run: all that its result depends on, to resume and measure it as it was begun."""
+"""The file ``run.json`` of a run: all that its result depends on, to resume and to measure it as it was begun."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LENGTH = ("max_steps", "num_train_epochs")
 def described(
     settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig, examples: Dataset, reward: Reward
 ) -> dict[str, Any]:
-    """What ``run.json`` is to say of a run. Local files are named by whole paths, to be found from anywhere."""
+    """Collect what ``run.json`` says of a run. Local files have whole paths, to be found from anywhere."""
     found = {
         "model": _whole(model.model_name_or_path),
         "use_peft": model.use_peft,
@@ -75,7 +75,17 @@ def _default(field: Field[Any]) -> Any:
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
-    """What ``run.json`` of a folder says.
+    """Read ``run.json`` of a folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of a run.
+
+    Returns
+    -------
+    dict
+        Its content.
 
     Raises
     ------
@@ -97,7 +107,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
 
 
 def write_run(folder: Path, run: dict[str, Any]) -> None:
-    """Write ``run.json``: all of it, or what was there stays."""
+    """Write ``run.json`` as a whole; if that fails, the file before it stays."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = (folder / RUN).with_suffix(".part")
     beside.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
@@ -105,15 +115,24 @@ def write_run(folder: Path, run: dict[str, Any]) -> None:
 
 
 def require_same(folder: Path, run: dict[str, Any]) -> None:
-    """Refuse to go on with the run of a folder under settings that would have given another one.
+    """Refuse to go on with the run of a folder under settings that would have given another run.
 
-    It may be made longer where its steps do not depend on where it ends: at a constant rate, each generation batch for
-    the steps that follow it.
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    run : dict
+        What `described` says of the run that is asked for.
 
     Raises
     ------
     ValueError
-        Naming what differs.
+        Naming the settings that differ.
+
+    Notes
+    -----
+    A run may be made longer where its steps do not depend on where it ends: at a constant rate, with a generation batch
+    for the steps that follow it.
     """
     before = read_run(folder)
     names = [name for name in {**run, **before} if name not in _FREE]

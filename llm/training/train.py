@@ -1,4 +1,4 @@
-"""A training run in a folder: made from settings, resumed where it was, left so that it can be measured."""
+"""A training run in a folder: made from settings, resumed where it was, and left so that it can be measured."""
 
 from __future__ import annotations
 
@@ -30,6 +30,20 @@ def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) ->
     """Train a model and save it, with its tokenizer, its log and ``run.json``, in ``config.output_dir``.
 
     A run that was killed goes on from its last whole checkpoint, to the weights that it would have had.
+
+    Parameters
+    ----------
+    settings : TrainConfig
+        The data and the reward, and whether a run is resumed.
+    config : OffPolicyConfig
+        Settings of the trainer.
+    model : trl.ModelConfig
+        The model, its dtype and its adapters.
+
+    Returns
+    -------
+    Path
+        The folder.
 
     Raises
     ------
@@ -138,7 +152,21 @@ def _last(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
 
 
 def log_line(step: int, last: int, logs: dict[str, Any]) -> str:
-    """The metrics worth a glance; TRL logs None where no step of the window had a number.
+    """Put the metrics that are worth a glance in a line.
+
+    Parameters
+    ----------
+    step : int
+        The step.
+    last : int
+        The last step of the run.
+    logs : dict
+        Metrics by name; TRL logs None where no step of the window had a number.
+
+    Returns
+    -------
+    str
+        The line.
 
     Examples
     --------
@@ -151,18 +179,18 @@ def log_line(step: int, last: int, logs: dict[str, Any]) -> str:
 
 
 class LinePrinter(PrinterCallback):
-    """Prints it to stderr, where there is no progress bar."""
+    """Prints the line of each log to stderr, where there is no progress bar."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """A line for what transformers is about to log."""
+        """Print a line for what transformers is about to log."""
         if state.is_world_process_zero and logs:
             print(log_line(state.global_step, state.max_steps, logs), file=sys.stderr, flush=True)
 
 
 class LineOverBar(ProgressCallback):
-    """Writes it above the progress bar."""
+    """Writes the line of each log above the progress bar."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """A line for what transformers is about to log."""
+        """Write a line for what transformers is about to log."""
         if state.is_world_process_zero and self.training_bar is not None and logs:
             self.training_bar.write(log_line(state.global_step, state.max_steps, logs))

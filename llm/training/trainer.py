@@ -36,27 +36,35 @@ _TOKENIZED = 1000  # prompts at a time
 
 
 class OffPolicyTrainer(LaggedTrainer):
-    """TRL's `GRPOTrainer` for an objective of `pessimism`, on batches or at a constant lag.
+    """TRL's `GRPOTrainer` for an objective of `pessimism`, on data that lag.
+
+    It logs the metrics of `llm.training.metrics` beside those of TRL.
 
     Parameters
     ----------
-    model, reward_funcs, args, train_dataset, ... : as TRL takes them; ``args`` is an `OffPolicyConfig`.
-    objective : an object with `advantage`, `score_weight` and `loss`, for numpy arrays and torch tensors, in place of
-        the name in ``args``.
-
-    Logged beside TRL's metrics: see `llm.training.metrics`.
+    *arguments : object
+        As TRL takes them: the model, the reward functions, the arguments, the data. ``args`` is an `OffPolicyConfig`.
+    objective : object, optional
+        An object with `advantage`, `score_weight` and `loss`, for numpy arrays and torch tensors, in place of the name
+        in ``args``.
+    **options : object
+        As TRL takes them.
 
     Raises
     ------
     ValueError
-        If the objective cannot be trained on sampled completions, or not at that lag, or one of your own is not
-        consistent (`llm.training.check_objective`); if a prompt leaves no room for a completion; if it needs the initial policy
-        and FSDP reads files in one process only; if it couples completions and a device's batch does not hold whole
-        groups; if the prompts do not fill a generation batch; if a completion gets no finite reward; on resume, if lag
-        or batches are not what they were.
+        If
+
+        - the objective cannot be trained on sampled completions, or not at that lag, or one from outside the registry
+          is not consistent (`llm.training.check_objective`);
+        - the objective needs the initial policy, and FSDP reads files in one process only;
+        - the objective couples completions, and the batch of a device does not hold whole groups;
+        - the prompts do not fill a generation batch, or one leaves no room for a completion;
+        - a completion gets no finite reward;
+        - lag or batches are not what they were, on resume.
     FloatingPointError
-        If the loss or its gradient stops being finite: before the step, so that the weights and the last checkpoint
-        are good (under DeepSpeed the checkpoint alone: it takes a step within ``backward``).
+        If the loss or its gradient stops being finite. That is before the step, so that the weights and the last
+        checkpoint are good (under DeepSpeed only the checkpoint: it takes a step within ``backward``).
     llm.storage.checkpoints.CheckpointError
         If a checkpoint cannot be written; the last one stays.
     """

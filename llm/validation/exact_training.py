@@ -42,28 +42,40 @@ def train(
 
     Parameters
     ----------
-    model : a causal language model.
-    completions : all completions of the prompt.
-    prompt : token ids.
-    reward : ``(N,)``, of each completion.
-    objective : off-policy, of the registry.
-    log_behavior : ``(N,)``, log-probabilities of the behavior; by default that is the model as it comes.
-    steps : most iterations on the whole reward, in rounds of 60. They end earlier where a round moves the policy by
-        less than 2e-4 in total variation.
-    stages : the reward grows to its size in so many equal parts, with 60 iterations on each before the last one. Mass
-        that a first large step on the whole puts where the behavior has hardly any stays there: what such completions
+    model : torch.nn.Module
+        A causal language model.
+    completions : Completions
+        All completions of the prompt.
+    prompt : sequence of int
+        Token ids.
+    reward : ndarray, shape (N,)
+        Reward of each completion.
+    objective : Objective
+        An off-policy objective of the registry.
+    log_behavior : ndarray, shape (N,), optional
+        Log-probabilities of the behavior; by default the behavior is the model as it comes.
+    steps : int, default 900
+        Most iterations on the whole reward, in rounds of 60. They end earlier where a round moves the policy by less
+        than 2e-4 in total variation.
+    stages : int, default 1
+        The reward grows to its size in so many equal parts, with 60 iterations on each before the last one. Mass that a
+        first large step on the whole reward puts where the behavior has hardly any stays there: what such completions
         add to the loss is beyond its precision.
 
     Returns
     -------
-    log_behavior, log_policy : ``(N,)``.
-    evaluations : forward and backward passes.
+    log_behavior : ndarray, shape (N,)
+        Log-probabilities of the behavior.
+    log_policy : ndarray, shape (N,)
+        Log-probabilities of the trained model.
+    evaluations : int
+        Number of forward and backward passes.
 
     Raises
     ------
     ValueError
-        If the objective is on-policy, its weight jumps (clipping: no potential to search along), or it has no target
-        with mass on all completions; ``reward`` has another length; the loss stops being finite.
+        If the objective is on-policy; if its weight jumps (clipping), so that there is no potential to search along; if
+        it has no target with mass on all completions; if `reward` has another length; if the loss stops being finite.
     """
     if reward.shape != (len(completions),):
         raise ValueError(f"reward must be ({len(completions)},), one per completion, got shape {reward.shape}")
@@ -146,12 +158,29 @@ def fit(
     steps: int = 900,
     stages: int = 4,
 ) -> dict[str, Any]:
-    """Train a model as `train` does, itself as it comes being the behavior, and say how far from the prediction it is.
+    """Train a model as `train` does, with itself as the behavior, and compare it with the prediction.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A causal language model.
+    completions : Completions
+        All completions of the prompt.
+    prompt : sequence of int
+        Token ids.
+    reward : ndarray, shape (N,)
+        Reward of each completion.
+    objective : Objective
+        An off-policy objective of the registry.
+    steps : int, default 900
+        Most iterations on the whole reward.
+    stages : int, default 4
+        Number of equal parts in which the reward grows to its size.
 
     Returns
     -------
     dict
-        As `compared` gives it, and ``evaluations`` (forward and backward passes).
+        As `compared` returns it, and ``evaluations``, the number of forward and backward passes.
 
     Raises
     ------
@@ -163,14 +192,27 @@ def fit(
 
 
 def compared(log_q: Floats, log_policy: Floats, reward: Floats, objective: ps.Objective) -> dict[str, Any]:
-    """A policy against the target that the objective induces on its behavior, both as log-probabilities ``(N,)``.
+    """Compare a policy with the target that the objective induces on its behavior.
+
+    Parameters
+    ----------
+    log_q : ndarray, shape (N,)
+        Log-probabilities of the behavior.
+    log_policy : ndarray, shape (N,)
+        Log-probabilities of the policy.
+    reward : ndarray, shape (N,)
+        Reward of each completion.
+    objective : Objective
+        The objective.
 
     Returns
     -------
     dict
-        ``kappa``, ``regime`` and ``value_target`` predicted; ``kappa_fit``, ``kappa_fit_error`` and ``kappa_identity``,
-        see `measured_kappa`; ``tv`` and ``kl`` (target || policy) from the target; ``tv_behavior`` and ``tv_nominal``,
-        how far the target is from the behavior and from the nominal target; ``value``, ``value_behavior``.
+        - ``kappa``, ``regime`` and ``value_target``, predicted;
+        - ``kappa_fit``, ``kappa_fit_error`` and ``kappa_identity``, see `measured_kappa`;
+        - ``tv`` and ``kl`` (target || policy), how far the policy is from the target;
+        - ``tv_behavior`` and ``tv_nominal``, how far the target is from the behavior and from the nominal target;
+        - ``value`` and ``value_behavior``.
 
     Examples
     --------
@@ -198,16 +240,28 @@ def compared(log_q: Floats, log_policy: Floats, reward: Floats, objective: ps.Ob
 
 
 def measured_kappa(log_ratio: Floats, target: ps.InducedTarget, seed: int = 0) -> dict[str, float]:
-    """Kappa of log-ratios u ``(N,)``, where the prediction is A/beta - u = kappa h + constant; else nan.
+    """Measure kappa on log-ratios u, where the prediction is A/beta - u = kappa h + constant.
 
-    h is w, or max(w, cap) with a truncated weight; the constant is 0 but where the loss does not fix the baseline.
+    Here h is w, or max(w, cap) with a truncated weight, and the constant is 0 unless the loss does not fix the
+    baseline.
+
+    Parameters
+    ----------
+    log_ratio : ndarray, shape (N,)
+        Log-ratios u of all completions.
+    target : InducedTarget
+        The prediction.
+    seed : int, default 0
+        Seed of the draws.
 
     Returns
     -------
     dict
+        Numbers, all nan where the prediction has another form:
+
         - ``kappa_fit``: least squares of A/beta - u on h, through the origin where the constant is 0, over 4096 draws
           of the behavior; over all completions the fit would hang on those of probability 1e-12 and ratio 1e8.
-        - ``kappa_fit_error``: its standard error, from what is left: 0 where all pairs are on the curve.
+        - ``kappa_fit_error``: its standard error, from the residuals: 0 where all pairs are on the curve.
         - ``kappa_identity``: E[A/beta - u] / E[h] over all completions, which with h = w is E[A]/beta +
           KL(behavior || policy); nan with a constant.
     """
@@ -252,9 +306,26 @@ class _Potential(torch.autograd.Function):
 
 
 def population_loss(u: Tensor, q: Tensor, advantage: Tensor, objective: ps.Objective) -> Tensor:
-    """Scalar of the log-ratios ``(N,)`` that training descends: its gradient is -q g, the objective's expected one.
+    """Compute the scalar that training descends: its gradient in the log-ratios is -q g.
 
-    Where the weights couple the completions it is the published loss, averaged under q.
+    Here g is the score weight of the objective. Where the weights couple the completions, the scalar is the published
+    loss averaged under q.
+
+    Parameters
+    ----------
+    u : Tensor, shape (N,)
+        Log-ratios of the completions.
+    q : Tensor, shape (N,)
+        Their probabilities under the behavior.
+    advantage : Tensor, shape (N,)
+        Their advantages.
+    objective : Objective
+        The objective.
+
+    Returns
+    -------
+    Tensor
+        The scalar.
 
     Examples
     --------

@@ -19,7 +19,21 @@ Floats = NDArray[np.float64]
 
 
 class Minimum(NamedTuple):
-    """A local minimum: the completion on W_-1 (None: all on W_0) with its ratio, and the ratio at each reward."""
+    """A local minimum of a loss.
+
+    Attributes
+    ----------
+    action : int or None
+        The completion on W_-1; None where all are on W_0.
+    kappa : float
+        Its kappa.
+    loss : float
+        Its loss.
+    ratio : float
+        Ratio of the completion on W_-1.
+    others : ndarray
+        Ratio of the other completions at each distinct reward.
+    """
 
     action: int | None
     kappa: float
@@ -28,7 +42,7 @@ class Minimum(NamedTuple):
     others: Floats
 
     def policy(self, behavior: Floats, reward: Floats) -> Floats:
-        """Probabilities ``(N,)``."""
+        """Compute the probabilities ``(N,)``."""
         ratio = self.others[np.unique(reward, return_inverse=True)[1]]
         if self.action is not None:
             ratio[self.action] = self.ratio
@@ -36,12 +50,21 @@ class Minimum(NamedTuple):
 
 
 def minima(behavior: Floats, reward: Floats, objective: ps.Objective) -> list[Minimum]:
-    """Every local minimum over the simplex, lowest loss first.
+    """Find every local minimum over the simplex.
 
     Parameters
     ----------
-    behavior, reward : ``(N,)``, with few distinct rewards.
-    objective : as `pessimism.stationary_points` takes it.
+    behavior : ndarray, shape (N,)
+        Probabilities of the behavior.
+    reward : ndarray, shape (N,)
+        Rewards, few of them distinct.
+    objective : Objective
+        As `pessimism.stationary_points` takes it.
+
+    Returns
+    -------
+    list of Minimum
+        The minima, lowest loss first.
 
     Examples
     --------
@@ -66,7 +89,25 @@ def minima(behavior: Floats, reward: Floats, objective: ps.Objective) -> list[Mi
 
 
 def nearest(found: list[Minimum], behavior: Floats, reward: Floats, policy: Floats) -> tuple[int, float]:
-    """Place of the minimum nearest to a policy ``(N,)``, and its total variation from it.
+    """Find the minimum nearest to a policy.
+
+    Parameters
+    ----------
+    found : list of Minimum
+        The minima.
+    behavior : ndarray, shape (N,)
+        Probabilities of the behavior.
+    reward : ndarray, shape (N,)
+        Rewards.
+    policy : ndarray, shape (N,)
+        Probabilities of the policy.
+
+    Returns
+    -------
+    place : int
+        Place of the minimum in the list.
+    distance : float
+        Total variation between it and the policy.
 
     Examples
     --------

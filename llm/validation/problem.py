@@ -29,7 +29,7 @@ SMOKE_MODEL = (
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, torch computes in one thread: sums are the same whatever the machine, and processes do not fight."""
+    """Let torch compute in one thread: sums do not depend on the machine, and processes do not compete."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -40,7 +40,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Inside, transformers shows no progress of loading."""
+    """Let transformers show no progress of loading inside a `with` block."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -51,7 +51,7 @@ def without_bars() -> Iterator[None]:
 
 
 def load(folder: str) -> tuple[Any, Any, Addition]:
-    """Model, tokenizer and task of a folder that `llm.models.tiny.pretrained` made."""
+    """Load model, tokenizer and task of a folder that `llm.models.tiny.pretrained` made."""
     with without_bars():
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     about = json.loads((Path(folder) / "pretraining.json").read_text(encoding="utf-8"))
@@ -59,31 +59,48 @@ def load(folder: str) -> tuple[Any, Any, Addition]:
 
 
 def drawn(task: Addition, count: int, seed: int) -> list[dict[str, str]]:
-    """Prompts and answers of different sums, chosen by a seed."""
+    """Draw prompts and answers of different sums, by a seed."""
     pairs = np.random.default_rng(seed).choice(task.pairs(), size=count, replace=False).tolist()
     return [{"prompt": task.prompt(a, b), "answer": task.answer(a, b)} for a, b in pairs]
 
 
 def completions_of(tokenizer: Any, task: Addition) -> Completions:
-    """All completions of one character more than the answer."""
+    """List all completions of up to one character more than the answer."""
     return Completions(len(tokenizer), tokenizer.eos_token_id, task.completion_length + 1, tokenizer.pad_token_id)
 
 
 def rewards(completions: Completions, tokenizer: Any, answer: str) -> Floats:
-    """`llm.data.addition.digits_right` of all completions ``(N,)``, as text without special tokens, as in training."""
+    """Reward all completions ``(N,)`` by `digits_right`, as text without special tokens, as in training."""
     said = tokenizer.batch_decode(completions.tokens, skip_special_tokens=True)
     return np.array(digits_right(said, [answer] * len(said)))
 
 
 class Problem:
-    """A sum asked of a small model.
+    """A sum asked of a small model, with all completions of up to one character more than the answer.
+
+    Parameters
+    ----------
+    folder : str
+        Folder of the model.
+    pair : tuple of int
+        The two numbers.
 
     Attributes
     ----------
-    model, tokenizer, completions : as they come, and all completions of one character more than the answer.
-    prompt : token ids; text : the same in characters.
-    reward : ``(N,)``, see `llm.data.addition.digits_right`. Partial credit is there for the shape of a target: with rewards of
-        0 and 1 every target is the nominal one of some temperature, and Lambert's curve has two points.
+    model : transformers.PreTrainedModel
+        The model as it comes.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Its tokenizer.
+    completions : Completions
+        The completions.
+    prompt : list of int
+        Token ids of the prompt.
+    text : str
+        The prompt in characters.
+    reward : ndarray, shape (N,)
+        Reward of each completion by `llm.data.addition.digits_right`. Partial credit is there for the shape of a
+        target: with rewards of 0 and 1 every target is the nominal one of some temperature, and Lambert's curve has two
+        points.
     """
 
     def __init__(self, folder: str, pair: Pair) -> None:
@@ -100,7 +117,7 @@ class Problem:
             return np.asarray(self.completions.log_probabilities(self.model, self.prompt).cpu())
 
     def said(self) -> list[str]:
-        """All completions as text, with the name of each token that is no character."""
+        """Write all completions as text, with the name of each token that is no character."""
         rows = zip(self.completions.tokens.tolist(), self.completions.lengths.tolist(), strict=True)
         names = [self.tokenizer.convert_ids_to_tokens(token) for token in range(self.completions.vocabulary)]
         return ["".join(names[token] for token in row[:length]) for row, length in rows]
@@ -115,7 +132,19 @@ class Asked(NamedTuple):
 
 
 def by_pass_rate(folder: str, quantiles: Sequence[float]) -> list[Asked]:
-    """The sums at these quantiles of the pass rates of all sums, lowest first.
+    """Choose sums at quantiles of the pass rates of all sums.
+
+    Parameters
+    ----------
+    folder : str
+        Folder of the model.
+    quantiles : sequence of float
+        Quantiles in [0, 1].
+
+    Returns
+    -------
+    list of Asked
+        The sums, lowest pass rate first.
 
     Raises
     ------

@@ -33,7 +33,17 @@ _WIDTH = 120
 
 
 def table(frame: pd.DataFrame) -> str:
-    """Markdown of part a: a row per objective, with kappa and the largest total variation from the target.
+    """Write the Markdown table of part a: kappa and the largest total variation from the target for each objective.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `llm.validation.parts.population.population` returns it.
+
+    Returns
+    -------
+    str
+        Lines of the table.
 
     Examples
     --------
@@ -62,6 +72,13 @@ def _cells(part: pd.DataFrame) -> tuple[str, str]:
 def keep(folder: Path, kept: Path = KEPT) -> None:
     """Copy the parts of a full run among the kept ones.
 
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    kept : Path, optional
+        Folder of the kept runs.
+
     Raises
     ------
     ValueError
@@ -80,7 +97,7 @@ def keep(folder: Path, kept: Path = KEPT) -> None:
 
 
 def report(kept: Path = KEPT, root: Path = ROOT) -> None:
-    """Write findings and pictures of the kept frames anew, and the parts of the two pages that say them."""
+    """Write findings and pictures of the kept frames anew, and the parts of the two pages that quote them."""
     frames = {name: pd.read_csv(kept / f"{name}.csv") for name in OTHERS}
     modules: dict[str, Any] = {
         name: import_module(f"llm.validation.parts.{name.removeprefix('validate_')}") for name in OTHERS
@@ -108,7 +125,7 @@ def _between(page: Path, start: str, text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Keep what is given, write all anew; exit code 2 and one line on stderr for a user's mistake."""
+    """Keep the run that is given, and write all anew; exit code 2 and one line for a mistake of the user."""
     parser = argparse.ArgumentParser(prog="python -m llm.validation.report", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="of a full run, whose parts are to be kept")
     return exit_code(partial(_write, parser.parse_args(arguments).folder))

@@ -1,4 +1,4 @@
-"""Run parts of the validation: each a tidy frame, its figure and what it was made with, kept piece by piece."""
+"""Run parts of the validation: for each a tidy frame, its figure and its settings, kept piece by piece."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DISTRIBUTIONS = ("torch", "transformers", "trl", "accelerate", "datasets")
 
 @dataclass
 class ValidateConfig:
-    """A run of `python -m llm validate`."""
+    """Settings of `python -m llm validate`."""
 
     parts: list[str] = field(
         default_factory=lambda: list(PARTS), metadata={"help": f"Which parts: {', '.join(PARTS)}; all by default."}
@@ -53,7 +53,7 @@ class ValidateConfig:
 
     @property
     def scale(self) -> str:
-        """One of `SCALES`."""
+        """Name of the scale, one of `SCALES`."""
         return "smoke" if self.smoke else "full" if self.full else "default"
 
 
@@ -68,7 +68,19 @@ def _module(part: str) -> Any:
 
 
 def parameters(part: str, scale: str = "default") -> dict[str, Any]:
-    """All parameters of a part at a scale.
+    """List all parameters of a part at a scale.
+
+    Parameters
+    ----------
+    part : str
+        One of `PARTS`.
+    scale : str, default "default"
+        One of `SCALES`.
+
+    Returns
+    -------
+    dict
+        Values of the parameters by name.
 
     Raises
     ------
@@ -90,7 +102,12 @@ def parameters(part: str, scale: str = "default") -> dict[str, Any]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, its cores and the GPU, if there is one.
+    """Name the processor, the number of its cores and the GPU, if there is one.
+
+    Returns
+    -------
+    dict
+        Keys ``cpu``, ``cores`` and ``gpu``.
 
     Examples
     --------
@@ -114,6 +131,21 @@ def run(
     jobs: int = 2,
 ) -> list[Path]:
     """Run one part and write its figure, frame and parameters; what was finished before is read from the cache.
+
+    Parameters
+    ----------
+    part : str
+        One of `PARTS`.
+    scale : str, default "default"
+        One of `SCALES`.
+    out : Path, optional
+        Folder of the files.
+    cache : Path, optional
+        Folder where finished work is kept; None keeps nothing.
+    formats : sequence of str, optional
+        Formats of the figure.
+    jobs : int, default 2
+        Number of processes.
 
     Returns
     -------
@@ -143,7 +175,7 @@ def run(
 
 
 def validate(config: ValidateConfig) -> list[Path]:
-    """All parts of a configuration, one after the other."""
+    """Run all parts of a configuration, one after the other; the files written."""
     cache, formats = Path(config.cache), config.formats.split(",")
     return [
         path for part in config.parts for path in run(part, config.scale, Path(config.out), cache, formats, config.jobs)

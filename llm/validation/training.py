@@ -1,4 +1,4 @@
-"""A run of the trainer in this process of which nothing stays but the weights, at a constant lag."""
+"""A run of the trainer in this process that leaves nothing but the weights, at a constant lag."""
 
 from __future__ import annotations
 
@@ -29,7 +29,28 @@ def trained(
     callbacks: Sequence[TrainerCallback] = (),
     **settings: Any,
 ) -> None:
-    """Train a model in place, ``batch`` prompts with ``group`` completions each a step; TRL's own losses by their name.
+    """Train a model in place; TRL's own losses run by their name.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The model.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Its tokenizer.
+    examples : sequence of dict
+        Rows of prompts and answers.
+    reward : callable
+        A reward function of TRL.
+    objective : Objective
+        The objective.
+    batch : int
+        Number of prompts in a step.
+    group : int
+        Number of completions of each prompt.
+    callbacks : sequence of TrainerCallback, optional
+        Callbacks of the trainer.
+    **settings : object
+        Fields of `llm.training.config.OffPolicyConfig`.
 
     Raises
     ------

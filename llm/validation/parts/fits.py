@@ -15,7 +15,7 @@ _TILTED = 0.9  # probability of the completion that a start is tilted towards
 
 
 class Descent(NamedTuple):
-    """Where training on one prompt went: log-probabilities ``(N,)`` at its start and at its end."""
+    """Log-probabilities ``(N,)`` at the start and at the end of a training on one prompt."""
 
     log_start: Floats
     log_policy: Floats
@@ -23,7 +23,7 @@ class Descent(NamedTuple):
 
 
 class Landscape(NamedTuple):
-    """The minima of a loss on one prompt, lowest first; of all completions the log-probability, reward and text."""
+    """The minima of a loss on one prompt, lowest first, and log-probability, reward and text of all completions."""
 
     minima: list[Minimum]
     log_behavior: Floats
@@ -32,14 +32,14 @@ class Landscape(NamedTuple):
 
 
 def fitted(folder: str, pair: Pair, objective: ps.Objective, steps: int, stages: int) -> dict[str, Any]:
-    """A fresh copy of the model trained to the end on one prompt, as `llm.validation.exact_training.fit` compares it."""
+    """Train a fresh copy of the model to the end on one prompt, and compare it as `exact_training.fit` does."""
     with one_thread():
         at = Problem(folder, pair)
         return fit(at.model, at.completions, at.prompt, at.reward, objective, steps=steps, stages=stages)
 
 
 def landscape(folder: str, pair: Pair, objective: ps.Objective) -> Landscape:
-    """Every minimum of the loss on one prompt, lowest first."""
+    """Find every minimum of the loss on one prompt, lowest first."""
     with one_thread():
         at = Problem(folder, pair)
         found = minima(np.exp(at.log_behavior), at.reward, objective)
@@ -47,10 +47,26 @@ def landscape(folder: str, pair: Pair, objective: ps.Objective) -> Landscape:
 
 
 def descended(folder: str, pair: Pair, objective: ps.Objective, start: str, steps: int) -> Descent:
-    """Training from another policy than the behavior, which is the model as it comes.
+    """Train from another policy than the behavior, which is the model as it comes.
 
-    ``start`` is "behavior", or which completion has nine tenths of the mass there: "right", "wrong" (the likeliest
-    without full reward) or "empty" (eos at once). That start is itself made by training, the behavior being the same.
+    Parameters
+    ----------
+    folder : str
+        Folder of the model.
+    pair : tuple of int
+        The sum that is asked.
+    objective : Objective
+        The objective.
+    start : str
+        "behavior", or which completion has nine tenths of the mass at the start: "right", "wrong" (the likeliest one
+        without full reward) or "empty" (eos at once). Such a start is itself made by training on the same behavior.
+    steps : int
+        Most iterations.
+
+    Returns
+    -------
+    Descent
+        The start, the end, and the number of evaluations.
 
     Raises
     ------

@@ -117,14 +117,14 @@ def lag(
 
 
 def best_rates(tuning: pd.DataFrame) -> dict[str, float]:
-    """Rate of most value after the last step for each objective, on average over the lags; the smaller one in a tie."""
+    """Find the rate of most value after the last step for each objective, over all lags; the smaller in a tie."""
     last = tuning[tuning["step"] == tuning["step"].max()]
     mean = last.groupby(["objective", "rate"])["value"].mean().round(9).unstack()
     return {str(name): float(rate) for name, rate in mean.idxmax(axis=1).items()}
 
 
 def kept_rates(objectives: tuple[str, ...]) -> dict[str, float]:
-    """Rates that the full run found, from its frame."""
+    """Read the rates that the full run found, from its frame."""
     if not KEPT.exists():
         raise ValueError(f"rates must be given: there is no kept run {KEPT.name}")
     frame = pd.read_csv(KEPT)
@@ -135,14 +135,22 @@ def kept_rates(objectives: tuple[str, ...]) -> dict[str, float]:
 
 
 def agreement(frame: pd.DataFrame) -> pd.DataFrame:
-    """For each lag, how far the order of the objectives by value over training is the same on model and table.
+    """Compare the orders of the objectives, by value over training, on the model and on its table.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `lag` returns it.
 
     Returns
     -------
     pandas.DataFrame
-        `lag`; `tau`, Kendall's, over all objectives; of the pairs of objectives that the tables tell apart, by more
-        than `APART` and two standard errors of the difference, how many there are (`pairs`) and how many the model has
-        in the same order (`alike`); `spread`, of the values on the tables, largest less smallest.
+        A row for each `lag`:
+
+        - `tau`, Kendall's, over all objectives;
+        - `pairs`, how many pairs of objectives the tables tell apart, by more than `APART` and two standard errors of
+          the difference, and `alike`, how many of them the model has in the same order;
+        - `spread` of the values on the tables, the largest less the smallest.
     """
     rows = []
     for behind, part in ends(frame).groupby("lag"):

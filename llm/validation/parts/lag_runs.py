@@ -1,4 +1,4 @@
-r"""One run of the dynamics that `llm.validation.parts.lag` compares: through the trainer on a model, or on its table."""
+"""One run of the dynamics that `llm.validation.parts.lag` compares: the trainer on a model, or its table."""
 
 from __future__ import annotations
 
@@ -53,7 +53,21 @@ class Task:
 
 
 def measured(log_policy: Floats, log_start: Floats, reward: Floats) -> dict[str, float]:
-    """Mean value, entropy (nats) and KL to the start (nats) of policies ``(prompts, K)``.
+    """Average value, entropy (nats) and KL to the start (nats) over prompts.
+
+    Parameters
+    ----------
+    log_policy : ndarray, shape (prompts, K)
+        Log-probabilities of the policy.
+    log_start : ndarray, shape (prompts, K)
+        Log-probabilities of the start.
+    reward : ndarray, shape (prompts, K)
+        Rewards.
+
+    Returns
+    -------
+    dict
+        Keys ``value``, ``entropy`` and ``kl``.
 
     Examples
     --------
@@ -72,7 +86,19 @@ def measured(log_policy: Floats, log_start: Floats, reward: Floats) -> dict[str,
 
 
 def times(steps: int, records: int) -> list[int]:
-    """Steps after which a run is measured, the start among them.
+    """List the steps after which a run is measured.
+
+    Parameters
+    ----------
+    steps : int
+        Number of steps of the run.
+    records : int
+        Number of times after the start.
+
+    Returns
+    -------
+    list of int
+        The steps, 0 among them.
 
     Examples
     --------
@@ -98,7 +124,7 @@ class _Recorder(TrainerCallback):
 def on_model(
     model: str, name: str, beta: float, lag: int, seed: int, rate: float, setting: dict[str, int]
 ) -> pd.DataFrame:
-    """One run through the trainer: a row for each step measured; those after an overflow repeat the last."""
+    """Run the dynamics through the trainer: a row for each step measured; those after an overflow repeat the last."""
     task = Task(model, setting["prompts"], seed)
     at = times(setting["steps"], setting["records"])
     recorder = _Recorder(task, at)
@@ -149,7 +175,7 @@ class Adam:
 def on_table(
     model: str, name: str, beta: float, lag: int, seed: int, rates: tuple[float, ...], setting: dict[str, int]
 ) -> pd.DataFrame:
-    """The same dynamics on free logits, for all learning rates at once."""
+    """Run the same dynamics on free logits, for all learning rates at once."""
     log_start, reward = Task(model, setting["prompts"], seed).table()
     generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,))) for i in range(len(reward))]
     prompts, rows = Prompts(log_start, reward, generators, certain=True), []

@@ -40,7 +40,19 @@ _RARE = 1e-4  # probability below which a completion is one that samples hardly 
 
 
 def settings(names: Sequence[str], beta: float) -> list[ps.Objective]:
-    """The objectives of these names at a temperature; `shifted_mean` twice, by 0.3 and 1, and OAPL with beta1 = 2 beta.
+    """Make the objectives of some names at a temperature.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names, each one of `OBJECTIVES`.
+    beta : float
+        The temperature.
+
+    Returns
+    -------
+    list of Objective
+        The objectives: `shifted_mean` twice, by 0.3 and by 1, and OAPL with beta1 = 2 beta.
 
     Raises
     ------
@@ -89,7 +101,8 @@ def population(
     quantiles : tuple of float
         Which prompts: quantiles of the exact pass rates of all sums.
     starts : tuple of str
-        From where to train in the negative regime, see `llm.validation.parts.fits.descended`; OAPL with beta1 = beta / 2.
+        From where to train in the negative regime, see `llm.validation.parts.fits.descended`; OAPL with beta1 = beta /
+        2.
     steps, stages : int
         Most iterations of L-BFGS, which end where the policy stands still, and stages in which the reward grows to its
         size, see `llm.validation.exact_training.train`.
@@ -102,9 +115,9 @@ def population(
         `kind`; `objective`, `setting`, `shift`, `beta1` and `beta2` (nan where the objective has no such parameter),
         `beta`, `prompt`, `pass_rate`; then
 
-        - "target", a row per objective, temperature and prompt: what `llm.validation.exact_training.compared` says (`regime`, `kappa`
-          and `kappa_fit` with `kappa_fit_error`, `kappa_identity`, `tv`, `kl`, `tv_behavior`, `tv_nominal`, `value`,
-          `value_target`, `value_behavior`) and `evaluations`;
+        - "target", a row per objective, temperature and prompt: what `llm.validation.exact_training.compared` says
+          (`regime`, `kappa` and `kappa_fit` with `kappa_fit_error`, `kappa_identity`, `tv`, `kl`, `tv_behavior`,
+          `tv_nominal`, `value`, `value_target`, `value_behavior`) and `evaluations`;
         - "descent", a row per start in the negative regime: `start`, `minima` (how many), and of the one nearest to the
           policy reached `rank` (1 for the lowest loss), `kappa`, `loss`, `branch` ("W_0", all completions on it, or
           "W_-1" with the one `completion` there, its `completion_behavior` and `completion_reward`); `tv` from it;

@@ -4,12 +4,12 @@ Nothing here uses that completions could be enumerated but the columns that say 
 measured on fresh ones, as a large model would be.
 
 Training saw few samples, and missed its target by noise. Runs with other seeds say how much: measured on the same fresh
-completions, one is the instrument for another (`llm.measurement.comparison.compare`), so that the noise takes nothing off kappa,
-and what their kappas scatter is the error of training, one variance for all prompts of an objective, from the median
-one (a prompt where a rare completion was sampled scatters by that). The jackknife of `compare` gives the other part of
-the error, that of few fresh samples, for each prompt. What all runs have in common is in no error; it is what the
-comparison tests. Too few steps are: likely completions are learned first, and a policy on its way to its target shows
-too small a kappa, by s^2 (kappa + 1 / (2 E[w^2])) for a log-ratio that misses it by s.
+completions, one is the instrument for another (`llm.measurement.comparison.compare`), so that the noise takes nothing
+off kappa, and what their kappas scatter is the error of training, one variance for all prompts of an objective, from
+the median one (a prompt where a rare completion was sampled scatters by that). The jackknife of `compare` gives the
+other part of the error, that of few fresh samples, for each prompt. What all runs have in common is in no error; it is
+what the comparison tests. Too few steps are: likely completions are learned first, and a policy on its way to its
+target shows too small a kappa, by s^2 (kappa + 1 / (2 E[w^2])) for a log-ratio that misses it by s.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ def sampled(
         A row per objective and prompt (`kind` "prompt"), means over the runs, and one of all prompts ("pooled", with
         the weights E[w^2] that prompts have in one fit): mean reward of the behavior, `regime` and `kappa` predicted
         for the group size, `kappa_fit` by least squares, the `gap` to the prediction and its `gap_error`, as
-        `llm.measurement.comparison.compare` says with a twin; `training_error` of the mean over runs and `error` of both, see
-        above (of "pooled" the spread over prompts is `error`, with all of it); `missing`, the mass on completions that
-        the samples do not show; and from enumeration `kappa_enumerated`, the prediction for the exact probabilities,
-        and `kappa_population`, that for groups without end.
+        `llm.measurement.comparison.compare` says with a twin; `training_error` of the mean over runs and `error` of
+        both, see above (of "pooled" the spread over prompts is `error`, with all of it); `missing`, the mass on
+        completions that the samples do not show; and from enumeration `kappa_enumerated`, the prediction for the exact
+        probabilities, and `kappa_population`, that for groups without end.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def policy_of(asked: _Asked, objective: ps.Objective, seed: int) -> Weights:
 
 
 def measured(asked: _Asked, objective: ps.Objective, policies: list[Weights]) -> pd.DataFrame:
-    """`llm.measurement.measure.measure` of each run with the next one as its twin, on the same completions; and enumerated."""
+    """Measure each run with the next one as its twin, on the same completions, and by enumeration."""
     behavior, tokenizer, task = load(model_path(asked.model))
     models = [_with(asked.model, weights) for weights in policies]
     examples, worth = drawn(task, asked.prompts, seed=0), reward_function(asked.reward)
