@@ -1,6 +1,14 @@
-"""`python -m llm train|measure|evaluate|validate [--config FILE.yaml] [--FIELD VALUE ...]`.
+"""Train language models, measure and evaluate them, and validate theory on them.
 
-Every field of a configuration can be given on the command line, which wins over the file.
+    python -m llm COMMAND [--config FILE.yaml] [--FIELD VALUE ...]
+
+    train      train a model with an objective of pessimism
+    measure    compare a trained model with its behavior, and with what theory predicts
+    evaluate   pass@k of a model, with intervals
+    validate   run the experiments that check theory on a small model
+
+`python -m llm COMMAND --help` lists the fields of a command. A field on the command line wins over the same field in
+the file.
 """
 
 from __future__ import annotations

@@ -16,23 +16,23 @@ def _said(default: Any, text: str) -> Any:
 class DataConfig:
     """Questions, their answers, and the reward of a completion."""
 
-    data: str = _said("addition:digits=2", "File, folder, name of a data set, or addition:digits=2[,steps=true].")
-    split: str = _said("train", "Split of a data set that has several.")
-    prompt_column: str | None = _said(None, "Column of the question; recognized by default.")
-    answer_column: str | None = _said(None, "Column of the answer; recognized by default.")
-    prompt_template: str | None = _said(None, "Text around the question, with {prompt} in it.")
+    data: str = _said(
+        "addition:digits=2", "A file, a folder, the name of a data set, or addition:digits=2[,steps=true] for sums."
+    )
+    split: str = _said("train", "Split of a data set that has several splits.")
+    prompt_column: str | None = _said(None, "Column of the question; recognized by its usual names by default.")
+    answer_column: str | None = _said(None, "Column of the answer; recognized by its usual names by default.")
+    prompt_template: str | None = _said(None, "Text around the question, with {prompt} where the question goes.")
     chat: bool = _said(False, "Make each prompt a conversation of one user message.")
-    limit: int | None = _said(None, "Take the first so many records.")
-    reward: str = _said("exact", "exact, final, math_verify, or package.module:function.")
+    limit: int | None = _said(None, "Number of records to take, from the first on; all by default.")
+    reward: str = _said("exact", "Reward of a completion: exact, final, math_verify, or package.module:function.")
 
 
 @dataclass
 class TrainConfig(DataConfig):
     """Settings of `python -m llm train` beside those of the trainer and the model."""
 
-    resume: bool = _said(
-        True, "Whether to go on from the last whole checkpoint of output_dir; if not, there must be none."
-    )
+    resume: bool = _said(True, "Go on from the last whole checkpoint in output_dir; if false, it must hold none.")
 
 
 @dataclass
@@ -40,15 +40,19 @@ class SamplingConfig(DataConfig):
     """Settings shared by the commands that sample from a model and score what it said."""
 
     chat_template_kwargs: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "What the chat template is told beside the messages, a mapping or JSON."}
+        default=None, metadata={"help": "Variables of the chat template beside the messages, as a mapping or JSON."}
     )
-    generation: Literal["transformers", "vllm"] = _said("transformers", "What samples.")
-    vllm_gpu_memory_utilization: float = _said(0.3, "Share of a GPU that vLLM takes, beside the models that score.")
-    vllm_max_model_length: int | None = _said(None, "Most tokens of prompt and completion in vLLM; the model's own.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _said("auto", "Of the model; that of its files.")
-    batch_size: int = _said(64, "Completions drawn or scored together; of long ones fewer are scored.")
-    seed: int = _said(0, "Of the samples.")
-    out: str | None = _said(None, "CSV file of the frame.")
+    generation: Literal["transformers", "vllm"] = _said("transformers", "Engine that samples the completions.")
+    vllm_gpu_memory_utilization: float = _said(
+        0.3, "Share of the GPU's memory for vLLM; the models that score need the rest."
+    )
+    vllm_max_model_length: int | None = _said(None, "Largest number of tokens of a prompt and its completion in vLLM.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _said(
+        "auto", "Dtype of the model; auto is the dtype of the checkpoint."
+    )
+    batch_size: int = _said(64, "Number of completions sampled or scored together; fewer if they are long.")
+    seed: int = _said(0, "Seed of the samples.")
+    out: str | None = _said(None, "CSV file to write the table to; none by default.")
 
     def __post_init__(self) -> None:
         self.chat_template_kwargs = mapping(self.chat_template_kwargs, "chat_template_kwargs")
@@ -95,21 +99,23 @@ def mapping(value: Any, name: str) -> dict[str, Any] | None:
 class MeasureConfig(SamplingConfig):
     """Settings of `python -m llm measure`: a run, or a policy and its behavior with the settings of their training."""
 
-    run: str | None = _said(None, "Folder of a run; data, reward, objective and groups are its own then.")
-    checkpoint: str | None = _said(None, "Checkpoint in the folder, such as checkpoint-64; the last model by default.")
-    policy: str | None = _said(None, "Without a run: the trained model.")
-    behavior: str | None = _said(None, "Model that the log-ratio is to; that which the run began with by default.")
-    objective: str | None = _said(None, "Without a run: what the policy was trained with.")
+    run: str | None = _said(None, "Folder of a run, which then says its data, reward, objective and group size.")
+    checkpoint: str | None = _said(None, "Checkpoint of the run, such as checkpoint-64; its final model by default.")
+    policy: str | None = _said(None, "Trained model, if there is no run.")
+    behavior: str | None = _said(
+        None, "Model that log-ratios are taken to; the one that the run began with by default."
+    )
+    objective: str | None = _said(None, "Objective that the policy was trained with, if there is no run.")
     hyper: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Without a run: its hyper-parameters, as a mapping or JSON."}
+        default=None, metadata={"help": "Hyper-parameters of the objective, as a mapping or JSON, if there is no run."}
     )
-    num_generations: int = _said(8, "Without a run: completions of a group in training.")
-    max_completion_length: int = _said(256, "Without a run: most tokens of a completion.")
-    samples: int = _said(256, "Completions of each prompt, in whole groups.")
+    num_generations: int = _said(8, "Completions of a group in training, if there is no run.")
+    max_completion_length: int = _said(256, "Largest number of tokens of a completion, if there is no run.")
+    samples: int = _said(256, "Number of completions of each prompt, a multiple of the group size.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _said(
-        "float32", "Of both models; narrower ones bury small log-ratios in rounding."
+        "float32", "Dtype of both models; one narrower than float32 buries small log-ratios in rounding."
     )
-    exact: bool = _said(False, "Enumerate all completions: a few tokens of a small vocabulary.")
+    exact: bool = _said(False, "Enumerate all completions, if they are a few tokens of a small vocabulary.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,12 +141,12 @@ class MeasureConfig(SamplingConfig):
 class EvaluateConfig(SamplingConfig):
     """Settings of `python -m llm evaluate`: pass@k of a model, with intervals."""
 
-    model: str | None = _said(None, "Hub id, folder (of a run, too), or tiny[:NAME=VALUE,...].")
-    model_revision: str = _said("main", "Of the hub.")
-    samples: int = _said(16, "Completions of each prompt.")
-    ks: list[int] = field(default_factory=lambda: [1], metadata={"help": "The k of pass@k."})
-    max_completion_length: int = _said(256, "Most tokens of a completion.")
-    out: str | None = _said(None, "CSV file of the frame; what is finished is kept beside it, and not done again.")
+    model: str | None = _said(None, "Hub id, folder (of a run, too), or tiny[:NAME=VALUE,...] for a small model.")
+    model_revision: str = _said("main", "Revision of the model on the hub.")
+    samples: int = _said(16, "Number of completions of each prompt.")
+    ks: list[int] = field(default_factory=lambda: [1], metadata={"help": "Values of k for pass@k."})
+    max_completion_length: int = _said(256, "Largest number of tokens of a completion.")
+    out: str | None = _said(None, "CSV file to write the table to; finished prompts are kept beside it.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

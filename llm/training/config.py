@@ -32,7 +32,7 @@ _COUNTS = {"num_generations": 2, "max_completion_length": 1}
 
 
 def _set_by_objective() -> Any:
-    return field(default=None, metadata={"help": "Set by the objective: use hyper."})
+    return field(default=None, metadata={"help": "Must be left out: the objective sets it, see hyper."})
 
 
 @dataclass
@@ -76,29 +76,36 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
 
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "hyper"]
 
-    objective: str = field(default="shifted_mean", metadata={"help": "Name of an objective of pessimism."})
+    objective: str = field(
+        default="shifted_mean", metadata={"help": "Name of an objective; `pessimism objectives` lists them."}
+    )
     hyper: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Hyper-parameters of the objective, as a mapping or JSON."}
+        default=None,
+        metadata={"help": "Hyper-parameters of the objective, as a mapping or JSON; published values by default."},
     )
     lag: int = field(
-        default=1, metadata={"help": "Optimizer steps between the policy that samples and the one trained."}
+        default=1, metadata={"help": "Optimizer steps between the policy that samples and the one that is trained."}
     )
     lag_mode: Literal["batch", "constant"] = field(
-        default="batch", metadata={"help": "One generation batch for `lag` steps, or data exactly `lag` steps old."}
+        default="batch",
+        metadata={
+            "help": "batch: a generation batch serves `lag` steps; constant: all data are exactly `lag` steps old."
+        },
     )
     log_ratio: Literal["sequence", "token", "length_normalized"] | None = field(
-        default=None, metadata={"help": "Where the log-ratio is taken; as published by default."}
+        default=None, metadata={"help": "Level at which the log-ratio is taken; the published one by default."}
     )
     generation: Literal["transformers", "vllm"] = field(
-        default="transformers", metadata={"help": "What generates completions."}
+        default="transformers", metadata={"help": "Engine that generates the completions."}
     )
     verify_sync: bool = field(
-        default=False, metadata={"help": "Compare vLLM's log-probabilities with the model's at each generation."}
+        default=False,
+        metadata={"help": "Stop where vLLM's log-probabilities differ from the model's after a generation."},
     )
     disable_dropout: bool = field(
-        default=True, metadata={"help": "A policy with dropout has no log-ratio to itself of 0."}
+        default=True, metadata={"help": "Turn dropout off; with it, the log-ratio of a policy to itself is not 0."}
     )
-    lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule."})
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of the learning rate."})
     # TRL's own, without its defaults: a value that somebody gives is seen.
     beta: float | None = _set_by_objective()
     epsilon: float | None = _set_by_objective()
@@ -108,7 +115,7 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
     scale_rewards: str | None = _set_by_objective()
     use_bias_correction_kl: bool | None = _set_by_objective()
     # The order of the union is what the parser of transformers understands.
-    report_to: None | str | list[str] = field(default="none", metadata={"help": "Loggers."})  # noqa: RUF036
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Loggers that get the metrics."})  # noqa: RUF036
 
     def __post_init__(self) -> None:
         for name in OF_THE_OBJECTIVE:

@@ -33,14 +33,16 @@ class ValidateConfig:
     """Settings of `python -m llm validate`."""
 
     parts: list[str] = field(
-        default_factory=lambda: list(PARTS), metadata={"help": f"Which parts: {', '.join(PARTS)}; all by default."}
+        default_factory=lambda: list(PARTS), metadata={"help": f"Parts to run, of {', '.join(PARTS)}."}
     )
-    smoke: bool = field(default=False, metadata={"help": "A quick look on a smaller model."})
-    full: bool = field(default=False, metadata={"help": "The whole grid, hours: learning rates are tuned anew."})
-    out: str = field(default="results", metadata={"help": "Folder of the frames and figures."})
-    cache: str = field(default=str(CACHE), metadata={"help": "Where finished work is kept."})
-    formats: str = field(default=",".join(FORMATS), metadata={"help": "Of the figures."})
-    jobs: int = field(default=2, metadata={"help": "Processes."})
+    smoke: bool = field(default=False, metadata={"help": "Run quickly, on a smaller model."})
+    full: bool = field(
+        default=False, metadata={"help": "Run the whole grid, which takes hours; learning rates are tuned anew."}
+    )
+    out: str = field(default="results", metadata={"help": "Folder to write the frames and figures to."})
+    cache: str = field(default=str(CACHE), metadata={"help": "Folder where finished work is kept."})
+    formats: str = field(default=",".join(FORMATS), metadata={"help": "Formats of the figures, separated by commas."})
+    jobs: int = field(default=2, metadata={"help": "Number of processes."})
 
     def __post_init__(self) -> None:
         for part in self.parts:
