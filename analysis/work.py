@@ -1,4 +1,4 @@
-"""Work done once: results kept on disk by parameters and by the code that made them, pieces with progress."""
+"""Work that is done once: results kept on disk by their parameters and by the code that made them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def source_hash(function: Callable[..., Any]) -> str:
 
 
 def _module_of(function: Callable[..., Any]) -> tuple[str, Path | None]:
-    """Name of the module of a function, and its file unless it is built in; a module run by `python -m` has a name."""
+    """Find the name of a function's module, as which `python -m` would run it, and its file unless it is built in."""
     module = sys.modules[function.__module__]
     file = getattr(module, "__file__", None)
     return getattr(module.__spec__, "name", module.__name__), None if file is None else Path(file)

@@ -1,1 +1,1 @@
-"""What the four commands do with their settings."""
+"""The bodies of the commands, and the parser of their settings."""

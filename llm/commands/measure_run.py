@@ -1,4 +1,4 @@
-"""Measure what a training run left in its folder, by what its ``run.json`` says."""
+"""Measure what a training run left in its folder, as its ``run.json`` says."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def measure_run(
 
 
 def _examples(folder: str | Path, run: Mapping[str, Any], reward: Reward, limit: int | None) -> Dataset:
-    """The run's, of which ``limit`` are taken as the command that trained would have taken them."""
+    """Read the examples of the run, and take `limit` of them as the command that trained would have taken them."""
     data = DataConfig(**{f.name: run[f.name] for f in fields(DataConfig)})
     examples = examples_of(data)
     found = {"examples_sha256": fingerprints.of_examples(examples), "reward_sha256": fingerprints.of_reward(reward)}
@@ -122,7 +122,7 @@ def _examples(folder: str | Path, run: Mapping[str, Any], reward: Reward, limit:
 
 
 def _steps(place: Path) -> int:
-    """Optimizer steps that a model was trained for."""
+    """Read how many optimizer steps a model was trained for."""
     path = place / TRAINER_STATE_NAME
     try:
         return int(json.loads(path.read_text(encoding="utf-8"))["global_step"])
@@ -131,7 +131,7 @@ def _steps(place: Path) -> int:
 
 
 def _apart(run: Mapping[str, Any], steps: int) -> str:
-    """What sets a run apart from the training that is predicted."""
+    """Say in what a run differs from the training that is predicted."""
     notes = []
     # Constant: the last step is on data of that of lag steps before it, or of the initial one.
     frozen = steps <= run["lag"] + (run["lag_mode"] == "constant")

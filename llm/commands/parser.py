@@ -93,7 +93,7 @@ class Parser(TrlParser):  # type: ignore[misc]
         return found
 
     def _read(self) -> dict[str, Any]:
-        """What the file says; its ``env`` goes to the environment, as TRL has it."""
+        """Read the file; its ``env`` goes to the environment, as in TRL."""
         try:
             found = YAML(typ="safe", pure=True).load(Path(self._file).read_text(encoding="utf-8"))
         except OSError as error:

@@ -174,7 +174,7 @@ def _read(source: str, split: str, limit: int | None) -> tuple[Dataset, Where]:
 
 
 def _require_readable(folder: Path) -> None:
-    """Say where a file of a folder is broken, which `datasets` does not."""
+    """Read all files of a folder, to say where one is broken; `datasets` does not say it."""
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.suffix.lower() in READERS:
             read_file(path)
@@ -195,7 +195,7 @@ def _loaded(folder: Path, split: str) -> Dataset:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars of `datasets` where there is no terminal."""
+    """Show no progress bars of `datasets` where there is no terminal."""
     switch = not sys.stderr.isatty() and datasets.is_progress_bar_enabled()
     if switch:
         datasets.disable_progress_bars()

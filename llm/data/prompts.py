@@ -1,4 +1,4 @@
-"""Prompts and completions between text and tokens, as TRL takes and gives them: plain, or as conversations.
+"""Prompts and completions between text and tokens, in TRL's two forms: plain texts, and conversations.
 
 A completion ends where it does for TRL, too: at the eos of the tokenizer and at those that the model recommends.
 """
@@ -171,7 +171,7 @@ def required_tokens(tokenizer: Any, model: Any) -> tuple[list[int], int]:
 
 
 def _recommended(model: str | Path | Any) -> GenerationConfig | None:
-    """What a model, or its folder or repository, recommends for generation; None where that says nothing."""
+    """Read the generation config of a model, its folder or its repository; None where there is none."""
     if not isinstance(model, str | Path):
         return getattr(model, "generation_config", None)
     try:

@@ -1,4 +1,4 @@
-"""Files of records, JSON lines, JSON, CSV or parquet, to a `datasets.Dataset` that knows where each row came from."""
+"""Files of records (JSON lines, JSON, CSV, parquet) as a `datasets.Dataset`, with the place of each row in its file."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _read_json_lines(path: Path) -> tuple[Dataset, Where]:
 
 
 def _read_json(path: Path) -> tuple[Dataset, Where]:
-    """An array of objects, one object, or, as many files of this suffix are, one object on each line."""
+    """Read an array of objects, one object, or one object on each line, as many files of this suffix have it."""
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
         found = json.loads(content) if content.strip() else []
@@ -117,7 +117,7 @@ def _read_parquet(path: Path) -> tuple[Dataset, Where]:
 
 
 def _dataset(path: Path, records: list[dict[str, Any]]) -> Dataset:
-    """All keys become columns, not only those of the first record."""
+    """Make columns of all keys, not only of those of the first record."""
     names = dict.fromkeys(name for record in records for name in record)
     return Dataset(pa.table({name: _array(path, name, [r.get(name) for r in records]) for name in names}))
 
@@ -132,7 +132,7 @@ def _array(path: Path, name: str, values: list[Any]) -> pa.Array:
 
 
 def _text(value: str | int | float | None) -> str | None:
-    """Of a column that mixes both; a gap, which pandas writes as NaN, is null and no word."""
+    """Make text of a value in a column that mixes text and numbers; NaN, as pandas writes a gap, is null."""
     if isinstance(value, float):
         value = None if math.isnan(value) else int(value) if value.is_integer() and abs(value) < 2**53 else value
     return None if value is None else str(value)

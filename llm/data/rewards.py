@@ -1,6 +1,6 @@
 r"""Rewards by name, checked: a reward that fails stops with the row it failed on, and is never silently zero.
 
-Called as TRL calls rewards: lists of completions and of every column of the data set, of one length.
+They are called as TRL calls rewards: with lists of completions and of every column of the data set, of one length.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def _equal(completion: str, answer: str) -> bool:
 
 @lru_cache(maxsize=4096)  # all completions of a group have the same
 def _reference(answer: str, seconds: int | None) -> tuple[Any, ...]:
-    r"""An answer as expressions. Bare LaTeX is boxed first: of ``2\sqrt{3}`` math-verify would see the 2 only."""
+    r"""Parse an answer. Bare LaTeX is boxed first: of ``2\sqrt{3}`` math-verify would see the 2 only."""
     from math_verify import parse
 
     found = parse(answer if _DELIMITED.search(answer) else rf"\boxed{{{answer}}}", parsing_timeout=seconds)

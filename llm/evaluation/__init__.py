@@ -1,1 +1,1 @@
-"""pass@k with intervals."""
+"""Pass@k with intervals."""

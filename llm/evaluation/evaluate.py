@@ -117,7 +117,7 @@ def evaluate(
 
 
 def _rows(one: _Evaluation, kept: KeptRows, examples: Dataset, seed: int, prompts_per_batch: int) -> list[Row]:
-    """Of all examples; those that are kept already are not made again."""
+    """Make the rows of all examples, but for those that are kept already."""
     options = {"desc": "evaluate", "unit": "prompt", "delay": 2, "disable": None, "leave": False}
     with tqdm(total=len(examples), initial=len(kept.rows), **options) as bar:
         for start in range(len(kept.rows), len(examples), prompts_per_batch):
@@ -164,13 +164,13 @@ def summary(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def _is_share(frame: pd.DataFrame) -> bool:
-    """Whether the rewards are 0 and 1: their sums are the numbers of correct completions."""
+    """Say whether the rewards are 0 and 1: their sums are then the numbers of correct completions."""
     return bool(np.allclose(frame["reward"] * frame["n"], frame["correct"], rtol=0.0, atol=1e-9))
 
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What is done with a batch of prompts."""
+    """An evaluation of batches of prompts."""
 
     model: nn.Module
     tokenizer: Any
@@ -183,7 +183,7 @@ class _Evaluation:
     chat: dict[str, Any]
 
     def rows(self, columns: dict[str, list[Any]], seed: int) -> list[Row]:
-        """A row of means per prompt."""
+        """Make a row of means for each prompt of a batch."""
         ends, pad = required_tokens(self.tokenizer, self.model)
         prompts = token_ids(self.tokenizer, columns["prompt"], self.chat)
         completions = self.sampler.sample(prompts, self.samples, length=self.length, seed=seed).completions
@@ -209,7 +209,7 @@ class _Evaluation:
         return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
     def settings(self) -> dict[str, Any]:
-        """What the rows depend on, beside prompts and seed."""
+        """List what the rows depend on beside prompts and seed."""
         name = getattr(self.reward, "name", None) or getattr(self.reward, "__qualname__", repr(self.reward))
         said = {"samples": self.samples, "length": self.length, "right": self.right, "reward": name, "chat": self.chat}
         return {

@@ -1,4 +1,4 @@
-"""A sampler by the name of its engine."""
+"""Samplers by the name of their engine, and by the settings of a command."""
 
 from __future__ import annotations
 

@@ -132,12 +132,12 @@ class TransformersSampler:
 
 
 def _until(row: list[int], ends: list[int]) -> list[int]:
-    """The tokens up to the first that ends it; a pad that was drawn is a token like any other."""
+    """Cut a completion after the first token that ends it; a pad that was drawn is a token like any other."""
     return row[: next((i for i, token in enumerate(row) if token in ends), len(row)) + 1]
 
 
 class _Record(LogitsProcessor):
-    """Log-probability of each drawn token, without keeping the logits of all steps: those of one step at a time."""
+    """Records the log-probability of each drawn token, with the logits of one step at a time in memory."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -154,6 +154,6 @@ class _Record(LogitsProcessor):
             self.found.append(self.last.gather(1, tokens[:, -1:]))
 
     def log_probs(self, tokens: Tensor) -> list[list[float]]:
-        """Of the tokens ``(B, width + T)`` after the prompts."""
+        """Log-probabilities of the tokens ``(B, width + T)`` after the prompts."""
         self._keep(tokens)
         return torch.cat(self.found, dim=1).tolist()

@@ -31,7 +31,7 @@ _COARSE = 0.25  # in any other format
 
 
 class SyncError(ValueError):
-    """The log-probabilities of vLLM are not those of the model whose weights it should have."""
+    """Log-probabilities of vLLM differ from those of the model whose weights it should have."""
 
 
 class VLLMSampler:
@@ -255,7 +255,7 @@ def prepare_colocate(dtype: str = "float32") -> None:
 
 
 def _synchronize(llm: Any, model: Any) -> None:
-    """Write the parameters of the model into those of vLLM; a tied one is there once, and vLLM's too."""
+    """Write the parameters of the model into those of vLLM; a tied one is there once, in vLLM, too."""
 
     def write(theirs: Any) -> None:
         theirs.load_weights((name, parameter.detach()) for name, parameter in model.named_parameters())

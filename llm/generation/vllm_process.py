@@ -53,7 +53,7 @@ def vllm_module(name: str = "vllm") -> Any:
 
 
 def engine(**options: Any) -> Any:
-    """A ``vllm.LLM`` in this process, of its options; on a CPU without compilation, with 1 GiB of cache by default."""
+    """Make a ``vllm.LLM`` in this process; on a CPU without compilation, and with 1 GiB of cache by default."""
     vllm = vllm_module()
     options = {"use_tqdm_on_load": sys.stderr.isatty()} | options
     if not vllm_module("vllm.platforms").current_platform.is_cpu():
@@ -74,7 +74,7 @@ def engine(**options: Any) -> Any:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """An engine in this process, which says no more than it must."""
+    """Set the environment for an engine in this process that says no more than it must."""
     level = os.environ.get("VLLM_LOGGING_LEVEL", "ERROR")
     ours = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": level}
     before = {name: os.environ.get(name) for name in ours}
@@ -92,7 +92,7 @@ def _environment() -> Iterator[None]:
 
 @contextmanager
 def _process_untouched() -> Iterator[None]:
-    """Global generators and `torch.set_num_threads` are as they were after."""
+    """Restore the global generators and `torch.set_num_threads` after the block."""
     python, numpy, threads = random.getstate(), np.random.get_state(), torch.set_num_threads  # noqa: NPY002
     try:
         with generators_kept():
@@ -105,7 +105,7 @@ def _process_untouched() -> Iterator[None]:
 
 @contextmanager
 def _unpacked_weights() -> Iterator[None]:
-    """Linear layers read their parameter: packing empties it, and keeps a copy of a tied head."""
+    """Let linear layers read their parameter: packing would empty it, and keep a copy of a tied head."""
     layers = vllm_module("vllm.model_executor.layers.utils")
     packing = layers.dispatch_cpu_unquantized_gemm
 
@@ -120,5 +120,5 @@ def _unpacked_weights() -> Iterator[None]:
 
 
 def _uncompiled() -> Any:
-    """No torch.compile: vLLM's sampler would compile for ten seconds where drawing takes a tenth of one."""
+    """Turn torch.compile off: vLLM's sampler would compile for ten seconds where drawing takes a tenth of one."""
     return importlib.import_module("torch._dynamo.config").patch(disable=True)

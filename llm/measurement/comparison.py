@@ -1,4 +1,4 @@
-r"""One prompt, measured and predicted: log-ratios and rewards of its completions against the target of its own rewards.
+r"""One prompt, measured and predicted: log-ratios of its completions against the target that their rewards induce.
 
 The prediction is that of `pessimism.finite_group` for the group size of the training: with an effective advantage
 :math:`E[A_i \mid a_i]`, the trained policy obeys :math:`u + \kappa e^u = E[A_i \mid a_i] / \beta` (docs/theory.md;
@@ -138,14 +138,14 @@ def compare(
 
 
 def _counted(reward: Floats) -> tuple[Floats, Floats]:
-    """How often ``(C, D)`` each of the distinct rewards ``(D,)`` is in each group."""
+    """Count how often ``(C, D)`` each of the distinct rewards ``(D,)`` is in each group."""
     values, which = np.unique(reward, return_inverse=True)
     rows = [np.bincount(row, minlength=len(values)) for row in which.reshape(reward.shape)]
     return np.stack(rows).astype(np.float64), values
 
 
 class _Theory:
-    """What the objective induces on completions of given rewards."""
+    """The prediction for completions of given rewards."""
 
     def __init__(self, objective: ObjectiveLike, group_size: int | None, values: Floats) -> None:
         self.objective, self.group_size, self.values = objective, group_size, values
@@ -155,21 +155,21 @@ class _Theory:
             self.why = "its weight is not affine in the advantage"
 
     def solve(self, law: Floats, unseen: bool) -> ps.InducedTarget:
-        """Target on laws ``(..., D)``, up to a factor."""
+        """Solve for the targets on laws ``(..., D)``, each up to a factor."""
         law = law / law.sum(axis=-1, keepdims=True)
         if self.group_size is None or self.why is not None:
             return ps.induced_target(law, self.values, self.objective, unseen=unseen)
         return ps.finite_group(self.objective, self.group_size, law, self.values, unseen=unseen).target
 
     def target(self, law: Floats, *, may_leak: bool) -> tuple[ps.InducedTarget, bool]:
-        """Target on one law ``(D,)``, and whether mass was let go."""
+        """Solve for the target on one law ``(D,)``, and say whether mass was let go."""
         target = self.solve(law, unseen=False)
         # Sampled completions of a reward stand for many: none of these is the one that could take all surplus mass.
         unseen = may_leak and bool(1.0 + target.kappa * np.exp(target.log_ratio.max()) < 0.0)
         return (self.solve(law, unseen=True) if unseen else target), unseen
 
     def note(self, target: ps.InducedTarget) -> str:
-        """What to know about a prediction."""
+        """Say what one has to know about a prediction."""
         notes = [] if self.why is None else [f"predicted without groups: {self.why}"]
         if self.spread == 0.0:
             notes.append("all rewards are equal: no signal")
@@ -179,24 +179,27 @@ class _Theory:
 
 
 def _sums(u: Floats, scaled: Floats, weights: Floats | None, twin: Floats | None) -> tuple[Floats, Floats]:
-    """Numerator and denominator of a measured kappa, summed over each group, ``(C,)`` each."""
+    """Sum numerator and denominator of a measured kappa over each group, ``(C,)`` each."""
     instrument, x = (u, scaled - u) if twin is None else (twin, scaled - u - (u - twin) ** 2 / 4)
     h = np.exp(instrument) * (1.0 if weights is None else weights)
     return (h * x).sum(axis=1), (h * np.exp(u)).sum(axis=1)
 
 
 def _drifted(log_ratio: Floats, target: Floats, weights: Floats) -> float:
-    """Share of E[w^2], what least squares weighs by, on enumerated completions that are hardly ever drawn.
+    """Share of E[w^2] that drift on rare enumerated completions adds; least squares weighs by E[w^2].
 
-    As far as it is more than the target has there: it adds next to nothing to the numerator of kappa, so that it is
-    the share that it takes off it.
+    Only what is more than the target has there counts. It adds next to nothing to the numerator of kappa, and so takes
+    this share off kappa.
     """
     square, wanted = (weights * np.exp(2.0 * u) for u in (log_ratio, target))
     return float(np.maximum(square - wanted, 0.0)[weights < _RARE].sum() / square.sum())
 
 
 def _gap(gap: float, without: Floats, excess: Floats) -> dict[str, float]:
-    """A gap less what it owes to excess mass, and its error, from gaps without each group and its excess ``(C,)``."""
+    """Take off a gap what it owes to excess mass, and find its error.
+
+    Given are the gaps without each group, and the excess of each group, ``(C,)``.
+    """
     groups = len(without)
     pseudo = groups * gap - (groups - 1) * without
     apart = excess - excess.mean()

@@ -139,13 +139,13 @@ def _no_kappa(objective: ObjectiveLike) -> str:
 
 
 def _said(row: Mapping[str, Any]) -> str:
-    """A prompt, or what the user says last in it."""
+    """Show a prompt, or what the user says last in it."""
     prompt = row["prompt"]
     return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])
 
 
 class _Asked(NamedTuple):
-    """Questions, and what their completions are worth."""
+    """Questions with the reward of their completions."""
 
     tokenizer: Any
     rows: list[dict[str, Any]]
@@ -165,7 +165,7 @@ class _Asked(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """What samples and scores; the behavior is the last of the models."""
+    """A sampler of the behavior, and the models that score its completions; the behavior is the last of them."""
 
     models: tuple[Any, ...]
     sampler: Sampler

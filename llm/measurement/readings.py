@@ -185,7 +185,7 @@ def effective_temperature(log_ratio: Any, reward: Any, weights: Any = None) -> F
 
 
 def is_lambert(target: ps.InducedTarget) -> bool:
-    """Whether log w + kappa w = A/beta holds for a target, in the objective's own advantage."""
+    """Say whether log w + kappa w = A/beta holds for a target, in the objective's own advantage."""
     if target.beta is None:
         return False
     u, seen = np.asarray(target.log_ratio), np.asarray(target.behavior) > 0

@@ -1,4 +1,4 @@
-"""Log-probabilities of given completions under a language model, and the entropy of what it would have said instead."""
+"""Log-probabilities of given completions under a language model, and entropies of its next tokens."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def score(
 
 
 def _batches(order: Sequence[int], lengths: Sequence[int], most: int, vocabulary: int) -> Iterator[list[int]]:
-    """Rows that share a forward, of an order from the longest on."""
+    """Split rows, ordered from the longest on, into those that share a forward."""
     start = 0
     while start < len(order):
         size = min(most, max(1, _LOGITS // (lengths[order[start]] * vocabulary)))
@@ -117,7 +117,7 @@ def require_tokens(prompts: Sequence[Sequence[int]]) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model without dropout inside the block, as it was after."""
+    """Turn dropout off inside a `with` block; afterwards the model is as it was."""
     training = model.training
     model.eval()
     try:
@@ -129,7 +129,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def _forward(
     model: Any, texts: list[list[int]], lengths: list[int], pad: int
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Log-probabilities and entropies of the last ``lengths[i]`` tokens of each text."""
+    """Compute log-probabilities and entropies of the last ``lengths[i]`` tokens of each text."""
     width = max(map(len, texts))
     device = next(model.parameters()).device
     ids = torch.tensor([text + [pad] * (width - len(text)) for text in texts], device=device)

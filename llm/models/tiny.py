@@ -1,4 +1,4 @@
-"""A small model in Hugging Face format, pretrained here on a task of `llm.data.addition`, and kept by its settings."""
+"""A small model in Hugging Face format, pretrained here on sums, and kept in a folder named by its settings."""
 
 from __future__ import annotations
 
@@ -28,17 +28,29 @@ SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 @dataclass(frozen=True)
 class TinyModel:
-    """What a pretrained small model is made from; equal settings give the same model.
+    """Settings of a small pretrained model; equal settings give the same model.
 
     Attributes
     ----------
-    task : what it is trained on.
-    architecture : "llama" or "qwen3".
-    hidden, layers, heads, head_dim, feed_forward, tied : its size, and whether input and output embeddings are one.
-    steps, batch, learning_rate, seed : of the pretraining (AdamW, betas 0.9 and 0.98, constant learning rate).
+    task : Addition
+        The task that it is trained on.
+    architecture : {"llama", "qwen3"}
+        Its architecture.
+    hidden, layers, heads, head_dim, feed_forward : int
+        Its size.
+    tied : bool
+        Whether input and output embeddings are one.
+    steps, batch : int
+        Steps of the pretraining, and examples in each.
+    learning_rate : float
+        Learning rate of AdamW, which is constant.
+    seed : int
+        Seed of the weights and the examples.
 
-    The defaults reach about 40 % pass@1 with healthy entropy on two-digit sums in about two minutes on a CPU: the noise
-    of the labels, not a short training, is what leaves room, so that its most likely answer is mostly right.
+    Notes
+    -----
+    The defaults reach about 40 % pass@1 with healthy entropy on two-digit sums, in about two minutes on a CPU. The
+    noise of the labels leaves room to learn, not a short training, so that the most likely answer is mostly right.
 
     Examples
     --------
@@ -75,13 +87,13 @@ class TinyModel:
 
     @property
     def name(self) -> str:
-        """Its folder in a cache."""
+        """Name of its folder in a cache."""
         said = json.dumps([FORMAT, asdict(self)], sort_keys=True)
         return f"{self.architecture}-{self.hidden}-{self.layers}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
 def pretrained(settings: TinyModel, cache: Path) -> Path:
-    """Folder of the pretrained model and its tokenizer, trained now where it is not in the cache.
+    """Pretrain a small model and its tokenizer, unless they are in the cache already; their folder.
 
     It loads with ``AutoModelForCausalLM`` and ``AutoTokenizer``, and in vLLM, as a hub model does. The folder appears
     when it is complete: a killed run leaves nothing that a later one would take for a model.
@@ -149,7 +161,7 @@ def _new_model(settings: TinyModel, tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 def _encoded(rows: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
-    """Token ids and labels ``(batch, T)``: all rows of a task are of one length, the loss is that of the completion."""
+    """Make token ids and labels ``(batch, T)`` of rows of one length; the loss is that of the completion."""
     eos = tokenizer.eos_token
     ids = torch.tensor(tokenizer([f"{prompt}{completion}{eos}" for prompt, completion in rows])["input_ids"])
     labels = ids.clone()

@@ -1,1 +1,1 @@
-"""What is kept on disk: checkpoints, fingerprints, locks."""
+"""Files on disk: checkpoints, fingerprints, locks."""

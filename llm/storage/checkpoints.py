@@ -33,7 +33,7 @@ def require_finite(model: nn.Module, accelerator: Any) -> None:
 
 
 def _is_finite(weight: Any) -> bool:
-    """Of the part of this process where FSDP has sharded it, of the whole where DeepSpeed has."""
+    """Say whether a weight is finite: this process's part of it under FSDP, all of it under DeepSpeed."""
     if hasattr(weight, "ds_id"):
         from deepspeed import zero
 

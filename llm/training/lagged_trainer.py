@@ -65,7 +65,7 @@ class LaggedTrainer(ResumableTrainer):
         return self._delay.next(make, left=self.state.max_steps - self.state.global_step)
 
     def _scored(self, inputs: list[dict[str, Any]]) -> Batch:
-        """A generation batch with the objective's advantages and with what the metrics read."""
+        """Make a generation batch with the objective's advantages and with what the metrics read."""
         batch: Batch = super()._generate_and_score_completions(inputs)
         training = self.model.training
         group = self.num_generations if training else self.num_generations_eval
@@ -88,16 +88,16 @@ class LaggedTrainer(ResumableTrainer):
         return batch
 
     def _log_advantages(self, advantages: list[float]) -> None:
-        """Of this batch, in place of TRL's own, which its log of completions has taken."""
+        """Log the advantages of this batch in place of TRL's own, which are in its log of completions already."""
         logged = self._logs["advantages"]
         before = list(logged)[: -len(advantages)]
         logged.clear()
         logged.extend(before + advantages)
 
     def _add_behavior(self, batch: Batch) -> None:
-        """The sampler's log-probabilities where data will be older than TRL thinks, and whether vLLM's are right.
+        """Add log-probabilities of the sampler where data will be older than TRL thinks, and check those of vLLM.
 
-        TRL's own losses know the sampler's only as a correction: their ratio is to the old ones.
+        TRL's own losses use those of the sampler only for a correction: their ratio is to the old policy.
         """
         sampled = "sampling_per_token_logps" in batch
         ours = self.args.lag_mode == "constant" and self.args.lag > 0 and (self._theirs or not sampled)
@@ -114,7 +114,7 @@ class LaggedTrainer(ResumableTrainer):
             require_agreement(batch["sampling_per_token_logps"], logps, self._mask(batch), tolerance=tolerance)
 
     def _baseline_weights(self, batch: Batch, group: int) -> Tensor | None:
-        """Of completions ``(groups, G)`` under the initial policy, where the baseline is an expectation under it."""
+        """Weight completions ``(groups, G)`` by the initial policy, where the baseline is an expectation under it."""
         if not getattr(self.objective, "baseline_under_reference", False):
             return None
         if "sampling_per_token_logps" not in batch and "old_per_token_logps" not in batch:
@@ -125,7 +125,7 @@ class LaggedTrainer(ResumableTrainer):
         return every.view(-1, group).softmax(dim=1)
 
     def _grouped(self, batch: Batch) -> Batch:
-        """Rows of a batch in whole groups, which TRL then shuffles and splits, where the loss couples their members."""
+        """Put rows in whole groups where the loss couples their members: TRL shuffles and splits rows."""
         if not self._coupled:
             return batch
         group = self.num_generations
@@ -135,7 +135,7 @@ class LaggedTrainer(ResumableTrainer):
         }
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
-        """TRL's, for all processes; kept, and none of them missing."""
+        """Compute and keep TRL's rewards for all processes, and refuse those that are missing."""
         each: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         lost = torch.isnan(each).all(dim=1)
         reward = (each * self.reward_weights.to(each.device)).nansum(dim=1)
@@ -150,7 +150,7 @@ class LaggedTrainer(ResumableTrainer):
         return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
 
     def _log_probabilities(self, model: Any, inputs: Batch, **options: Any) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and, where asked for, entropies ``(B, T)`` of the tokens of the completions."""
+        """Compute log-probabilities and, where asked for, entropies ``(B, T)`` of the tokens of the completions."""
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         width = inputs["completion_ids"].size(1)
@@ -158,14 +158,14 @@ class LaggedTrainer(ResumableTrainer):
         return logps, entropies
 
     def _now(self, batch: Batch) -> Tensor:
-        """Log-probabilities ``(B, T)`` of a generation batch under the policy as it is."""
+        """Compute log-probabilities ``(B, T)`` of a generation batch under the policy as it is."""
         with torch.no_grad():
             size = self.args.per_device_train_batch_size
             return self._log_probabilities(self.model, batch, batch_size=size, compute_entropy=False)[0]
 
     @staticmethod
     def _behavior(inputs: Batch, logps: Tensor) -> Tensor:
-        """Log-probabilities of the policy that sampled; the present one's own where nothing is older."""
+        """Log-probabilities of the policy that sampled; those of the present policy where no data are older."""
         sampled = inputs.get("sampling_per_token_logps")
         found: Tensor | None = inputs.get("old_per_token_logps") if sampled is None else sampled
         return logps.detach() if found is None else found

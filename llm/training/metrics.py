@@ -1,6 +1,6 @@
-r"""What training steps say about their policy, pooled over micro-batches, processes and the steps of a log.
+r"""Metrics of the policy in training, pooled over micro-batches, processes and the steps of a log.
 
-Logged by `llm.training.trainer.OffPolicyTrainer`, of the completions trained on and of the policy before each step:
+`llm.training.trainer.OffPolicyTrainer` logs them for the completions trained on and the policy before each step:
 
 - ``log_ratio/mean``, ``log_ratio/max``: of whole completions, to the policy that sampled, in nats;
 - ``kl/policy_behavior``, ``kl/behavior_policy``: KL both ways, nats;
@@ -10,8 +10,9 @@ Logged by `llm.training.trainer.OffPolicyTrainer`, of the completions trained on
   target at beta' and, for rewards of two values, 1 / log(w+/w-) whatever the policy;
 - ``entropy``: of the next token, nats, mean over tokens;
 - ``pass_rate``: share of rewards >= 1;
-- ``regime/positive``, ``regime/boundary``, ``regime/negative``: share of groups whose completions, taken as all there
-  are, put the target there, by Z = mean exp(A / beta); ``leak``: mean of (1 - Z)_+, the mass that such a group lets go.
+- ``regime/positive``, ``regime/boundary``, ``regime/negative``: share of groups in each regime, by Z = mean exp(A /
+  beta) over the completions of the group, taken as all there are; ``leak``: mean of (1 - Z)_+, the mass that such a
+  group lets go.
 
 TRL's ``reward`` is that of the completions generated in the step, which may be trained on later.
 
@@ -84,8 +85,8 @@ def named(means: Tensor) -> dict[str, float]:
 class Measured:
     """Sums over the micro-batches of a step, and over the steps since the last log.
 
-    A mean over steps of a ratio, such as the effective temperature, would be ruled by the step with the smallest
-    denominator.
+    Sums are pooled because a mean over steps of a ratio, such as the effective temperature, would be dominated by the
+    step with the smallest denominator.
     """
 
     def __init__(self, objective: ObjectiveLike, level: LogRatio) -> None:

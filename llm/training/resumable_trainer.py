@@ -39,7 +39,7 @@ class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
     _staging: Path | None = None
 
     def _run_epoch(self, *arguments: Any, **options: Any) -> None:
-        """transformers'; of a run that has ended it would take one step more."""
+        """Run an epoch as transformers does, but not of a run that has ended: transformers would take one step more."""
         if self.state.global_step >= self.state.max_steps:
             if self.is_world_process_zero():
                 print(f"the run has had its {self.state.max_steps} steps", file=sys.stderr)
@@ -48,7 +48,7 @@ class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
             super()._run_epoch(*arguments, **options)
 
     def _own_state(self) -> dict[str, Any]:
-        """What is to be saved for this process, of types that ``torch.load(..., weights_only=True)`` reads."""
+        """Collect what is saved for this process, in types that ``torch.load(..., weights_only=True)`` reads."""
         fresh = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
         return {
             "settings": {name: getattr(self.args, name) for name in self._made_for},
@@ -85,7 +85,7 @@ class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
             checkpoints.rotate(folder, self.args.save_total_limit, {name, Path(best).name if best else name})
 
     def _name_best(self, folder: Path, written: Path) -> None:
-        """Say where the best checkpoint will be: transformers has looked for it where this one is being written."""
+        """Correct where the best checkpoint will be: transformers has looked for it where this one is being written."""
         best = folder / f"checkpoint-{self.state.best_global_step}"
         if best.name == written.name or best.is_dir():
             self.state.best_model_checkpoint = str(best)
@@ -93,7 +93,7 @@ class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
                 self.state.save_to_json(str(written / TRAINER_STATE_NAME))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """transformers'; a tied weight is not missing, it is there under its other name."""
+        """Warn as transformers does, but not of a tied weight: it is not missing, it is there under its other name."""
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
         missing = [name for name in load_result.missing_keys if name not in tied]
         super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))

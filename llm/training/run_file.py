@@ -65,7 +65,7 @@ def _whole(source: str | None) -> str | None:
 
 
 def _changed(config: Any) -> dict[str, Any]:
-    """Fields of a configuration that are not as they are by default."""
+    """Collect the fields of a configuration that differ from their defaults."""
     given = {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != _default(f)}
     return {name: value for name, value in given.items() if name not in _FREE and not name.startswith(_FREE_KINDS)}
 

@@ -117,7 +117,7 @@ def _require_usable(config: OffPolicyConfig) -> None:
 
 @contextmanager
 def _logger_named() -> Iterator[None]:
-    """A logger that is not installed is an `ImportError`; transformers says it in a `RuntimeError`."""
+    """Raise an `ImportError` for a logger that is not installed; transformers raises a `RuntimeError`."""
     try:
         yield
     except RuntimeError as error:
@@ -128,7 +128,7 @@ def _logger_named() -> Iterator[None]:
 
 @contextmanager
 def _options_named(options: dict[str, Any]) -> Iterator[None]:
-    """An option that no model takes is a `ValueError`."""
+    """Raise a `ValueError` for an option that no model takes."""
     try:
         yield
     except TypeError as error:
@@ -138,7 +138,7 @@ def _options_named(options: dict[str, Any]) -> Iterator[None]:
 
 
 def _last(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
-    """The checkpoint to go on from, if the folder holds this run; there may be another one of which nothing came."""
+    """Find the checkpoint to go on from; a folder that holds the model of another run is refused."""
     last = checkpoints.latest(folder)
     if holds_model(folder) or last is not None:
         if not (folder / RUN).exists():

@@ -114,7 +114,7 @@ class OffPolicyTrainer(LaggedTrainer):
             )
 
     def _require_prompts(self) -> None:
-        """Of data sets of known length: that there are prompts, and that all of them can be answered."""
+        """Refuse data sets of known length without prompts, or with prompts that cannot be answered."""
         for name, data in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
             if not isinstance(data, Dataset):
                 continue
@@ -137,7 +137,7 @@ class OffPolicyTrainer(LaggedTrainer):
                 require_room(prompt, self.args.max_completion_length, positions, f"{name} row {i}")
 
     def create_model_card(self, *arguments: Any, **options: Any) -> None:
-        """TRL's; of a model that is in no hub it says what it is, and not that it came from "None"."""
+        """Write TRL's card; it says of a model from no hub that it is a local one, not that it came from "None"."""
         super().create_model_card(*arguments, **options)
         card = Path(self.args.output_dir) / "README.md"
         if self.is_world_process_zero():
@@ -147,13 +147,13 @@ class OffPolicyTrainer(LaggedTrainer):
             card.write_text(said.replace('model="None"', f'model="{self.args.output_dir}"'), encoding="utf-8")
 
     def _generate_single_turn(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
-        """TRL's; it tells `generate` the settings of the run, and the model's folder would fill in the others."""
+        """Generate as TRL does, with the settings of the run alone: the model's folder would fill in others."""
         with only_ours(self.accelerator.unwrap_model(self.model)), finite_probabilities():
             found: tuple[Any, Any] = super()._generate_single_turn(*arguments, **options)
         return found
 
     def _get_per_token_logps_and_entropies(self, model: Any, *arguments: Any, **options: Any) -> tuple[Any, Any, Any]:
-        """TRL's; the log-probabilities of the last call are kept, for the metrics of TRL's own losses."""
+        """Compute what TRL does, and keep the log-probabilities for the metrics of TRL's own losses."""
         found: tuple[Any, Any, Any] = super()._get_per_token_logps_and_entropies(model, *arguments, **options)
         self._token_logs = found[0].detach()
         return found
@@ -205,7 +205,7 @@ class OffPolicyTrainer(LaggedTrainer):
             raise FloatingPointError(self._not_finite("loss"))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's, with our metrics of the steps since the last one; no completions where there are no new ones."""
+        """Log as TRL does, with our metrics since the last log; completions only where there are new ones."""
         if self.model.training:
             for name, value in self._measured.end_log().items():
                 self._metrics["train"][name].append(value)

@@ -114,7 +114,7 @@ def _refuse(q: Floats, reward: Floats, objective: ps.Objective) -> None:
 def _descend(
     model: nn.Module, loss: Callable[[], Tensor], log_ratio: Callable[[], Tensor], q: Tensor, steps: int, name: str
 ) -> int:
-    """Minimize a loss of the model's weights until the policy stands still; the number of evaluations."""
+    """Minimize a loss of the model's weights until the policy stands still; return the number of evaluations."""
     optimizer = torch.optim.LBFGS(
         model.parameters(),
         max_iter=min(_ROUND, steps),

@@ -112,7 +112,7 @@ class Problem:
 
     @cached_property
     def log_behavior(self) -> Floats:
-        """Log-probabilities ``(N,)`` of the model when they are first asked for: do so before training it."""
+        """Log-probabilities ``(N,)`` of the model when they are first asked for, which must be before it is trained."""
         with torch.no_grad():
             return np.asarray(self.completions.log_probabilities(self.model, self.prompt).cpu())
 

@@ -1,8 +1,8 @@
-"""What the runs kept under `llm/results` found, in the words of today's code: their json, pictures, docs and README.
+"""Findings of the runs kept under `llm/results`, told by the present code: in their json, pictures, docs and README.
 
     python -m llm.validation.report [FOLDER]
 
-A folder with parts of a full run takes their place among the kept ones first.
+The parts of a full run in a folder replace the kept ones first.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def report(kept: Path = KEPT, root: Path = ROOT) -> None:
 
 
 def _between(page: Path, start: str, text: str) -> None:
-    """Put the text where the page says it starts, up to the next end."""
+    """Put text between a mark in a page and the next end mark."""
     before, mark, rest = page.read_text(encoding="utf-8").partition(start)
     _, end, after = rest.partition("<!-- end -->")
     if not (mark and end):

@@ -1,4 +1,4 @@
-"""Pieces of the population study: one training to the end each, and the minima of one loss."""
+"""Pieces of the population experiment: one training to the end each, and the minima of one loss."""
 
 from __future__ import annotations
 

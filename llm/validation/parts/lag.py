@@ -170,7 +170,7 @@ def agreement(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline(frame: pd.DataFrame) -> str:
-    """In how many pairs of objectives that tables tell apart the transformer has the same order."""
+    """Say in how many pairs of objectives that tables tell apart the transformer has the same order."""
     found = agreement(frame)
     return (
         f"Of {found['pairs'].sum()} pairs of objectives that tables tell apart (by {APART:g} of value), transformers "
@@ -179,7 +179,7 @@ def headline(frame: pd.DataFrame) -> str:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The orders at the largest lag, how many pairs are in the same order at each, and the rates taken."""
+    """Say the orders at the largest lag, how many pairs are in the same order at each lag, and the rates taken."""
     rows, found = ends(frame), agreement(frame)
     largest, rates, orders = rows["lag"].max(), {}, {}
     for source, part in frame[frame["stage"] == "run"].groupby("source"):

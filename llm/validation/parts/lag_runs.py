@@ -21,7 +21,7 @@ COMPARED = ("grpo", "nominal", "kimi", "optimal_value", "oapl", "shifted_mean", 
 
 
 class Task:
-    """A few prompts of a small model, chosen by a seed, with every completion of each and what it is worth."""
+    """A few prompts of a small model, chosen by a seed, with every completion of each and its reward."""
 
     def __init__(self, model: str, prompts: int, seed: int) -> None:
         self.model, self.tokenizer, task = load(model_path(model))
@@ -38,9 +38,10 @@ class Task:
         return np.asarray(torch.stack(rows).cpu())
 
     def table(self, least: float = 1e-4) -> tuple[Floats, Floats]:
-        """Log-probabilities at the start and rewards, ``(prompts, K)``: completions rarer than ``least`` are one.
+        """Make the table of each prompt: log-probabilities at the start and rewards, ``(prompts, K)``.
 
-        Rows have the width of the longest; what is missing has probability exp(-700) and reward 0.
+        Completions rarer than `least` are one column together. Rows have the width of the longest; what is missing has
+        probability exp(-700) and reward 0.
         """
         rows = []
         for log_q, reward in zip(self.log_start, self.reward, strict=True):
@@ -162,7 +163,7 @@ class Adam:
         self.optimizer: torch.optim.Optimizer | None = None
 
     def __call__(self, gradient: Floats) -> Floats:
-        """Move of the next gradient."""
+        """Compute the move for the next gradient."""
         if self.optimizer is None:
             self.moved = torch.zeros(gradient.shape, dtype=torch.float64)
             self.optimizer = torch.optim.AdamW([self.moved], lr=1.0, weight_decay=0.0, maximize=True)

@@ -223,7 +223,7 @@ def _parted(descents: pd.DataFrame) -> tuple[int, int]:
 
 
 def headline(frame: pd.DataFrame) -> str:
-    """How many trainings end at their target, and for how many losses in the negative regime the start decides."""
+    """Say how many trainings end at their target, and for how many losses in the negative regime the start decides."""
     targets, (parted, losses) = _targets(frame), _parted(_descents(frame))
     close = int((targets["tv"] <= LIMIT).sum())
     return (
@@ -233,7 +233,7 @@ def headline(frame: pd.DataFrame) -> str:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The same with numbers: the largest distance, how far the targets are, kappa, and where surplus mass goes."""
+    """Say the same with numbers: the largest distance, how far the targets are, kappa, and where surplus mass goes."""
     targets, descents = _targets(frame), _descents(frame)
     worst = targets.sort_values("tv").iloc[-1]
     gap = (targets["kappa_fit"] - targets["kappa"]).abs()

@@ -1,15 +1,17 @@
-r"""Groups through the trainer, the behavior frozen: measured kappa against the prediction for groups of that size.
+r"""Groups through the trainer on a frozen behavior: measured kappa against the prediction for groups of that size.
 
-Nothing here uses that completions could be enumerated but the columns that say so: the policy is trained on samples and
-measured on fresh ones, as a large model would be.
+Only the columns that say so use that completions can be enumerated: the policy is trained on samples and measured on
+fresh ones, as a large model would be.
 
-Training saw few samples, and missed its target by noise. Runs with other seeds say how much: measured on the same fresh
-completions, one is the instrument for another (`llm.measurement.comparison.compare`), so that the noise takes nothing
-off kappa, and what their kappas scatter is the error of training, one variance for all prompts of an objective, from
-the median one (a prompt where a rare completion was sampled scatters by that). The jackknife of `compare` gives the
-other part of the error, that of few fresh samples, for each prompt. What all runs have in common is in no error; it is
-what the comparison tests. Too few steps are: likely completions are learned first, and a policy on its way to its
-target shows too small a kappa, by s^2 (kappa + 1 / (2 E[w^2])) for a log-ratio that misses it by s.
+Training saw few samples, and missed its target by noise. Runs with other seeds say by how much. Measured on the same
+fresh completions, each run is the instrument for another (`llm.measurement.comparison.compare`), so that the noise does
+not take anything off kappa. The scatter of the kappas of the runs is the error of training: one variance for all
+prompts of an objective, from the median over the prompts (a prompt where a rare completion was sampled scatters by
+that). The jackknife of `compare` gives the other part of the error, of few fresh samples, for each prompt.
+
+No error contains what all runs have in common: that is what the comparison tests. Too few steps would show, for
+example. Likely completions are learned first, and a policy on its way to its target shows too small a kappa, by
+s^2 (kappa + 1 / (2 E[w^2])) for a log-ratio that misses it by s.
 """
 
 from __future__ import annotations
@@ -116,7 +118,7 @@ def sampled(
 
 
 class _Asked(NamedTuple):
-    """What is the same for all runs."""
+    """Settings that are the same for all runs."""
 
     model: str
     reward: str
@@ -178,7 +180,7 @@ def _with(source: str, weights: Weights) -> Any:
 
 
 def averaged(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of prompts of some runs as one of each prompt and one of all, with their errors; see `sampled`."""
+    """Average the rows of the prompts over the runs, and add a row of all prompts, with their errors; see `sampled`."""
     runs = frame[frame["kind"] == "prompt"].rename(columns={"predicted_kappa": "kappa", "predicted_regime": "regime"})
     runs = runs.assign(weight=(1.0 - runs["missing"]) ** 2 / runs["ess"])  # E[w^2]
     groups = runs.groupby("prompt", sort=False)
@@ -197,25 +199,25 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def within(frame: pd.DataFrame, errors: float = 2.0) -> float:
-    """Share of prompts whose gap is within so many standard errors of zero."""
+    """Compute the share of prompts whose gap is within so many standard errors of zero."""
     part = frame[frame["kind"] == "prompt"]
     return float(np.mean(np.abs(part["gap"]) <= errors * part["error"]))
 
 
 def pooled(frame: pd.DataFrame) -> pd.DataFrame:
-    """The pooled rows by objective, with kappa as `measured`."""
+    """Take the pooled rows by objective, with kappa as `measured`."""
     rows = frame[frame["kind"] == "pooled"].set_index("objective")[["kappa", "gap", "kappa_population", "error"]]
     return rows.assign(measured=rows["kappa"] + rows["gap"])
 
 
 def headline(frame: pd.DataFrame) -> str:
-    """How often a measured kappa is where groups of this size should put it."""
+    """Say how often a measured kappa is where groups of this size should put it."""
     count = int((frame["kind"] == "prompt").sum())
     return f"{within(frame):.0%} of {count} measured kappas are within 2 errors of the finite-group prediction"
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The same in a sentence, pooled, and beside the prediction that knows nothing of groups."""
+    """Say the same in a sentence, pooled, and beside the prediction without groups."""
     rows = pooled(frame)
     said = "; ".join(
         f"{name} {measured:.4f} +- {error:.4f}, predicted {kappa:.4f} ({population:.4f} without groups)"
