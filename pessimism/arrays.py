@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Array = Any  # of numpy, torch or any library of the array API standard
+Floats = NDArray[np.float64]
 
 
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:

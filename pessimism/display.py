@@ -10,14 +10,28 @@ import numpy as np
 
 
 def short(value: Any) -> str:
-    """Any value as text, real numbers with four significant digits.
+    """Any value as text: real numbers with four significant digits, long arrays by their ends.
 
     Examples
     --------
-    >>> short(0.123456), short(12), short("kimi")
-    ('0.1235', '12', 'kimi')
+    >>> short(0.123456), short(12), short("kimi"), short(np.array([0.25, 0.75]))
+    ('0.1235', '12', 'kimi', '[0.25 0.75]')
     """
-    return f"{float(value):.4g}" if isinstance(value, float | np.floating) else str(value)
+    if isinstance(value, np.ndarray) and value.ndim:
+        return np.array2string(value, precision=4, threshold=8)
+    real = isinstance(value, float | np.floating) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
+    return f"{float(value):.4g}" if real else str(value)
+
+
+def one_line(name: str, facts: Iterable[tuple[str, Any]]) -> str:
+    """Name and facts as in a call, a fact without a label by its value alone.
+
+    Examples
+    --------
+    >>> one_line("Trajectory", [("", "kimi(beta=0.1)"), ("status", "converged")])
+    'Trajectory(kimi(beta=0.1), status=converged)'
+    """
+    return f"{name}({', '.join(f'{label}={short(value)}' if label else short(value) for label, value in facts)})"
 
 
 def shares(values: Any) -> str:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, is_array_api_obj
 
-from pessimism.arrays import Array
+from pessimism.arrays import Array, to_numpy_float
+from pessimism.display import html_table, median, one_line
 
 
 class Affinity(NamedTuple):
@@ -18,13 +19,27 @@ class Affinity(NamedTuple):
 
     Examples
     --------
-    >>> float(affinity([0.0, 0.0], [1.0, -1.0]).value)
-    1.0
+    >>> affinity([0.0, 0.0], [1.0, -1.0])
+    Affinity(value=1, effective_update_ratio=1, update_consistency=0)
     """
 
     value: Array
     effective_update_ratio: Array
     update_consistency: Array
+
+    def _facts(self) -> list[tuple[str, Any]]:
+        """Return labels and values: the numbers of one group, the medians of several."""
+        parts = {name: to_numpy_float(part) for name, part in self._asdict().items()}
+        shape = parts["value"].shape
+        if not shape:
+            return list(parts.items())
+        return [("shape", shape), *((f"median {name}", median(part)) for name, part in parts.items())]
+
+    def __repr__(self) -> str:
+        return one_line("Affinity", self._facts())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._facts(), caption="Affinity")
 
 
 def affinity(log_ratio: Any, advantage: Any, eps: float = 0.2) -> Affinity:

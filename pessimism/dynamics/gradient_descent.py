@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pessimism.arrays import Array
-from pessimism.dynamics.trajectory import COLLAPSED, Problem, Trajectory, has_collapsed, make_flow_problem
+from pessimism.dynamics.trajectory import COLLAPSED, FlowProblem, Trajectory, has_collapsed, make_flow_problem
 from pessimism.fixed_point.equilibrium import find_rest
 from pessimism.fixed_point.flow import Run
 from pessimism.fixed_point.score import data_weight
@@ -98,7 +98,7 @@ def sgd(
     return problem.trajectory(np.array(times, dtype=np.float64), np.array(recorded), log_policy, status, message)
 
 
-def _outcome(problem: Problem, log_policy: Array, step: int) -> tuple[str, str]:
+def _outcome(problem: FlowProblem, log_policy: Array, step: int) -> tuple[str, str]:
     rest = find_rest(problem.pull, log_policy)
     if rest is None and has_collapsed(np.exp(log_policy)):
         return "collapsed", "next to all mass is on one action, which is no rest of the exact gradient"
@@ -107,7 +107,7 @@ def _outcome(problem: Problem, log_policy: Array, step: int) -> tuple[str, str]:
 
 
 def _gradient(
-    problem: Problem, batch_size: int | None, group_size: int | None, rng: np.random.Generator
+    problem: FlowProblem, batch_size: int | None, group_size: int | None, rng: np.random.Generator
 ) -> Callable[[Array], Array]:
     """Map a log-policy ``(K,)`` to the direction of the step: exact, of single samples, or of groups."""
     pull, objective = problem.pull, problem.objective

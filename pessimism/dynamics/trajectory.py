@@ -12,6 +12,7 @@ from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import ObjectiveLike
 from pessimism.core.problem import make_problem
+from pessimism.display import html_table, one_line, short
 from pessimism.fixed_point.score import LogitField, group_weights
 
 if TYPE_CHECKING:
@@ -102,13 +103,28 @@ class Trajectory:
             }
         )
 
+    def _facts(self) -> list[tuple[str, Any]]:
+        """Return labels and values that tell most about the run."""
+        said: list[tuple[str, Any]] = [("message", self.message)] if self.message else []
+        return [
+            ("", self.objective),
+            ("status", self.status),
+            *said,
+            ("end", float(self.times[-1])),
+            ("records", len(self.times)),
+            ("value", f"{short(self.value[0])} -> {short(self.value[-1])}"),
+            ("policy", self.policy),
+        ]
+
     def __repr__(self) -> str:
-        policy = np.array2string(self.policy, precision=4, threshold=8)
-        return f"Trajectory({self.objective}, status={self.status}, times={len(self.times)}, policy={policy})"
+        return one_line("Trajectory", self._facts())
+
+    def _repr_html_(self) -> str:
+        return html_table([(label or "objective", value) for label, value in self._facts()], caption="Trajectory")
 
 
 @dataclass(frozen=True)
-class Problem:
+class FlowProblem:
     """One problem as the dynamics see it: its pull on the behavior's support ``seen`` and the start there."""
 
     objective: ObjectiveLike
@@ -130,7 +146,7 @@ class Problem:
         return full
 
 
-def make_flow_problem(behavior: Any, reward: Any, objective: ObjectiveLike, reference: Any, start: Any) -> Problem:
+def make_flow_problem(behavior: Any, reward: Any, objective: ObjectiveLike, reference: Any, start: Any) -> FlowProblem:
     """Validate one problem ``(K,)`` and a start, by default the reference."""
     bandit, rows = make_problem(behavior, reward, objective, reference)
     if bandit.shape:
@@ -148,4 +164,4 @@ def make_flow_problem(behavior: Any, reward: Any, objective: ObjectiveLike, refe
     first = np.log(first[seen])
     pull = LogitField(objective, q[seen], nu[seen], advantage[seen], weights)
     log_start = first - np.logaddexp.reduce(first)
-    return Problem(objective, q, rewards, seen, pull, log_start)
+    return FlowProblem(objective, q, rewards, seen, pull, log_start)

@@ -16,13 +16,13 @@ import scipy
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from pessimism.arrays import Floats
 from pessimism.groups.expected_advantage import expected_under_optimal_value
 from pessimism.groups.finite_group import finite_group
 from pessimism.groups.reward_law import check_setting, kept_given_value, reward_law, sampler
 from pessimism.groups.target import log_z_of
 from pessimism.losses.regression import Kimi, OptimalValue
 
-Floats = NDArray[np.float64]
 _WIDEST = 46.0  # |log(beta1 / spread)| beyond which the limits 0 and infinity are reached in float64
 _FINEST = 2.0**-12  # beta1 over spread below which advantages of more than two rewards are linear in beta1
 

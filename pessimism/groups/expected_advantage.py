@@ -11,9 +11,9 @@ import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln, xlog1py, xlogy
 
+from pessimism.arrays import Floats
 from pessimism.baselines import optimal_value
 from pessimism.groups.reward_law import RewardLaw, expected_by_counts, few_groups, kept_given_value
 from pessimism.groups.target import require_affine
@@ -21,7 +21,6 @@ from pessimism.losses.registry import ObjectiveLike
 from pessimism.losses.regression import OAPL, AStarPO, OptimalValue
 from pessimism.progress import progress
 
-Floats = NDArray[np.float64]
 _STEP = 0.25  # of the trapezoid in log t: its error is exp(-pi^2/0.25), 7e-18
 _CHUNK = 2**22
 Method = Literal["exact", "quadrature", "monte_carlo"]

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pessimism.arrays import Floats
 from pessimism.core.objective import temperature_of
+from pessimism.display import html_table, median, one_line, shares
 from pessimism.groups.expected_advantage import expected
 from pessimism.groups.reward_law import (
     Counts,
@@ -32,7 +34,6 @@ from pessimism.progress import progress
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
-Floats = NDArray[np.float64]
 REGIMES = ("positive", "boundary", "negative")
 _COUNTED = 2**12  # groups that are solved one by one rather than sampled
 
@@ -59,7 +60,8 @@ class FiniteGroup:
     --------
     >>> group = finite_group("oapl", 4, pass_rate=0.5, beta1=0.1, beta2=0.1, drop_equal=True)
     >>> group
-    FiniteGroup(oapl(beta1=0.1, beta2=0.1), G=4, drop_equal, regime=negative, log_z=-0.07473)
+    FiniteGroup(oapl(beta1=0.1, beta2=0.1), G=4, drop_equal, status=local_minimum, regime=negative, kappa=-0.03737,
+    factor=1.024, log_z=-0.07473, policy=[5.7661e-05 9.9994e-01])
     >>> float(group.kept), group.data
     (0.875, array([0.5, 0.5]))
     """
@@ -132,12 +134,26 @@ class FiniteGroup:
             ["positive", "boundary", "negative", "kept", "standard_error"]
         ]
 
-    def __repr__(self) -> str:
-        options = "".join(f", {name}" for name in ("leave_one_out", "drop_equal") if getattr(self, name))
+    def _facts(self) -> list[tuple[str, Any]]:
+        """Return labels and values that tell most about the group."""
+        facts: list[tuple[str, Any]] = [("", self.objective), ("G", self.group_size)]
+        facts += [("", name) for name in ("leave_one_out", "drop_equal") if getattr(self, name)]
+        plain = bool(np.all(self.target.status == "converged"))
         if self.advantage.ndim > 1:
-            return f"FiniteGroup({self.objective}, G={self.group_size}{options}, shape={self.advantage.shape})"
-        said = f"regime={self.regime}, log_z={float(self.log_z):.4g}"
-        return f"FiniteGroup({self.objective}, G={self.group_size}{options}, {said})"
+            facts += [("shape", self.advantage.shape), ("regime", shares(self.regime))]
+            facts += [] if plain else [("status", shares(self.target.status))]
+            return [*facts, ("median kappa", median(self.kappa)), ("median log_z", median(self.log_z))]
+        facts += [] if plain else [("status", self.target.status)]
+        factor = float(self.target.conservatism()["pessimism_factor"].iloc[0])
+        facts += [("regime", self.regime), ("kappa", self.kappa), ("factor", factor), ("log_z", self.log_z)]
+        return [*facts, ("policy", self.target.policy)]
+
+    def __repr__(self) -> str:
+        return one_line("FiniteGroup", self._facts())
+
+    def _repr_html_(self) -> str:
+        (_, objective), *others = self._facts()
+        return html_table([("objective", objective), *((label or "option", value) for label, value in others)])
 
 
 def finite_group(

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
-from pessimism.arrays import to_numpy
+from pessimism.arrays import Floats, to_numpy
 from pessimism.core.bandit import make_bandit
 from pessimism.losses.registry import ObjectiveLike
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 _CHUNK = 2**22  # rewards evaluated at once
 _DENSE = 2**16  # rewards up to which groups are written out; above, counts become weights if that is the same

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pessimism.arrays import Floats
 from pessimism.closed_forms import tilts
 from pessimism.closed_forms.negative_regime import log_partition
 from pessimism.core.bandit import Bandit, make_bandit
@@ -21,8 +21,6 @@ from pessimism.fixed_point.generic import fixed_point
 from pessimism.losses.registry import ObjectiveLike
 from pessimism.target.induced import solve_rows as solve_published
 from pessimism.target.result import InducedTarget
-
-Floats = NDArray[np.float64]
 
 NOT_AFFINE = "its weight is not affine in the advantage, so that finite groups have no expected advantage"
 _LOG_RATIOS = np.array([[-3.0], [-0.4], [-0.05], [0.0], [0.03], [0.3], [1.5]])

@@ -9,12 +9,13 @@ import numpy as np
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms.negative_regime import negative_minima
+from pessimism.display import html_table, one_line
 from pessimism.losses.registry import ObjectiveLike, make_objective
 from pessimism.losses.regression import SquaredRegression
 from pessimism.target.induced import induced_target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StationaryPoint:
     """Local minimizer of an objective's population loss over policies.
 
@@ -36,6 +37,16 @@ class StationaryPoint:
     kappa: float
     loss: float
     branch: int | None
+
+    def _facts(self) -> list[tuple[str, Any]]:
+        """Return labels and values that tell the minimizers apart."""
+        return [("kappa", self.kappa), ("loss", self.loss), ("branch", self.branch), ("policy", self.policy)]
+
+    def __repr__(self) -> str:
+        return one_line("StationaryPoint", self._facts())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._facts(), caption="Stationary point")
 
 
 def stationary_points(

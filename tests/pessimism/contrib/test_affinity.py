@@ -53,3 +53,10 @@ def test_ends_of_affinity() -> None:
 def test_refusals_of_affinity(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         affinity(*arguments)
+
+
+def test_affinity_shows_itself() -> None:
+    one, three = affinity(torch.zeros(2), [1.0, -1.0]), affinity(np.zeros((3, 2)), [1.0, -1.0])
+    assert repr(one) == "Affinity(value=1, effective_update_ratio=1, update_consistency=0)"
+    assert repr(three).startswith("Affinity(shape=(3,), median value=1, ")
+    assert "<th>value</th><td>1</td>" in one._repr_html_()

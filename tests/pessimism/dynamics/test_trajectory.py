@@ -29,7 +29,8 @@ def test_frame_has_a_row_per_time() -> None:
     assert flow.status == "converged"
     assert flow.message == ""
     np.testing.assert_allclose(flow.policy, ps.nominal_target(*PROBLEM, beta=0.25), rtol=1e-12)
-    assert "status=converged" in repr(flow)
+    assert repr(flow).startswith(f"Trajectory(nominal(beta=0.25), status=converged, end={flow.times[-1]:.4g}, records=")
+    assert "<tr><th>status</th><td>converged</td></tr>" in flow._repr_html_()
 
 
 def test_recorded_times_do_not_change_the_flow() -> None:

@@ -206,5 +206,13 @@ def test_errors(objective: Any, options: dict[str, Any], message: str) -> None:
 
 def test_what_it_prints() -> None:
     one = finite_group("optimal_value", 8, pass_rate=0.5, beta=0.1, drop_equal=True)
-    assert repr(one) == "FiniteGroup(optimal_value(beta=0.1), G=8, drop_equal, regime=negative, log_z=-0.06268)"
-    assert repr(finite_group("kimi", 4, pass_rate=[0.1, 0.2])) == "FiniteGroup(kimi(beta=0.01), G=4, shape=(2, 2))"
+    said = "FiniteGroup(optimal_value(beta=0.1), G=8, drop_equal, status=local_minimum, regime=negative, "
+    assert repr(one) == str(one)
+    assert repr(one).startswith(f"{said}kappa={float(one.kappa):.4g}, factor=")
+    assert "log_z=-0.06268, policy=[" in repr(one)
+    batch = finite_group("kimi", 4, pass_rate=[0.1, 0.2])
+    kappa = f"{float(np.median(batch.kappa)):.4g}"
+    shape = "FiniteGroup(kimi(beta=0.01), G=4, shape=(2, 2), regime=positive 100%"
+    assert repr(batch).startswith(f"{shape}, median kappa={kappa}, median log_z=")
+    assert f"<tr><th>median kappa</th><td>{kappa}</td></tr>" in batch._repr_html_()
+    assert "<tr><th>option</th><td>drop_equal</td></tr>" in one._repr_html_()

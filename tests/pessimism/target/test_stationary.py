@@ -113,3 +113,9 @@ def test_stationary_points_refuse_what_they_cannot_enumerate() -> None:
         ps.stationary_points(behavior, reward, "a_star_po")
     with pytest.raises(ValueError, match=r"^reward must be one problem \(K,\), got a batch of shape \(2,\)$"):
         ps.stationary_points(behavior, np.stack([reward, reward]), "kimi")
+
+
+def test_a_stationary_point_shows_itself() -> None:
+    point, _ = ps.stationary_points([0.5, 0.5], [0.0, 1.0], "constant_baseline", beta=0.5, value=3.0)
+    assert repr(point).startswith("StationaryPoint(kappa=-2.349, loss=2.752, branch=1, policy=[")
+    assert "<tr><th>branch</th><td>1</td></tr>" in point._repr_html_()
