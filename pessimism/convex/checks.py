@@ -11,7 +11,7 @@ from pessimism.convex.clipped import linear_program, ppo_program, trpo_program
 from pessimism.convex.log_ratio import u_program
 from pessimism.convex.lower_bound import confidence_bound_program
 from pessimism.convex.penalties import Penalties, penalized_program
-from pessimism.convex.problem import Check, Row
+from pessimism.convex.problem import Check, ConvexProblem
 from pessimism.convex.utilities import (
     capped_score_program,
     imitation_program,
@@ -24,209 +24,230 @@ from pessimism.convex.utilities import (
 )
 
 
-def squared(row: Row) -> Check | str:
+def squared(problem: ConvexProblem) -> Check | str:
     """The regression itself; lam = 2 beta^2 kappa where the loss is (beta u - A)^2."""
-    if row.status == "local_minimum":
+    if problem.status == "local_minimum":
         return "negative regime with all mass on these actions: not convex"
-    found = u_program(row.q, row.advantage, row.beta, row.nu, solvers=row.solvers)
-    return Check(found, row.multiplier)
+    found = u_program(problem.q, problem.advantage, problem.beta, problem.nu, solvers=problem.solvers)
+    return Check(found, problem.multiplier)
 
 
-def regression_over_beta(row: Row) -> Check | str:
+def regression_over_beta(problem: ConvexProblem) -> Check | str:
     """As before, for the loss (u - A/beta)^2."""
-    found = squared(row)
-    return found if isinstance(found, str) else found._replace(multiplier=row.multiplier * row.beta**2)
+    found = squared(problem)
+    return found if isinstance(found, str) else found._replace(multiplier=problem.multiplier * problem.beta**2)
 
 
-def penalized(row: Row, penalties: Penalties, slope: Array | None = None, **options: Any) -> Check:
+def penalized(problem: ConvexProblem, penalties: Penalties, slope: Array | None = None, **options: Any) -> Check:
     """Multiplier lam of the score weight, or the mean of the ``slope`` where the weight is not the program's slope."""
     found = penalized_program(
-        row.q, row.advantage, penalties, reference=row.nu, name="+".join(penalties), solvers=row.solvers, **options
+        problem.q,
+        problem.advantage,
+        penalties,
+        reference=problem.nu,
+        name="+".join(penalties),
+        solvers=problem.solvers,
+        **options,
     )
-    return Check(found, row.multiplier if slope is None else row.mean(slope))
+    return Check(found, problem.multiplier if slope is None else problem.mean(slope))
 
 
-def kl(row: Row) -> Check:
+def kl(problem: ConvexProblem) -> Check:
     """The problem that the objective claims, in its own advantage: E_pi[A] - beta KL(pi || nu)."""
-    slope = row.advantage - row.beta * np.where(row.policy > 0, row.log_ratio, 0.0)
-    return penalized(row, {"kl": row.beta}, slope)
+    slope = problem.advantage - problem.beta * np.where(problem.policy > 0, problem.log_ratio, 0.0)
+    return penalized(problem, {"kl": problem.beta}, slope)
 
 
-def own_kl(row: Row) -> Check:
+def own_kl(problem: ConvexProblem) -> Check:
     """The same, being the loss itself."""
-    return penalized(row, {"kl": row.beta})
+    return penalized(problem, {"kl": problem.beta})
 
 
-def mixed(row: Row) -> Check:
+def mixed(problem: ConvexProblem) -> Check:
     """KL and chi^2 together."""
-    return penalized(row, {"kl": row.beta, "chi_square": row.beta * row.objective.gamma})
+    return penalized(problem, {"kl": problem.beta, "chi_square": problem.beta * problem.objective.gamma})
 
 
-def chi_square(row: Row) -> Check:
+def chi_square(problem: ConvexProblem) -> Check:
     """Chi^2 alone."""
-    return penalized(row, {"chi_square": row.beta})
+    return penalized(problem, {"chi_square": problem.beta})
 
 
-def weight_clipping(row: Row) -> Check:
+def weight_clipping(problem: ConvexProblem) -> Check:
     """A KL, and no reward beyond the cap."""
-    return penalized(row, {"kl": row.beta}, max_ratio=float(row.objective.cap))
+    return penalized(problem, {"kl": problem.beta}, max_ratio=float(problem.objective.cap))
 
 
-def divergence(row: Row) -> Check:
+def divergence(problem: ConvexProblem) -> Check:
     """The potential of which the augmented reward is the slope."""
-    kind = row.objective.divergence
+    kind = problem.objective.divergence
     if kind == "entropy":
-        return penalized(row, {"kl": (row.beta, np.ones_like(row.q))})
-    return penalized(row, {{"rkl": "forward_kl"}.get(kind, kind): row.beta})
+        return penalized(problem, {"kl": (problem.beta, np.ones_like(problem.q))})
+    return penalized(problem, {{"rkl": "forward_kl"}.get(kind, kind): problem.beta})
 
 
-def trained_on_policy(row: Row) -> Check | str:
+def trained_on_policy(problem: ConvexProblem) -> Check | str:
     """The regression's nominal target on-policy, else the regression."""
-    return kl(row) if row.objective.on_policy else squared(row)
+    return kl(problem) if problem.objective.on_policy else squared(problem)
 
 
-def softmax_of_q(row: Row) -> Check:
+def softmax_of_q(problem: ConvexProblem) -> Check:
     """CQL: E_pi[r] + H(pi) - alpha/2 chi^2(pi || q)."""
-    return conservative(row, 1.0, np.ones_like(row.q))
+    return conservative(problem, 1.0, np.ones_like(problem.q))
 
 
-def tilted_by_q(row: Row) -> Check:
+def tilted_by_q(problem: ConvexProblem) -> Check:
     """CQL(rho): the entropy relative to rho at temperature beta."""
-    return conservative(row, row.beta, row.nu)
+    return conservative(problem, problem.beta, problem.nu)
 
 
-def conservative(row: Row, beta: float, base: Array, reach: float = float("inf")) -> Check:
+def conservative(problem: ConvexProblem, beta: float, base: Array, reach: float = float("inf")) -> Check:
     """E_pi[r] - beta KL(pi || base) - alpha/2 chi^2(pi || q), ratios within ``reach`` of one."""
-    alpha = float(row.objective.alpha)
-    slope = row.advantage - beta * np.log(row.policy / base) - alpha * (row.ratio - 1.0)
+    alpha = float(problem.objective.alpha)
+    slope = problem.advantage - beta * np.log(problem.policy / base) - alpha * (problem.ratio - 1.0)
     bounds = (max(1.0 - reach, 0.0), 1.0 + reach)
-    inside = np.abs(row.ratio - 1.0) < reach * (1.0 - 1e-9)
-    found = penalized(row, {"kl": (beta, base), "chi_square": (alpha, row.q)}, slope, ratio_bounds=bounds)
+    inside = np.abs(problem.ratio - 1.0) < reach * (1.0 - 1e-9)
+    found = penalized(problem, {"kl": (beta, base), "chi_square": (alpha, problem.q)}, slope, ratio_bounds=bounds)
     agreed = float(np.mean(slope[inside])) if inside.any() else float("nan")
     return found._replace(multiplier=agreed)
 
 
-def huber_of_q(row: Row) -> Check:
+def huber_of_q(problem: ConvexProblem) -> Check:
     """CQL with Huber's loss: the same in a box of ratios."""
-    return conservative(row, 1.0, np.ones_like(row.q), 1.0 / float(row.objective.alpha))
+    return conservative(problem, 1.0, np.ones_like(problem.q), 1.0 / float(problem.objective.alpha))
 
 
-def preference_link(row: Row) -> Check | str:
+def preference_link(problem: ConvexProblem) -> Check | str:
     """Chi^2-PO: the mixed penalty with gamma = 1, unless its clip binds."""
-    if row.status == "set_valued":
+    if problem.status == "set_valued":
         return "a gap between rewards beyond the clip of the logits: the loss is not convex"
-    slope = row.advantage - row.beta * (row.log_ratio + np.expm1(row.log_ratio))
-    return penalized(row, {"kl": row.beta, "chi_square": row.beta}, slope)
+    slope = problem.advantage - problem.beta * (problem.log_ratio + np.expm1(problem.log_ratio))
+    return penalized(problem, {"kl": problem.beta, "chi_square": problem.beta}, slope)
 
 
-def truncated(row: Row) -> Check:
+def truncated(problem: ConvexProblem) -> Check:
     """The penalty with the target's own kappa, whose multiplier must then be what normalizes it: zero."""
-    kappa, cap = row.kappa, float(row.objective.cap)
-    slope = row.advantage - row.beta * (row.log_ratio + kappa * np.maximum(row.ratio, cap))
-    found = truncated_program(row.q, row.advantage, row.beta, kappa, cap, solvers=row.solvers)
-    return Check(found, row.mean(slope) if kappa == 0 else 0.0)
+    kappa, cap = problem.kappa, float(problem.objective.cap)
+    slope = problem.advantage - problem.beta * (problem.log_ratio + kappa * np.maximum(problem.ratio, cap))
+    found = truncated_program(problem.q, problem.advantage, problem.beta, kappa, cap, solvers=problem.solvers)
+    return Check(found, problem.mean(slope) if kappa == 0 else 0.0)
 
 
-def greedy(row: Row) -> Check:
+def greedy(problem: ConvexProblem) -> Check:
     """No penalty: the nearest of the best policies."""
-    found = linear_program(row.q, row.advantage, row.nu, solvers=row.solvers)
-    return Check(found, row.mean(row.advantage), nearest=True)
+    found = linear_program(problem.q, problem.advantage, problem.nu, solvers=problem.solvers)
+    return Check(found, problem.mean(problem.advantage), nearest=True)
 
 
-def clipped(row: Row) -> Check:
+def clipped(problem: ConvexProblem) -> Check:
     """PPO's surrogate: the nearest of its optima."""
-    objective = row.objective
+    objective = problem.objective
     length = float(getattr(objective, "length", 1.0))
     found = ppo_program(
-        *(row.q, row.advantage, objective.eps_low, objective.eps_high),
+        *(problem.q, problem.advantage, objective.eps_low, objective.eps_high),
         length=length,
-        reference=row.nu,
-        solvers=row.solvers,
+        reference=problem.nu,
+        solvers=problem.solvers,
     )
-    return Check(found, row.multiplier, nearest=True)
+    return Check(found, problem.multiplier, nearest=True)
 
 
-def grpo(row: Row) -> Check | str:
+def grpo(problem: ConvexProblem) -> Check | str:
     """The same, without a penalty."""
-    if row.objective.beta > 0:
+    if problem.objective.beta > 0:
         return "k3 on samples of the behavior is not convex in the policy"
-    return clipped(row)
+    return clipped(problem)
 
 
-def trust_region(row: Row) -> Check:
+def trust_region(problem: ConvexProblem) -> Check:
     """TRPO."""
-    return Check(trpo_program(row.q, row.advantage, float(row.objective.delta), solvers=row.solvers), row.multiplier)
+    return Check(
+        trpo_program(problem.q, problem.advantage, float(problem.objective.delta), solvers=problem.solvers),
+        problem.multiplier,
+    )
 
 
-def capped_score(row: Row) -> Check | str:
+def capped_score(problem: ConvexProblem) -> Check | str:
     """CISPO."""
-    if not np.any(row.advantage > 0):
+    if not np.any(problem.advantage > 0):
         return "no advantage: every policy is optimal"
     return Check(
-        capped_score_program(row.q, row.advantage, float(row.objective.cap), solvers=row.solvers), row.multiplier
+        capped_score_program(problem.q, problem.advantage, float(problem.objective.cap), solvers=problem.solvers),
+        problem.multiplier,
     )
 
 
-def capped_likelihood(row: Row) -> Check:
+def capped_likelihood(problem: ConvexProblem) -> Check:
     """AWR."""
-    log_weight = np.minimum(row.advantage / row.beta, np.log(row.objective.w_max))
+    log_weight = np.minimum(problem.advantage / problem.beta, np.log(problem.objective.w_max))
     excess = max(0.0, float(log_weight.max()) - 700.0)  # beyond it no multiplier is a float
-    found = likelihood_program(row.q * np.exp(log_weight - excess), solvers=row.solvers)
-    return Check(found, float("nan") if excess else row.multiplier)
+    found = likelihood_program(problem.q * np.exp(log_weight - excess), solvers=problem.solvers)
+    return Check(found, float("nan") if excess else problem.multiplier)
 
 
-def likelihood(row: Row) -> Check | str:
+def likelihood(problem: ConvexProblem) -> Check | str:
     """Likelihood weighted by A; where some A < 0 its loss is unbounded, and its flow ends in a projection."""
-    weight = row.q * row.advantage
-    if row.status == "no_target":
+    weight = problem.q * problem.advantage
+    if problem.status == "no_target":
         return "E[A] <= 0: the loss is unbounded below"
     if np.all(weight >= 0):
-        return Check(likelihood_program(weight, solvers=row.solvers), row.multiplier)
+        return Check(likelihood_program(weight, solvers=problem.solvers), problem.multiplier)
     point = weight / weight.sum()
-    return Check(projection_program(point, solvers=row.solvers), row.mean(point - row.policy))
+    return Check(projection_program(point, solvers=problem.solvers), problem.mean(point - problem.policy))
 
 
-def tapered(row: Row) -> Check | str:
+def tapered(problem: ConvexProblem) -> Check | str:
     """TOPR: negatives only lose by having mass, and positives are a weighted likelihood."""
-    if not np.any(row.advantage > 0):
+    if not np.any(problem.advantage > 0):
         return "no reward above the baseline: a limit of gradient flow"
-    return Check(likelihood_program(row.q * np.maximum(row.advantage, 0.0), solvers=row.solvers), row.multiplier)
+    return Check(
+        likelihood_program(problem.q * np.maximum(problem.advantage, 0.0), solvers=problem.solvers), problem.multiplier
+    )
 
 
-def policy_gradient(row: Row) -> Check | str:
+def policy_gradient(problem: ConvexProblem) -> Check | str:
     """REINFORCE: greedy on its own samples, a likelihood weighted by A on older ones."""
-    return greedy(row) if row.objective.on_policy else likelihood(row)
+    return greedy(problem) if problem.objective.on_policy else likelihood(problem)
 
 
-def shaped(row: Row) -> Check | str:
+def shaped(problem: ConvexProblem) -> Check | str:
     """LUFFY."""
-    if not np.any(row.advantage > 0):
+    if not np.any(problem.advantage > 0):
         return "no advantage: every policy is optimal"
-    gamma, share = float(row.objective.gamma), float(row.objective.expert_share)
-    return Check(shaped_program(row.q, row.advantage, gamma, share, solvers=row.solvers), row.multiplier)
+    gamma, share = float(problem.objective.gamma), float(problem.objective.expert_share)
+    return Check(
+        shaped_program(problem.q, problem.advantage, gamma, share, solvers=problem.solvers), problem.multiplier
+    )
 
 
-def imitation(row: Row) -> Check:
+def imitation(problem: ConvexProblem) -> Check:
     """CHORD."""
-    mu, bounded = float(row.objective.mu), bool(row.objective.phi)
-    return Check(imitation_program(row.q, row.advantage, mu, bounded, solvers=row.solvers), row.multiplier)
+    mu, bounded = float(problem.objective.mu), bool(problem.objective.phi)
+    return Check(
+        imitation_program(problem.q, problem.advantage, mu, bounded, solvers=problem.solvers), problem.multiplier
+    )
 
 
-def log_smoothing(row: Row) -> Check:
+def log_smoothing(problem: ConvexProblem) -> Check:
     """Two-point rewards of the given moments."""
-    chance, size = row.on_all_actions(row.objective.two_points)
-    found = log_smoothing_program(row.q, size, float(row.objective.lam), chances=chance, solvers=row.solvers)
-    return Check(found, row.multiplier)
+    chance, size = problem.on_all_actions(problem.objective.two_points)
+    found = log_smoothing_program(
+        problem.q, size, float(problem.objective.lam), chances=chance, solvers=problem.solvers
+    )
+    return Check(found, problem.multiplier)
 
 
-def power_mean(row: Row) -> Check:
+def power_mean(problem: ConvexProblem) -> Check:
     """Harmonic weights."""
-    return Check(power_mean_program(row.q, row.advantage, float(row.objective.l), solvers=row.solvers), row.multiplier)
+    return Check(
+        power_mean_program(problem.q, problem.advantage, float(problem.objective.l), solvers=problem.solvers),
+        problem.multiplier,
+    )
 
 
-def confidence_bound(row: Row) -> Check:
+def confidence_bound(problem: ConvexProblem) -> Check:
     """The first order of empirical likelihood."""
-    (second,) = row.on_all_actions(lambda mean: [row.objective.moment(mean)])
-    caution = float(row.objective.z) / float(row.objective.n) ** 0.5
-    found = confidence_bound_program(row.q, row.advantage, second, caution, solvers=row.solvers)
-    return Check(found, row.multiplier)
+    (second,) = problem.on_all_actions(lambda mean: [problem.objective.moment(mean)])
+    caution = float(problem.objective.z) / float(problem.objective.n) ** 0.5
+    found = confidence_bound_program(problem.q, problem.advantage, second, caution, solvers=problem.solvers)
+    return Check(found, problem.multiplier)

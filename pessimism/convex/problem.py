@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -16,6 +16,9 @@ from pessimism.core.bandit import Bandit
 from pessimism.core.objective import temperature_of
 from pessimism.core.solution import STATUS
 from pessimism.fixed_point.score import data_weight, group_weights, sides
+
+if TYPE_CHECKING:
+    from pessimism.target.result import InducedTarget
 
 _DEEP = -700.0  # log-ratio that stands for no mass
 
@@ -29,10 +32,10 @@ class Check(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class ConvexProblem:
     """One problem of a target, on the actions that its behavior can produce; every array is ``(K,)`` and numpy."""
 
-    objective: Any
+    objective: Any  # which program it has says what else it holds: pessimism.convex.table
     bandit: Bandit  # one row, all actions
     advantage_row: Array  # (1, all actions)
     log_ratio_row: Array  # (1, all actions)
@@ -119,14 +122,14 @@ class Row:
         return float(self.policy[kept] @ slope[kept] / self.policy[kept].sum())
 
 
-def rows_of(target: Any, solvers: Sequence[str] | None = None) -> list[Row]:
-    """The problems of an :class:`~pessimism.target.result.InducedTarget`, in C order of the batch."""
+def problems_of(target: InducedTarget, solvers: Sequence[str] | None = None) -> list[ConvexProblem]:
+    """Split a target into its problems, in C order of the batch."""
     bandit, solution, advantage = _on_host(target.bandit), target.solution, to_numpy(target.advantage_rows)
     log_ratio, kappa, leak, status = (
         to_numpy(a) for a in (solution.log_ratio, solution.kappa, solution.leak, solution.status)
     )
     return [
-        Row(
+        ConvexProblem(
             objective=target.objective,
             bandit=bandit.rows(np.arange(len(status)) == index),
             advantage_row=advantage[index : index + 1],

@@ -4,102 +4,101 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pessimism.convex import checks as of_penalties
-from pessimism.convex import checks as of_surrogates
-from pessimism.convex.problem import Check, Row
+from pessimism.convex import checks
+from pessimism.convex.problem import Check, ConvexProblem
 from pessimism.losses.registry import objectives
 
-Builder = Callable[[Row], Check | str]
+Builder = Callable[[ConvexProblem], Check | str]
 
 
-def labels(row: Row) -> Check:
+def labels(problem: ConvexProblem) -> Check:
     """DPO: nominal for Bradley-Terry labels, greedy for deterministic ones."""
-    return of_penalties.kl(row) if row.objective.preference == "bradley_terry" else of_surrogates.greedy(row)
+    return checks.kl(problem) if problem.objective.preference == "bradley_terry" else checks.greedy(problem)
 
 
-def weighted_likelihood(row: Row) -> Check | str:
+def weighted_likelihood(problem: ConvexProblem) -> Check | str:
     """RoiRL by its weight."""
-    return of_surrogates.likelihood(row) if row.objective.weight == "identity" else of_penalties.kl(row)
+    return checks.likelihood(problem) if problem.objective.weight == "identity" else checks.kl(problem)
 
 
-def kl_estimator(row: Row) -> Check | str:
+def kl_estimator(problem: ConvexProblem) -> Check | str:
     """Estimator k1, k2 or k3 of the KL, in reward or loss."""
-    objective = row.objective
+    objective = problem.objective
     kind = (objective.estimator, objective.placement)
     if kind == ("k1", "reward") or (objective.on_policy and kind == ("k2", "loss")):
-        return of_penalties.own_kl(row)
+        return checks.own_kl(problem)
     if objective.on_policy and kind == ("k3", "loss"):
-        return of_penalties.penalized(row, {"forward_kl": row.beta})
+        return checks.penalized(problem, {"forward_kl": problem.beta})
     if objective.on_policy and kind == ("k1", "loss"):
-        return of_surrogates.greedy(row)
+        return checks.greedy(problem)
     return f"{objective.estimator} in the {objective.placement}, {objective.sampling}, is not convex in the policy"
 
 
 PROGRAMS: dict[str, Builder] = {
-    "nominal": of_penalties.own_kl,
-    "a_star_po": of_penalties.trained_on_policy,
-    "oapl": of_penalties.squared,
-    "kimi": of_penalties.squared,
-    "shifted_mean": of_penalties.squared,
-    "optimal_value": of_penalties.squared,
-    "constant_baseline": of_penalties.squared,
-    "std_normalized": of_penalties.squared,
-    "qrpo": of_penalties.squared,
-    "apa": of_penalties.regression_over_beta,
-    "tba": of_penalties.kl,
-    "rebel": of_penalties.kl,
-    "copg": of_penalties.kl,
-    "ipo": of_penalties.kl,
-    "tpo": of_penalties.kl,
-    "awac": of_penalties.kl,
-    "brac": of_penalties.own_kl,
+    "nominal": checks.own_kl,
+    "a_star_po": checks.trained_on_policy,
+    "oapl": checks.squared,
+    "kimi": checks.squared,
+    "shifted_mean": checks.squared,
+    "optimal_value": checks.squared,
+    "constant_baseline": checks.squared,
+    "std_normalized": checks.squared,
+    "qrpo": checks.squared,
+    "apa": checks.regression_over_beta,
+    "tba": checks.kl,
+    "rebel": checks.kl,
+    "copg": checks.kl,
+    "ipo": checks.kl,
+    "tpo": checks.kl,
+    "awac": checks.kl,
+    "brac": checks.own_kl,
     "dpo": labels,
     "async_dpo": labels,
-    "chi_po": of_penalties.preference_link,
-    "awr": of_surrogates.capped_likelihood,
-    "asym_re": of_surrogates.likelihood,
+    "chi_po": checks.preference_link,
+    "awr": checks.capped_likelihood,
+    "asym_re": checks.likelihood,
     "roirl": weighted_likelihood,
-    "topr": of_surrogates.tapered,
-    "reinforce": of_surrogates.policy_gradient,
-    "opo": of_surrogates.policy_gradient,
-    "rloo": of_penalties.kl,
-    "truncated_is": of_penalties.truncated,
-    "mixed_chi2_kl": of_penalties.mixed,
-    "chi2": of_penalties.chi_square,
-    "divergence_augmented": of_penalties.divergence,
-    "cql": of_penalties.softmax_of_q,
-    "cql_reference": of_penalties.tilted_by_q,
-    "cql_huber": of_penalties.huber_of_q,
-    "ppo": of_surrogates.clipped,
-    "dr_grpo": of_surrogates.clipped,
-    "dapo": of_surrogates.clipped,
-    "gspo": of_surrogates.clipped,
-    "grpo": of_surrogates.grpo,
-    "cispo": of_surrogates.capped_score,
-    "trpo": of_surrogates.trust_region,
+    "topr": checks.tapered,
+    "reinforce": checks.policy_gradient,
+    "opo": checks.policy_gradient,
+    "rloo": checks.kl,
+    "truncated_is": checks.truncated,
+    "mixed_chi2_kl": checks.mixed,
+    "chi2": checks.chi_square,
+    "divergence_augmented": checks.divergence,
+    "cql": checks.softmax_of_q,
+    "cql_reference": checks.tilted_by_q,
+    "cql_huber": checks.huber_of_q,
+    "ppo": checks.clipped,
+    "dr_grpo": checks.clipped,
+    "dapo": checks.clipped,
+    "gspo": checks.clipped,
+    "grpo": checks.grpo,
+    "cispo": checks.capped_score,
+    "trpo": checks.trust_region,
     "kl_regularized": kl_estimator,
-    "luffy": of_surrogates.shaped,
-    "chord": of_surrogates.imitation,
-    "ips": of_penalties.own_kl,
-    "propensity_clipping": of_penalties.own_kl,
-    "implicit_exploration": of_penalties.own_kl,
-    "exponential_smoothing": of_penalties.own_kl,
-    "log_smoothing_linear": of_penalties.own_kl,
-    "pevi_kl": of_penalties.own_kl,
-    "pevi": of_surrogates.greedy,
-    "log_smoothing": of_surrogates.log_smoothing,
-    "power_mean": of_surrogates.power_mean,
-    "weight_clipping": of_penalties.weight_clipping,
-    "empirical_likelihood_lcb": of_surrogates.confidence_bound,
+    "luffy": checks.shaped,
+    "chord": checks.imitation,
+    "ips": checks.own_kl,
+    "propensity_clipping": checks.own_kl,
+    "implicit_exploration": checks.own_kl,
+    "exponential_smoothing": checks.own_kl,
+    "log_smoothing_linear": checks.own_kl,
+    "pevi_kl": checks.own_kl,
+    "pevi": checks.greedy,
+    "log_smoothing": checks.log_smoothing,
+    "power_mean": checks.power_mean,
+    "weight_clipping": checks.weight_clipping,
+    "empirical_likelihood_lcb": checks.confidence_bound,
 }
 
 
-def check_of(row: Row) -> Check | str:
-    """The program of a row's objective with the multiplier that its target predicts, or why there is none."""
-    name = getattr(row.objective, "name", type(row.objective).__name__)
-    if row.status in ("invalid_input", "not_converged"):
-        return f"the target is {row.status}"
+def check_of(problem: ConvexProblem) -> Check | str:
+    """Find the program of an objective with the multiplier that its target predicts, or say why there is none."""
+    name = getattr(problem.objective, "name", type(problem.objective).__name__)
+    if problem.status in ("invalid_input", "not_converged"):
+        return f"the target is {problem.status}"
     # Another class by that name, as a subclass that inherits it, may be another loss.
-    if name not in PROGRAMS or objectives().get(name) is not type(row.objective):
-        return f"no convex program is known for {type(row.objective).__name__}"
-    return PROGRAMS[name](row)
+    if name not in PROGRAMS or objectives().get(name) is not type(problem.objective):
+        return f"no convex program is known for {type(problem.objective).__name__}"
+    return PROGRAMS[name](problem)

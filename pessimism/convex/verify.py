@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.convex.problem import Check, Row, rows_of
+from pessimism.convex.problem import Check, ConvexProblem, problems_of
 from pessimism.convex.table import check_of
 from pessimism.progress import progress
 from pessimism.target.result import InducedTarget
@@ -36,7 +36,9 @@ COLUMNS = {
 }
 
 
-def verify(target: Any, *, tolerance: float = 1e-5, solvers: str | Sequence[str] | None = None) -> pd.DataFrame:
+def verify(
+    target: InducedTarget, *, tolerance: float = 1e-5, solvers: str | Sequence[str] | None = None
+) -> pd.DataFrame:
     """Solve the convex program of a target's objective with a cone solver, and compare policy, value and multiplier.
 
     The program is the published population objective where that is concave in the policy, otherwise the concave problem
@@ -94,14 +96,14 @@ def verify(target: Any, *, tolerance: float = 1e-5, solvers: str | Sequence[str]
         raise TypeError(f"target must be an InducedTarget, as induced_target returns, got {type(target).__name__}")
     solvers = (solvers,) if isinstance(solvers, str) else solvers
     with np.errstate(all="ignore"):  # a target may hold zeros and nan
-        records = [_record(row, tolerance) for row in progress(rows_of(target, solvers), "verifying")]
+        records = [_record(problem, tolerance) for problem in progress(problems_of(target, solvers), "verifying")]
     return pd.DataFrame(records, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _record(row: Row, tolerance: float) -> dict[str, Any]:
+def _record(problem: ConvexProblem, tolerance: float) -> dict[str, Any]:
     record: dict[str, Any] = {"route": "convex", "tolerance": tolerance}
     try:
-        found = check_of(row)
+        found = check_of(problem)
     except ValueError as error:
         found = str(error)
     if isinstance(found, str):
@@ -115,10 +117,10 @@ def _record(row: Row, tolerance: float) -> dict[str, Any]:
     }
     if not program.solved:
         return record | {"reason": f"the program was not solved ({program.status})"}
-    errors = _errors(row, found)
+    errors = _errors(problem, found)
     wrong = [error for error in errors.values() if not (np.isnan(error) or error <= tolerance)]
     # A target without a policy agrees with nothing; a solver that is off by more than the tolerance refutes nothing.
-    missing = not np.all(np.isfinite(row.policy))
+    missing = not np.all(np.isfinite(problem.policy))
     vague = bool(wrong) and not missing and program.accuracy > tolerance
     return (
         record
@@ -132,12 +134,12 @@ def _record(row: Row, tolerance: float) -> dict[str, Any]:
     )
 
 
-def _errors(row: Row, found: Check) -> dict[str, float]:
+def _errors(problem: ConvexProblem, found: Check) -> dict[str, float]:
     program = found.program
-    several = row.status == "set_valued" and not found.nearest
+    several = problem.status == "set_valued" and not found.nearest
     return {
-        "policy_error": float("nan") if several else float(np.max(np.abs(program.policy - row.policy))),
-        "value_error": program.shortfall(row.log_policy),
+        "policy_error": float("nan") if several else float(np.max(np.abs(program.policy - problem.policy))),
+        "value_error": program.shortfall(problem.log_policy),
         "dual_error": abs(program.dual - found.multiplier) / max(1.0, abs(found.multiplier)),
-        "leak_error": abs(program.leak - row.leak),
+        "leak_error": abs(program.leak - problem.leak),
     }

@@ -11,12 +11,11 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 from numpy.typing import NDArray
 
-from pessimism.arrays import to_numpy
+from pessimism.arrays import Floats, to_numpy
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
@@ -28,7 +27,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
         raise ValueError(f"{name} must be a rectangular array: rows differ in length") from None
 
 
-def real_array(name: str, value: Any) -> FloatArray:
+def real_array(name: str, value: Any) -> Floats:
     """Finite real numbers as float64."""
     array = as_array(name, value)
     if array.dtype.kind not in "fiub":
@@ -38,7 +37,7 @@ def real_array(name: str, value: Any) -> FloatArray:
     return numbers
 
 
-def column(name: str, value: Any, n: int | None = None) -> FloatArray:
+def column(name: str, value: Any, n: int | None = None) -> Floats:
     """Finite real numbers ``(n,)``, one per round."""
     return _one_per_round(name, real_array(name, value), n)
 
@@ -133,7 +132,7 @@ def refuse(name: str, array: NDArray[Any], bad: NDArray[np.bool_], rule: str) ->
     raise ValueError(f"{name}{place} {rule}, got {array[index]}")
 
 
-def refuse_overflow(reward: FloatArray, estimator: str, also: str = "") -> None:
+def refuse_overflow(reward: Floats, estimator: str, also: str = "") -> None:
     """Raise for the reward farthest from zero, the numbers of an estimator being too large for float64."""
     farthest = np.arange(len(reward)) == np.abs(reward).argmax()
     others = f"and {also} " if also else ""

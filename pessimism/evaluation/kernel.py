@@ -10,12 +10,13 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
 
-from pessimism.evaluation.checks import FloatArray, as_array, choice, column, function, number, refuse
+from pessimism.arrays import Floats
+from pessimism.evaluation.checks import as_array, choice, column, function, number, refuse
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.policies import Ratios
 from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, conclude, normal_interval
 
-RewardModel = Callable[[NDArray[Any] | None, FloatArray], Any]
+RewardModel = Callable[[NDArray[Any] | None, Floats], Any]
 FORMS = ("is", "d", "k", "obp")
 _NODES = 32  # exact for polynomials of degree 61 under the Gaussian kernel; on each half of [-1, 1] under the others
 
@@ -110,7 +111,7 @@ def kernel(
     return conclude("kernel", seen, value, normal_interval(value, terms, delta), delta, ASYMPTOTIC, options)
 
 
-def _target_actions(policy: Any, logs: Logs) -> FloatArray:
+def _target_actions(policy: Any, logs: Logs) -> Floats:
     if policy is None:
         raise ValueError("policy must be given: the actions that it takes, one per round")
     chosen = policy(logs.context) if callable(policy) else policy
@@ -121,14 +122,14 @@ def _target_actions(policy: Any, logs: Logs) -> FloatArray:
 
 
 def _terms(
-    form: str, weight: FloatArray, target: FloatArray, logs: Logs, model: RewardModel | None, kernel: str, h: float
-) -> FloatArray:
+    form: str, weight: Floats, target: Floats, logs: Logs, model: RewardModel | None, kernel: str, h: float
+) -> Floats:
     """One term per round, ``(n,)``."""
     if model is None:
         return weight * logs.reward
     assert logs.action is not None
 
-    def q(action: FloatArray) -> FloatArray:
+    def q(action: Floats) -> Floats:
         return column("reward_model", model(logs.context, action), logs.n)
 
     if form == "k":
@@ -141,28 +142,28 @@ def _terms(
     return weight * (logs.reward - (at_target if form == "obp" else q(logs.action))) + at_target
 
 
-def gaussian(u: FloatArray) -> FloatArray:
+def gaussian(u: Floats) -> Floats:
     """Standard normal density."""
-    density: FloatArray = np.exp(-(u**2) / 2.0) / np.sqrt(2.0 * np.pi)
+    density: Floats = np.exp(-(u**2) / 2.0) / np.sqrt(2.0 * np.pi)
     return density
 
 
-def epanechnikov(u: FloatArray) -> FloatArray:
+def epanechnikov(u: Floats) -> Floats:
     """0.75 (1 - u^2) on [-1, 1]."""
     return np.where(np.abs(u) <= 1.0, 0.75 * (1.0 - u**2), 0.0)
 
 
-def triangular(u: FloatArray) -> FloatArray:
+def triangular(u: Floats) -> Floats:
     """1 - abs(u) on [-1, 1]."""
     return np.maximum(1.0 - np.abs(u), 0.0)
 
 
-def cosine(u: FloatArray) -> FloatArray:
+def cosine(u: Floats) -> Floats:
     """(pi / 4) cos(pi u / 2) on [-1, 1]."""
     return np.where(np.abs(u) <= 1.0, np.pi / 4.0 * np.cos(np.pi * u / 2.0), 0.0)
 
 
-def quadrature(kernel: str) -> tuple[FloatArray, FloatArray]:
+def quadrature(kernel: str) -> tuple[Floats, Floats]:
     """Nodes u and weights with sum weights f(u) = integral of K(u) f(u).
 
     Parameters
@@ -189,7 +190,7 @@ def quadrature(kernel: str) -> tuple[FloatArray, FloatArray]:
     return halves, np.concatenate([weights, weights]) / 2.0 * KERNELS[kernel](halves)
 
 
-def rate_bandwidth(action: FloatArray) -> float:
+def rate_bandwidth(action: Floats) -> float:
     """Bandwidth sd(action) n^(-1/5), in the unit of the actions: the rate is the theory's, the sd makes it a length.
 
     Parameters
@@ -218,7 +219,7 @@ def rate_bandwidth(action: FloatArray) -> float:
     return float(spread * len(action) ** -0.2)
 
 
-KERNELS: dict[str, Callable[[FloatArray], FloatArray]] = {
+KERNELS: dict[str, Callable[[Floats], Floats]] = {
     "gaussian": gaussian,
     "epanechnikov": epanechnikov,
     "triangular": triangular,

@@ -9,7 +9,8 @@ import scipy
 from numpy.typing import NDArray
 from scipy.special import fdtri
 
-from pessimism.evaluation.checks import FloatArray, number, refuse, refuse_overflow
+from pessimism.arrays import Floats
+from pessimism.evaluation.checks import number, refuse, refuse_overflow
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.policies import ratios
 from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, conclude
@@ -118,7 +119,7 @@ def el(
     return conclude("el", seen, carried + unseen * rho, (lower, upper), delta, ASYMPTOTIC, options, details)
 
 
-def multiplier(weight: FloatArray, wmin: float, wmax: float) -> float:
+def multiplier(weight: Floats, wmin: float, wmax: float) -> float:
     r"""Multiplier b that maximizes :math:`\sum_i \log(1 + b (w_i - 1))` with 1 + b (w - 1) >= 0 on [wmin, wmax].
 
     Parameters
@@ -164,13 +165,13 @@ def multiplier(weight: FloatArray, wmin: float, wmax: float) -> float:
     return float(scipy.optimize.brentq(slope, low, high, xtol=1e-300, rtol=8.9e-16, maxiter=1000))
 
 
-def likelihood_weights(weight: FloatArray, b: float) -> tuple[FloatArray, float]:
+def likelihood_weights(weight: Floats, b: float) -> tuple[Floats, float]:
     """Probabilities ``(n,)`` of the observed rounds, and the importance mass 1 - sum w q that no round carries."""
     q = 1.0 / (len(weight) * (1.0 + b * (weight - 1.0)))
     return q, max(0.0, 1.0 - float((weight * q).sum()))
 
 
-def smallest_value(terms: FloatArray, weight: FloatArray, wmin: float, wmax: float, b: float, radius: float) -> float:
+def smallest_value(terms: Floats, weight: Floats, wmin: float, wmax: float, b: float, radius: float) -> float:
     r"""Smallest E[t] over the distributions whose log-likelihood is within ``radius`` of the largest.
 
     With t = w (r - rmin) >= 0 this is the value above rmin, and the problem
@@ -222,7 +223,7 @@ def smallest_value(terms: FloatArray, weight: FloatArray, wmin: float, wmax: flo
     return _maximize(basis, price, terms, offset, size * np.maximum(corners, 0.0))
 
 
-def _affine(weight: FloatArray, wmin: float, wmax: float) -> tuple[FloatArray, FloatArray]:
+def _affine(weight: Floats, wmin: float, wmax: float) -> tuple[Floats, Floats]:
     """Coefficients of u and v in s(w_i), ``(2, n)``, and in s(1), ``(2,)``."""
     if np.isinf(wmax):
         return np.stack([np.ones_like(weight), weight - wmin]), np.array([1.0, 1.0 - wmin])
@@ -230,10 +231,10 @@ def _affine(weight: FloatArray, wmin: float, wmax: float) -> tuple[FloatArray, F
     return np.stack([wmax - weight, weight - wmin]) / width, np.array([wmax - 1.0, 1.0 - wmin]) / width
 
 
-def _maximize(basis: FloatArray, price: FloatArray, terms: FloatArray, offset: float, start: FloatArray) -> float:
+def _maximize(basis: Floats, price: Floats, terms: Floats, offset: float, start: Floats) -> float:
     """Active-set Newton ascent of the concave f(x) = exp(mean log(x basis + terms) - offset) - price x, x >= 0."""
 
-    def value(x: FloatArray) -> float:
+    def value(x: Floats) -> float:
         s = x @ basis + terms
         return float(np.exp(np.log(s).mean() - offset) - price @ x) if s.min() > 0 else -np.inf
 
@@ -275,10 +276,10 @@ def _maximize(basis: FloatArray, price: FloatArray, terms: FloatArray, offset: f
     raise RuntimeError("empirical likelihood: the interval's dual problem did not converge")
 
 
-def _newton_step(slope: FloatArray, curvature: FloatArray, floor: FloatArray, free: NDArray[np.bool_]) -> FloatArray:
+def _newton_step(slope: Floats, curvature: Floats, floor: Floats, free: NDArray[np.bool_]) -> Floats:
     """Ascent direction on the free variables, from a ridge of 1e-12 on the correlation matrix."""
     scale = np.sqrt(np.maximum(np.diag(curvature), floor))
     matrix = curvature / np.outer(scale, scale) * np.outer(free, free)
     np.fill_diagonal(matrix, 1.0 + 1e-12)
-    step: FloatArray = np.linalg.solve(matrix, np.where(free, slope / scale, 0.0)) / scale
+    step: Floats = np.linalg.solve(matrix, np.where(free, slope / scale, 0.0)) / scale
     return np.where(free, step, 0.0)

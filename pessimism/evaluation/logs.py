@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from pessimism.arrays import Floats
 from pessimism.evaluation.checks import (
-    FloatArray,
     IntArray,
     as_array,
     column,
@@ -66,11 +66,11 @@ class Logs:
     Logs(2 rounds: reward, action, pscore)
     """
 
-    reward: FloatArray
-    action: FloatArray | None = None
-    pscore: FloatArray | None = None
+    reward: Floats
+    action: Floats | None = None
+    pscore: Floats | None = None
     context: NDArray[Any] | None = None
-    weight: FloatArray | None = None
+    weight: Floats | None = None
     episode: NDArray[Any] | None = None
     step: IntArray | None = None
     n_actions: int | None = None

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from pessimism.evaluation.checks import FloatArray
+from pessimism.arrays import Floats
 
 
-def smoothed_mean(terms: FloatArray, lam: float) -> FloatArray:
+def smoothed_mean(terms: Floats, lam: float) -> Floats:
     """Logarithmically smoothed mean (1/lam) mean log(1 + lam t) of terms t >= 0, ``(...)``; their mean as lam -> 0."""
-    mean: FloatArray = np.log1p(lam * terms).mean(axis=-1) / lam
+    mean: Floats = np.log1p(lam * terms).mean(axis=-1) / lam
     return mean
 
 
-def ls_lower(terms: FloatArray, lam: float, delta: float) -> FloatArray:
+def ls_lower(terms: Floats, lam: float, delta: float) -> Floats:
     r"""Bound of logarithmic smoothing, the tightest of the family.
 
     :math:`V \ge (e^{\lambda e} - 1) / \lambda` with
@@ -54,7 +54,7 @@ def ls_lower(terms: FloatArray, lam: float, delta: float) -> FloatArray:
     return _uncontracted(smoothed_mean(terms, lam), terms.shape[-1], lam, delta)
 
 
-def moments_lower(terms: FloatArray, lam: float, delta: float, order: int = 1) -> FloatArray:
+def moments_lower(terms: Floats, lam: float, delta: float, order: int = 1) -> Floats:
     r"""Bound from the first 2L moments: the series of log(1 + lam t) / lam, cut after 2L terms.
 
     :math:`e = \sum_{l=1}^{2L} \frac{(-\lambda)^{l-1}}{l} \frac1n \sum_i t_i^l - \frac{\log(1/\delta)}{\lambda n}` in
@@ -91,7 +91,7 @@ def moments_lower(terms: FloatArray, lam: float, delta: float, order: int = 1) -
     return _uncontracted(mean, terms.shape[-1], lam, delta)
 
 
-def ix_lower(terms: FloatArray, lam: float, delta: float) -> FloatArray:
+def ix_lower(terms: Floats, lam: float, delta: float) -> Floats:
     r"""Bound of implicit exploration, :math:`\frac1n \sum_i t_i - \frac{\log(1/\delta)}{\lambda n}`.
 
     Parameters
@@ -121,7 +121,7 @@ def ix_lower(terms: FloatArray, lam: float, delta: float) -> FloatArray:
     return _floored(terms.mean(axis=-1) + np.log(delta) / (lam * n))
 
 
-def bernstein_lower(terms: FloatArray, bound: float, delta: float) -> FloatArray:
+def bernstein_lower(terms: Floats, bound: float, delta: float) -> Floats:
     r"""Empirical Bernstein bound for terms in [0, bound].
 
     :math:`\bar t - \sqrt{2 \hat\sigma^2 \log(2/\delta) / n} - 7 M \log(2/\delta) / (3 (n - 1))`.
@@ -157,12 +157,12 @@ def bernstein_lower(terms: FloatArray, bound: float, delta: float) -> FloatArray
     return _floored(terms.mean(axis=-1) - spread - 7.0 * bound * log / (3.0 * (n - 1)))
 
 
-def _uncontracted(mean: FloatArray, n: int, lam: float, delta: float) -> FloatArray:
+def _uncontracted(mean: Floats, n: int, lam: float, delta: float) -> Floats:
     """Undo the logarithm of a mean of log(1 + lam t) / lam, after paying for the confidence."""
     exponent = lam * mean + np.log(delta) / n
     return _floored(np.expm1(exponent) / lam)
 
 
-def _floored(bound: FloatArray) -> FloatArray:
+def _floored(bound: Floats) -> Floats:
     """Rewards are not negative, so neither is the value."""
     return np.asarray(np.maximum(bound, 0.0), dtype=np.float64)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.evaluation.checks import FloatArray, number, refuse, whole
+from pessimism.arrays import Floats
+from pessimism.evaluation.checks import number, refuse, whole
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.lower_bounds import bernstein_lower, ix_lower, ls_lower, moments_lower, smoothed_mean
 from pessimism.evaluation.policies import Ratios, ratios
@@ -260,14 +261,14 @@ def _lambda(lam: float | None, n: int) -> float:
     return number("lam", 1.0 / np.sqrt(n) if lam is None else lam, above=0.0)
 
 
-def _from_minimum(seen: Ratios, reward_min: float) -> tuple[float, FloatArray]:
+def _from_minimum(seen: Ratios, reward_min: float) -> tuple[float, Floats]:
     low = number("reward_min", reward_min)
     rule = f"must be at least reward_min = {low:g}"
     refuse("reward", seen.reward, seen.reward < low, rule)
     return low, seen.reward - low
 
 
-def _from_range(seen: Ratios, reward_min: float, reward_max: float) -> tuple[float, float, FloatArray]:
+def _from_range(seen: Ratios, reward_min: float, reward_max: float) -> tuple[float, float, Floats]:
     low, terms = _from_minimum(seen, reward_min)
     high = number("reward_max", reward_max, above=low)
     refuse("reward", seen.reward, seen.reward > high, f"must be at most reward_max = {high:g}")

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pessimism.arrays import Floats
 from pessimism.core.validation import SUM_TOLERANCE
-from pessimism.evaluation.checks import FloatArray, IntArray, comparable, real_array, refuse
+from pessimism.evaluation.checks import IntArray, comparable, real_array, refuse
 from pessimism.evaluation.logs import Logs
 
 _SHAPES = "must have shape (K,), (n_rounds, K) or (n_rounds, K, 1), or one row per integer context id"
@@ -19,16 +20,16 @@ _SHAPES = "must have shape (K,), (n_rounds, K) or (n_rounds, K, 1), or one row p
 class ActionTable:
     """Numbers per context and action: ``table[row[i]]`` is the vector ``(K,)`` of round i."""
 
-    table: FloatArray
+    table: Floats
     row: IntArray
 
-    def at(self, action: IntArray) -> FloatArray:
+    def at(self, action: IntArray) -> Floats:
         """Entries ``(n,)`` of one action per round."""
         return self.table[self.row, action]
 
-    def dot(self, other: ActionTable) -> FloatArray:
+    def dot(self, other: ActionTable) -> Floats:
         """Sum over the actions of the products, ``(n,)``."""
-        sums: FloatArray = np.einsum("nk,nk->n", self.table[self.row], other.table[other.row])
+        sums: Floats = np.einsum("nk,nk->n", self.table[self.row], other.table[other.row])
         return sums
 
 
@@ -36,9 +37,9 @@ class ActionTable:
 class Ratios:
     """The rounds as an estimator sees them: ``weight = pi(a|x) / pscore`` and the reward, both ``(n,)``."""
 
-    weight: FloatArray
-    reward: FloatArray
-    pscore: FloatArray | None = None
+    weight: Floats
+    reward: Floats
+    pscore: Floats | None = None
     action: IntArray | None = None
     policy: ActionTable | None = None
 
@@ -50,7 +51,7 @@ class Ratios:
         absent = np.bincount(self.action, minlength=self.policy.table.shape[1]) == 0
         return float(self.policy.table[self.policy.row][:, absent].sum(axis=1).mean()) if absent.any() else 0.0
 
-    def needs_pscore(self, estimator: str) -> FloatArray:
+    def needs_pscore(self, estimator: str) -> Floats:
         """Return the propensities, which some estimators need beside the ratios."""
         if self.pscore is None:
             raise ValueError(f"pscore must be in the logs for estimator {estimator}: the ratios alone do not do")
@@ -149,7 +150,7 @@ def _from_mapping(name: str, value: Mapping[Any, Any], logs: Logs) -> ActionTabl
     return ActionTable(np.stack(vectors), row.astype(np.int64))
 
 
-def _rows_of_ids(name: str, array: FloatArray, ids: Any) -> IntArray:
+def _rows_of_ids(name: str, array: Floats, ids: Any) -> IntArray:
     refuse(
         "context", ids, (ids < 0) | (ids >= len(array)), f"must be the index of one of the {len(array)} rows of {name}"
     )
@@ -162,7 +163,7 @@ def _rows_of_ids(name: str, array: FloatArray, ids: Any) -> IntArray:
     return rows
 
 
-def _check_probabilities(table: FloatArray) -> None:
+def _check_probabilities(table: Floats) -> None:
     single = len(table) == 1
     refuse(
         "policy", table[0] if single else table, (table < 0)[0] if single else table < 0, "must be a probability >= 0"
@@ -176,14 +177,14 @@ def _check_probabilities(table: FloatArray) -> None:
         raise ValueError(f"{place} must sum to 1 within {SUM_TOLERANCE:g}, got {total[row]:.9g}{hint}")
 
 
-def _check_total(name: str, column: FloatArray, weight: FloatArray, rule: str) -> None:
+def _check_total(name: str, column: Floats, weight: Floats, rule: str) -> None:
     """Raise at the largest ratio where their sum is not finite."""
     with np.errstate(over="ignore"):
         if not np.isfinite(weight.sum()):
             refuse(name, column, np.arange(len(weight)) == weight.argmax(), rule)
 
 
-def _check_pscore(pscore: FloatArray) -> None:
+def _check_pscore(pscore: Floats) -> None:
     over = pscore > 1.0 + SUM_TOLERANCE
     refuse("pscore", pscore, over, "must be a probability, at most 1 (densities are for estimator kernel)")
 

@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import log_ndtr
 
+from pessimism.arrays import Floats
 from pessimism.core.validation import SUM_TOLERANCE
-from pessimism.evaluation.checks import FloatArray
 
 ERRORS = 4.0  # standard errors beyond which the mean ratio is not 1
 _EVIDENCE = -float(log_ndtr(-ERRORS))  # of a normal variable to be that far on one side, as a logarithm
@@ -60,7 +60,7 @@ class RatioCheck:
 
 
 def check_ratios(
-    weight: FloatArray,
+    weight: Floats,
     ess: float,
     *,
     source: Literal["pscore", "weight", "kernel"] = "pscore",
@@ -117,7 +117,7 @@ def check_ratios(
     return RatioCheck(mean, error, "rejected", f"{said}; the likely cause: {_CAUSES[source, mean > 1.0]}")
 
 
-def _possible(weight: FloatArray) -> float:
+def _possible(weight: Floats) -> float:
     """How large a ratio may be that the sample has missed."""
     if len(weight) < _RANK:
         return np.inf

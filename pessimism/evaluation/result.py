@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
+from pessimism.arrays import Floats
 from pessimism.display import html_table
-from pessimism.evaluation.checks import FloatArray
 from pessimism.evaluation.policies import Ratios
 from pessimism.evaluation.ratio_check import check_ratios
 
@@ -137,8 +137,8 @@ def conclude(
     options: Mapping[str, Any] | None = None,
     details: Mapping[str, Any] | None = None,
     *,
-    weight: FloatArray | None = None,
-    returns: FloatArray | None = None,
+    weight: Floats | None = None,
+    returns: Floats | None = None,
 ) -> Evaluation:
     """Put together what an estimator found with what its ratios and rewards say about the logs.
 
@@ -195,7 +195,7 @@ def conclude(
     return replace(found, notes=notes)
 
 
-def effective_sample_size(weight: FloatArray) -> float:
+def effective_sample_size(weight: Floats) -> float:
     """Kish's (sum w)^2 / sum w^2 of ratios; 0 where all are zero.
 
     Parameters
@@ -220,7 +220,7 @@ def effective_sample_size(weight: FloatArray) -> float:
     return float(scaled.sum() ** 2 / (scaled**2).sum())
 
 
-def normal_interval(value: float, terms: FloatArray, delta: float) -> tuple[float, float]:
+def normal_interval(value: float, terms: Floats, delta: float) -> tuple[float, float]:
     """Value plus and minus the normal quantile times the standard error of independent terms ``(n,)``.
 
     The whole line from a single round, whose spread nobody knows.

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.evaluation.checks import FloatArray, IntArray, integers, number, refuse, sortable_labels, whole
+from pessimism.arrays import Floats
+from pessimism.evaluation.checks import IntArray, integers, number, refuse, sortable_labels, whole
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.policies import ratios
 from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, conclude, normal_interval
@@ -20,10 +21,10 @@ class RewardProcess:
     ``mass`` ``(Z,)`` is the weight per episode that each abstract state was estimated from.
     """
 
-    start: FloatArray
-    reward: FloatArray
-    transition: FloatArray
-    mass: FloatArray
+    start: Floats
+    reward: Floats
+    transition: Floats
+    mass: Floats
 
 
 def star(
@@ -136,7 +137,7 @@ def _abstract_states(phi: Any, logs: Logs, rows: Episodes) -> tuple[IntArray, in
 
 
 def _estimate(
-    weight: FloatArray, reward: FloatArray, state: IntArray, size: int, rows: Episodes, gamma: float
+    weight: Floats, reward: Floats, state: IntArray, size: int, rows: Episodes, gamma: float
 ) -> RewardProcess:
     """Weighted frequencies; abstract states that the process cannot reach stay empty."""
     mass = np.bincount(state, weight, minlength=size)
@@ -237,7 +238,7 @@ def episodes(logs: Logs) -> Episodes:
     return Episodes(order, number.astype(np.int64), np.arange(logs.n) - start, last)
 
 
-def window_products(ratio: FloatArray, time: IntArray, window: int | None) -> FloatArray:
+def window_products(ratio: Floats, time: IntArray, window: int | None) -> Floats:
     r"""Products :math:`W_t = \prod_{k = \max(0, t-c+1)}^{t} \rho_k` within episodes, c the window; None multiplies all.
 
     By products alone, so that a zero ratio makes zeros, not 0/0.
