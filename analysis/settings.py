@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 
 import pessimism as ps
 
@@ -50,8 +49,7 @@ def besides_temperature(objective: ps.Objective) -> str:
     >>> besides_temperature(ps.OAPL(beta1=1.0, beta2=1e-3)), besides_temperature(ps.Kimi())
     ('beta1=1', '')
     """
-    values = {f.name: getattr(objective, f.name) for f in fields(objective)}
-    rest = {k: v for k, v in values.items() if k not in (objective.temperature_field, "eta")}
+    rest = {k: v for k, v in objective.settings.items() if k not in (objective.temperature_field, "eta")}
     text = [_said(k, v) for k, v in rest.items() if v is not None]
     return ", ".join(text if objective.temperature is not None else [*text, "no temperature"])
 

@@ -5,6 +5,7 @@ from .contrib.affinity import affinity as affinity
 from .convex.verify import verify as verify
 from .core.objective import Objective as Objective
 from .diagnosis.diagnose import diagnose as diagnose
+from .diagnosis.report import Diagnosis as Diagnosis
 from .diagnosis.summary import summarize as summarize
 from .dynamics.gradient_descent import sgd as sgd
 from .dynamics.gradient_flow import gradient_flow as gradient_flow

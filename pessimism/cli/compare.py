@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import shutil
-from dataclasses import fields
 from typing import Any
 
 from pessimism.cli.hyper import parse_objective
@@ -99,8 +98,7 @@ def short_setting(objective: Objective, beta: float | None) -> str:
     usual = make_objective(objective.name)
     assert isinstance(usual, Objective)
     usual = usual if beta is None else usual.at_temperature(beta)
-    given = {f.name: getattr(objective, f.name) for f in fields(objective)}
-    changed = [f"{k}={_written(v)}" for k, v in given.items() if v != getattr(usual, k)]
+    changed = [f"{k}={_written(v)}" for k, v in objective.settings.items() if v != usual.settings[k]]
     return objective.name + (":" if changed else "") + ",".join(changed)
 
 

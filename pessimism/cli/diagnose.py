@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
     """Diagnose, print, write."""
     _check(options)
     objective = chosen_objective(options.objective, options)
-    frame = diagnose(
+    report = diagnose(
         options.path,
         objective,
         prompt_column=options.prompt_column,
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
         step_column=options.step_column,
         skip_bad=options.skip_bad,
     )
-    summary = summarize(frame, share=options.share)
+    frame, summary = report.frame, summarize(report, share=options.share)
     if options.out is not None:
         _write(frame, summary, options.out / f"diagnose_{objective.name}")
     if options.json:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -228,9 +228,13 @@ class Objective:
             if not number or math.isnan(value) or (math.isinf(value) and not allow_infinite):
                 raise ValueError(f"{self.name}: {name} must be a finite number, got {value!r}")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Hyper-parameters by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def __str__(self) -> str:
-        settings = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
-        return f"{self.name}({settings})"
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
 
 
 @dataclass(frozen=True)

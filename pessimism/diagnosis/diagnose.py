@@ -19,8 +19,9 @@ from tqdm import tqdm
 from pessimism import divergences
 from pessimism.core.objective import temperature_of
 from pessimism.diagnosis import population as group_plugin
+from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import lowering_helps, thresholds
-from pessimism.diagnosis.wording import SAME, read_group
+from pessimism.diagnosis.wording import SAME, Group, read_group
 from pessimism.losses.registry import ObjectiveLike, make_objective
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
@@ -32,10 +33,6 @@ COLUMNS = (
     *("step", "prompt", "n", "reward_mean", "baseline", "Z", "regime", "kappa", "effective_temperature"),
     *("pessimism_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "given_up", "all_equal"),
     *("critical_shift", "critical_beta", *group_plugin.COLUMNS, "status", "reading"),
-)
-_READING = (
-    *("regime", "status", "all_equal", "leak", "pessimism_factor", "effective_temperature", "critical_shift"),
-    *("tv_nominal", "both", "kl", "n", "given_up", "population_regime", "population_shift"),
 )
 _CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
 _WIDENING = 1.25  # groups up to this many times as large as the smallest are measured at once, padded
@@ -50,18 +47,27 @@ def diagnose(
     step_column: str | None = None,
     skip_bad: bool = False,
     **hyper: Any,
-) -> pd.DataFrame:
+) -> Diagnosis:
     """Which policy the objective pulls each prompt group of a rollout log towards, and how conservative that policy is.
 
     Parameters
     ----------
-    source : rollout log; with the column options and ``skip_bad`` as for :func:`~pessimism.rollouts.read.read_rollouts`.
-    objective : name of a registered objective with its hyper-parameters in ``hyper``, or an objective.
+    source : pandas.DataFrame, str or path
+        Rollout log: a frame, a file or a folder, as :func:`~pessimism.read_rollouts` reads it.
+    objective : str or ObjectiveLike
+        Name of a registered objective, with its hyper-parameters in ``hyper``, or an objective.
+    prompt_column, reward_column, step_column : str, optional
+        Columns of the log, as for :func:`~pessimism.read_rollouts`.
+    skip_bad : bool, default False
+        Count malformed rows instead of stopping at the first one.
+    **hyper : Any
+        Hyper-parameters of a named objective.
 
     Returns
     -------
-    pandas.DataFrame
-        One row per (step, prompt), sorted by step, then by first appearance of the prompt in the log:
+    Diagnosis
+        A report that is used as its frame is, with a ``summary`` and a ``recommendation``. The frame has one row for
+        each (step, prompt), sorted by step, then by first appearance of the prompt in the log:
 
         - step, prompt, n (completions), reward_mean, baseline (reward units), all_equal (no reward differs: no signal);
         - Z = E[exp(A/beta)], regime ("positive", "boundary", "negative"), kappa, status, leak (mass pulled to unseen
@@ -87,17 +93,14 @@ def diagnose(
           the least beta1 that makes it positive, for groups of at most two rewards under oapl and a_star_po, else nan;
         - reading: the row in a line of plain English.
 
-        ``attrs`` has objective, temperature, temperature_name, rows, skipped, step_note, files, population_note (why
-        population_regime is undefined, None where it is not) and lowering_helps (whether, in the first group without a
-        target or with one that gives up completions, a lower baseline keeps more of them).
-
         Written as JSON (``pessimism diagnose --json``), null is a number that is undefined (nan), and an infinite one,
         such as a critical_beta of "always", is the largest float, 1.7976931348623157e308.
 
     Raises
     ------
     ValueError
-        Unknown objective or hyper-parameter, one out of range, or a log that cannot be read (``path:line: why``).
+        If an objective or hyper-parameter is unknown, a hyper-parameter is out of range, or the log cannot be read
+        (``path:line: why``).
 
     Examples
     --------
@@ -118,18 +121,20 @@ def diagnose(
         step_column=step_column,
         skip_bad=skip_bad,
     )
-    frame = _diagnosed(log, made)
-    frame.attrs |= {
-        "objective": describe(made),
-        "temperature": temperature_of(made),
-        "temperature_name": getattr(made, "temperature_field", None),
-        "rows": len(log),
-        "skipped": log.attrs["skipped"] + (source.attrs.get("skipped", 0) if isinstance(source, pd.DataFrame) else 0),
-        "step_note": log.attrs["step_note"]
-        or (source.attrs.get("step_note") if isinstance(source, pd.DataFrame) else None),
-        "files": log.attrs["files"],
-    }
-    return frame
+    before = source.attrs if isinstance(source, pd.DataFrame) else {}  # of a log that read_rollouts has read already
+    frame, population_note, helps = _diagnosed(log, made)
+    return Diagnosis(
+        frame,
+        objective=describe(made),
+        temperature=temperature_of(made),
+        temperature_name=getattr(made, "temperature_field", None),
+        rows=len(log),
+        skipped=log.attrs["skipped"] + before.get("skipped", 0),
+        step_note=log.attrs["step_note"] or before.get("step_note"),
+        files=log.attrs["files"],
+        population_note=population_note,
+        lowering_helps=helps,
+    )
 
 
 def describe(objective: ObjectiveLike) -> str:
@@ -139,7 +144,8 @@ def describe(objective: ObjectiveLike) -> str:
     return kind.__name__ if silent else str(objective)
 
 
-def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> pd.DataFrame:
+def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> tuple[pd.DataFrame, str | None, bool]:
+    """Return the frame, why the population is undefined somewhere, and whether a lower baseline keeps more."""
     groups, rewards, start = _group(log)
     n, parts = groups["n"].to_numpy(), []
     with tqdm(
@@ -150,7 +156,7 @@ def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> pd.DataFrame:
             parts.append(_measure([rewards[start[i, None] + np.arange(n[i[0]])] for i in sizes], objective))
             parts[-1].index = pd.Index(index)
             bar.update(n[index].sum())
-    population = group_plugin.population_reading(
+    population, undefined = group_plugin.population_reading(
         [
             (same, rewards[start[same, None] + np.arange(n[same[0]])])
             for same in _by_size(np.argsort(n, kind="stable"), n)
@@ -158,12 +164,12 @@ def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> pd.DataFrame:
         objective,
     )
     frame = pd.concat([groups, pd.concat(parts).sort_index(), population], axis=1)
-    frame["reading"] = [read_group(*row) for row in frame[list(_READING)].itertuples(index=False)]
+    rows = frame[list(Group._fields)].itertuples(index=False, name=None)
+    frame["reading"] = [read_group(Group(*row)) for row in rows]
     frame = frame[list(COLUMNS)]
     (lost,) = np.nonzero(((frame["given_up"] > 0) | (frame["status"] == "no_target")).to_numpy())
     helps = bool(lost.size) and lowering_helps(rewards[start[lost[0]] :][: n[lost[0]]], objective)
-    frame.attrs = {"lowering_helps": helps, "population_note": population.attrs["why_undefined"]}
-    return frame
+    return frame, undefined, helps
 
 
 def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, Floats, NDArray[np.intp]]:

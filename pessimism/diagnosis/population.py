@@ -52,18 +52,25 @@ class _Rows(NamedTuple):
     problem: NDArray[np.intp]
 
 
-def population_reading(groups: list[tuple[NDArray[np.intp], Floats]], objective: ObjectiveLike) -> pd.DataFrame:
+def population_reading(
+    groups: list[tuple[NDArray[np.intp], Floats]], objective: ObjectiveLike
+) -> tuple[pd.DataFrame, str | None]:
     """Columns of the population reading, one row per logged group.
 
     Parameters
     ----------
-    groups : for each group size, the numbers of its groups ``(g,)`` and their rewards ``(g, n)``.
+    groups : list of tuple
+        For each group size, the numbers of its groups ``(g,)`` and their rewards ``(g, n)``.
+    objective : ObjectiveLike
+        The objective.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by the number of the group. Regime "undefined" and nan for objectives without an expected advantage:
-        ``attrs["why_undefined"]`` says why, None where there is one for all groups.
+        Indexed by the number of the group; the regime is "undefined" and the numbers are nan for objectives without an
+        expected advantage.
+    str or None
+        Why some groups have no expected advantage, None where all have one.
     """
     total = sum(len(index) for index, _ in groups)
     columns: dict[str, Any] = {name: np.full(total, np.nan) for name in COLUMNS}
@@ -82,9 +89,7 @@ def population_reading(groups: list[tuple[NDArray[np.intp], Floats]], objective:
                 others += _others(index[~two], reward[~two], objective, draws)
         for rows in ([_joined(pairs)] if pairs else []) + others:
             why = _fill(columns, rows, objective) or why
-    frame = pd.DataFrame(columns)
-    frame.attrs["why_undefined"] = why
-    return frame
+    return pd.DataFrame(columns), why
 
 
 def _pairs(index: NDArray[np.intp], low: Floats, high: Floats, reward: Floats, objective: ObjectiveLike) -> _Rows:

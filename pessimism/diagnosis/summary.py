@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import SIGN
 from pessimism.diagnosis.wording import (
     AS_CONSERVATIVE,
@@ -29,35 +30,41 @@ _NEEDED = (
 _POPULATION = ("population_regime", "population_shift", "population_beta", "population_beta1")
 
 
-def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
-    """Sum up a report of :func:`~pessimism.diagnosis.diagnose.diagnose` over its groups, and recommend a shift or a temperature.
+def summarize(report: Diagnosis | pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
+    """Sum up a report of :func:`~pessimism.diagnose` over its groups, and recommend a shift or a temperature.
 
     Parameters
     ----------
-    frame : what ``diagnose`` returned.
-    share : of the groups with a signal, the part that the recommendation puts in the positive regime. A group has one
-        where its rewards are not all equal, or where they are and mass leaks.
+    report : Diagnosis or pandas.DataFrame
+        What ``diagnose`` returned, or its frame, from a file for one, which knows neither objective nor temperature.
+    share : float, default 0.9
+        Part of the groups with a signal that the recommendation puts in the positive regime. A group has a signal where
+        its rewards are not all equal, or where they are and mass leaks.
 
     Returns
     -------
     dict
-        Ready for JSON (None stands for undefined, the largest float 1.7976931348623157e308 for infinity): groups, rows,
-        skipped, step_note (says so where the log had no step column), share in each regime, in-sample, of the share_of
-        groups that the solver solved, with a signal or not, population_share (of all population_share_of groups, over
-        new groups of their size; "undecided" and "undefined", too, with a population_note that says why), status (a
-        count for each), all_equal, informative and giving_up (counts: all rewards equal; with a signal; with one and a
-        target that gives up completions), medians over the groups with a signal, maxima over all, and recommendation:
-        share, extra_shift (every shift of the baseline by more than so many temperatures is enough, in-sample and in
-        the population: see :func:`~pessimism.smallest_shift`),
-        largest_beta (every temperature below it is enough: the largest float where any will do, 0 where none will, None
-        where the temperature alone does not decide), smallest_beta1 (of oapl and a_star_po with groups of two rewards:
-        see :func:`~pessimism.smallest_beta1`), and text. Groups that leak have
-        no effective temperature and no pessimism factor: those medians are over the others.
+        Ready for JSON: None stands for undefined, the largest float 1.7976931348623157e308 for infinity.
+
+        - objective, groups, rows (completions), skipped (malformed lines), step_note (says so where the log had no step
+          column);
+        - share: of each regime, in-sample, among the share_of groups that the solver solved, with a signal or not;
+        - population_share: of each regime, over new groups of their size, among all population_share_of groups;
+          "undecided" and "undefined", too, for which population_note says why;
+        - status: a count for each; all_equal, informative and giving_up: how many groups have equal rewards, a signal,
+          and a signal with a target that gives up completions;
+        - median_...: over the groups with a signal; a group that leaks has neither effective temperature nor pessimism
+          factor. max_...: over all groups;
+        - recommendation: share; extra_shift, such that every shift of the baseline by more than so many temperatures is
+          enough, in-sample and in the population (see :func:`~pessimism.smallest_shift`); largest_beta, such that every
+          temperature below it is enough (the largest float where any will do, 0 where none will, None where the
+          temperature alone does not decide); smallest_beta1, of oapl and a_star_po with groups of two rewards (see
+          :func:`~pessimism.smallest_beta1`); and text, which says all that.
 
     Raises
     ------
     ValueError
-        ``share`` not in (0, 1], or a frame without the columns of a report.
+        If ``share`` is not in (0, 1], or a frame lacks the columns of a report.
 
     Examples
     --------
@@ -73,6 +80,8 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share must be in (0, 1], got {share!r}")
+    report = report if isinstance(report, Diagnosis) else Diagnosis(report)
+    frame = report.frame
     missing = [name for name in (*_NEEDED, *_POPULATION) if name not in frame]
     if missing:
         raise ValueError(f"frame is not a report of diagnose: it has no column {', '.join(missing)}")
@@ -81,16 +90,16 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
     signal = frame[~frame["all_equal"] | leaks]
     solved = signal[signal["status"] != "not_converged"]
     summary: dict[str, Any] = {
-        "objective": frame.attrs.get("objective"),
+        "objective": report.objective,
         "groups": len(frame),
         "rows": int(frame["n"].sum()),
-        "skipped": int(frame.attrs.get("skipped", 0)),
-        "step_note": frame.attrs.get("step_note"),
+        "skipped": report.skipped,
+        "step_note": report.step_note,
         "share": {name: json_number((frame["regime"][~unsolved] == name).mean()) for name in SIGN},
         "share_of": int((~unsolved).sum()),
         "population_share": {str(k): json_number(v) for k, v in _shares(frame["population_regime"]).items()},
         "population_share_of": len(frame),
-        "population_note": frame.attrs.get("population_note"),
+        "population_note": report.population_note,
         "status": {str(name): int(count) for name, count in frame["status"].value_counts().items()},
         "all_equal": int(frame["all_equal"].sum()),
         "informative": len(signal),
@@ -106,7 +115,7 @@ def summarize(frame: pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
         "extra_shift": json_number(shift),
         "largest_beta": json_number(beta),
         "smallest_beta1": json_number(beta1),
-        "text": _text(signal, solved, share, shift, beta, beta1),
+        "text": _text(report, signal, solved, share, shift, beta, beta1),
     }
     return summary
 
@@ -141,7 +150,9 @@ def _enough(needs: pd.Series[float], share: float) -> float:
     return float(np.sort(needs.to_numpy())[last]) if len(needs) else math.nan
 
 
-def _text(signal: pd.DataFrame, solved: pd.DataFrame, share: float, shift: float, beta: float, beta1: float) -> str:
+def _text(
+    report: Diagnosis, signal: pd.DataFrame, solved: pd.DataFrame, share: float, shift: float, beta: float, beta1: float
+) -> str:
     unsolved = len(signal) - len(solved)
     first = read_unsolved(unsolved, len(signal)) if unsolved else ""
     if unsolved and solved.empty:
@@ -150,12 +161,12 @@ def _text(signal: pd.DataFrame, solved: pd.DataFrame, share: float, shift: float
     same = int(near.sum())
     return (
         first
-        + _advice(solved, share, shift, beta, beta1)
+        + _advice(report, solved, share, shift, beta, beta1)
         + (read_same(same, len(solved)) if same and 2 * same >= len(solved) else "")
     )
 
 
-def _advice(signal: pd.DataFrame, share: float, shift: float, beta: float, beta1: float) -> str:
+def _advice(report: Diagnosis, signal: pd.DataFrame, share: float, shift: float, beta: float, beta1: float) -> str:
     """What to change, for groups with a signal and a solution."""
     groups = len(signal)
     positive, at_boundary, leaking = (signal["regime"] == name for name in SIGN)
@@ -163,7 +174,7 @@ def _advice(signal: pd.DataFrame, share: float, shift: float, beta: float, beta1
     several = signal["status"] == "set_valued"
     nominal = int((at_boundary & ~several & (signal["tv_nominal"] < SAME)).sum())
     giving_up, without = int((signal["given_up"] > 0).sum()), int((signal["status"] == "no_target").sum())
-    lowering_helps = bool(signal.attrs.get("lowering_helps", False))
+    lowering_helps = report.lowering_helps
     if not groups:
         return "No group has a signal: within each one all rewards are equal."
     both = positive & signal["population_regime"].isin(["positive", "undefined"])
@@ -185,6 +196,6 @@ def _advice(signal: pd.DataFrame, share: float, shift: float, beta: float, beta1
         )
     if shift == 0:
         return read_boundary(boundary, nominal, groups)
-    named = signal.attrs.get("temperature_name") or "a temperature"
+    named = report.temperature_name or "a temperature"
     fresh = int(((signal["regime"] != "negative") & (signal["population_regime"] == "negative")).sum())
-    return read_shift(shift, beta, beta1, share, signal.attrs.get("temperature"), named, fresh=fresh)
+    return read_shift(shift, beta, beta1, share, report.temperature, named, fresh=fresh)

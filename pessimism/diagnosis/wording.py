@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from typing import NamedTuple
 
 SAME = 1e-3  # total variation below which two policies are practically the same
 AS_CONSERVATIVE = 5e-3  # relative distance from 1 of a pessimism factor that is practically 1
@@ -13,100 +14,86 @@ _TROUBLE = {
     "vanishing_support": GIVES_UP,
     "no_target": "no target, the loss has no minimum on this group",
 }
-
-
 UNSOLVED = "the solver did not converge"
+_NEAR = "within 1e-3 (total variation) of the nominal"
 
 
-def read_group(
-    regime: str,
-    status: str,
-    all_equal: bool,
-    leak: float,
-    factor: float,
-    effective: float,
-    shift: float,
-    tv: float,
-    both: str,
-    kl: float,
-    n: int,
-    given_up: float,
-    population: str,
-    population_shift: float,
-) -> str:
-    """Say what the objective does to one group.
+class Group(NamedTuple):
+    """What a reading needs to know of a group: columns of the report, and ``both``."""
 
-    ``both`` says what target and nominal target have in common where ``tv``, the distance between them, is small;
-    ``kl`` is how far the target is from the behavior, ``given_up`` how many completions it gives up; ``population`` is
-    the regime on new groups of ``n``, which is said where it differs.
-    """
-    if status == "not_converged":  # whatever the regime says
+    regime: str
+    status: str
+    all_equal: bool
+    leak: float
+    pessimism_factor: float
+    effective_temperature: float
+    critical_shift: float
+    tv_nominal: float
+    both: str  # what target and nominal target are nearly, where they are near each other
+    kl: float
+    n: int
+    given_up: float
+    population_regime: str
+    population_shift: float
+
+
+def read_group(group: Group) -> str:
+    """Say what the objective does to one group, and in the population where that differs."""
+    if group.status == "not_converged":  # whatever the regime says
         return f"no solution: {UNSOLVED}"
-    text = _in_sample(regime, status, all_equal, leak, factor, effective, shift, tv, both, kl, given_up)
-    if status == "local_minimum":
+    text = _in_sample(group)
+    if group.status == "local_minimum":
         text += "; one of several targets alike, between which equal completions part"
-    if population not in (*_REGIMES, "undecided") or population == regime or status in _TROUBLE:
+    population = group.population_regime
+    if population not in (*_REGIMES, "undecided") or population == group.regime or group.status in _TROUBLE:
         return text
-    cure = "" if math.isnan(population_shift) or population == "positive" else _cure(population, population_shift)
-    return f"{text}; in the population, over new groups of {n}: {population}{cure}"
+    shift = group.population_shift
+    cure = "" if math.isnan(shift) or population == "positive" else _cure(shift)
+    return f"{text}; in the population, over new groups of {group.n}: {population}{cure}"
 
 
-def _cure(population: str, shift: float) -> str:
+def _cure(shift: float) -> str:
     return ", any shift prevents it" if shift == 0 else f", a shift by more than {temperatures(shift)} prevents it"
 
 
-def _in_sample(
-    regime: str,
-    status: str,
-    all_equal: bool,
-    leak: float,
-    factor: float,
-    effective: float,
-    shift: float,
-    tv: float,
-    both: str,
-    kl: float,
-    given_up: float,
-) -> str:
-    if status in _TROUBLE:
-        return f"{regime}: {_TROUBLE[status]}"
-    if regime == "negative" and leak > 0:
-        why = " (all rewards are equal, and below the baseline)" if all_equal else ""
+def _in_sample(group: Group) -> str:
+    regime, shift = group.regime, group.critical_shift
+    if group.status in _TROUBLE:
+        return f"{regime}: {_TROUBLE[group.status]}"
+    if regime == "negative" and group.leak > 0:
+        why = " (all rewards are equal, and below the baseline)" if group.all_equal else ""
         cure = "" if math.isnan(shift) else f"; lowering the baseline by more than {temperatures(shift)} prevents it"
-        return f"negative: {percent(leak)} of the mass leaks to unseen completions{why}{cure}"
-    if all_equal:
+        return f"negative: {percent(group.leak)} of the mass leaks to unseen completions{why}{cure}"
+    if group.all_equal:
         return "no signal: all rewards are equal, the target is the behavior"
-    if status == "set_valued":
-        greedy = ", as far as greedy" if effective == 0 else ""
-        lost = ", all of them giving up some of the completions seen" if given_up > 0 else ""
-        return f"{regime}: many policies are optimal{lost}; the nearest is KL {kl:.3g} from the behavior{greedy}"
-    if regime != "boundary":
-        return _compared(regime, factor, effective, tv, both)
-    cure = "" if math.isnan(shift) else "; any shift of the baseline downwards adds some"
-    if tv < SAME:  # so that there is a temperature
+    if group.status == "set_valued":
+        greedy = ", as far as greedy" if group.effective_temperature == 0 else ""
+        lost = ", all of them giving up some of the completions seen" if group.given_up > 0 else ""
+        return f"{regime}: many policies are optimal{lost}; the nearest is KL {group.kl:.3g} from the behavior{greedy}"
+    if regime == "boundary" and group.tv_nominal < SAME:  # so that there is a temperature
+        cure = "" if math.isnan(shift) else "; any shift of the baseline downwards adds some"
         return f"boundary: the nominal target, with no implicit pessimism{cure}"
-    return _compared(regime, factor, effective, tv, both)
+    return f"{regime}{_compared(group)}"
 
 
-def _compared(regime: str, factor: float, effective: float, tv: float, both: str) -> str:
+def _compared(group: Group) -> str:
+    """Say how conservative the target is, beside the nominal one."""
+    factor, effective = group.pessimism_factor, group.effective_temperature
     if math.isnan(effective):
-        return regime
+        return ""
     if math.isinf(effective):
-        return f"{regime}: within rounding of the behavior"
+        return ": within rounding of the behavior"
     if effective == 0:
-        return f"{regime}: as far from the behavior as greedy"
+        return ": as far from the behavior as greedy"
     if math.isnan(factor):  # no temperature to compare with
-        return f"{regime}: as far from the behavior as nominal at temperature {effective:.3g}"
+        return f": as far from the behavior as nominal at temperature {effective:.3g}"
     if abs(factor - 1.0) < AS_CONSERVATIVE:
-        return f"{regime}: as conservative as nominal within 0.5%"
-    if tv < SAME:
-        why = f": both are nearly {both}" if both else ""
-        return (
-            f"{regime}: {factor:.3g} times the temperature on paper, but within 1e-3 (total variation) of the "
-            f"nominal target{why}"
-        )
+        return ": as conservative as nominal within 0.5%"
+    if group.tv_nominal < SAME:
+        why = f": both are nearly {group.both}" if group.both else ""
+        return f": {factor:.3g} times the temperature on paper, but {_NEAR} target{why}"
     than = "more" if factor > 1.0 else "less"
-    return f"{regime}: {than} conservative than nominal, as if at {factor:.3g} times the temperature ({effective:.3g})"
+    return f": {than} conservative than nominal, as if at {factor:.3g} times the temperature ({effective:.3g})"
 
 
 def percent(part: float) -> str:
@@ -127,9 +114,13 @@ def digits(value: float, rounding: str) -> str:
     return f"{float(Context(prec=3, rounding=rounding).create_decimal_from_float(slack)):g}"
 
 
+def _of(count: int, groups: int) -> str:
+    return f"{count} of {groups} groups with a signal"
+
+
 def read_unsolved(unsolved: int, groups: int) -> str:
     """Say on how many groups there is nothing to go by, before anything is said of the others."""
-    what = f"{unsolved} of {groups} groups with a signal {'has' if unsolved == 1 else 'have'} no solution: {UNSOLVED}"
+    what = f"{_of(unsolved, groups)} {'has' if unsolved == 1 else 'have'} no solution: {UNSOLVED}"
     return f"{what}." if unsolved == groups else f"{what}. Of the others: "
 
 
@@ -150,7 +141,7 @@ def read_positive(
     conservative than nominal; ``negative`` groups remain, with a leak of up to ``leak``, and ``fresh`` that are
     positive in-sample, but not known to be so in the population.
     """
-    text = f"{positive} of {groups} groups with a signal are in the positive regime"
+    text = f"{_of(positive, groups)} are in the positive regime"
     notes = []
     if giving_up:
         notes.append(_giving_up(giving_up, lowering_helps))
@@ -176,8 +167,8 @@ def _are(count: int) -> str:
 def read_same(same: int, groups: int) -> str:
     """Say that in many groups the objective and the nominal one are practically the same."""
     return (
-        f" In {same} of {groups} groups with a signal the target is within 1e-3 (total variation) of the nominal "
-        "target: the two objectives pull towards practically the same policy there."
+        f" In {_of(same, groups)} the target is {_NEAR} target: the two objectives pull towards practically the same "
+        "policy there."
     )
 
 
@@ -199,7 +190,7 @@ def read_undecided(
     """
     if without_target:
         advice = ": try a lower baseline." if lowering_helps else "."
-        return f"The loss has no minimum on {without_target} of {groups} groups with a signal{advice}"
+        return f"The loss has no minimum on {_of(without_target, groups)}{advice}"
     why = _why_no_shift(boundary, nominal, several, groups, kl)
     return why + (f" I{_giving_up(giving_up, lowering_helps)[1:]}." if giving_up else "")
 
@@ -207,8 +198,8 @@ def read_undecided(
 def _why_no_shift(boundary: int, nominal: int, several: int, groups: int, kl: float) -> str:
     if several:
         return (
-            f"In {several} of {groups} groups with a signal many policies are optimal; the nearest is KL {kl:.3g} from "
-            "the behavior (median): no shift can be recommended."
+            f"In {_of(several, groups)} many policies are optimal; the nearest is KL {kl:.3g} from the behavior "
+            "(median): no shift can be recommended."
         )
     if nominal == groups:
         return (
@@ -217,8 +208,8 @@ def _why_no_shift(boundary: int, nominal: int, several: int, groups: int, kl: fl
         )
     if boundary == groups:
         return (
-            f"Every group with a signal is at the boundary; in {nominal} of {groups} the target is within 1e-3 (total "
-            "variation) of the nominal one: no shift can be recommended."
+            f"Every group with a signal is at the boundary; in {nominal} of {groups} the target is {_NEAR} one: no "
+            "shift can be recommended."
         )
     return "The baseline alone does not decide the regime of this objective: no shift can be recommended."
 
@@ -227,7 +218,7 @@ def read_boundary(boundary: int, nominal: int, groups: int) -> str:
     """Say what a shift does where the groups that are not positive yet are at the boundary."""
     target = ", with the nominal target and no implicit pessimism" if nominal == boundary else ""
     return (
-        f"{boundary} of {groups} groups with a signal are at the boundary{target}: lowering the baseline by any shift "
+        f"{_of(boundary, groups)} are at the boundary{target}: lowering the baseline by any shift "
         f"above 0 makes them positive{', more conservative than nominal' if target else ''}."
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -50,14 +49,13 @@ def described(cls: type[Objective]) -> dict[str, str]:
     >>> described(objectives()["kimi"])["regime"]
     'positive'
     """
-    defaults = ", ".join(f"{f.name}={f.default!r}" for f in fields(cls) if f.default is not MISSING)
     found = measured().get(cls.name)
     return {
         "name": cls.name,
         "title": cls.title,
         "paper": cls.paper,
         "loss": cls.formula,
-        "defaults": defaults,
+        "defaults": str(cls()).removeprefix(f"{cls.name}(")[:-1],
         "reference": cls.reference_policy,
         "level": cls.level,
         "sampling": _sampling(cls),

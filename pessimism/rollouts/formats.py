@@ -1,4 +1,4 @@
-"""One reader per format of rollout logs. Each hands rows to :class:`~pessimism.rollouts.rows.Rows`, none keeps a whole file.
+"""One reader for each format of rollout logs, which hands its rows to ``Rows`` and keeps no whole file.
 
 Columnar sources (parquet, frames) are taken a batch at a time as arrays; a batch with anything odd in it goes through
 the row-by-row route of JSONL and CSV, which alone decides what is malformed and says so.

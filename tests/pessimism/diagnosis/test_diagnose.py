@@ -84,8 +84,8 @@ def test_columns_and_attributes() -> None:
     assert all(
         np.issubdtype(report[name].to_numpy().dtype, np.number) for name in COLUMNS if name not in (*MIXED, "all_equal")
     )
-    assert report.attrs["objective"] == "shifted_mean(beta=0.1, shift=1.0)"
-    assert (report.attrs["rows"], report.attrs["skipped"], len(report.attrs["files"])) == (3072, 0, 3)
+    assert report.objective == "shifted_mean(beta=0.1, shift=1.0)"
+    assert (report.rows, report.skipped, len(report.files)) == (3072, 0, 3)
     assert report.index.tolist() == list(range(192))
 
 
@@ -131,8 +131,8 @@ def test_mixed_group_sizes_equal_a_loop_over_groups(name: str, monkeypatch: pyte
     hyper = {} if name == "asym_re" else {"beta": 0.7}
     report = diagnose(log, name, **hyper)
     one_by_one = [diagnose(log[log["prompt"] == prompt], name, **hyper) for prompt in report["prompt"]]
-    loop = pd.concat(one_by_one, ignore_index=True)
-    pd.testing.assert_frame_equal(report, loop, rtol=1e-10, check_exact=False)
+    loop = pd.concat([single.frame for single in one_by_one], ignore_index=True)
+    pd.testing.assert_frame_equal(report.frame, loop, rtol=1e-10, check_exact=False)
     for setting, value in ("_CHUNK", 8), ("_WIDENING", 100):  # groups one at a time, and all of them padded to one size
         monkeypatch.setattr(sys.modules["pessimism.diagnosis.diagnose"], setting, value)
         pd.testing.assert_frame_equal(report, diagnose(log, name, **hyper), rtol=1e-10, check_exact=False)
@@ -364,11 +364,11 @@ def test_reading_options_and_skipped_lines(tmp_path: Path) -> None:
         diagnose(path, "kimi", **options)
     report = diagnose(path, "kimi", skip_bad=True, **options)
     assert report["n"].tolist() == [2, 1]
-    assert (report.attrs["rows"], report.attrs["skipped"]) == (3, 2)
+    assert (report.rows, report.skipped) == (3, 2)
     summary = summarize(report)
     assert (summary["groups"], summary["rows"], summary["skipped"]) == (2, 3, 2)
     read = read_rollouts(path, skip_bad=True, **options)
-    assert diagnose(read, "kimi").attrs["skipped"] == 2  # what reading left out is not forgotten
+    assert diagnose(read, "kimi").skipped == 2  # what reading left out is not forgotten
 
 
 def test_a_frame_gives_what_its_file_gives_and_is_left_alone() -> None:
@@ -376,7 +376,7 @@ def test_a_frame_gives_what_its_file_gives_and_is_left_alone() -> None:
     before = log.copy()
     report = diagnose(log, "oapl", beta1=0.5)
     pd.testing.assert_frame_equal(log, before)
-    pd.testing.assert_frame_equal(report, diagnose(EXAMPLES / "verl_rollouts", "oapl", beta1=0.5))
+    pd.testing.assert_frame_equal(report.frame, diagnose(EXAMPLES / "verl_rollouts", "oapl", beta1=0.5).frame)
 
 
 @given(
@@ -391,8 +391,8 @@ def test_no_row_is_lost(rows: list[tuple[int, str, float]]) -> None:
             diagnose(log, "kimi", skip_bad=True)
         return
     report = diagnose(log, "kimi", skip_bad=True)
-    assert report["n"].sum() == len(rows) - report.attrs["skipped"]
-    assert report.attrs["skipped"] == log["reward"].isna().sum()
+    assert report["n"].sum() == len(rows) - report.skipped
+    assert report.skipped == log["reward"].isna().sum()
 
 
 def test_an_object_without_words_is_named_by_its_class() -> None:

@@ -149,4 +149,4 @@ def test_a_completion_that_no_draw_reached_is_a_reason(monkeypatch: pytest.Monke
         monkeypatch.setattr(sys.modules["pessimism.diagnosis.population"], setting, 1)
     report = diagnose(log_of(np.linspace(0.0, 1.0, 40).tolist(), [1.0, 0.0]), "std_normalized")
     assert report["population_regime"].tolist() == ["undefined", "positive"]
-    assert str(report.attrs["population_note"]).startswith("some completion was in none of the groups drawn")
+    assert str(report.population_note).startswith("some completion was in none of the groups drawn")

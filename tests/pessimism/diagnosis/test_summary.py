@@ -123,7 +123,7 @@ def test_merged_steps_reach_the_summary() -> None:
     log = pd.DataFrame({"prompt": ["a", "a"], "reward": [1.0, 0.0], "epoch": [1, 2]})
     note = "no step column: all rows are one step (column 'epoch' looks like one: step_column, or --step-column epoch)"
     assert summarize(diagnose(log, "kimi"))["step_note"] == note
-    assert diagnose(read_rollouts(log), "kimi").attrs["step_note"] == note
+    assert diagnose(read_rollouts(log), "kimi").step_note == note
     assert summarize(diagnose(log, "kimi", step_column="epoch"))["step_note"] is None
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.summary import summarize
-from pessimism.diagnosis.wording import read_group, read_positive
+from pessimism.diagnosis.wording import Group, read_group, read_positive
 from tests.pessimism.diagnosis.logs import log_of
 
 READINGS = [
@@ -60,19 +60,32 @@ def test_no_lower_baseline_is_advised_where_none_acts(name: str) -> None:
     text = summarize(report)["recommendation"]["text"]
     assert "the target gives up some of the completions seen" in text
     assert "baseline" not in text
-    assert not report.attrs["lowering_helps"]
+    assert not report.lowering_helps
 
 
 @pytest.mark.parametrize("shift", [-0.1, 0.5])
 def test_a_lower_baseline_is_advised_where_it_helps(shift: float) -> None:
-    assert diagnose(log_of([0.2, 0.5, 0.9]), "asym_re", shift=shift).attrs["lowering_helps"]
-    assert not diagnose(log_of([0.2, 0.5, 0.9]), "asym_re", shift=-2.0).attrs["lowering_helps"]  # nothing is given up
+    assert diagnose(log_of([0.2, 0.5, 0.9]), "asym_re", shift=shift).lowering_helps
+    assert not diagnose(log_of([0.2, 0.5, 0.9]), "asym_re", shift=-2.0).lowering_helps  # nothing is given up
 
 
 def test_the_temperature_zero_is_called_greedy() -> None:
     reading = diagnose(log_of([1.0] * 3 + [0.0]), "reinforce")["reading"].item()
     assert reading.endswith("from the behavior, as far as greedy")
-    said = read_group(
-        "positive", "converged", False, 0.0, 0.0, 0.0, math.nan, 0.1, "", 0.7, 2, 0.0, "undefined", math.nan
+    group = Group(
+        regime="positive",
+        status="converged",
+        all_equal=False,
+        leak=0.0,
+        pessimism_factor=0.0,
+        effective_temperature=0.0,
+        critical_shift=math.nan,
+        tv_nominal=0.1,
+        both="",
+        kl=0.7,
+        n=2,
+        given_up=0.0,
+        population_regime="undefined",
+        population_shift=math.nan,
     )
-    assert said == "positive: as far from the behavior as greedy"
+    assert read_group(group) == "positive: as far from the behavior as greedy"
