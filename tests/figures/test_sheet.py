@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
@@ -49,6 +50,20 @@ def test_a_panel_makes_axes_of_its_own_outside_pyplot(name: str, letter: str) ->
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == settings
     pd.testing.assert_frame_equal(smoke(name), before)
+
+
+@pytest.mark.parametrize(("name", "letter"), PANELS)
+def test_limits_hold_what_is_drawn(name: str, letter: str) -> None:
+    """Only what falls without end may leave the axes: at most a tenth of the points of all lines."""
+    ax = sheet(name).panels[letter](smoke(name))
+    assert ax.get_lines() or ax.collections or ax.patches
+    (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+    assert np.isfinite([left, right, low, high]).all()
+    lines = [line for line in ax.get_lines() if line.get_transform() == ax.transData]
+    points = np.concatenate([np.empty((0, 2)), *(np.asarray(line.get_xydata(), dtype=float) for line in lines)])
+    x, y = points[np.isfinite(points).all(axis=1)].T
+    outside = (x < left) | (x > right) | (y < low) | (y > high)
+    assert outside.sum() <= 0.1 * len(outside)
 
 
 @pytest.mark.parametrize("name", [*studies.NAMES, *OTHERS])
