@@ -52,11 +52,36 @@ def test_equally_good_actions_share_the_greedy_limit_as_the_behavior_does() -> N
 
 def test_measures_are_those_of_the_policy(frame: pd.DataFrame) -> None:
     pi = frame["policy"].to_numpy().reshape(-1, MU.size)
+    np.testing.assert_array_equal(frame[["behavior", "reward"]], np.tile([MU, R], len(pi)).T)
+    np.testing.assert_array_equal(frame["action"], np.tile(np.arange(MU.size), len(pi)))
     one = frame.drop_duplicates(["objective", "beta"])
     np.testing.assert_allclose(one["kl"], rel_entr(pi, MU).sum(axis=1), rtol=1e-6, atol=1e-14)
     np.testing.assert_allclose(one["entropy"], -rel_entr(pi, 1.0).sum(axis=1), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(one["value"], pi @ R, rtol=1e-12)
     np.testing.assert_allclose(one["max_ratio"], (pi / MU).max(axis=1), rtol=1e-12)
+
+
+def test_temperatures_and_curvatures_are_those_of_the_policy(frame: pd.DataFrame) -> None:
+    """The effective temperature is where the nominal target is as far; kappa is E[A]/beta + KL(mu || pi)."""
+    one = frame.drop_duplicates(["objective", "beta"])
+    moved = one[(one["kl"] > 1e-6) & (one["kl"] < 2.0)]
+    assert set(moved["objective"]) == set(frame["objective"])
+    for row in moved.itertuples():
+        nominal = MU * np.exp(R / row.effective_temperature)
+        assert rel_entr(nominal / nominal.sum(), MU).sum() == pytest.approx(row.kl, rel=1e-6)
+    for name, shift in (("nominal", None), ("kimi", 0.0), ("shifted_mean", 1.0)):
+        rows = frame[(frame["objective"] == name) & (frame["beta"] > 0.1)]
+        pi = rows["policy"].to_numpy().reshape(-1, MU.size)
+        expected = 0.0 if shift is None else shift + rel_entr(MU, pi).sum(axis=1)
+        np.testing.assert_allclose(rows["kappa"][:: MU.size], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_distances_are_those_from_the_limit(frame: pd.DataFrame) -> None:
+    for name, rows in frame.groupby("objective"):
+        end = np.tile(limit(str(name), MU, R), len(rows) // MU.size)
+        np.testing.assert_array_equal(rows["limit"], end)
+        apart = np.abs(rows["policy"] - end).to_numpy().reshape(-1, MU.size).max(axis=1)
+        np.testing.assert_allclose(rows["distance"][:: MU.size], apart, rtol=1e-12)
 
 
 def test_order_at_every_temperature(frame: pd.DataFrame) -> None:

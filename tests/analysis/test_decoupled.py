@@ -98,6 +98,9 @@ def test_published_pairs_are_as_published(frame: pd.DataFrame) -> None:
 def test_what_is_a_fact_of_the_bandit_names_it(frame: pd.DataFrame) -> None:
     rare = decoupled(behavior=(0.9, 0.1), n=2)
     graded = decoupled(behavior=(0.5, 0.5), reward=(0.0, 0.5), n=2)
+    for one, value, binary in ((frame, P, True), (rare, 0.1, True), (graded, 0.25, False)):
+        np.testing.assert_allclose(one["behavior_value"], value, rtol=1e-14)
+        assert (one["binary"] == binary).all()
     for made, where in ((frame, "pass rate 0.3"), (rare, "pass rate 0.1"), (graded, "mean reward 0.25")):
         assert headline(made).startswith(f"At {where} OAPL")
         assert finding(made).startswith(f"At {where} and off-policy")

@@ -37,6 +37,21 @@ def test_every_row_is_a_policy_with_its_value(frame: pd.DataFrame) -> None:
     np.testing.assert_allclose(starts[POLICY], np.tile(ring(6, 0.03), (6, 1)), rtol=1e-9)
 
 
+def test_times_of_a_path_rise_to_its_limit(frame: pd.DataFrame) -> None:
+    paths = frame[frame["kind"] == "path"]
+    for _, path in paths.groupby(["objective", "run"]):
+        times = path["time"].to_numpy()
+        assert times[0] == 0.0
+        assert np.isinf(times[-1])
+        assert (np.diff(times) > 0).all()
+        assert path["status"].nunique() == path["end"].nunique() == 1
+    assert set(paths["status"]) <= {"converged", "vanishing_support"}
+    assert (frame.loc[frame["kind"].isin(["corner", "behavior", "nominal"]), "reached"] == -1).all()
+    settings = frame.drop_duplicates("objective").set_index("objective")["setting"]
+    assert settings["oapl"] == "beta1=0.02"
+    assert settings["asym_re"] == "shift=-0.1, no temperature"
+
+
 def test_landmarks_by_their_formulas(frame: pd.DataFrame) -> None:
     nominal = Q * np.exp(R / 0.2) / (Q @ np.exp(R / 0.2))
     shape = (len(default_settings(0.2, 0.02)), 1)

@@ -38,8 +38,8 @@ def enumerated(name: str, size: int, p: float) -> np.ndarray:
     return expected
 
 
-def factor(advantage: np.ndarray, p: float) -> float:
-    """1 / (beta log(w+/w-)) of the stationary ratio, from log w + kappa w = A/beta without kappa."""
+def stationary(advantage: np.ndarray, p: float) -> tuple[float, float]:
+    """1 / (beta log(w+/w-)) and kappa of the stationary ratio, from log w + kappa w = A/beta."""
     failing, passing = advantage / BETA
 
     def gap(down: float) -> float:
@@ -48,7 +48,8 @@ def factor(advantage: np.ndarray, p: float) -> float:
         return float(np.log(up) + kappa * up - passing)
 
     down = brentq(gap, 1e-12, 1 - 1e-9, xtol=1e-15)
-    return float(1 / np.log((1 - (1 - p) * down) / p / down) / BETA)
+    kappa = float((failing - np.log(down)) / down)
+    return float(1 / np.log((1 - (1 - p) * down) / p / down) / BETA), kappa
 
 
 def test_population_is_that_of_all_groups_enumerated(frame: pd.DataFrame) -> None:
@@ -56,7 +57,13 @@ def test_population_is_that_of_all_groups_enumerated(frame: pd.DataFrame) -> Non
         advantage = enumerated(row.baseline, row.group_size, row.pass_rate)
         q = np.array([1 - row.pass_rate, row.pass_rate])
         assert row.log_z == pytest.approx(logsumexp(advantage / BETA, b=q), rel=1e-9)
-        assert row.pessimism_factor == pytest.approx(factor(advantage, row.pass_rate), rel=1e-7)
+        factor, kappa = stationary(advantage, row.pass_rate)
+        assert row.pessimism_factor == pytest.approx(factor, rel=1e-7)
+        assert row.kappa == pytest.approx(kappa, rel=1e-6, abs=1e-9)
+        regime = "boundary" if abs(row.log_z) < 1e-12 else "positive" if row.log_z > 0 else "negative"
+        assert (row.regime, row.status) == (regime, "local_minimum" if regime == "negative" else "converged")
+    assert (frame["standard_error"] == 0).all()  # counted, not drawn
+    np.testing.assert_allclose(frame[["positive", "boundary", "negative"]].sum(axis=1), 1.0, rtol=1e-12)
 
 
 def test_groups_with_a_pass_and_a_failure_are_positive_under_the_mean(frame: pd.DataFrame) -> None:

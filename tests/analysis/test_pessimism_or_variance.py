@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import pessimism as ps
+from analysis.bandit_logs import likelier_first
 from analysis.pessimism_or_variance import CELLS, crossed, finding, headline, makers, noise, pessimism_or_variance
 from pessimism.dynamics.trajectory import make_flow_problem
 
@@ -119,6 +120,27 @@ def test_the_dip_of_the_dial_is_the_signal_and_continuous() -> None:
     nominal = noise(behavior, reward, ps.Nominal(beta=0.05), 0.9)
     np.testing.assert_allclose(noises[caps > largest], nominal, rtol=1e-9)
     assert noises.min() < nominal / 2
+
+
+def test_noises_of_the_frame_are_those_under_the_true_rewards(frame: pd.DataFrame) -> None:
+    behavior, reward = likelier_first(32), np.linspace(0.7, 0.2, 32)
+    cells = frame[frame["rollouts"] == 64].set_index("objective")
+    for name, objective in (
+        ("nominal", ps.Nominal(beta=0.05)),
+        ("kimi", ps.Kimi(beta=0.05)),
+        ("optimal_value", ps.OptimalValue(beta=0.05)),
+    ):
+        for column, along in (("noise_start", 0.0), ("noise_halfway", 0.5), ("noise_near", 0.9)):
+            assert cells.loc[name, column] == pytest.approx(noise(behavior, reward, objective, along), rel=1e-9)
+    free = frame.groupby("estimator")["objective"].unique()
+    assert set(free["ratio-free"]) == {"optimal_value", "kimi"}
+
+
+def test_the_standard_error_is_the_spread_over_other_logs() -> None:
+    several = [pessimism_or_variance(rollouts=(64,), caps=(1.0,), seeds=10, seed=seed) for seed in range(25)]
+    spread = np.std([frame["improvement"] for frame in several], axis=0, ddof=1)
+    stated = np.mean([frame["standard_error"] for frame in several], axis=0)
+    np.testing.assert_allclose(stated, spread, rtol=0.5)
 
 
 def test_what_is_said_is_read_from_the_frame(frame: pd.DataFrame) -> None:

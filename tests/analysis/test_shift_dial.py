@@ -36,6 +36,7 @@ def test_numbers_are_those_of_a_loop_over_the_logs() -> None:
     np.testing.assert_allclose(rows["improvement"], measured.mean(axis=0), rtol=1e-8)
     np.testing.assert_allclose(rows["standard_error"], measured.std(axis=0, ddof=1) / np.sqrt(7), rtol=1e-6)
     np.testing.assert_allclose(rows["nominal"], nominal[6:].mean(), rtol=1e-8)
+    np.testing.assert_allclose(rows["nominal_error"], nominal[6:].std(ddof=1) / np.sqrt(7), rtol=1e-6)
     np.testing.assert_allclose(rows["over_first"], [0.0, over.mean()], rtol=1e-6, atol=1e-15)
     np.testing.assert_allclose(rows["over_first_error"], [0.0, over.std(ddof=1) / np.sqrt(7)], rtol=1e-6)
     assert rows["best"].tolist() == (np.arange(2) == values[:6].mean(axis=0).argmax()).tolist()
