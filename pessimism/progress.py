@@ -10,7 +10,21 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], desc: str, *, total: int | None = None) -> Iterable[T]:
-    """The same items, with a bar on stderr that disappears at the end; ``total`` where they have no length.
+    """Pass items on, with a bar on stderr that disappears at the end.
+
+    Parameters
+    ----------
+    items : iterable
+        What a loop goes over.
+    desc : str
+        What the loop does, shown before the bar.
+    total : int, optional
+        Number of items; defaults to their length.
+
+    Returns
+    -------
+    iterable
+        The same items.
 
     Examples
     --------

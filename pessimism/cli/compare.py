@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _all(source: Source) -> list[str]:
-    """Every registered objective that the problem makes sense for."""
+    """Return every registered objective that the problem makes sense for."""
     return [n for n, cls in objectives().items() if source.reference is None or cls.takes_reference]
 
 
@@ -86,7 +86,7 @@ def _print(columns: dict[str, list[Any]], beta: float | None) -> None:
 
 
 def short_setting(objective: Objective, beta: float | None) -> str:
-    """The objective as ``--objectives`` takes it, without what is the default (or the temperature beta of all).
+    """Write an objective as ``--objectives`` takes it, without what is the default or the temperature of all.
 
     Examples
     --------

@@ -16,16 +16,26 @@ _COLUMNS = ("behavior", "reward", "reference")
 
 
 def read_problems(path: str | Path) -> list[Problem]:
-    """Problems of a CSV, JSONL or parquet file.
+    """Read the problems of a CSV, JSONL or parquet file.
 
     Columns ``behavior`` and ``reward``, optionally ``reference``. Either one problem a row, each cell a list (JSON
     array; in CSV also "0.4,0.3"), or one action a row, with an optional column ``problem`` that says which it belongs
     to. A column ``problem`` labels them in the output.
 
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    list of Problem
+        The problems, not yet validated as probabilities.
+
     Raises
     ------
     ValueError
-        In one line, naming the file, the row and the rule: unknown suffix, missing column, unreadable cell or line.
+        If the suffix is unknown, a column is missing, or a cell or line cannot be read; it names the file and the row.
     """
     path = Path(path)
     frame = _read_frame(path)

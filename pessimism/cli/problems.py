@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One context: a label, and lists over its actions (``reference`` None where it is the behavior)."""
+    """A bandit: a label, and lists over its actions; ``reference`` is None where it is the behavior."""
 
     label: str
     behavior: list[float]
@@ -15,12 +15,24 @@ class Problem(NamedTuple):
 
 
 def parse_numbers(name: str, text: str) -> list[float]:
-    """Numbers from "0.4,0.3" or "[0.4, 0.3]".
+    """Read numbers from "0.4,0.3" or "[0.4, 0.3]".
+
+    Parameters
+    ----------
+    name : str
+        What the numbers are, for the error.
+    text : str
+        The numbers, separated by commas.
+
+    Returns
+    -------
+    list of float
+        The numbers.
 
     Raises
     ------
     ValueError
-        Naming ``name`` and the entry that is not a number.
+        If an entry is not a number.
 
     Examples
     --------

@@ -48,7 +48,7 @@ def diagnose(
     skip_bad: bool = False,
     **hyper: Any,
 ) -> Diagnosis:
-    """Which policy the objective pulls each prompt group of a rollout log towards, and how conservative that policy is.
+    """Say which policy an objective pulls each prompt group of a rollout log towards, and how conservative it is.
 
     Parameters
     ----------

@@ -123,6 +123,16 @@ def summarize(report: Diagnosis | pd.DataFrame, *, share: float = 0.9) -> dict[s
 def json_number(value: float) -> float | None:
     """Return a float that JSON has: None for one that is undefined, the largest one for infinity.
 
+    Parameters
+    ----------
+    value : float
+        Any number.
+
+    Returns
+    -------
+    float or None
+        A finite number, None for nan.
+
     Examples
     --------
     >>> json_number(math.nan), json_number(math.inf)
@@ -133,13 +143,13 @@ def json_number(value: float) -> float | None:
 
 
 def _shares(regime: pd.Series[str]) -> dict[str, float]:
-    """Share of each regime, of the three in any case."""
+    """Return the share of each regime, of the three in any case."""
     shares = regime.value_counts(normalize=True)
     return {name: shares.get(name, 0.0) for name in [*SIGN, *(set(shares.index) - set(SIGN))]}
 
 
 def _stricter(which: np.ufunc, in_sample: pd.Series[float], population: pd.Series[float]) -> pd.Series[float]:
-    """The stricter need of the two readings; the in-sample one where the population has none."""
+    """Return the stricter need of the two readings; the in-sample one where the population has none."""
     stricter: pd.Series[float] = which(in_sample, population)
     return stricter.where(in_sample.notna())
 

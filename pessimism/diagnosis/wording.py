@@ -97,19 +97,19 @@ def _compared(group: Group) -> str:
 
 
 def percent(part: float) -> str:
-    """A part of the mass, never 0% or 100% by rounding."""
+    """Write a part of the mass, never as 0% or 100% by rounding."""
     if part < 0.0005:
         return "less than 0.1%"
     return "more than 99.9%" if part > 0.9995 else f"{part:.1%}"
 
 
 def temperatures(shift: float) -> str:
-    """A shift of the baseline that is enough."""
+    """Write a shift of the baseline that is enough."""
     return f"{digits(shift, ROUND_CEILING)} times the temperature"
 
 
 def digits(value: float, rounding: str) -> str:
-    """Three digits of a bound, rounded to the side on which it holds; the last digits of the value are noise."""
+    """Write a bound with three digits, rounded to the side on which it holds; the last digits of the value are noise."""
     slack = value * (1.0 - 1e-12 if rounding == ROUND_CEILING else 1.0 + 1e-12)
     return f"{float(Context(prec=3, rounding=rounding).create_decimal_from_float(slack)):g}"
 

@@ -74,7 +74,7 @@ def _csv_header(reader: Iterator[list[str]], path: Path) -> list[str]:
 
 
 def _csv_records(reader: Any, path: Path, rows: Rows) -> Iterator[tuple[int, list[str]]]:
-    """(physical line on which it starts, fields) of every record that is CSV at all."""
+    """Yield every record that is CSV at all, as the physical line on which it starts and its fields."""
     while True:
         line = reader.line_num + 1
         try:
@@ -90,7 +90,7 @@ def _csv_records(reader: Any, path: Path, rows: Rows) -> Iterator[tuple[int, lis
 
 @contextmanager
 def _long_fields() -> Iterator[None]:
-    """Completions are longer than the csv module's default limit of 131,072 characters a field."""
+    """Lift the csv module's limit of 131,072 characters a field, which completions exceed."""
     limit = csv.field_size_limit(2**31 - 1)
     try:
         yield

@@ -19,12 +19,22 @@ def read_lines(path: Path) -> Generator[bytes, None, None]:
 
 
 def json_object(line: bytes) -> dict[str, Any]:
-    """Return the object that a line holds.
+    """Return the object that a line of JSON holds.
+
+    Parameters
+    ----------
+    line : bytes
+        The line, with or without its end.
+
+    Returns
+    -------
+    dict
+        The object.
 
     Raises
     ------
     ValueError
-        Saying what is wrong with the line, and in which column.
+        If the line is not UTF-8, not JSON, or not an object; it says what is wrong, and in which column.
 
     Examples
     --------

@@ -24,21 +24,27 @@ def read_rollouts(
     step_column: str | None = None,
     skip_bad: bool = False,
 ) -> pd.DataFrame:
-    """Rollout logs in, one row per completion out: its step, its prompt, its reward.
+    """Read a rollout log into one frame, a row for each completion: its step, its prompt, its reward.
 
     Every trainer logs its completions in its own layout, and a study of the rewards needs the same three columns of all
     of them. TRL's completions parquet, verl's rollout JSONL and plain CSV, JSONL or parquet are read alike.
 
     Parameters
     ----------
-    source : a frame already loaded, a file (`.parquet`, `.jsonl`, `.ndjson`, `.csv`), or a folder, of which every
-        file with one of these suffixes is read in natural order (`2.jsonl` before `10.jsonl`), hidden files left out.
-    prompt_column : default `prompt`, else `input`. Conversations (lists of messages) become canonical JSON.
-    reward_column : default `reward`, else `score`, else the only reward-function column of a TRL log. Several names
-        joined by commas are summed with TRL's default weights of 1; there a null means, as in TRL, that the function
-        does not apply to this row, and a row is malformed where none applies.
-    step_column : default `step`; without such a column every row is step 0.
-    skip_bad : count malformed rows instead of stopping at the first one.
+    source : pandas.DataFrame, str or path
+        A frame that is already loaded, a file (`.parquet`, `.jsonl`, `.ndjson`, `.csv`), or a folder, of which every
+        file with one of these suffixes is read in natural order (`2.jsonl` before `10.jsonl`), without hidden files.
+    prompt_column : str, optional
+        Column of the prompt; defaults to `prompt`, else `input`. Conversations (lists of messages) become canonical
+        JSON.
+    reward_column : str, optional
+        Column of the reward; defaults to `reward`, else `score`, else the only reward-function column of a TRL log.
+        Several names joined by commas are summed with TRL's default weights of 1; there a null means, as in TRL, that
+        the function does not apply to this row, and a row is malformed where none applies.
+    step_column : str, optional
+        Column of the training step; defaults to `step`. Without such a column every row is step 0.
+    skip_bad : bool, default False
+        Count malformed rows instead of stopping at the first one.
 
     Returns
     -------
@@ -51,10 +57,10 @@ def read_rollouts(
     Raises
     ------
     ValueError
-        No such file, unknown suffix, empty folder, no usable row, a column neither given nor found. Without
-        `skip_bad` also a malformed row (bad JSON, missing key, wrong number of fields, a reward that is not a finite
-        number, a null prompt, a step that is not an integer), as `path:line: what is wrong` with the line on which
-        the row starts; parquet files and frames have `row N` there, counted from 0.
+        If there is no such file, no usable row, or no such column; if a suffix is unknown or a folder is empty. Without
+        `skip_bad` also for a malformed row (bad JSON, missing key, wrong number of fields, a reward that is not a
+        finite number, a null prompt, a step that is not an integer), as `path:line: what is wrong` with the line on
+        which the row starts; parquet files and frames have `row N` there, counted from 0.
 
     Examples
     --------

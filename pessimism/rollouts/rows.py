@@ -111,7 +111,7 @@ def _number(value: object, name: str) -> float:
 
 
 def _total(rewards: Mapping[str, Any]) -> float:
-    """TRL's total reward: the functions that apply (not null), summed with weights of 1."""
+    """Return TRL's total reward: the sum, with weights of 1, of the functions that apply, which are not null."""
     given = [_number(value, name) for name, value in rewards.items() if not _null(value)]
     if not given:
         raise ValueError(f"every reward is null ({', '.join(rewards)})")
@@ -174,7 +174,7 @@ class Columns(NamedTuple):
     like_step: str | None = None  # without a step column: one that looks like it
 
     def names(self) -> list[str]:
-        """Each name once."""
+        """Return each name once."""
         return list(dict.fromkeys([self.prompt, *self.rewards, *([self.step] if self.step else [])]))
 
 
