@@ -12,6 +12,16 @@ import numpy as np
 def short(value: Any) -> str:
     """Any value as text: real numbers with four significant digits, long arrays by their ends.
 
+    Parameters
+    ----------
+    value : object
+        What to show.
+
+    Returns
+    -------
+    str
+        One line.
+
     Examples
     --------
     >>> short(0.123456), short(12), short("kimi"), short(np.array([0.25, 0.75]))
@@ -25,6 +35,18 @@ def short(value: Any) -> str:
 
 def one_line(name: str, facts: Iterable[tuple[str, Any]]) -> str:
     """Name and facts as in a call, a fact without a label by its value alone.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    facts : iterable of pairs
+        Label and value of each fact.
+
+    Returns
+    -------
+    str
+        One line.
 
     Examples
     --------
@@ -70,6 +92,16 @@ def _percent(count: int, total: int) -> str:
 
 def median(values: Any) -> str:
     """Median of an array in four significant digits, nan left out; "nan" where nothing is left.
+
+    Parameters
+    ----------
+    values : array_like
+        Numbers.
+
+    Returns
+    -------
+    str
+        The median.
 
     Examples
     --------

@@ -50,10 +50,13 @@ def affinity(log_ratio: Any, advantage: Any, eps: float = 0.2) -> Affinity:
 
     Parameters
     ----------
-    log_ratio : log(policy / behavior) ``(..., n)`` of the samples: tokens, as published, or actions. Lists, numpy
-        arrays, torch tensors or any array library of the Python array API standard.
-    advantage : advantages ``(..., n)``, broadcast against them; HINT's are GRPO's, (r - mean)/(std + 1e-4).
-    eps : clip of the ratio, 0 < eps < 1.
+    log_ratio : array_like, shape (..., n)
+        log(policy / behavior) of the samples: tokens, as published, or actions. Lists, numpy arrays, torch tensors or
+        any array library of the Python array API standard.
+    advantage : array_like, shape (..., n)
+        Advantages, broadcast against the log-ratios; HINT's are those of GRPO, (r - mean)/(std + 1e-4).
+    eps : float, default 0.2
+        Clip of the ratio, 0 < eps < 1.
 
     Returns
     -------

@@ -21,14 +21,19 @@ class QuadraticTarget:
 
     Attributes
     ----------
-    mean, std : the target N(mean, std^2), Gaussian again.
-    reference_mean, reference_std : the reference as it entered, a variance taken for a standard deviation included.
-    shift_fraction : how far the mean moves, 0 at the reference's mean to 1 at the peak of the reward:
-        s0^2/(s0^2 + beta).
-    divergence : KL(target || reference), in nats.
-    value, reference_value : E[r] under the target and under the reference.
-    steepness : beta times the largest slope of log pi_0 on the way from its mean to the peak, abs(a* - m0)/s0^2: the
-        gradient that the penalty sends into the actor. That of the reward is at most abs(a* - m0).
+    mean, std : float or ndarray
+        The target N(mean, std^2), Gaussian again.
+    reference_mean, reference_std : float or ndarray
+        The reference as it entered, a variance taken for a standard deviation included.
+    shift_fraction : float or ndarray
+        How far the mean moves, from 0 at the mean of the reference to 1 at the peak of the reward: s0^2/(s0^2 + beta).
+    divergence : float or ndarray
+        KL(target || reference), in nats.
+    value, reference_value : float or ndarray
+        E[r] under the target and under the reference.
+    steepness : float or ndarray
+        beta times the largest slope of log pi_0 on the way from its mean to the peak, abs(a* - m0)/s0^2: the gradient
+        that the penalty sends into the actor. That of the reward is at most abs(a* - m0).
     """
 
     mean: Array
@@ -43,6 +48,16 @@ class QuadraticTarget:
 
     def extra_conservatism(self, other: QuadraticTarget) -> Array:
         """KL(self || other) between two targets, of an estimated and of the true reference: what the estimate costs.
+
+        Parameters
+        ----------
+        other : QuadraticTarget
+            Target of the true reference.
+
+        Returns
+        -------
+        float or ndarray
+            The divergence, in nats.
 
         Examples
         --------
@@ -65,13 +80,20 @@ def quadratic_target(
 
     Parameters
     ----------
-    peak : the best action a*.
-    reference_mean, reference_std : m0 and s0 > 0.
-    beta : temperature > 0, in reward units.
-    variance_as_std : as in the released code, which passes the Gaussian process's variance where a standard deviation
-        belongs: s0 becomes s0^2.
+    peak : array_like
+        The best action a*. All numbers broadcast against each other.
+    reference_mean, reference_std : array_like
+        m0 and s0 > 0.
+    beta : array_like
+        Temperature > 0, in reward units.
+    variance_as_std : bool, default False
+        Pass the variance of the Gaussian process where a standard deviation belongs, as the released code does: s0
+        becomes s0^2.
 
-    All numbers broadcast against each other.
+    Returns
+    -------
+    QuadraticTarget
+        The target, and what the reference costs.
 
     Raises
     ------
@@ -120,6 +142,18 @@ def gaussian_kl(mean: Array, std: Array, reference_mean: Array, reference_std: A
 
     It grows like 1/s0^2 as the reference collapses (arXiv 2212.13936).
 
+    Parameters
+    ----------
+    mean, std : array_like
+        m and s > 0.
+    reference_mean, reference_std : array_like
+        m0 and s0 > 0.
+
+    Returns
+    -------
+    float or ndarray
+        The divergence, in nats.
+
     Examples
     --------
     >>> [round(float(gaussian_kl(0.0, 0.5, 1.0, s)), 1) for s in (0.5, 0.1, 0.01)]
@@ -132,6 +166,18 @@ def gaussian_kl(mean: Array, std: Array, reference_mean: Array, reference_std: A
 
 def gaussian_score(action: Array, mean: Array, std: Array) -> Array:
     r"""Slope of the log-density in the action, :math:`-(a - m)/s^2`, which the penalty sends into the actor.
+
+    Parameters
+    ----------
+    action : array_like
+        Where to take the slope.
+    mean, std : array_like
+        m and s > 0.
+
+    Returns
+    -------
+    float or ndarray
+        The slope.
 
     Examples
     --------

@@ -33,6 +33,24 @@ def ppo_program(
     ``length`` L > 1 clips s = w^(1/L) instead (GSPO, arXiv 2507.18071). That is concave where A > 0. Actions with A < 0
     are kept below their clip, where they lose nothing: above it they would, and those with A > 0 take mass for free.
 
+    Parameters
+    ----------
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    low, high : float, default 0.2
+        Clip of the ratio below and above one.
+    length : float, default 1.0
+        Number L of tokens, >= 1.
+    reference : array_like, shape (K,), optional
+        Probabilities nu, all positive. Default: the behavior.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
+
     Examples
     --------
     >>> ppo_program([0.4, 0.3, 0.3], [1.0, 0.0, -1.0]).policy.round(6)
@@ -68,6 +86,20 @@ def linear_program(
     behavior: Array, advantage: Array, reference: Array | None = None, *, solvers: Sequence[str] | None = None
 ) -> Program:
     r"""No penalty at all, :math:`\max_\pi \langle \pi, A \rangle`: of several optima the one nearest to the reference.
+
+    Parameters
+    ----------
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    reference : array_like, shape (K,), optional
+        Probabilities nu, all positive. Default: the behavior.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
 
     Examples
     --------
@@ -134,6 +166,20 @@ def trpo_program(behavior: Array, advantage: Array, radius: float, *, solvers: S
     r"""TRPO's trust region, :math:`\max_\pi \langle \pi, A \rangle` s.t. KL(q || pi) <= radius (arXiv 1502.05477).
 
     ``duals["trust_region"]`` is the multiplier eta of the divergence, sum q log(q/pi): pi = eta q / (dual - A).
+
+    Parameters
+    ----------
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    radius : float
+        Largest divergence, > 0.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
 
     Examples
     --------

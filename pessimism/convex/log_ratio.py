@@ -29,10 +29,14 @@ def u_program(
 
     Parameters
     ----------
-    behavior, advantage : ``(K,)``, behavior positive.
-    beta : temperature > 0.
-    reference : nu ``(K,)``, the policy in the log-ratio; default the behavior.
-    solvers : names in the order of trial; default those of :func:`pessimism.convex.program.solve`.
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    beta : float
+        Temperature, > 0.
+    reference : array_like, shape (K,), optional
+        Policy nu in the log-ratio, all positive. Default: the behavior.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
 
     Returns
     -------

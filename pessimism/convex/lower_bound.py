@@ -19,11 +19,16 @@ class LikelihoodInterval:
 
     Attributes
     ----------
-    low, high : ends of the interval.
-    point_low, point_high : values of the most likely distributions, rewards off the sample at rmin and at rmax.
-    dual : multiplier N b of the condition E[w] = 1 at the most likely distribution.
-    status : verdicts on the three programs: most likely, lower end, upper end.
-    accuracy : the worst of their solvers' accounts.
+    low, high : float
+        Ends of the interval.
+    point_low, point_high : float
+        Values of the most likely distributions, rewards off the sample at rmin and at rmax.
+    dual : float
+        Multiplier N b of the condition E[w] = 1 at the most likely distribution.
+    status : tuple of three str
+        What the solver says of the three programs: most likely, lower end, upper end.
+    accuracy : float
+        The worst of the accuracies that the solvers report.
     """
 
     low: float
@@ -89,10 +94,23 @@ def empirical_likelihood_interval_program(
 
     Parameters
     ----------
-    weights, rewards : logged w = pi/q and r, ``(N,)``.
-    wmin, wmax, rmin, rmax : their true extremes, wmin < 1 < wmax.
-    alpha : level of the interval, 1 - alpha.
-    counts : how often each pair was seen, default once.
+    weights, rewards : array_like, shape (N,)
+        Logged ratios w = pi/q and rewards r.
+    wmin, wmax : float
+        Extreme ratios that are possible, wmin < 1 < wmax.
+    rmin, rmax : float, default 0.0 and 1.0
+        Extreme rewards that are possible.
+    alpha : float, default 0.05
+        Chance that the interval misses the value.
+    counts : array_like, shape (N,), optional
+        How often each pair was seen. Default: once.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    LikelihoodInterval
+        Ends, the most likely values, and how solving went.
 
     Examples
     --------
@@ -145,9 +163,19 @@ def confidence_bound_program(
 
     Parameters
     ----------
-    behavior : q ``(K,)``, positive.
-    mean, second_moment : p and m of the rewards, ``(K,)``; m >= p^2.
-    caution : >= 0.
+    behavior : array_like, shape (K,)
+        Probabilities q of the behavior, all positive.
+    mean, second_moment : array_like, shape (K,)
+        Moments p and m of the rewards; m >= p^2.
+    caution : float
+        Weight z of the standard deviation, >= 0.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
 
     Examples
     --------

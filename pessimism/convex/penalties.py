@@ -68,13 +68,23 @@ def penalized_program(
 
     Parameters
     ----------
-    behavior, advantage : ``(K,)``, behavior positive.
-    penalties : coefficients c_f > 0 of the divergences from the reference: "kl", KL(pi || nu); "forward_kl",
-        KL(nu || pi); "chi_square", half of chi^2(pi || nu); "hellinger", sum (sqrt pi - sqrt nu)^2; "inf", the same
-        over sqrt nu; "total_variation", sum nu abs(pi - nu)/2. A pair (c_f, base) takes it from another base ``(K,)``.
-    reference : nu ``(K,)``, positive, default the behavior; a base need not sum to one (all ones: the entropy).
-    max_ratio : M, the largest ratio that carries reward; then advantages must be >= 0.
-    ratio_bounds : least and largest w that are allowed at all.
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    penalties : mapping
+        Coefficients c_f > 0 of the divergences from the reference: "kl", KL(pi || nu); "forward_kl", KL(nu || pi);
+        "chi_square", half of chi^2(pi || nu); "hellinger", sum (sqrt pi - sqrt nu)^2; "inf", the same over sqrt nu;
+        "total_variation", sum nu abs(pi - nu)/2. A pair (c_f, base) takes it from another base ``(K,)``, which need not
+        sum to one (all ones: the entropy).
+    reference : array_like, shape (K,), optional
+        Probabilities nu, all positive. Default: the behavior.
+    max_ratio : float, optional
+        M, the largest ratio that carries reward; then advantages must be >= 0. Default: none.
+    ratio_bounds : tuple of two floats, optional
+        Least and largest ratio that are allowed at all. Default: any.
+    name : str, default "penalized"
+        What the result calls the program.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
 
     Returns
     -------

@@ -42,17 +42,27 @@ class Program:
 
     Attributes
     ----------
-    name : which program.
-    policy : ``(K,)``, nan where the program was not solved.
-    dual : multiplier of the normalization, in the units of the objective: the common derivative of the objective with
+    name : str
+        Which program it is.
+    policy : ndarray, shape (K,)
+        Probabilities, nan where the program was not solved.
+    dual : float
+        Multiplier of the normalization, in the units of the objective: the common derivative of the objective with
         respect to the probability of every action that has some.
-    value : optimal value, infinite where the program is unbounded, nan where it was not solved.
-    solver, status : who solved it and what that solver reports; of several, all that were tried, "A: why, B: why".
-    accuracy : the largest of duality gap and residuals that the solver reports, nan where it reports none.
-    leak : mass that the program leaves to actions beyond these.
-    duals : multipliers of further constraints, by name.
-    value_of : value of the objective at any log-probabilities ``(K,)``.
-    minimizes : whether the optimal value is the least, not the largest.
+    value : float
+        Optimal value, infinite where the program is unbounded, nan where it was not solved.
+    solver, status : str
+        Solver and its report; where none decided, all that were tried, "A: why, B: why".
+    accuracy : float
+        The largest of duality gap and residuals that the solver reports, nan where it reports none.
+    leak : float
+        Mass that the program leaves to actions beyond these.
+    duals : mapping
+        Multipliers of further constraints, by name.
+    value_of : callable or None
+        Value of the objective at any log-probabilities ``(K,)``.
+    minimizes : bool
+        Whether the optimal value is the least, not the largest.
     """
 
     name: str
@@ -95,7 +105,12 @@ class Outcome:
 
 
 def cvxpy() -> Any:
-    """The module cvxpy, imported when a program is first built.
+    """Import cvxpy when a program is first built.
+
+    Returns
+    -------
+    module
+        cvxpy.
 
     Raises
     ------
@@ -174,7 +189,17 @@ def _accuracy(raw: Any) -> float:
 
 
 def policies(**given: Any) -> list[Array]:
-    """Arguments as float arrays of one length ``(K,)``; behavior and reference must be positive and sum to one.
+    """Check arguments of one length ``(K,)``; behavior and reference must be positive, and the behavior sum to one.
+
+    Parameters
+    ----------
+    **given : array_like, shape (K,)
+        The arguments by their names.
+
+    Returns
+    -------
+    list of ndarray
+        Them as float arrays, in order.
 
     Raises
     ------

@@ -15,6 +15,18 @@ from pessimism.convex.program import Program, policies, policy_program
 def likelihood_program(coefficients: Array, *, solvers: Sequence[str] | None = None) -> Program:
     r"""Weighted likelihood, :math:`\max_\pi \sum_a c_a \log \pi_a` with c >= 0; its multiplier is the sum of c.
 
+    Parameters
+    ----------
+    coefficients : array_like, shape (K,)
+        Weights c >= 0, some positive.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
+
     Examples
     --------
     >>> likelihood_program([0.1, 0.3]).policy.round(6)
@@ -44,11 +56,23 @@ def log_smoothing_program(
 
     Parameters
     ----------
-    behavior : ``(K,)``, positive.
-    outcomes : rewards R >= 0, ``(K,)`` or ``(M, K)`` where an action has M outcomes.
-    smoothing : lambda > 0.
-    chances : probabilities of the outcomes ``(M, K)``; default one outcome each.
-    kl : beta >= 0.
+    behavior : array_like, shape (K,)
+        Probabilities q of the behavior, all positive.
+    outcomes : array_like, shape (K,) or (M, K)
+        Rewards R >= 0, M of them where an action has several outcomes.
+    smoothing : float
+        lambda > 0.
+    chances : array_like, shape (M, K), optional
+        Probabilities of the outcomes. Default: one outcome each.
+    kl : float, default 0.0
+        Temperature beta >= 0 of the divergence.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
 
     Examples
     --------
@@ -77,6 +101,20 @@ def power_mean_program(
 ) -> Program:
     r"""Power-mean correction, :math:`\max_\pi E_q[r\, w / (1 - \lambda + \lambda w)]` with r >= 0, 0 < lambda <= 1.
 
+    Parameters
+    ----------
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    power : float
+        lambda in (0, 1].
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
+
     Examples
     --------
     >>> power_mean_program([0.5, 0.5], [1.0, 0.25], 0.5).policy.round(5)
@@ -104,6 +142,20 @@ def capped_score_program(
 
     :math:`\max_\pi E_q[A (\min(w, c) + c \log \max(w / c, 1))]`, whose derivative in pi is A min(w, c)/w. Actions with
     A <= 0 only lose by having mass, where some other has A > 0, so that they have none (CISPO, arXiv 2506.13585).
+
+    Parameters
+    ----------
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    cap : float
+        Largest weight c.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
 
     Examples
     --------
@@ -148,6 +200,24 @@ def truncated_program(
     Its optimality reads log w + kappa max(w, c) = (A - s)/beta: the target of truncated importance weights is the one
     kappa >= 0 for which the multiplier s is zero (arXiv 2605.28150).
 
+    Parameters
+    ----------
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    beta : float
+        Temperature, > 0.
+    kappa : float
+        Curvature, >= 0.
+    cap : float
+        Ratio c below which the pull stays the same.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
+
     Examples
     --------
     >>> found = truncated_program([0.5, 0.5], [0.0, 1.0], 0.5, 1.0, 1.2)
@@ -167,6 +237,18 @@ def truncated_program(
 
 def projection_program(point: Array, *, solvers: Sequence[str] | None = None) -> Program:
     r"""Euclidean projection, :math:`\max_\pi -\|\pi - p\|^2 / 2`; pi = (p - dual)_+.
+
+    Parameters
+    ----------
+    point : array_like, shape (K,)
+        The point p.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
 
     Examples
     --------
@@ -190,6 +272,22 @@ def shaped_program(
 
     Concave where A > 0; actions with A <= 0 only lose by having mass, where some other has A > 0, so that they have
     none (LUFFY, arXiv 2504.14945).
+
+    Parameters
+    ----------
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    gamma : float
+        Shape of the expert's weight, > 0.
+    share : float
+        Share s of expert samples.
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
 
     Examples
     --------
@@ -222,6 +320,22 @@ def imitation_program(
 
     f = log, or if ``bounded`` f(p) = p - p^2/2, whose gradient is that of the expert's likelihood weighted by p (1 - p)
     without differentiating the weight (CHORD, arXiv 2508.11408).
+
+    Parameters
+    ----------
+    behavior, advantage : array_like, shape (K,)
+        Probabilities q of the behavior, all positive, and advantages A.
+    mu : float
+        Weight of the imitation, in [0, 1].
+    bounded : bool
+        Whether the likelihood is weighted by p (1 - p).
+    solvers : sequence of str, optional
+        Names of solvers in the order of trial. Default: those of :func:`pessimism.convex.program.solve`.
+
+    Returns
+    -------
+    Program
+        Policy, multiplier of the normalization and optimal value.
 
     Examples
     --------

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pessimism.convex.problem import Check, ConvexProblem, problems_of
 from pessimism.convex.table import check_of
 from pessimism.progress import progress
 from pessimism.target.result import InducedTarget
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WHY = {
     "missing": "the target has no policy",
@@ -48,10 +50,13 @@ def verify(
 
     Parameters
     ----------
-    target : an :class:`~pessimism.target.result.InducedTarget`, of one problem or a batch.
-    tolerance : largest error of an agreement: absolute for policies and leaks, relative to max(1, abs(...)) for values
-        and multipliers.
-    solvers : a name or names of cvxpy's solvers, in the order of trial; default Clarabel, then SCS, ECOS if installed.
+    target : InducedTarget
+        What :func:`~pessimism.induced_target` returned, of one problem or a batch.
+    tolerance : float, default 1e-5
+        Largest error of an agreement: absolute for policies and leaks, relative to max(1, abs(...)) for values and
+        multipliers.
+    solvers : str or sequence of str, optional
+        Names of cvxpy's solvers, in the order of trial. Default: Clarabel, then SCS and ECOS where installed.
 
     Returns
     -------
@@ -90,6 +95,8 @@ def verify(
     >>> found["program"][0], found["solver_status"][0], bool(found["agrees"][0])
     ('log_ratio', 'optimal', True)
     """
+    import pandas as pd
+
     if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not tolerance > 0:
         raise ValueError(f"tolerance must be a number > 0, got {tolerance!r}")
     if not isinstance(target, InducedTarget):
@@ -128,7 +135,7 @@ def _record(problem: ConvexProblem, tolerance: float) -> dict[str, Any]:
         | {
             "multiplier": found.multiplier,
             "dual": program.dual,
-            "agrees": pd.NA if vague else not wrong and not missing,
+            "agrees": None if vague else not wrong and not missing,
             "reason": _WHY["missing"] if missing else _WHY["vague"] if vague else "",
         }
     )

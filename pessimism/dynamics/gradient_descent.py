@@ -36,16 +36,30 @@ def sgd(
 
     Parameters
     ----------
-    behavior, reward, reference, objective, hyper : as in :func:`pessimism.induced_target`, for one problem ``(K,)``.
-    steps : number of steps.
-    lr : step size.
-    batch_size : samples a step, drawn from the behavior, or from the current policy where the objective samples
-        on-policy. None: the exact gradient.
-    group_size : samples come in independent groups of this many, each with its own baseline and statistics; it must
-        divide ``batch_size``. None: advantages and weights are those of the population.
-    seed : of the samples; the same seed gives the same bytes.
-    start : probabilities ``(K,)``, positive where the behavior is. Default: the reference.
-    record_every : steps between recorded policies, by default about 200 records. The first and the last are kept.
+    behavior, reward : array_like, shape (K,)
+        Probabilities and rewards of one problem, as in :func:`pessimism.induced_target`.
+    objective : str or ObjectiveLike
+        As in :func:`pessimism.induced_target`.
+    steps : int
+        Number of steps.
+    lr : float
+        Step size.
+    batch_size : int, optional
+        Samples a step, drawn from the behavior, or from the current policy where the objective samples on-policy.
+        Default: the exact gradient.
+    group_size : int, optional
+        Size of the independent groups that the samples come in, each with its own baseline and statistics; it must
+        divide ``batch_size``. Default: advantages and weights are those of the population.
+    seed : int, default 0
+        Seed of the samples; the same seed gives the same bytes.
+    reference : array_like, shape (K,), optional
+        Policy in the log-ratio. Default: the behavior.
+    start : array_like, shape (K,), optional
+        Probabilities of the first policy, positive where the behavior is. Default: the reference.
+    record_every : int, optional
+        Steps between recorded policies. Default: about 200 records. The first and the last are kept.
+    **hyper : dict
+        Hyper-parameters of a registered objective.
 
     Returns
     -------

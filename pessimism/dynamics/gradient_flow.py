@@ -8,9 +8,7 @@ import numpy as np
 
 from pessimism.arrays import Array
 from pessimism.dynamics.trajectory import Trajectory, make_flow_problem
-from pessimism.fixed_point.flow import (
-    follow,
-)
+from pessimism.fixed_point.flow import follow
 from pessimism.losses.registry import ObjectiveLike, make_objective
 
 
@@ -35,13 +33,24 @@ def gradient_flow(
 
     Parameters
     ----------
-    behavior, reward, reference, objective, hyper : as in :func:`pessimism.induced_target`, for one problem ``(K,)``;
-        actions that the behavior cannot produce keep no mass.
-    start : probabilities ``(K,)``, positive where the behavior is. Default: the reference.
-    times : increasing times >= 0 to record, by default a geometric grid. The flow runs at least to the last.
-    horizon : time at which to stop, at rest or not. By default 1e13 times that in which the pull at the reference moves
-        a logit by one.
-    tolerance : relative tolerance of the integrator.
+    behavior, reward : array_like, shape (K,)
+        Probabilities and rewards of one problem, as in :func:`pessimism.induced_target`; actions that the behavior
+        cannot produce keep no mass.
+    objective : str or ObjectiveLike
+        As in :func:`pessimism.induced_target`.
+    reference : array_like, shape (K,), optional
+        Policy in the log-ratio. Default: the behavior.
+    start : array_like, shape (K,), optional
+        Probabilities of the first policy, positive where the behavior is. Default: the reference.
+    times : array_like, shape (T,), optional
+        Increasing times >= 0 to record. The flow runs at least to the last. Default: a geometric grid.
+    horizon : float, optional
+        Time at which to stop, at rest or not. Default: 1e13 times the time in which the pull at the reference moves a
+        logit by one.
+    tolerance : float, default 1e-9
+        Relative tolerance of the integrator.
+    **hyper : dict
+        Hyper-parameters of a registered objective.
 
     Returns
     -------

@@ -48,21 +48,40 @@ def lagged_iteration(
 
     Parameters
     ----------
-    behavior : probabilities ``(..., K)`` of the first policy, round 0.
-    reward, objective, unseen, hyper : as in :func:`pessimism.induced_target`. Where mass leaks it goes to the actions
-        not sampled, in proportion, or is renormalized away where there are none.
-    rounds : number of rounds.
-    lag : how many rounds the data are behind; 0 is the policy's own data. Lag L runs L + 1 chains that never meet.
-    samples : completions drawn a round from the behavior, to estimate the rewards by their means; None: exact rewards.
-        The advantage and the data's weights are those of the behavior restricted to the actions drawn.
-    noise : of an observed reward. None: none; "bernoulli": 0 or 1 with the reward as probability; a number: Gaussian
-        of that standard deviation; or a function (generator, expected rewards) -> observed rewards of that shape.
-    unsampled : what becomes of actions that were not drawn. "keep" leaves their probabilities as in the behavior, the
-        target dividing the mass of the others among them; "drop" takes them for impossible from then on.
-    runs : independent repetitions, each with a generator of its own spawned from ``seed``: adding runs changes none.
-    seed : of the samples; the same seed gives the same bytes.
-    reference : policy in the log-ratio: that which drew the data, or the "initial" one of round 0 in all rounds.
-    policies : add a column ``pi_0``, ... for each action's probability.
+    behavior : array_like, shape (..., K)
+        Probabilities of the first policy, round 0.
+    reward : array_like, shape (..., K)
+        Rewards of the actions.
+    objective : str or ObjectiveLike
+        As in :func:`pessimism.induced_target`.
+    rounds : int
+        Number of rounds.
+    lag : int, default 0
+        How many rounds the data are behind; 0 stands for the policy's own data. Lag L runs L + 1 chains that never
+        meet.
+    samples : int, optional
+        Completions drawn a round from the behavior, to estimate the rewards by their means. The advantage and the
+        weights of the data are those of the behavior restricted to the actions drawn. Default: exact rewards.
+    noise : {"bernoulli"}, float or callable, optional
+        Noise of an observed reward. "bernoulli": 0 or 1 with the reward as probability; a number: Gaussian of that
+        standard deviation; or a function (generator, expected rewards) -> observed rewards of that shape. Default:
+        none.
+    unsampled : {"keep", "drop"}, default "keep"
+        What becomes of actions that were not drawn. "keep" leaves their probabilities as in the behavior, and the
+        target divides the mass of the others among those; "drop" takes them for impossible from then on.
+    runs : int, default 1
+        Independent repetitions, each with a generator of its own spawned from ``seed``: adding runs changes none.
+    seed : int, default 0
+        Seed of the samples; the same seed gives the same bytes.
+    reference : {"behavior", "initial"}, default "behavior"
+        Policy in the log-ratio: the one that drew the data, or the one of round 0 in all rounds.
+    unseen : bool, default False
+        As in :func:`pessimism.induced_target`. Mass that leaks goes to the actions not sampled, in proportion, or is
+        renormalized away where there are none.
+    policies : bool, default False
+        Add a column ``pi_0``, ... for the probability of each action.
+    **hyper : dict
+        Hyper-parameters of a registered objective.
 
     Returns
     -------

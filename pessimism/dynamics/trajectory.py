@@ -33,15 +33,23 @@ class Trajectory:
 
     Attributes
     ----------
-    objective : what was optimized.
-    behavior, reward : ``(K,)``.
-    times : ``(T,)``, flow time or steps of gradient descent, the first 0.
-    log_policies : ``(T, K)``, -inf where the behavior has no mass.
-    field : ``(T,)``, Euclidean norm of the expected gradient on the logits.
-    log_policy : ``(K,)``, the limit where the run comes to rest (-inf for actions that lose all mass), else its end.
-    status : "converged" (rest with mass on all actions), "vanishing_support" (rest without some), "collapsed" (one
-        action left), "diverged" (the loss pulls for ever and prefers no policy, or logits explode), "not_converged".
-    message : the reason in one line; empty where converged.
+    objective : ObjectiveLike
+        What was optimized.
+    behavior, reward : ndarray, shape (K,)
+        The problem.
+    times : ndarray, shape (T,)
+        Flow time, or steps of gradient descent, the first 0.
+    log_policies : ndarray, shape (T, K)
+        Log-probabilities, -inf where the behavior has no mass.
+    field : ndarray, shape (T,)
+        Euclidean norm of the expected gradient on the logits.
+    log_policy : ndarray, shape (K,)
+        The limit where the run comes to rest (-inf for actions that lose all mass), else its end.
+    status : str
+        "converged" (rest with mass on all actions), "vanishing_support" (rest without some), "collapsed" (one action
+        left), "diverged" (the loss pulls for ever and prefers no policy, or logits explode), "not_converged".
+    message : str
+        The reason in one line; empty where converged.
 
     Examples
     --------

@@ -46,14 +46,23 @@ def smallest_shift(
 
     Parameters
     ----------
-    beta : temperature of the regression > 0, in reward units.
-    group_size, pass_rate, reward, behavior, leave_one_out, drop_equal : as for :func:`~pessimism.finite_group`;
-        ``reward`` alone ``(..., n)`` is a sample of rewards.
-    baseline : what is shifted, the group's mean, as by ``shifted_mean``, or its optimal value at beta.
+    beta : float
+        Temperature of the regression > 0, in reward units.
+    group_size : int
+        Completions G of a group.
+    pass_rate : array_like, optional
+        As for :func:`~pessimism.finite_group`.
+    reward, behavior : array_like, optional
+        As for :func:`~pessimism.finite_group`; ``reward`` alone ``(..., n)`` is a sample of rewards.
+    baseline : {"mean", "optimal_value"}, default "mean"
+        What is shifted: the mean of the group, as by ``shifted_mean``, or its optimal value at beta.
+    leave_one_out, drop_equal : bool, default False
+        As for :func:`~pessimism.finite_group`.
 
     Returns
     -------
-    float, or array ``(...)`` for several problems; exact to rounding for two rewards, and for the mean.
+    float or ndarray, shape (...)
+        One shift per problem; exact to rounding for two rewards, and for the mean.
 
     Raises
     ------
@@ -100,14 +109,23 @@ def smallest_beta1(
 
     Parameters
     ----------
-    beta2 : temperature of the regression > 0, in reward units.
-    group_size, pass_rate, reward, behavior, leave_one_out, drop_equal : as for :func:`~pessimism.finite_group`.
+    beta2 : float
+        Temperature of the regression > 0, in reward units.
+    group_size : int
+        Completions G of a group.
+    pass_rate : array_like, optional
+        As for :func:`~pessimism.finite_group`.
+    reward, behavior : array_like, optional
+        As for :func:`~pessimism.finite_group`; ``reward`` alone ``(..., n)`` is a sample of rewards.
+    leave_one_out, drop_equal : bool, default False
+        As for :func:`~pessimism.finite_group`.
 
     Returns
     -------
-    float, or array ``(...)`` for several problems; exact to rounding for two rewards, by quadrature for more. 0 where
-    every beta1 has log Z >= 0 (all rewards equal, or a group of one; often with ``leave_one_out``), inf where none has
-    (at times with ``drop_equal``).
+    float or ndarray, shape (...)
+        One temperature per problem; exact to rounding for two rewards, by quadrature for more. 0 where every beta1 has
+        log Z >= 0 (all rewards equal, or a group of one; often with ``leave_one_out``), inf where none has (at times
+        with ``drop_equal``).
 
     Raises
     ------

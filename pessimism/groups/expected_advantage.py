@@ -91,12 +91,21 @@ def expected_log_sum(exponents: Floats, mass: Floats, others: int, *, own: bool,
 
     Parameters
     ----------
-    exponents : x ``(..., D)``, at most 0.
-    mass : probabilities ``(..., D)``.
+    exponents : ndarray, shape (..., D)
+        x, at most 0.
+    mass : ndarray, shape (..., D)
+        Probabilities of the exponents.
+    others : int
+        Number of draws.
+    own : bool
+        Whether the sum has the term e^{x_v} of its own.
+    step : float, optional
+        Step of the trapezoidal rule in log t.
 
     Returns
     -------
-    ``(..., D)`` with ``own``, else ``(...)``.
+    ndarray, shape (..., D) with ``own``, else (...)
+        The expectations.
 
     Examples
     --------

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
@@ -34,6 +33,9 @@ from pessimism.progress import progress
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 REGIMES = ("positive", "boundary", "negative")
 _COUNTED = 2**12  # groups that are solved one by one rather than sampled
 
@@ -44,17 +46,29 @@ class FiniteGroup:
 
     Attributes
     ----------
-    objective, group_size, leave_one_out, drop_equal : the setting.
-    behavior, reward : ``(..., K)``, the sampler q and the rewards.
-    advantage : ``(..., K)``, E[A_i | a_i = a], with ``drop_equal`` given that the group is kept; nan for an action that
-        the behavior never takes.
-    standard_error : ``(..., K)`` of ``advantage``; 0 unless ``method`` is "monte_carlo".
-    method : "exact", "quadrature" (to about 1e-14 of the rewards' range) or "monte_carlo", ``(...)``.
-    kept : ``(...)``, share of the groups that are trained on; 1 without ``drop_equal``.
-    data : ``(..., K)``, law of the action of a completion trained on: q P(kept | a), normalized; q where no group is
-        kept.
-    log_z : ``(...)``, log E_q[exp(advantage / beta)]: its sign is the regime. ``log_z_error`` bounds its standard error
-        (the errors of the actions fully correlated).
+    objective : ObjectiveLike
+        What is trained.
+    group_size : int
+        Completions G of a group.
+    leave_one_out, drop_equal : bool
+        Options of :func:`finite_group`.
+    behavior, reward : ndarray, shape (..., K)
+        The sampler q, and the rewards.
+    advantage : ndarray, shape (..., K)
+        E[A_i | a_i = a], with ``drop_equal`` given that the group is kept; nan for an action that the behavior never
+        takes.
+    standard_error : ndarray, shape (..., K)
+        Standard error of ``advantage``; 0 unless ``method`` is "monte_carlo".
+    method : str or ndarray of str, shape (...)
+        "exact", "quadrature" (to about 1e-14 of the range of the rewards) or "monte_carlo".
+    kept : float or ndarray, shape (...)
+        Share of the groups that are trained on; 1 without ``drop_equal``.
+    data : ndarray, shape (..., K)
+        Law of the action of a completion that is trained on: q P(kept | a), normalized; q where no group is kept.
+    unseen : bool
+        Whether the actions are only those seen.
+    draws, seed : int
+        Groups drawn by the Monte Carlo route, and the seed of the draws.
 
     Examples
     --------
@@ -179,21 +193,34 @@ def finite_group(
 
     Parameters
     ----------
-    objective : registered name with its hyper-parameters as keywords, or any object with the three methods whose score
-        weight is affine in the advantage; its ``advantage`` is called on groups ``(..., G)``.
-    group_size : G >= 1; at least 2 with ``leave_one_out`` or ``drop_equal``.
-    behavior, reward : ``(..., K)``, the policy that draws the groups and its rewards. Without ``behavior`` the rewards
-        are a sample, its K members equally likely.
-    pass_rate : ``(...)`` in [0, 1] instead of both: rewards 0 and 1, behavior (1 - p, p).
-    leave_one_out : the baseline of a completion is computed from the G - 1 others.
-    drop_equal : groups whose rewards are all equal are not trained on.
-    unseen : the actions are only those seen, as for :func:`~pessimism.induced_target`.
-    draws, seed : of the Monte Carlo route, which is taken where there are too many groups to count, the advantage is
+    objective : str or ObjectiveLike
+        Registered name with its hyper-parameters as keywords, or any object with the three methods whose score weight
+        is affine in the advantage; its ``advantage`` is called on groups ``(..., G)``.
+    group_size : int
+        Completions G >= 1 of a group; at least 2 with ``leave_one_out`` or ``drop_equal``.
+    behavior, reward : array_like, shape (..., K), optional
+        Policy that draws the groups, and its rewards. Without ``behavior`` the rewards are a sample, its K members
+        equally likely.
+    pass_rate : array_like, shape (...), optional
+        Probability in [0, 1] of a reward of 1, else 0, instead of behavior and reward.
+    leave_one_out : bool, default False
+        Compute the baseline of a completion from the G - 1 others.
+    drop_equal : bool, default False
+        Do not train on groups whose rewards are all equal.
+    unseen : bool, default False
+        Whether the actions are only those seen, as for :func:`~pessimism.induced_target`.
+    draws : int, default 16384
+        Groups drawn by the Monte Carlo route, which is taken where there are too many groups to count, the advantage is
         not linear in the rewards, and the baseline is not an optimal value.
+    seed : int, default 0
+        Seed of the draws.
+    **hyper : dict
+        Hyper-parameters of a registered objective.
 
     Returns
     -------
     FiniteGroup
+        Expected advantage, regime, target and shares of the regimes.
 
     Raises
     ------
@@ -275,6 +302,8 @@ def regime_shares(
 
     Counted over all groups where they are few, over seeded draws of groups otherwise.
     """
+    import pandas as pd
+
     rows, known = [], {}
     for law in progress(laws, "problems"):
         width = len(law.values)

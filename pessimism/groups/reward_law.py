@@ -38,7 +38,17 @@ class RewardLaw(NamedTuple):
 
 
 def reward_law(behavior: Floats, reward: Floats) -> RewardLaw:
-    """Law of the reward of one problem ``(K,)``.
+    """Law of the reward of one problem.
+
+    Parameters
+    ----------
+    behavior, reward : ndarray, shape (K,)
+        Probabilities and rewards of the actions.
+
+    Returns
+    -------
+    RewardLaw
+        Distinct rewards and their probabilities.
 
     Examples
     --------
@@ -61,7 +71,19 @@ def few_groups(size: int, values: int, most: int) -> bool:
 
 
 def compositions(size: int, values: int) -> Counts:
-    """Every vector of counts ``(M, values)`` that adds up to ``size``.
+    """Every vector of counts that adds up to ``size``.
+
+    Parameters
+    ----------
+    size : int
+        Size of a group.
+    values : int
+        Number of distinct rewards.
+
+    Returns
+    -------
+    ndarray, shape (M, values)
+        One vector a row.
 
     Examples
     --------
@@ -90,8 +112,17 @@ def member_advantages(objective: ObjectiveLike, values: Floats, counts: Counts) 
 
     Parameters
     ----------
-    values : ``(U, D)``, the rewards.
-    counts : ``(M, D)``, the same size G >= 1 in each row.
+    objective : ObjectiveLike
+        Whose advantage it is.
+    values : ndarray, shape (U, D)
+        Distinct rewards.
+    counts : ndarray, shape (M, D)
+        Members of each value, the same number G >= 1 in each row.
+
+    Returns
+    -------
+    ndarray, shape (U, M, D)
+        The advantages.
     """
     size, present = int(counts[0].sum()), counts > 0
     # Float64 counts as weights: the same numbers, except where the group's own size matters (an unbiased std).
@@ -171,15 +202,27 @@ def expected_by_counts(
 
     Parameters
     ----------
-    values : ``(U, D)``, distinct rewards.
-    mass : ``(P, D)``, probabilities of them, one row per problem.
-    law : ``(P,)``, which row of ``values`` a problem has; None for the first.
-    leave_one_out : the baseline of the others.
-    drop_equal : given that the group is kept; 0 where it never is.
+    objective : ObjectiveLike
+        Whose advantage it is.
+    values : ndarray, shape (U, D)
+        Distinct rewards.
+    mass : ndarray, shape (P, D)
+        Their probabilities, one row per problem.
+    size : int
+        Completions G of a group.
+    law : ndarray, shape (P,), optional
+        Row of ``values`` that a problem has. Default: the first.
+    leave_one_out : bool, default False
+        Take the baseline of the others.
+    drop_equal : bool, default False
+        Take the expectation given that the group is kept; 0 where it never is.
 
     Returns
     -------
-    ``(P, D)``, and the lowest and highest advantage that any group gives.
+    expected : ndarray, shape (P, D)
+        Expected advantage of each value.
+    ends : tuple of two floats
+        Lowest and highest advantage that any group gives.
     """
     law = np.zeros(len(mass), dtype=np.intp) if law is None else law
     counts = compositions(size - 1 if leave_one_out else size, values.shape[1])
