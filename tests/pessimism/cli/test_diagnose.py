@@ -1,0 +1,70 @@
+"""`pessimism diagnose`: its table, its JSON with every number, the files that it writes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import pessimism as ps
+from tests.pessimism.cli.console import EXAMPLES, run
+
+
+def test_json_of_a_diagnosis_has_every_number(capsys: pytest.CaptureFixture[str]) -> None:
+    log = str(EXAMPLES / "verl_rollouts")
+    said = json.loads(run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--json"))
+    report = ps.diagnose(log, "kimi", beta=0.1)
+    for name in ("kappa", "kl", "tv_nominal"):
+        assert [row[name] for row in said["groups"]] == report[name].tolist()
+    unknown = json.loads(run(capsys, "diagnose", log, "--objective", "asym_re", "--json"))["groups"]
+    assert {row["critical_beta"] for row in unknown} == {None}
+
+
+def test_table_of_a_diagnosis(capsys: pytest.CaptureFixture[str]) -> None:
+    log = str(EXAMPLES / "trl_completions")
+    table = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "2")
+    header, first = table.splitlines()[:2]
+    assert header.split()[-1] == "reading"
+    assert "positive: " in first
+    assert not {"Z", "baseline"} & set(header.split())
+    assert "median_tv_nominal: " in table
+    assert "\nshare: positive 0.9896, boundary 0.01042, negative 0 (of 192 solved groups)\n" in table
+    assert "\npopulation_share: positive 0.9896, boundary 0.01042, negative 0 (of 192 groups)\n" in table
+    assert "share_of" not in table
+    none = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "0")
+    assert none.startswith("objective: kimi(beta=0.1)\n")
+
+
+def test_an_undefined_population_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "diagnose", str(EXAMPLES / "verl_rollouts"), "--objective", "ppo", "--rows", "0")
+    why = "its weight is not affine in the advantage, so that finite groups have no expected advantage"
+    shares = "positive 0, boundary 0, negative 0, undefined 1 (of 64 groups)"
+    assert f"\npopulation_share: {shares}; undefined: {why}\n" in out
+    assert "population_note" not in out
+
+
+def test_merged_steps_are_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("prompt,reward,Iteration\na,1,1\na,0,2\n")
+    out = run(capsys, "diagnose", str(path))
+    assert "\nno step column: all rows are one step (column 'Iteration' looks like one: step_column, or" in out
+    assert "no step column" not in run(capsys, "diagnose", str(path), "--step-column", "Iteration")
+
+
+def test_diagnose_writes_what_it_prints(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    log = str(EXAMPLES / "trl_completions")
+    table = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "3", "--out", str(tmp_path))
+    assert "recommendation: " in table
+    assert "189 more groups" in table
+    frame = pd.read_csv(tmp_path / "diagnose_kimi.csv")
+    summary = json.loads((tmp_path / "diagnose_kimi.json").read_text(encoding="utf-8"))
+    assert len(frame) == summary["groups"] == 192
+    said = json.loads(run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--json"))
+    assert said["summary"] == summary
+    assert len(said["groups"]) == 192
+    always = {row["critical_beta"] for row in said["groups"] if not row["all_equal"]}
+    assert always == {sys.float_info.max}
+    assert {type(row["all_equal"]) for row in said["groups"]} == {bool}
