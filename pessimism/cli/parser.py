@@ -11,7 +11,8 @@ _PHRASES = (  # what argparse says, and what we say
     (r"argument (\S+): ignored explicit argument .*", r"\1 takes no value"),
     (r"argument (\S+): (.*)", r"\1 \2"),
     (r"the following arguments are required: (.*)", r"{command} needs \1"),
-    (r"unrecognized arguments: (\S+).*", r"unknown option \1"),
+    (r"unrecognized arguments: (-\S+).*", r"unknown option \1"),
+    (r"unrecognized arguments: (\S+).*", r"unexpected argument \1"),
 )
 
 

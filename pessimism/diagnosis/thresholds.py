@@ -26,9 +26,9 @@ _EPS = float(np.finfo(np.float64).eps)
 def thresholds(target: InducedTarget, log_z: Floats, *, slack: Any = 1.0) -> tuple[Floats, Floats]:
     """Return the critical shift, in temperatures, and the critical temperature of each row ``(N,)`` of a numpy target.
 
-    They are nan where the baseline does not decide the regime: where it is not what the sign of log Z says. The temperature also
-    where it alone does not decide, because the advantage depends on it. ``slack`` multiplies the rounding that the
-    advantages are taken to have.
+    They are nan where the baseline does not decide the regime: where it is not what the sign of log Z says. So is the
+    temperature where it alone does not decide, because the advantage depends on it. ``slack`` multiplies the rounding
+    that the advantages are taken to have.
     """
     largest = np.abs(target.reward).max(axis=-1)
     rounding = slack * 64 * _EPS * largest / (temperature_of(target.objective) or math.nan)

@@ -109,7 +109,7 @@ def temperatures(shift: float) -> str:
 
 
 def digits(value: float, rounding: str) -> str:
-    """Write a bound with three digits, rounded to the side on which it holds; the last digits of the value are noise."""
+    """Write a bound with three digits, rounded to the side on which it holds; its last digits are noise."""
     slack = value * (1.0 - 1e-12 if rounding == ROUND_CEILING else 1.0 + 1e-12)
     return f"{float(Context(prec=3, rounding=rounding).create_decimal_from_float(slack)):g}"
 
