@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -41,3 +43,14 @@ def test_no_target_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert str(read_status("mine", "no_target")).startswith("no target: the loss has no fixed point here")
     assert str(read_status("mine", "not_converged")).startswith("not converged: ")
     assert out.endswith("(no_target)\nno target: shift must be below 0, the loss is unbounded\n")
+
+
+def test_several_problems_have_a_column_of_labels(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('problem,behavior,reward\nfirst,"1,0","0,1"\nsecond,"0.5,0.3,0.2","0,1,2"\n', encoding="utf-8")
+    said = run(capsys, "target", "--input", str(path), "--objective", "kimi", "--beta", "1", "--csv")
+    frame = pd.read_csv(io.StringIO(said))
+    assert frame["problem"].tolist() == ["first"] * 2 + ["second"] * 3
+    assert frame["action"].tolist() == [0, 1, 0, 1, 2]
+    policy = ps.induced_target([0.5, 0.3, 0.2], [0.0, 1.0, 2.0], "kimi", beta=1.0).policy
+    np.testing.assert_array_equal(frame["policy"][2:], policy)
