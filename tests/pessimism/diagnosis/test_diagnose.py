@@ -25,7 +25,7 @@ from pessimism.losses.regression import Kimi, ShiftedMean
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
 from pessimism.target.result import stack
-from tests.pessimism.diagnosis.logs import EXAMPLES, TRL, log_of, random_log
+from tests.pessimism.diagnosis.logs import EXAMPLES, TRL, log_of, numbers, random_log
 
 MIXED = ("step", "prompt", "regime", "status", "population_regime", "reading")  # columns that are not numbers
 
@@ -58,7 +58,8 @@ def test_a_binary_group_by_hand() -> None:
     assert row["leak"] == row["critical_shift"] == 0.0
     assert row["critical_beta"] == math.inf
     assert not row["all_equal"]
-    assert row["reading"] == "positive: more conservative than nominal, as if at 1.32 times the temperature (0.659)"
+    said = [float(f"{row[name]:.3g}") for name in ("pessimism_factor", "effective_temperature")]
+    assert numbers(row["reading"]) == said
 
 
 def test_a_negative_group_by_hand() -> None:
@@ -70,10 +71,9 @@ def test_a_negative_group_by_hand() -> None:
     assert row["Z"] == pytest.approx(z, rel=1e-15)
     assert row["leak"] == pytest.approx(1 - z, rel=1e-12)
     assert row["critical_shift"] == pytest.approx(-math.log(z), rel=1e-12)
-    assert row["reading"] == (
-        f"negative: {1 - z:.1%} of the mass leaks to unseen completions; lowering the baseline by more than 0.18 "
-        "times the temperature prevents it"
-    )
+    leak, enough = numbers(row["reading"])
+    assert leak == round(100 * (1 - z), 1)
+    assert row["critical_shift"] <= enough < 1.01 * row["critical_shift"]
 
 
 def test_columns_and_attributes() -> None:
@@ -178,13 +178,11 @@ def test_groups_without_a_signal() -> None:
         assert equal["pessimism_factor"].isna().all()
         assert (equal["max_ratio"] == 1.0).all()
         assert (equal["kl"] == 0.0).all()
-        assert equal["reading"].str.startswith("no signal").all()
+        assert report["reading"].nunique() == 2
+        assert equal["reading"].nunique() == 1
     lost = diagnose(log_of([0.0, 0.0]), "constant_baseline", beta=1.0, value=1.0).iloc[0]
     assert lost["leak"] == pytest.approx(1 - math.exp(-1))  # no signal, and yet mass leaves
-    assert lost["reading"] == (
-        "negative: 63.2% of the mass leaks to unseen completions (all rewards are equal, and below the baseline); "
-        "lowering the baseline by more than 1 times the temperature prevents it"
-    )
+    assert numbers(lost["reading"]) == [63.2, 1.0]
 
 
 def test_published_oapl_near_the_greedy_policy_keeps_its_factor() -> None:
@@ -194,10 +192,9 @@ def test_published_oapl_near_the_greedy_policy_keeps_its_factor() -> None:
     p, v, beta2 = signal["reward_mean"], np.log1p(signal["reward_mean"] * math.expm1(1.0)), 1e-3
     assert signal["pessimism_factor"].to_numpy() == pytest.approx((1 / (v - beta2 * np.log(p))).to_numpy(), rel=1e-9)
     half = signal[p == 0.5]
-    assert half["reading"].unique().tolist() == [
-        "positive: 1.61 times the temperature on paper, but within 1e-3 (total variation) of the nominal target: both "
-        "are nearly greedy"
-    ]
+    assert (half["tv_nominal"] < 1e-3).all()
+    assert half["max_ratio"].to_numpy() == pytest.approx(2.0, rel=1e-3)  # greedy, as the nominal target is
+    assert [numbers(reading) for reading in half["reading"].unique()] == [[1.61, 1e-3]]
 
 
 @pytest.mark.parametrize("name", ["ppo", "dapo", "dr_grpo", "gspo"])
@@ -205,11 +202,10 @@ def test_many_optimal_policies_are_not_the_nominal_target(name: str) -> None:
     report = diagnose(log_of([1.0, 0.0], [1.0, 0.0, 0.0, 0.0]), name)
     assert (report["status"] == "set_valued").all()
     for kl, reading in zip(report["kl"], report["reading"], strict=True):
-        assert reading == f"boundary: many policies are optimal; the nearest is KL {kl:.3g} from the behavior"
-    assert summarize(report)["recommendation"]["text"] == (
-        f"In 2 of 2 groups with a signal many policies are optimal; the nearest is KL {report['kl'].median():.3g} from "
-        "the behavior (median): no shift can be recommended."
-    )
+        assert numbers(reading) == [float(f"{kl:.3g}")]
+    advice = summarize(report)["recommendation"]
+    assert advice["extra_shift"] is None
+    assert numbers(advice["text"]) == [2, 2, float(f"{report['kl'].median():.3g}")]
 
 
 GIVING_UP = ("cispo", "reinforce", "opo", "pevi", "async_dpo", "asym_re", "topr", "chi2", "log_smoothing")
@@ -225,10 +221,9 @@ def test_what_every_optimal_policy_gives_up_is_counted(name: str) -> None:
         assert (flow.policy < 1e-3).sum() == count
     several = report["status"] == "set_valued"
     assert several[0] == (name in GIVING_UP[:5])
-    assert (report["reading"][several & (report["given_up"] > 0)].str.contains("all of them giving up some of")).all()
     summary = summarize(report)
     assert summary["giving_up"] == 2
-    assert "in 2 the target gives up some of the completions seen" in summary["recommendation"]["text"].lower()
+    assert 2.0 in numbers(summary["recommendation"]["text"])
 
 
 def test_without_a_target_nothing_is_counted_as_given_up() -> None:
@@ -243,8 +238,9 @@ def test_the_boundary_is_nominal_only_where_the_target_is(name: str) -> None:
     report = diagnose(log_of([1.0, 0.0], [1.0, 0.0, 0.0, 0.0]), name)
     assert (report["regime"] == "boundary").all()
     assert (report["tv_nominal"] > 1e-3).all()
-    assert report["reading"].str.match("boundary: (more|less) conservative than nominal, as if at ").all()
-    assert "in 0 of 2 the target is within 1e-3" in summarize(report)["recommendation"]["text"]
+    for row in report.itertuples():
+        assert numbers(row.reading) == [float(f"{x:.3g}") for x in (row.pessimism_factor, row.effective_temperature)]
+    assert numbers(summarize(report)["recommendation"]["text"])[:2] == [0, 2]
 
 
 def unsolved(report: pd.DataFrame, *rows: int) -> pd.DataFrame:
@@ -262,27 +258,20 @@ def test_groups_without_a_solution_are_counted_first_and_left_out() -> None:
     assert (summary["share_of"], summary["population_share_of"], summary["groups"]) == (3, 4, 4)
     assert summary["status"] == {"converged": 3, "not_converged": 1}
     assert summary["informative"] == 3
-    assert summary["recommendation"]["text"].startswith(
-        "1 of 3 groups with a signal has no solution: the solver did not converge. Of the others: 2 of 2 groups with "
-        "a signal are in the positive regime: nothing needs to change."
-    )
+    assert numbers(summary["recommendation"]["text"])[:4] == [1, 3, 2, 2]
     nothing = summarize(unsolved(diagnose(log, "kimi"), 0, 1, 2, 3))
     assert set(nothing["share"].values()) == {None}
     assert nothing["share_of"] == 0
-    assert nothing["recommendation"]["text"] == (
-        "3 of 3 groups with a signal have no solution: the solver did not converge."
-    )
+    assert numbers(nothing["recommendation"]["text"]) == [3, 3]
     json.dumps(nothing, allow_nan=False)
 
 
 def test_the_solver_says_where_it_failed() -> None:
     report = diagnose(TRL, "grpo")
     failed = report["status"] == "not_converged"
-    if failed.any():
-        assert (report["reading"][failed] == "no solution: the solver did not converge").all()
-    text = summarize(report)["recommendation"]["text"]
-    assert ("have no solution" in text) == bool(failed.sum() > 1)
-    assert "leak" not in text
+    summary = summarize(report)
+    assert summary["status"].get("not_converged", 0) == failed.sum() == len(report) - summary["share_of"]
+    assert summary["recommendation"]["extra_shift"] is None
 
 
 def test_z_overflows_to_infinity_quietly() -> None:
@@ -312,10 +301,10 @@ def test_an_objective_without_a_temperature() -> None:
 
 
 def test_the_baseline_of_a_nominal_objective_decides_nothing() -> None:
-    recommendation = summarize(diagnose(TRL, "nominal"))["recommendation"]
-    assert recommendation["extra_shift"] is None
-    assert recommendation["largest_beta"] is None
-    assert "a higher temperature makes it more conservative" in recommendation["text"]
+    summary = summarize(diagnose(TRL, "nominal"))
+    assert summary["share"]["boundary"] == 1.0
+    assert summary["recommendation"]["extra_shift"] is None
+    assert summary["recommendation"]["largest_beta"] is None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,20 +15,17 @@ from pessimism.baselines import optimal_value
 from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.summary import summarize
 from pessimism.rollouts.read import read_rollouts
-from tests.pessimism.diagnosis.logs import TRL, log_of
+from tests.pessimism.diagnosis.logs import TRL, log_of, numbers
 
 
 def test_advice_where_the_loss_has_no_target_or_gives_up_completions() -> None:
-    def advice(**hyper: float) -> str:
-        return str(summarize(diagnose(TRL, "asym_re", **hyper))["recommendation"]["text"])
-
     status = [summarize(diagnose(TRL, "asym_re", shift=shift))["status"] for shift in (-0.1, -0.5, -1.0)]
     assert status[0]["converged"] < status[1]["converged"] < status[2]["converged"] == 192
-    assert advice() == (
-        "190 of 190 groups with a signal are in the positive regime, but in 184 the target gives up some of the "
-        "completions seen: lower the baseline to keep more."
-    )
-    assert advice(shift=0.0) == ("The loss has no minimum on 190 of 190 groups with a signal: try a lower baseline.")
+    shrinking, lost = diagnose(TRL, "asym_re"), diagnose(TRL, "asym_re", shift=0.0)
+    assert shrinking.lowering_helps
+    assert lost.lowering_helps
+    assert numbers(shrinking.recommendation) == [190, 190, shrinking.summary["giving_up"]]
+    assert numbers(lost.recommendation) == [lost.summary["status"]["no_target"], 190]
 
 
 def test_summary() -> None:
@@ -69,18 +66,16 @@ def test_the_recommendation_does_what_it_says(share: float) -> None:
     else:
         assert positive(advice["largest_beta"] * (1 - 1e-9), 0.6) >= share
         assert positive(advice["largest_beta"] * (1 + 1e-9), 0.6) < share
-    assert ("groups with a signal are in the positive regime" in advice["text"]) == (positive(0.5, 0.6) >= share)
-    assert "nothing needs to change" not in advice["text"]
+    enough = positive(0.5, 0.6) >= share
+    said = [round(positive(0.5, 0.6) * signal.sum()), signal.sum()]
+    assert (numbers(advice["text"])[:2] == said) == enough
+    assert enough or advice["extra_shift"] <= numbers(advice["text"])[0] <= 1.01 * advice["extra_shift"]
 
 
 def test_less_conservative_than_nominal_is_said() -> None:
     report = diagnose(TRL, "std_normalized")
     assert (report["pessimism_factor"] < 1).sum() == 63
-    text = summarize(report)["recommendation"]["text"]
-    assert text.startswith(
-        "190 of 190 groups with a signal are in the positive regime, but 63 are less conservative than nominal, with "
-        "an effective temperature below the stated one."
-    )
+    assert numbers(summarize(report)["recommendation"]["text"])[:3] == [190, 190, 63]
 
 
 def test_equal_rewards_below_the_baseline_are_a_signal() -> None:
@@ -89,10 +84,10 @@ def test_equal_rewards_below_the_baseline_are_a_signal() -> None:
     summary = summarize(report)
     assert (summary["all_equal"], summary["informative"]) == (2, 2)
     assert summary["recommendation"]["extra_shift"] == pytest.approx(1.0)
-    assert summary["recommendation"]["text"].startswith("Lower the baseline by more than 1 times the temperature")
+    assert numbers(summary["recommendation"]["text"])[0] == 1.0
     alone = summarize(report[:1])["recommendation"]
-    assert "bring at least 90% of the groups" in alone["text"]
     assert alone["largest_beta"] == 0.0
+    assert 90.0 in numbers(alone["text"])
 
 
 def test_groups_that_stay_negative_are_said() -> None:
@@ -102,15 +97,15 @@ def test_groups_that_stay_negative_are_said() -> None:
     assert (report["regime"] == "negative").sum() == 2
     text = summarize(report)["recommendation"]["text"]
     leak = report["leak"].max()
-    assert text.startswith("18 of 20 groups with a signal are in the positive regime, but 2 are negative still, ")
-    assert f"with a leak of up to {leak:.1%}." in text
+    assert numbers(text)[:4] == [18, 20, 2, round(100 * leak, 1)]
 
 
 def test_practically_the_nominal_target_is_said_for_the_whole_log() -> None:
-    said = "In 190 of 190 groups with a signal the target is within 1e-3 (total variation) of the nominal target"
-    assert said in summarize(diagnose(TRL, "oapl"))["recommendation"]["text"]
+    report = diagnose(TRL, "oapl")
+    assert (report["tv_nominal"] < 1e-3).sum() >= 190
+    assert numbers(report.recommendation)[-3:] == [190, 190, 1e-3]
     for name, hyper in (("kimi", {"beta": 0.5}), ("optimal_value", {}), ("asym_re", {})):
-        assert "total variation" not in summarize(diagnose(TRL, name, **hyper))["recommendation"]["text"]
+        assert 1e-3 not in numbers(diagnose(TRL, name, **hyper).recommendation)
 
 
 def test_infinity_and_undefined_differ_in_a_summary() -> None:
@@ -121,8 +116,8 @@ def test_infinity_and_undefined_differ_in_a_summary() -> None:
 
 def test_merged_steps_reach_the_summary() -> None:
     log = pd.DataFrame({"prompt": ["a", "a"], "reward": [1.0, 0.0], "epoch": [1, 2]})
-    note = "no step column: all rows are one step (column 'epoch' looks like one: step_column, or --step-column epoch)"
-    assert summarize(diagnose(log, "kimi"))["step_note"] == note
+    note = summarize(diagnose(log, "kimi"))["step_note"]
+    assert "epoch" in note
     assert diagnose(read_rollouts(log), "kimi").step_note == note
     assert summarize(diagnose(log, "kimi", step_column="epoch"))["step_note"] is None
 
@@ -130,20 +125,21 @@ def test_merged_steps_reach_the_summary() -> None:
 def test_bounds_in_texts_are_rounded_to_the_safe_side() -> None:
     report = diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=1.0, value=0.8)
     advice = summarize(report)["recommendation"]
-    words = advice["text"].replace(",", "").split()
-    assert advice["extra_shift"] <= float(words[words.index("than") + 1]) < advice["extra_shift"] * 1.01
-    assert advice["largest_beta"] * 0.99 < float(words[words.index("below") + 1]) <= advice["largest_beta"]
+    shift, added, beta, share = numbers(advice["text"])
+    assert advice["extra_shift"] <= shift == added < advice["extra_shift"] * 1.01  # at a temperature of 1
+    assert advice["largest_beta"] * 0.99 < beta <= advice["largest_beta"]
+    assert share == 90
 
 
 def test_the_boundary_needs_any_shift() -> None:
     """A shift of 0 is enough where groups are at the boundary in both readings: a group of one, a constant at V*."""
-    advice = summarize(diagnose(log_of([0.5], [0.5]), "constant_baseline", beta=0.1, value=0.5))["recommendation"]
-    assert advice["text"].startswith("No group has a signal")
+    alone = summarize(diagnose(log_of([0.5], [0.5]), "constant_baseline", beta=0.1, value=0.5))
+    assert alone["informative"] == 0
+    assert alone["recommendation"]["extra_shift"] is None
     value = float(optimal_value(np.array([1.0, 0.0]), 0.1))
     advice = summarize(diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=0.1, value=value))["recommendation"]
     assert advice["extra_shift"] == 0.0
-    assert advice["text"].startswith("1 of 1 groups with a signal are at the boundary")
-    assert "any shift above 0 makes them positive" in advice["text"]
+    assert numbers(advice["text"]) == [1, 1, 0]
     assert summarize(diagnose(TRL, "constant_baseline", beta=0.1, value=-1.0))["share"]["positive"] == 1.0
 
 
@@ -151,7 +147,8 @@ def test_a_summary_without_a_signal() -> None:
     summary = summarize(diagnose(log_of([1.0, 1.0], [0.0]), ShiftedMean(beta=0.1)))
     assert summary["recommendation"]["extra_shift"] is None
     assert summary["median_pessimism_factor"] is None
-    assert summary["recommendation"]["text"].startswith("No group has a signal")
+    assert summary["informative"] == 0
+    assert numbers(summary["recommendation"]["text"]) == []
     json.dumps(summary, allow_nan=False)
 
 
