@@ -33,7 +33,7 @@ def short(value: Any) -> str:
     return f"{float(value):.4g}" if real else str(value)
 
 
-def one_line(name: str, facts: Iterable[tuple[str, Any]]) -> str:
+def as_call(name: str, facts: Iterable[tuple[str, Any]]) -> str:
     """Name and facts as in a call, a fact without a label by its value alone.
 
     Parameters
@@ -50,7 +50,7 @@ def one_line(name: str, facts: Iterable[tuple[str, Any]]) -> str:
 
     Examples
     --------
-    >>> one_line("Trajectory", [("", "kimi(beta=0.1)"), ("status", "converged")])
+    >>> as_call("Trajectory", [("", "kimi(beta=0.1)"), ("status", "converged")])
     'Trajectory(kimi(beta=0.1), status=converged)'
     """
     return f"{name}({', '.join(f'{label}={short(value)}' if label else short(value) for label, value in facts)})"

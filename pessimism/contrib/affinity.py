@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace, is_array_api_obj
 
 from pessimism.arrays import Array, to_numpy_float
-from pessimism.display import html_table, median, one_line
+from pessimism.display import as_call, html_table, median
 
 
 class Affinity(NamedTuple):
@@ -36,7 +36,7 @@ class Affinity(NamedTuple):
         return [("shape", shape), *((f"median {name}", median(part)) for name, part in parts.items())]
 
     def __repr__(self) -> str:
-        return one_line("Affinity", self._facts())
+        return as_call("Affinity", self._facts())
 
     def _repr_html_(self) -> str:
         return html_table(self._facts(), caption="Affinity")

@@ -1,4 +1,8 @@
-"""Programs of regressions and penalties, each with the multiplier that the target of its objective predicts."""
+"""Programs of the objectives, each with the multiplier that the target of its objective predicts.
+
+First regressions and divergences from the reference or the behavior, then surrogates of the ratio or the policy. A
+string says why there is no program. Which objective has which: :mod:`pessimism.convex.table`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ from pessimism.convex.utilities import (
 
 
 def squared(problem: ConvexProblem) -> Check | str:
-    """The regression itself; lam = 2 beta^2 kappa where the loss is (beta u - A)^2."""
+    """Take the regression itself; lam = 2 beta^2 kappa where the loss is (beta u - A)^2."""
     if problem.status == "local_minimum":
         return "negative regime with all mass on these actions: not convex"
     found = u_program(problem.q, problem.advantage, problem.beta, problem.nu, solvers=problem.solvers)
@@ -33,13 +37,13 @@ def squared(problem: ConvexProblem) -> Check | str:
 
 
 def regression_over_beta(problem: ConvexProblem) -> Check | str:
-    """As before, for the loss (u - A/beta)^2."""
+    """Take the regression of the loss (u - A/beta)^2, whose multiplier is beta^2 times smaller."""
     found = squared(problem)
     return found if isinstance(found, str) else found._replace(multiplier=problem.multiplier * problem.beta**2)
 
 
 def penalized(problem: ConvexProblem, penalties: Penalties, slope: Array | None = None, **options: Any) -> Check:
-    """Multiplier lam of the score weight, or the mean of the ``slope`` where the weight is not the program's slope."""
+    """Maximize the advantage less penalties; ``slope`` is that of the program where the score weight is another."""
     found = penalized_program(
         problem.q,
         problem.advantage,
@@ -53,33 +57,33 @@ def penalized(problem: ConvexProblem, penalties: Penalties, slope: Array | None 
 
 
 def kl(problem: ConvexProblem) -> Check:
-    """The problem that the objective claims, in its own advantage: E_pi[A] - beta KL(pi || nu)."""
+    """Take the problem that the objective claims, in its own advantage: E_pi[A] - beta KL(pi || nu)."""
     slope = problem.advantage - problem.beta * np.where(problem.policy > 0, problem.log_ratio, 0.0)
     return penalized(problem, {"kl": problem.beta}, slope)
 
 
 def own_kl(problem: ConvexProblem) -> Check:
-    """The same, being the loss itself."""
+    """Take E_pi[A] - beta KL(pi || nu) where it is the loss itself, with the multiplier of its score weight."""
     return penalized(problem, {"kl": problem.beta})
 
 
 def mixed(problem: ConvexProblem) -> Check:
-    """KL and chi^2 together."""
+    """Penalize by KL and chi^2 together."""
     return penalized(problem, {"kl": problem.beta, "chi_square": problem.beta * problem.objective.gamma})
 
 
 def chi_square(problem: ConvexProblem) -> Check:
-    """Chi^2 alone."""
+    """Penalize by chi^2 alone."""
     return penalized(problem, {"chi_square": problem.beta})
 
 
 def weight_clipping(problem: ConvexProblem) -> Check:
-    """A KL, and no reward beyond the cap."""
+    """Penalize by KL, and give no reward to ratios beyond the cap."""
     return penalized(problem, {"kl": problem.beta}, max_ratio=float(problem.objective.cap))
 
 
 def divergence(problem: ConvexProblem) -> Check:
-    """The potential of which the augmented reward is the slope."""
+    """Penalize by the divergence whose slope is what the objective adds to the reward."""
     kind = problem.objective.divergence
     if kind == "entropy":
         return penalized(problem, {"kl": (problem.beta, np.ones_like(problem.q))})
@@ -87,7 +91,7 @@ def divergence(problem: ConvexProblem) -> Check:
 
 
 def trained_on_policy(problem: ConvexProblem) -> Check | str:
-    """The regression's nominal target on-policy, else the regression."""
+    """Take the nominal problem on-policy, else the regression."""
     return kl(problem) if problem.objective.on_policy else squared(problem)
 
 
@@ -102,7 +106,7 @@ def tilted_by_q(problem: ConvexProblem) -> Check:
 
 
 def conservative(problem: ConvexProblem, beta: float, base: Array, reach: float = float("inf")) -> Check:
-    """E_pi[r] - beta KL(pi || base) - alpha/2 chi^2(pi || q), ratios within ``reach`` of one."""
+    """Maximize E_pi[r] - beta KL(pi || base) - alpha/2 chi^2(pi || q), ratios within ``reach`` of one."""
     alpha = float(problem.objective.alpha)
     slope = problem.advantage - beta * np.log(problem.policy / base) - alpha * (problem.ratio - 1.0)
     bounds = (max(1.0 - reach, 0.0), 1.0 + reach)
@@ -113,7 +117,7 @@ def conservative(problem: ConvexProblem, beta: float, base: Array, reach: float 
 
 
 def huber_of_q(problem: ConvexProblem) -> Check:
-    """CQL with Huber's loss: the same in a box of ratios."""
+    """CQL with Huber's loss: the problem of CQL in a box of ratios."""
     return conservative(problem, 1.0, np.ones_like(problem.q), 1.0 / float(problem.objective.alpha))
 
 
@@ -126,7 +130,7 @@ def preference_link(problem: ConvexProblem) -> Check | str:
 
 
 def truncated(problem: ConvexProblem) -> Check:
-    """The penalty with the target's own kappa, whose multiplier must then be what normalizes it: zero."""
+    """Take the penalty with the target's own kappa; its policy must then be normalized by a multiplier of zero."""
     kappa, cap = problem.kappa, float(problem.objective.cap)
     slope = problem.advantage - problem.beta * (problem.log_ratio + kappa * np.maximum(problem.ratio, cap))
     found = truncated_program(problem.q, problem.advantage, problem.beta, kappa, cap, solvers=problem.solvers)
@@ -134,13 +138,13 @@ def truncated(problem: ConvexProblem) -> Check:
 
 
 def greedy(problem: ConvexProblem) -> Check:
-    """No penalty: the nearest of the best policies."""
+    """Maximize without a penalty: the best policy that is nearest to the reference."""
     found = linear_program(problem.q, problem.advantage, problem.nu, solvers=problem.solvers)
     return Check(found, problem.mean(problem.advantage), nearest=True)
 
 
 def clipped(problem: ConvexProblem) -> Check:
-    """PPO's surrogate: the nearest of its optima."""
+    """PPO's surrogate: the optimum that is nearest to the reference."""
     objective = problem.objective
     length = float(getattr(objective, "length", 1.0))
     found = ppo_program(
@@ -153,14 +157,14 @@ def clipped(problem: ConvexProblem) -> Check:
 
 
 def grpo(problem: ConvexProblem) -> Check | str:
-    """The same, without a penalty."""
+    """GRPO: PPO's surrogate, where the penalty has no weight."""
     if problem.objective.beta > 0:
         return "k3 on samples of the behavior is not convex in the policy"
     return clipped(problem)
 
 
 def trust_region(problem: ConvexProblem) -> Check:
-    """TRPO."""
+    """TRPO: the best advantage in the trust region."""
     return Check(
         trpo_program(problem.q, problem.advantage, float(problem.objective.delta), solvers=problem.solvers),
         problem.multiplier,
@@ -168,7 +172,7 @@ def trust_region(problem: ConvexProblem) -> Check:
 
 
 def capped_score(problem: ConvexProblem) -> Check | str:
-    """CISPO."""
+    """CISPO: likelihood weighted by a capped ratio."""
     if not np.any(problem.advantage > 0):
         return "no advantage: every policy is optimal"
     return Check(
@@ -178,7 +182,7 @@ def capped_score(problem: ConvexProblem) -> Check | str:
 
 
 def capped_likelihood(problem: ConvexProblem) -> Check:
-    """AWR."""
+    """AWR: likelihood weighted by a capped exponential of the advantage."""
     log_weight = np.minimum(problem.advantage / problem.beta, np.log(problem.objective.w_max))
     excess = max(0.0, float(log_weight.max()) - 700.0)  # beyond it no multiplier is a float
     found = likelihood_program(problem.q * np.exp(log_weight - excess), solvers=problem.solvers)
@@ -186,7 +190,7 @@ def capped_likelihood(problem: ConvexProblem) -> Check:
 
 
 def likelihood(problem: ConvexProblem) -> Check | str:
-    """Likelihood weighted by A; where some A < 0 its loss is unbounded, and its flow ends in a projection."""
+    """Weight the likelihood by A; where some A < 0 the loss is unbounded, and its flow ends in a projection."""
     weight = problem.q * problem.advantage
     if problem.status == "no_target":
         return "E[A] <= 0: the loss is unbounded below"
@@ -211,7 +215,7 @@ def policy_gradient(problem: ConvexProblem) -> Check | str:
 
 
 def shaped(problem: ConvexProblem) -> Check | str:
-    """LUFFY."""
+    """LUFFY: own samples and shaped samples of an expert."""
     if not np.any(problem.advantage > 0):
         return "no advantage: every policy is optimal"
     gamma, share = float(problem.objective.gamma), float(problem.objective.expert_share)
@@ -221,7 +225,7 @@ def shaped(problem: ConvexProblem) -> Check | str:
 
 
 def imitation(problem: ConvexProblem) -> Check:
-    """CHORD."""
+    """CHORD: own samples and imitation of an expert."""
     mu, bounded = float(problem.objective.mu), bool(problem.objective.phi)
     return Check(
         imitation_program(problem.q, problem.advantage, mu, bounded, solvers=problem.solvers), problem.multiplier
@@ -229,7 +233,7 @@ def imitation(problem: ConvexProblem) -> Check:
 
 
 def log_smoothing(problem: ConvexProblem) -> Check:
-    """Two-point rewards of the given moments."""
+    """Logarithmic smoothing of rewards that take two values with the moments of the objective."""
     chance, size = problem.on_all_actions(problem.objective.two_points)
     found = log_smoothing_program(
         problem.q, size, float(problem.objective.lam), chances=chance, solvers=problem.solvers
@@ -238,7 +242,7 @@ def log_smoothing(problem: ConvexProblem) -> Check:
 
 
 def power_mean(problem: ConvexProblem) -> Check:
-    """Harmonic weights."""
+    """Power means: harmonic weights."""
     return Check(
         power_mean_program(problem.q, problem.advantage, float(problem.objective.l), solvers=problem.solvers),
         problem.multiplier,
@@ -246,7 +250,7 @@ def power_mean(problem: ConvexProblem) -> Check:
 
 
 def confidence_bound(problem: ConvexProblem) -> Check:
-    """The first order of empirical likelihood."""
+    """Lower bound of the value, to the first order of empirical likelihood."""
     (second,) = problem.on_all_actions(lambda mean: [problem.objective.moment(mean)])
     caution = float(problem.objective.z) / float(problem.objective.n) ** 0.5
     found = confidence_bound_program(problem.q, problem.advantage, second, caution, solvers=problem.solvers)

@@ -1,4 +1,4 @@
-"""Programs of concave surrogates of the ratio or the policy: likelihoods, smoothed and capped rewards."""
+"""Programs of concave surrogates of the ratio or the policy: likelihoods, smoothed and capped rewards, imitation."""
 
 from __future__ import annotations
 

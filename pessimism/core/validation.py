@@ -58,6 +58,13 @@ def _as_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
     return array.astype(np.float64) if array.dtype.kind in "iub" or array.dtype.itemsize > 8 else array
 
 
+def check_integer(name: str, value: Any, least: int, why: str = "") -> None:
+    """Raise ``ValueError`` unless the value is an integer of at least so much."""
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not integer or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}{why}, got {' '.join(repr(value).split())}")
+
+
 def broadcast_shape(arrays: dict[str, Array]) -> tuple[int, ...]:
     """Common shape of the arguments, which must agree in their last axis, the actions."""
     for name, a in arrays.items():

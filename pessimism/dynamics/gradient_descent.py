@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pessimism.arrays import Array
+from pessimism.core.validation import check_integer
 from pessimism.dynamics.trajectory import COLLAPSED, FlowProblem, Trajectory, has_collapsed, make_flow_problem
 from pessimism.fixed_point.equilibrium import find_rest
 from pessimism.fixed_point.flow import Run
@@ -164,10 +165,10 @@ def _gradient(
 
 
 def _check(steps: int, lr: float, batch_size: int | None, group_size: int | None, record_every: int | None) -> None:
-    sizes = {"steps": steps, "batch_size": batch_size, "group_size": group_size, "record_every": record_every}
-    for name, value in sizes.items():
-        if value is not None and not (isinstance(value, int | np.integer) and value >= 1):
-            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+    check_integer("steps", steps, 1)
+    for name, value in {"batch_size": batch_size, "group_size": group_size, "record_every": record_every}.items():
+        if value is not None:
+            check_integer(name, value, 1)
     if not 0 < lr < np.inf:
         raise ValueError(f"lr must be a finite number > 0, got {lr!r}")
     if group_size is not None and (batch_size is None or batch_size % group_size):

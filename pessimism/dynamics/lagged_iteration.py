@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pessimism import divergences
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import make_bandit
+from pessimism.core.validation import check_integer
 from pessimism.dynamics.trajectory import has_collapsed
 from pessimism.losses.registry import ObjectiveLike, make_objective
 from pessimism.target.induced import induced_target
@@ -243,8 +244,8 @@ def _rows(
 
 def _check(rounds: int, lag: int, samples: int | None, noise: Noise, unsampled: str, runs: int, reference: str) -> None:
     for name, value, least in (("rounds", rounds, 1), ("lag", lag, 0), ("samples", samples, 1), ("runs", runs, 1)):
-        if value is not None and not (isinstance(value, int | np.integer) and value >= least):
-            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        if name != "samples" or value is not None:
+            check_integer(name, value, least)
     if samples is None and (runs != 1 or noise is not None):
         raise ValueError("runs and noise need samples: exact rounds do not differ")
     number = isinstance(noise, int | float) and not isinstance(noise, bool) and 0 <= noise < np.inf

@@ -12,7 +12,7 @@ from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import ObjectiveLike
 from pessimism.core.problem import make_problem
-from pessimism.display import html_table, one_line, short
+from pessimism.display import as_call, html_table, short
 from pessimism.fixed_point.score import LogitField, group_weights
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Trajectory:
         ]
 
     def __repr__(self) -> str:
-        return one_line("Trajectory", self._facts())
+        return as_call("Trajectory", self._facts())
 
     def _repr_html_(self) -> str:
         return html_table([(label or "objective", value) for label, value in self._facts()], caption="Trajectory")

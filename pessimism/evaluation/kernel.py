@@ -1,4 +1,4 @@
-"""Deterministic policies over continuous actions: kernels in the place of ratios."""
+"""Deterministic policies over continuous actions: kernels in the place of ratios, their quadrature and bandwidth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Empirical likelihood estimator and interval (ELFCB)."""
+"""Empirical likelihood: estimator and interval (ELFCB), and the two dual problems behind them."""
 
 from __future__ import annotations
 

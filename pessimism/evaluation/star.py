@@ -1,4 +1,7 @@
-"""STAR: a small reward process over abstract states, estimated from reweighted episodes and solved exactly."""
+"""STAR: a small reward process over abstract states, estimated from reweighted episodes and solved exactly.
+
+The estimator comes first, then the process that it estimates, then episodes and the products of ratios along them.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,6 @@ from pessimism.evaluation.checks import IntArray, integers, number, refuse, sort
 from pessimism.evaluation.logs import Logs
 from pessimism.evaluation.policies import ratios
 from pessimism.evaluation.result import ASYMPTOTIC, Evaluation, conclude, normal_interval
-
-
-@dataclass(frozen=True, eq=False)
-class RewardProcess:
-    """Start ``(Z,)``, expected reward ``(Z,)``, transitions ``(Z, Z)`` short of one by the chance of the end.
-
-    ``mass`` ``(Z,)`` is the weight per episode that each abstract state was estimated from.
-    """
-
-    start: Floats
-    reward: Floats
-    transition: Floats
-    mass: Floats
 
 
 def star(
@@ -114,6 +104,19 @@ def star(
     details = {"abstract_states": size}
     returns = np.bincount(rows.number, gamma**rows.time * reward, minlength=rows.count).astype(np.float64)
     return conclude("star", seen, value, interval, delta, ASYMPTOTIC, options, details, weight=weight, returns=returns)
+
+
+@dataclass(frozen=True, eq=False)
+class RewardProcess:
+    """Start ``(Z,)``, expected reward ``(Z,)``, transitions ``(Z, Z)`` short of one by the chance of the end.
+
+    ``mass`` ``(Z,)`` is the weight per episode that each abstract state was estimated from.
+    """
+
+    start: Floats
+    reward: Floats
+    transition: Floats
+    mass: Floats
 
 
 def _abstract_states(phi: Any, logs: Logs, rows: Episodes) -> tuple[IntArray, int]:

@@ -1,4 +1,4 @@
-"""Groups of G completions a prompt: what estimating the baseline from the group does to the population's target."""
+"""Groups of G completions a prompt: the target that their baseline induces, and the regime of each group by itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
 from pessimism.core.objective import temperature_of
-from pessimism.display import html_table, median, one_line, shares
+from pessimism.core.validation import check_integer
+from pessimism.display import as_call, html_table, median, shares
 from pessimism.groups.expected_advantage import expected
 from pessimism.groups.reward_law import (
     Counts,
     RewardLaw,
-    check_integer,
     check_setting,
     compositions,
     few_groups,
@@ -163,7 +163,7 @@ class FiniteGroup:
         return [*facts, ("policy", self.target.policy)]
 
     def __repr__(self) -> str:
-        return one_line("FiniteGroup", self._facts())
+        return as_call("FiniteGroup", self._facts())
 
     def _repr_html_(self) -> str:
         (_, objective), *others = self._facts()

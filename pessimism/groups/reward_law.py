@@ -1,5 +1,7 @@
 r"""Sampled groups as counts: the law of a reward, the ways to draw a group from it, the advantage of each member.
 
+The last functions check the arguments of the public verbs on groups, and read behavior and rewards from them.
+
 A group of G i.i.d. completions of one prompt enters an objective through its rewards alone. With D distinct rewards it
 is a vector of D counts, multinomial; given one member of reward v, the other G - 1 are multinomial again. Arrays here
 are numpy float64; U reward laws that share their number of values, M vectors of counts, D values.
@@ -17,6 +19,7 @@ from scipy.special import gammaln, xlogy
 
 from pessimism.arrays import Floats, to_numpy
 from pessimism.core.bandit import make_bandit
+from pessimism.core.validation import check_integer
 from pessimism.losses.registry import ObjectiveLike
 
 Counts = NDArray[np.int64]
@@ -252,17 +255,6 @@ def check_setting(group_size: Any, *, leave_one_out: bool, drop_equal: bool) -> 
     check_integer("group_size", group_size, least, " with leave_one_out or drop_equal" if least == 2 else "")
 
 
-def check_integer(name: str, value: Any, least: int, why: str = "") -> None:
-    """Raise ``ValueError`` unless the value is an integer of at least so much."""
-    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not integer or value < least:
-        raise ValueError(f"{name} must be an integer >= {least}{why}, got {_line(value)}")
-
-
-def _line(value: Any) -> str:
-    return " ".join(repr(value).split())
-
-
 def sampler(behavior: Any, reward: Any, pass_rate: Any) -> tuple[Floats, Floats]:
     """Behavior and rewards ``(..., K)`` in numpy from either way to give them."""
     if pass_rate is None:
@@ -276,7 +268,7 @@ def sampler(behavior: Any, reward: Any, pass_rate: Any) -> tuple[Floats, Floats]
             raise TypeError
         p = p.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"pass_rate must be real numbers in [0, 1], got {_line(pass_rate)}") from None
+        raise ValueError(f"pass_rate must be real numbers in [0, 1], got {' '.join(repr(pass_rate).split())}") from None
     outside = ~((p >= 0) & (p <= 1))
     if outside.any():
         index = tuple(np.argwhere(outside)[0].tolist())

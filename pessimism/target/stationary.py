@@ -9,7 +9,7 @@ import numpy as np
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms.negative_regime import negative_minima
-from pessimism.display import html_table, one_line
+from pessimism.display import as_call, html_table
 from pessimism.losses.registry import ObjectiveLike, make_objective
 from pessimism.losses.regression import SquaredRegression
 from pessimism.target.induced import induced_target
@@ -43,7 +43,7 @@ class StationaryPoint:
         return [("kappa", self.kappa), ("loss", self.loss), ("branch", self.branch), ("policy", self.policy)]
 
     def __repr__(self) -> str:
-        return one_line("StationaryPoint", self._facts())
+        return as_call("StationaryPoint", self._facts())
 
     def _repr_html_(self) -> str:
         return html_table(self._facts(), caption="Stationary point")

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from pessimism.display import html_table, median, one_line, shares, short
+from pessimism.display import as_call, html_table, median, shares, short
 
 
 def test_a_table_is_well_formed_whatever_it_holds() -> None:
@@ -40,4 +40,4 @@ def test_numbers_in_text() -> None:
     ]
     assert short(np.arange(100.0)) == "[ 0.  1.  2. ... 97. 98. 99.]"
     assert median([[1.0, np.nan], [2.0, 6.0]]) == "2"
-    assert one_line("A", []) == "A()"
+    assert as_call("A", []) == "A()"
