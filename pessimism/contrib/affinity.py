@@ -14,8 +14,14 @@ from pessimism.display import as_call, html_table, median
 class Affinity(NamedTuple):
     """Affinity of each group ``(...)`` and its parts.
 
-    ``value`` = ``effective_update_ratio`` * exp(-``update_consistency`` / tau), tau = log(1 + eps)/2. The ratio is the
-    share of abs(advantage) on ratios inside the clip; the consistency the spread of their log-ratios, larger is worse.
+    Attributes
+    ----------
+    value : Array, shape (...)
+        Affinity, ``effective_update_ratio`` * exp(-``update_consistency`` / tau) with tau = log(1 + eps)/2.
+    effective_update_ratio : Array, shape (...)
+        Share of abs(advantage) on ratios inside the clip.
+    update_consistency : Array, shape (...)
+        Spread of the log-ratios of these; larger is worse.
 
     Examples
     --------
