@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -79,3 +80,33 @@ def test_a_type_checking_import_is_no_cycle(tmp_path: Path) -> None:
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pessimism import a\n"
     )
     assert order(tmp_path, "pessimism") == ["pessimism.b", "pessimism.a"]
+
+
+def without_namesake(root: Path, package: str) -> list[str]:
+    """Modules with a function or a class whose tests are not where their name says; `__main__` has test_main.py."""
+    return [
+        name
+        for name, path in modules(root, package).items()
+        if path.name != "__init__.py"
+        and any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.parse(path.read_text()).body)
+        and not (root / "tests" / path.relative_to(root)).with_name(f"test_{path.stem.strip('_')}.py").is_file()
+    ]
+
+
+@pytest.mark.parametrize("package", [name for name in ALLOWED if (ROOT / name).is_dir()])
+def test_every_module_has_a_test_file_of_its_name(package: str) -> None:
+    assert without_namesake(ROOT, package) == []
+
+
+def test_a_module_without_tests_is_found(tmp_path: Path) -> None:
+    (tmp_path / "analysis" / "deep").mkdir(parents=True)
+    (tmp_path / "tests" / "analysis").mkdir(parents=True)
+    for name, text in (
+        ("a", "X = 1\n"),
+        ("b", "def f(): ...\n"),
+        ("__main__", "def g(): ...\n"),
+        ("deep/c", "class C: ...\n"),
+    ):
+        (tmp_path / "analysis" / f"{name}.py").write_text(text)
+    (tmp_path / "tests" / "analysis" / "test_main.py").touch()
+    assert without_namesake(tmp_path, "analysis") == ["analysis.b", "analysis.deep.c"]
