@@ -49,7 +49,7 @@ class Ratios:
         if self.policy is None or self.action is None:
             return 0.0
         absent = np.bincount(self.action, minlength=self.policy.table.shape[1]) == 0
-        return float(self.policy.table[self.policy.row][:, absent].sum(axis=1).mean()) if absent.any() else 0.0
+        return float(self.policy.table[:, absent].sum(axis=1)[self.policy.row].mean())
 
     def needs_pscore(self, estimator: str) -> Floats:
         """Return the propensities, which some estimators need beside the ratios."""
