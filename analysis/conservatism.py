@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 import pessimism as ps
+from analysis.names import display_name
 
 SMOKE = {"n": 9}
 BEHAVIOR = (0.35, 0.25, 0.2, 0.12, 0.08)
@@ -147,8 +148,8 @@ def headline(frame: pd.DataFrame) -> str:
     if np.ptp(list(entropy.values())) <= _NONE:
         return f"At β = {beta} all five objectives keep the same entropy: {_nats(entropy['kimi'])} nats"
     return (
-        f"At β = {beta} kimi keeps {entropy['kimi']:.2f} nats of entropy, nominal and V* {_nats(entropy['nominal'])}, "
-        f"oapl (β₁ = {_ratio(frame):g} β₂) {_nats(entropy['oapl'])}"
+        f"At β = {beta} {display_name('kimi')} keeps {entropy['kimi']:.2f} nats of entropy, nominal and V* "
+        f"{_nats(entropy['nominal'])}, {display_name('oapl')} (β₁ = {_ratio(frame):g} β₂) {_nats(entropy['oapl'])}"
     )
 
 
@@ -164,8 +165,9 @@ def finding(frame: pd.DataFrame) -> str:
         )
     in_vain = " (decoupling does not help while beta1 falls with beta2)" if entropy["oapl"] <= _NONE else ""
     return (
-        f"{start}nominal and optimal_value keep {_nats(entropy['nominal'])} of the entropy in nats, that of oapl with "
-        f"beta1 = {_ratio(frame):g} beta2 {_nats(entropy['oapl'])}{in_vain}, those about the mean "
-        f"{entropy['kimi']:.3f} (kimi) and {entropy['shifted_mean']:.3f} (shifted_mean): they are within {apart}, "
-        f"with ratios up to {ratio['kimi']:.2f} instead of {ratio['nominal']:.2f}."
+        f"{start}{display_name('nominal')} and {display_name('optimal_value')} keep {_nats(entropy['nominal'])} of the "
+        f"entropy in nats, that of {display_name('oapl')} with beta1 = {_ratio(frame):g} beta2 "
+        f"{_nats(entropy['oapl'])}{in_vain}, those about the mean {entropy['kimi']:.3f} ({display_name('kimi')}) and "
+        f"{entropy['shifted_mean']:.3f} ({display_name('shifted_mean')}): they are within {apart}, with ratios up to "
+        f"{ratio['kimi']:.2f} instead of {ratio['nominal']:.2f}."
     )

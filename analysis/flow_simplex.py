@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import pessimism as ps
+from analysis.names import display_name, display_names
 from analysis.settings import at_temperature, besides_temperature
 from analysis.work import each
 
@@ -193,8 +194,8 @@ def headline(frame: pd.DataFrame) -> str:
     one = int(((found["target"] == 1) & (found["minima"] == 1)).sum())
     text = f"{one} of {len(found)} objectives reach one target from all starts"
     several, beside = found[found["minima"] > 1], found[found["same loss"] > 0]
-    parts = [f"{name} has {row['minima']:.0f}" for name, row in several.iterrows()]
-    parts += [f"{name} stops at the first optimum" for name in beside.index]
+    parts = [f"{display_name(name)} has {row['minima']:.0f}" for name, row in several.iterrows()]
+    parts += [f"{display_name(name)} stops at the first optimum" for name in beside.index]
     return "; ".join([text, *parts])
 
 
@@ -205,11 +206,12 @@ def finding(frame: pd.DataFrame) -> str:
     hit, equal = ((found[end] * found["starts"]).sum() for end in ("target", "same loss"))
     text = f"Of {total} flows {hit:.0f} end in an induced target"
     if equal:
-        text += f", {equal:.0f} in another policy of the same loss ({', '.join(found.index[found['same loss'] > 0])})"
+        beside = display_names(found.index[found["same loss"] > 0])
+        text += f", {equal:.0f} in another policy of the same loss ({beside})"
     text += f" and {total - hit - equal:.0f} elsewhere"
     paths = frame[frame["kind"] == "path"].drop_duplicates(["objective", "run"])
     for name, minima in found.loc[found["minima"] > 1, "minima"].items():
         reached = paths.loc[paths["objective"] == name, "reached"].value_counts()
-        counts = reached.reindex(range(int(minima)), fill_value=0)
-        text += f"; under {name} the minima, lowest loss first, draw {' and '.join(str(c) for c in counts)} starts"
+        counts = " and ".join(map(str, reached.reindex(range(int(minima)), fill_value=0)))
+        text += f"; under {display_name(name)} the minima, lowest loss first, draw {counts} starts"
     return f"{text}."

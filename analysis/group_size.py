@@ -114,10 +114,10 @@ def _share(least: float) -> str:
 def headline(frame: pd.DataFrame) -> str:
     """On which side V* is at a finite G, and how conservative it is there."""
     top, optimal = _smallest(frame), frame[frame["baseline"] == "V*"]
-    side = "negative" if (optimal["regime"] == "negative").all() else "not always negative"
+    side = "" if (optimal["regime"] == "negative").all() else "not always "
     return (
-        f"Group V* is {side} at every G in the population, yet up to {top['pessimism_factor']:.1f}× as conservative "
-        f"as stated at G = {top['group_size']}"
+        f"With V* of the group the population is {side}in the negative regime, yet up to "
+        f"{top['pessimism_factor']:.1f}× as conservative as stated at G = {top['group_size']}"
     )
 
 

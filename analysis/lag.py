@@ -20,6 +20,7 @@ import pandas as pd
 
 import pessimism as ps
 from analysis.lag_steps import Flags, Floats, Prompts, draw_prompts, measured, walk
+from analysis.names import display_name, display_names
 from analysis.settings import at_temperature
 from analysis.work import each
 
@@ -255,19 +256,21 @@ def finding(frame: pd.DataFrame) -> str:
     lost = {name: f", {share:.0%} of its runs overflow" for name, share in high["ended"].items() if share > 0}
     some = high.sort_values("premature", kind="stable")
     shares = ", ".join(
-        f"{name} {share:.0%} ({whole:.0%} at all{lost.get(name, '')})"
+        f"{display_name(name)} {share:.0%} ({whole:.0%} at all{lost.get(name, '')})"
         for name, share, whole in zip(some.index, some["premature"], some["collapsed"], strict=True)
     )
-    gains = ", ".join(f"{name} {t:+.1f}" for name, t in _gains(low, high).sort_values(kind="stable").items())
+    gains = ", ".join(
+        f"{display_name(name)} {t:+.1f}" for name, t in _gains(low, high).sort_values(kind="stable").items()
+    )
     trained_ = last(frame, "rounds")
     return (
         f"At learning rate {rows['lr'].iloc[0]:g}, the largest that costs nothing at lag {low['lag'].iloc[0]}, and "
         f"after {rows['time'].iloc[0]} steps, {low['premature'].min():.0%} to {low['premature'].max():.0%} of the "
-        f"prompts have collapsed on another completion than the best there ({low['collapsed'].min():.0%} to "
-        f"{low['collapsed'].max():.0%} at all), and at lag {high['lag'].iloc[0]}: {shares}; the value changes by, in "
-        f"standard errors paired by prompt: {gains}; with the rate retuned at each lag{_edge(frame)} the values are "
-        f"{_ranges(retuned(frame))}; trained to convergence, where lag only delays, {_ranges(trained_)} after "
-        f"{trained_['time'].iloc[0]} rounds."
+        f"prompts have collapsed on a completion that is not the best at lag {low['lag'].iloc[0]} "
+        f"({low['collapsed'].min():.0%} to {low['collapsed'].max():.0%} at all), and at lag {high['lag'].iloc[0]}: "
+        f"{shares}; in standard errors paired by prompt the value changes by: {gains}; with the rate retuned at each "
+        f"lag{_edge(frame)} the values are {_ranges(retuned(frame))}; trained to convergence, where lag only delays, "
+        f"{_ranges(trained_)} after {trained_['time'].iloc[0]} rounds."
     )
 
 
@@ -275,7 +278,7 @@ def _edge(frame: pd.DataFrame) -> str:
     """Whose best rate at the largest lag is the largest tried, so that a larger one may be better."""
     high = _ends(retuned(frame))[1]
     names = list(high.index[high["lr"] == last(frame, "steps")["lr"].max()])
-    return f" (to the largest tried for {', '.join(names)} at lag {high['lag'].iloc[0]})" if names else ""
+    return f" (to the largest tried for {display_names(names)} at lag {high['lag'].iloc[0]})" if names else ""
 
 
 def _ranges(rows: pd.DataFrame) -> str:

@@ -121,7 +121,7 @@ def _of_doubled(frame: pd.DataFrame) -> pd.Series:
 def headline(frame: pd.DataFrame) -> str:
     """What it takes to double an action's mass, and how warm the action is then."""
     row = _of_doubled(frame)
-    text = f"κ = {row['kappa']:g}: an action doubles its mass at A = {row['z']:.2f}β"
+    text = f"At curvature κ = {row['kappa']:g} an action doubles its mass at A = {row['z']:.2f}β"
     text += f" (temperature there {row['local_temperature']:.2g}β)"
     return text if row["kappa"] == 0 else f"{text}, not at {np.log(_DOUBLE):.2f}β"
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 import pessimism as ps
+from analysis.names import display_names
 from analysis.settings import at_temperature
 from pessimism.fixed_point.score import weight_on
 
@@ -191,7 +192,7 @@ def _factors(frame: pd.DataFrame) -> tuple[str, float, float]:
     """The logged objectives (without logs, those about the mean), and their least and largest factor at one in ten."""
     logged = sorted(frame.loc[frame["kind"] == "group", "objective"].unique()) or ["kimi", "shifted_mean"]
     factor = [_at(frame, _HARD, "pessimism_factor")[name] for name in logged]
-    return ", ".join(logged), min(factor), max(factor)
+    return display_names(logged), min(factor), max(factor)
 
 
 def headline(frame: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 import pessimism as ps
+from analysis.names import display_names
 from analysis.settings import at_temperature, besides_temperature
 
 SMOKE: dict[str, object] = {}
@@ -121,7 +122,7 @@ def _warmth(missed: pd.DataFrame) -> str:
     factor = (missed["effective_temperature"] / missed["beta"]).set_axis(missed["objective"]).dropna()
     if factor.empty:
         return ""
-    names = factor.groupby(factor.map(lambda value: f"{value:.3g}")).agg(lambda same: ", ".join(same.index))
+    names = factor.groupby(factor.map(lambda value: f"{value:.3g}")).agg(lambda same: display_names(same.index))
     most, least = f"{factor.max():.3g}", f"{factor.min():.3g}"
     warmer = int((factor > 1).sum())
     text = f": {warmer} {'is' if warmer == 1 else 'are'} warmer than set"

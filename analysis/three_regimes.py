@@ -136,10 +136,11 @@ def headline(frame: pd.DataFrame) -> str:
     several, missed = _marks(frame)
     if several is None:
         return f"One minimum at every baseline from V* {frame['offset'].min():+g}β to V* {frame['offset'].max():+g}β"
-    text = f"By V = V* + {several:g}β minima coexist, up to {frame['minima'].max()}"
+    text = f"Once the baseline reaches V* + {several:g}β, several minima coexist (up to {frame['minima'].max()})"
     if missed is None:
         return text
-    return f"{text}, and {'' if missed == several else f'by V* + {missed:g}β '}training from μ misses the lowest"
+    then = "" if missed == several else f", once it reaches V* + {missed:g}β,"
+    return f"{text} and{then} training from μ misses the lowest"
 
 
 def finding(frame: pd.DataFrame) -> str:
@@ -151,9 +152,9 @@ def finding(frame: pd.DataFrame) -> str:
         return f"{text}; each baseline has one."
     last = frame[frame["offset"] == frame["offset"].max()].iloc[0]
     text += (
-        f"; several coexist by V* + {several:g} beta, {frame['minima'].max()} at most, and at V* + "
-        f"{last['offset']:g} beta the lowest draws {last['share']:.0%} of the starts"
+        f"; several coexist once the baseline reaches V* + {several:g} beta, {frame['minima'].max()} at most, and at "
+        f"V* + {last['offset']:g} beta the lowest draws {last['share']:.0%} of the starts"
     )
     if missed is not None:
-        text += f"; the flow from the behavior misses the lowest by V* + {missed:g} beta"
+        text += f"; the flow from the behavior misses the lowest once the baseline reaches V* + {missed:g} beta"
     return f"{text}."

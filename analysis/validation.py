@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.names import display_name
+
 LIMIT = 1e-3  # total variation within which a policy is at its target
 SETTLED = 1e-2  # total variation within which a policy is in a minimum; between two minima it is farther from both
 
@@ -49,7 +51,7 @@ def labels(frame: pd.DataFrame) -> pd.Series:
     --------
     >>> rows = {"objective": ["kimi", "shifted_mean", "oapl"], "shift": [None, 0.3, None]}
     >>> labels(pd.DataFrame(rows | {"beta1": [None, None, 0.2], "beta2": [None, None, 0.1]})).tolist()
-    ['kimi', 'shifted_mean, 0.3', 'oapl, β₁ = 2β₂']
+    ['Kimi', 'shifted mean, 0.3', 'OAPL, β₁ = 2β₂']
     """
     rows = frame[["objective", "shift", "beta1", "beta2"]].itertuples(index=False)
     return pd.Series([_label(*row) for row in rows], index=frame.index, dtype=str)
@@ -57,5 +59,6 @@ def labels(frame: pd.DataFrame) -> pd.Series:
 
 def _label(objective: str, shift: float, beta1: float, beta2: float) -> str:
     if not pd.isna(shift):
-        return f"{objective}, {shift:g}"
-    return objective if pd.isna(beta1) else f"{objective}, β₁ = {beta1 / beta2:g}β₂"
+        return f"{display_name(objective)}, {shift:g}"
+    name = display_name(objective)
+    return name if pd.isna(beta1) else f"{name}, β₁ = {beta1 / beta2:g}β₂"

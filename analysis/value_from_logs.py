@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.bounds import BOUNDS, Problem, lower_bounds
+from analysis.names import display_name
 from analysis.work import each
 
 SMOKE = {"rounds": (100, 1000, 10000), "logs": 16}
@@ -165,14 +166,14 @@ def _crossings(frame: pd.DataFrame, constants: str) -> str:
     never = names.pop(None, [])
     said = [f"{n:,} ({', '.join(names[n])})" for n in sorted(n for n in names if n is not None)]
     parts = [f"from n = {' and '.join([', '.join(said[:-1]), said[-1]] if said[1:] else said)} on"] if said else []
-    return " and ".join([*parts, *([f"nowhere by {', '.join(never)}"] if never else [])])
+    return " and ".join([*parts, *([f"at no n ({', '.join(never)})"] if never else [])])
 
 
 def headline(frame: pd.DataFrame) -> str:
     """From how many rounds on the boldest target is the one to choose."""
     if frame["objective"].nunique() == 1:
-        return f"Lower bounds on the value of {boldest(frame)} against logged rounds"
-    return f"Chosen by its lower bound, {boldest(frame)} wins {_crossings(frame, 'ratios')}"
+        return f"Lower bounds on the value of {display_name(boldest(frame))} against logged rounds"
+    return f"In most logs {display_name(boldest(frame))} has the largest lower bound {_crossings(frame, 'ratios')}"
 
 
 def _tightest(rows: pd.DataFrame) -> str:
@@ -189,7 +190,7 @@ def _gaps(fair: pd.DataFrame) -> str:
     gap = fair[fair["n"] == n].pivot(index="objective", columns="estimator", values="gap")
     names = fair["objective"].unique()
     pairs = gap.loc[names, ["el", "ls"]].to_numpy()
-    said = [f"{el:.3f} and {ls:.3f} for {name}" for name, (el, ls) in zip(names, pairs, strict=True)]
+    said = [f"{el:.3f} and {ls:.3f} for {display_name(name)}" for name, (el, ls) in zip(names, pairs, strict=True)]
     return f"at n = {n:,} those of el and ls lie below the value by {', '.join(said)}"
 
 
@@ -198,13 +199,11 @@ def finding(frame: pd.DataFrame) -> str:
     fair = frame[frame["constants"] == "ratios"]
     finite = fair[fair["guarantee"] == "finite-sample"]
     above = frame.groupby("guarantee")["violations"].max()
-    text = (
-        f"With constants from the ratios the tightest bound is {_tightest(fair)}, of those that are valid at every n "
-    )
-    text += f"{_tightest(finite)}; {_gaps(fair)}; "
+    text = f"With constants from the ratios the tightest bound is {_tightest(fair)}, of those that are valid at every "
+    text += f"n {_tightest(finite)}; {_gaps(fair)}; "
     if frame["objective"].nunique() > 1:
-        text += f"in most logs {boldest(frame)} has the largest bound {_crossings(frame, 'ratios')}, with the default "
-        text += f"constants {_crossings(frame, 'default')}; "
+        text += f"in most logs {display_name(boldest(frame))} has the largest bound {_crossings(frame, 'ratios')}, "
+        text += f"with the default constants {_crossings(frame, 'default')}; "
     text += f"at a level of {frame['delta'].iloc[0]:.1%} bounds valid at every n are above the value in at most "
     text += f"{above['finite-sample']:.1%} of the logs, that of el, which is asymptotic, in up to "
     return f"{text}{above['asymptotic']:.1%}."

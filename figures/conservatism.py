@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
+from analysis.names import display_name
 from figures.labels import label_curves
 from figures.style import INK, QUIET, look, new_axes, size
 
@@ -28,8 +29,8 @@ _PANELS = {
 def _named(name: str, curve: pd.DataFrame) -> str:
     """V* is on the boundary: its curve is the nominal one, and named there."""
     if name == "oapl":
-        return f"oapl, β₁ = {(curve['beta1'] / curve['beta']).iloc[0]:g} β"
-    return {"nominal": "nominal, V*", "optimal_value": "_optimal_value"}.get(name, name)
+        return f"{display_name(name)}, β₁ = {(curve['beta1'] / curve['beta']).iloc[0]:g} β"
+    return {"nominal": "nominal, V*", "optimal_value": "_optimal_value"}.get(name, display_name(name))
 
 
 def plot_measure(frame: pd.DataFrame, ax: Axes | None = None, panel: str = "A") -> Axes:
@@ -95,7 +96,7 @@ def _limits(ax: Axes, frame: pd.DataFrame) -> None:
     for name, shift, above in (("μ", 0.0, 0.05), ("nominal", -0.25, -0.1), ("kimi", -0.25, 0.06)):
         height = bars.loc[bars["objective"] == name, "probability"].to_numpy()
         side, top = "left" if name == "μ" else "right", int(height.argmax())
-        inset.text(top + shift, height[top] + above, name, ha=side, color=colors[name], fontsize=6)
+        inset.text(top + shift, height[top] + above, display_name(name), ha=side, color=colors[name], fontsize=6)
     inset.set_xticks(range(len(behavior)), [f"{r:g}".replace("0.", ".") for r in behavior["reward"]], fontsize=6)
     inset.set_yticks([0, 1], ["0", "1"], fontsize=6)
     inset.set_ylim(0, 1.05)

@@ -9,11 +9,11 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullLocator
 
+from analysis.names import display_name
 from figures.style import INK, look, new_axes, size
 
 SIZE = size(2, 0.4)
 MOSAIC = "ABC"
-_NAMES = {"oapl": "OAPL", "a_star_po": "A*-PO"}
 _SAMPLING = {"oapl": "off-policy", "a_star_po": "on-policy"}  # as published
 _HALO = [withStroke(linewidth=1.8, foreground="white")]
 _PAPER = {"boxstyle": "square,pad=0.1", "facecolor": "white", "linewidth": 0}
@@ -70,7 +70,7 @@ def _finish(ax: Axes, frame: pd.DataFrame, title: str, sampling: str) -> None:
         face = style.color if _SAMPLING[name] == sampling else "white"
         ax.plot([x], [y], style.marker, color=face, markeredgecolor=style.color, markersize=4.5, label=name)
         ax.annotate(
-            _NAMES[name],
+            display_name(name),
             (x, y),
             xytext=(5 * side, 0),
             textcoords="offset points",

@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from analysis.flow_simplex import ends
+from analysis.names import display_name
 from figures.style import INK, QUIET, look, new_axes, size
 
 SIZE = size(2, 0.66)
@@ -56,7 +57,8 @@ def _title(frame: pd.DataFrame, objective: str) -> str:
     minima = int(ends(frame)["minima"][objective])
     paths = frame[(frame["objective"] == objective) & (frame["kind"] == "path")].drop_duplicates("run")
     counts = [int((paths["reached"] == minimum).sum()) for minimum in range(minima)]
-    return f"{objective}: {' + '.join(map(str, counts))} of {len(paths)} reach {'a ' if len(counts) > 1 else ''}★"
+    which = "a ★" if len(counts) > 1 else "★"
+    return f"{display_name(objective)}: {' + '.join(map(str, counts))} of {len(paths)} reach {which}"
 
 
 def plot_flow(frame: pd.DataFrame, ax: Axes | None = None, *, objective: str = "kimi") -> Axes:
@@ -81,7 +83,7 @@ def plot_flow(frame: pd.DataFrame, ax: Axes | None = None, *, objective: str = "
     --------
     >>> from analysis.flow_simplex import flow_simplex
     >>> plot_flow(flow_simplex(starts=1, spacing=0.1)).get_title(loc="left")
-    'kimi: 1 of 1 reach ★'
+    'Kimi: 1 of 1 reach ★'
     """
     ax = new_axes(SIZE) if ax is None else ax
     rows = frame[frame["objective"] == objective]

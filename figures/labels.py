@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from analysis.names import display_name
 from figures.style import look, page
 
 _PLACES = 121  # positions tried along a curve
@@ -146,4 +147,4 @@ def label_ends(ax: Axes, ends: Mapping[str, float]) -> None:
         both: dict[str, Any] = {"clip_on": False, "label": "_leader", **at}
         ax.add_artist(Line2D([1.015, 1.08], [heights[name], height], linewidth=0.4, **both))
         ax.add_artist(Line2D([1.11], [height], marker=style.marker, markersize=3, **both))
-        ax.text(1.16, height, name, va="center_baseline", fontsize=6.0, **at)
+        ax.text(1.16, height, display_name(name), va="center_baseline", fontsize=6.0, **at)

@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from analysis.names import display_name, display_names
 from figures.labels import label_curves
 from figures.style import QUIET, look, new_axes, seaborn_looks, size, times
 
@@ -22,8 +23,8 @@ _OTHER_REWARD = ("qrpo", "tpo")  # their temperature is one of the reward's quan
 _CLIPPED = ("ppo", "dr_grpo", "grpo", "dapo", "gspo")
 # Curves of which a part is shared: named at their end, so far from it in points, on this side of the text.
 _ENDS = {
-    "ppo": ((-12.0, 5.0), "left"),
-    "dapo": ((-6.0, 0.0), "right"),
+    "ppo": ((26.0, 6.0), "right"),
+    "dapo": ((-12.0, -3.0), "right"),
     "grpo": ((-2.0, -10.0), "right"),
     "gspo": ((-10.0, -14.0), "right"),
 }
@@ -48,7 +49,7 @@ def _plot(ax: Axes, frame: pd.DataFrame, column: str, groups: dict[str, list[str
     colors = {}
     for name, alike in groups.items():
         curve = frame[(frame["kind"] == "curve") & (frame["objective"] == name)]
-        style, label = look(name), ", ".join(alike) if joined else name
+        style, label = look(name), display_names(alike if joined else [name])
         ax.plot(curve["pass_rate"], curve[column], color=style.color, linestyle=style.linestyle, label=label)
         if joined and name in _ENDS:
             (dx, dy), side = _ENDS[name]
@@ -116,7 +117,7 @@ def plot_pass_rate(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(times)
     _plot(ax, frame, "pessimism_factor", groups, joined=False)
-    said += [f"{first}: also {', '.join(alike)}" for first, (_, *alike) in groups.items() if alike]
+    said += [f"{display_name(first)}: also {display_names(alike)}" for first, (_, *alike) in groups.items() if alike]
     _say(ax, said, 0.02, 0.02, 52)
     ax.set_title("effective temperature")
     ax.set_ylabel(r"effective / stated, $\beta_{\mathrm{eff}}\,/\,\beta$")
@@ -155,8 +156,11 @@ def plot_regressions(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     shown = set(curve["objective"]) - {*_CLIPPED, "awr"}  # AWR's is in the panel of the temperatures; no room here
     _round(ax, 0.4, 2e3, "one round: with a temperature")
     _plot(ax, frame, "logit_change", _curves(frame, "logit_change", shown), joined=False)
-    settings = curve.loc[curve["objective"].isin(["kimi", "oapl"]), "setting"].unique()
-    _say(ax, list(settings), 0.98, 0.02, 60)
+    settings = curve.drop_duplicates("objective").set_index("objective")["setting"]
+    said = [
+        f"{display_name(name)} ({settings[name].partition('(')[2]}" for name in ("kimi", "oapl") if name in settings
+    ]
+    _say(ax, said, 0.98, 0.02, 60)
     return ax
 
 
@@ -186,8 +190,10 @@ def plot_clipped(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     _plot(ax, frame, "logit_change", _curves(frame, "logit_change", _CLIPPED), joined=True)
     gone = curve[np.isinf(curve["logit_change"])].groupby("objective", sort=False)["pass_rate"].agg(["min", "size"])
     whole = curve["pass_rate"].nunique()
-    always = [str(name) for name in gone.index[gone["size"] == whole]]
-    later = [f"{name} from p = {least:.2f}" for name, least in gone.loc[gone["size"] < whole, "min"].items()]
+    always = [display_name(name) for name in gone.index[gone["size"] == whole]]
+    later = [
+        f"{display_name(name)} from p = {least:.2f}" for name, least in gone.loc[gone["size"] < whole, "min"].items()
+    ]
     _say(ax, [f"∞, nothing failing is left: {', '.join(always + later)}"], 0.02, 0.98, 62)
     return ax
 

@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.ticker import MaxNLocator
 
+from analysis.names import display_name
 from figures.style import INK, QUIET, new_axes, size
 
 SIZE = size(2, 1.2)
 MOSAIC = "AAAABCDE"
 _BAR = 0.78  # height of a bar
-_WIDE, _LINE = 47, 0.7  # letters to a line of names; height of each further line
+_WIDE, _LINE = 40, 0.7  # letters to a line of names; height of each further line
 _MANY, _NONE = "‡", "†"
 # Column, title and unit of each panel of dots.
 _DOTS = {
@@ -29,6 +30,7 @@ _DOTS = {
 
 
 def _marked(name: str, beta: float, status: str) -> str:
+    name = display_name(name).replace(" ", "\N{NO-BREAK SPACE}")
     return name + (_NONE if np.isnan(beta) else "") + (_MANY if status == "set_valued" else "")
 
 
@@ -38,7 +40,9 @@ def _rows(frame: pd.DataFrame) -> pd.DataFrame:
     marks = [_marked(*row) for row in objectives[["objective", "beta", "status"]].itertuples(index=False, name=None)]
     names = pd.Series(marks).groupby(objectives["target"].to_numpy()).agg(", ".join)
     rows = objectives.drop_duplicates("target").reset_index(drop=True)
-    rows["names"] = ["\n".join(textwrap.wrap(text, _WIDE)) for text in names.loc[rows["target"]]]
+    rows["names"] = [
+        "\n".join(textwrap.wrap(text, _WIDE, break_on_hyphens=False)) for text in names.loc[rows["target"]]
+    ]
     tall = 1 + _LINE * rows["names"].str.count("\n")
     rows["y"] = 0.7 + tall.cumsum() - tall / 2
     return rows

@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from scipy.stats import norm
 
+from analysis.names import display_name
 from figures.style import INK, QUIET, look, panel, size
 
 SIZE = size(2, 0.42)
@@ -44,7 +45,7 @@ def plot_prompts(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
             markersize=2.4,
             elinewidth=0.6,
             alpha=0.7,
-            label=str(name),
+            label=display_name(name),
         )
     ends = [min(rows["kappa"].min(), rows["measured"].min()), max(rows["kappa"].max(), rows["measured"].max())]
     ax.plot(ends, ends, color=INK, linewidth=0.6, zorder=0)
@@ -88,7 +89,7 @@ def plot_pooled(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.plot(row["kappa_population"] / row["kappa"], place, "|", color=INK, markersize=9)
     ax.axvline(1.0, color=INK, linewidth=0.6, zorder=0)
     ax.axvspan(0.95, 1.05, color=QUIET, alpha=0.15, linewidth=0)
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [display_name(name) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("κ / predicted; |: without groups")

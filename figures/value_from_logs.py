@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
+from analysis.names import display_name
 from analysis.value_from_logs import boldest
 from figures.labels import label_curves
 from figures.style import QUIET, look, new_axes, size
@@ -96,7 +97,7 @@ def plot_bounds(frame: pd.DataFrame, ax: Axes | None = None, which: int = 0) -> 
     if which == 0:
         label_curves(ax, _COLORS)
     ax.set_ylabel("lower bound, reward per round")
-    ax.set_title(str(names[which]), loc="left")
+    ax.set_title(display_name(names[which]), loc="left")
     return ax
 
 
@@ -116,21 +117,18 @@ def plot_certified(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     finite = fair[fair["guarantee"] == "finite-sample"]
     _rounds(ax, frame)
     ax.set_ylim(-0.1 * frame["value"].max(), 1.12 * frame["value"].max())
-    lowest = frame["objective"].iloc[frame["value"].argmin()]
+    colors, lowest = {}, frame["objective"].iloc[frame["value"].argmin()]
     for name in frame["objective"].unique():
+        style, said = look(str(name)), display_name(name)
+        colors[said] = style.color
         for rows, dash in ((fair, "-"), (finite, (0, (3, 1.5)))):
             best = rows[rows["objective"] == name].groupby("n")["mean"].max()
             named = (name == lowest) == (rows is finite)  # under the lowest pair, over the others
-            style: dict[str, Any] = {
-                "color": look(str(name)).color,
-                "linestyle": dash,
-                "marker": "o",
-                "markersize": 2.5,
-            }
-            ax.plot(best.index, best, **style, label=str(name) if named else f"_{name}")
-    said = "solid: any bound\ndashed: valid at every $n$"
-    ax.annotate(said, (1, 0.03), (-3, 0), xycoords="axes fraction", ha="right", **_NOTE)
-    label_curves(ax, {str(name): look(str(name)).color for name in frame["objective"].unique()})
+            how: dict[str, Any] = {"color": style.color, "linestyle": dash, "marker": "o", "markersize": 2.5}
+            ax.plot(best.index, best, **how, label=said if named else f"_{name}")
+    note = "solid: any bound\ndashed: valid at every $n$"
+    ax.annotate(note, (1, 0.03), (-3, 0), xycoords="axes fraction", ha="right", **_NOTE)
+    label_curves(ax, colors)
     ax.set_ylabel("best lower bound, reward per round")
     ax.set_title("Value certified", loc="left")
     return ax
@@ -161,7 +159,7 @@ def plot_choice(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
     label_curves(ax, _COLORS)
     ax.set_ylabel("share of logs")
-    ax.set_title(f"Logs that choose {bold}", loc="left")
+    ax.set_title(f"Logs that choose {display_name(bold)}", loc="left")
     return ax
 
 

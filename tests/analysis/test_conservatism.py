@@ -110,8 +110,8 @@ def test_a_fixed_beta1_does_not_collapse() -> None:
 
 def test_the_finding_reads_the_frame(frame: pd.DataFrame) -> None:
     cold = frame[frame["beta"] == frame["beta"].min()].drop_duplicates("objective").set_index("objective")
-    assert headline(frame).startswith(f"At β = 0.0001 kimi keeps {cold.loc['kimi', 'entropy']:.2f} nats of entropy")
-    assert headline(frame).endswith("nominal and V* none, oapl (β₁ = 10 β₂) none")
+    assert headline(frame).startswith(f"At β = 0.0001 Kimi keeps {cold.loc['kimi', 'entropy']:.2f} nats of entropy")
+    assert headline(frame).endswith("nominal and V* none, OAPL (β₁ = 10 β₂) none")
     assert "(decoupling does not help while beta1 falls with beta2)" in finding(frame)
     assert "of mu A_+/E[A_+]" in finding(frame)
     assert headline(conservatism(least=0.1, n=2)).endswith(
@@ -124,7 +124,7 @@ def test_oapl_is_told_apart_where_its_temperatures_are_far() -> None:
     far = conservatism(n=3, ratio=1e4)
     cold = far[far["beta"] == far["beta"].min()].drop_duplicates("objective").set_index("objective")["entropy"]
     assert cold["oapl"] > 0.9 * cold["kimi"]
-    assert headline(far).endswith(f"nominal and V* none, oapl (β₁ = 10000 β₂) {cold['oapl']:.2g}")
+    assert headline(far).endswith(f"nominal and V* none, OAPL (β₁ = 10000 β₂) {cold['oapl']:.2g}")
     assert f"beta1 = 10000 beta2 {cold['oapl']:.2g}," in finding(far)
     assert "does not help" not in finding(far)
 

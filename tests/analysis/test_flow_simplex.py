@@ -115,9 +115,9 @@ def test_flows_descend_the_loss(frame: pd.DataFrame) -> None:
 
 
 def test_what_is_found(frame: pd.DataFrame) -> None:
-    assert headline(frame).startswith("4 of 6 objectives reach one target from all starts; oapl has 2")
+    assert headline(frame).startswith("4 of 6 objectives reach one target from all starts; OAPL has 2")
     assert finding(frame).startswith(
-        "Of 36 flows 30 end in an induced target, 6 in another policy of the same loss (ppo)"
+        "Of 36 flows 30 end in an induced target, 6 in another policy of the same loss (PPO)"
     )
     lost = frame.replace({"end": {"same loss": "elsewhere"}})
     assert "and 6 elsewhere" in finding(lost)
@@ -135,7 +135,7 @@ def test_starts_are_counted_at_the_minimum_that_draws_them(
     mine = (altered["objective"] == "oapl") & (altered["kind"] == "path")
     altered.loc[mine, "reached"] = altered.loc[mine, "run"].map(dict(enumerate(reached)))
     altered.loc[mine, "end"] = np.where(altered.loc[mine, "reached"] < 0, "elsewhere", "target")
-    assert finding(altered).endswith(f"; under oapl the minima, lowest loss first, draw {drawn} starts.")
+    assert finding(altered).endswith(f"; under OAPL the minima, lowest loss first, draw {drawn} starts.")
     assert f" and {reached.count(-1)} elsewhere" in finding(altered)
 
 

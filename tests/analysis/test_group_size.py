@@ -98,7 +98,7 @@ def test_what_is_said_is_read_from_the_frame(frame: pd.DataFrame) -> None:
     one_rate = frame[frame["pass_rate"] == 0.5]
     assert "p = 0.5" in finding(one_rate)
     swapped = frame.assign(regime="positive")
-    assert "not always negative" in headline(swapped)
+    assert "not always in the negative regime" in headline(swapped)
 
 
 def test_all_groups_are_said_to_be_at_the_boundary_only_if_all_are(frame: pd.DataFrame) -> None:

@@ -154,4 +154,4 @@ def test_the_finding_reads_the_frame(frame: pd.DataFrame) -> None:
     factor = hard.loc[["kimi", "oapl", "shifted_mean"], "pessimism_factor"]
     assert f"are {factor.min():.1f} to {factor.max():.1f} times" in finding(frame)
     assert f"{int(np.isinf(easy['logit_change']).sum())} of {len(easy)} objectives" in finding(frame)
-    assert headline(pass_rate(logs=None, n=9)).startswith("On hard prompts (p = 0.1) kimi, shifted_mean act")
+    assert headline(pass_rate(logs=None, n=9)).startswith("On hard prompts (p = 0.1) Kimi, shifted mean act")

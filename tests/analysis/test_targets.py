@@ -6,6 +6,7 @@ import pytest
 from scipy.special import rel_entr
 
 import pessimism as ps
+from analysis.names import display_name, display_names
 from analysis.settings import at_temperature
 from analysis.targets import BEHAVIOR, REWARD, finding, headline, targets
 
@@ -88,12 +89,12 @@ def test_only_what_states_a_temperature_can_miss_the_nominal_target(frame: pd.Da
 def test_the_finding_names_who_is_warmest_and_who_is_greedy(frame: pd.DataFrame) -> None:
     one = frame.drop_duplicates("objective").dropna(subset="beta").set_index("objective")
     warmth = one["effective_temperature"] / 0.1
-    assert f"at most {warmth.max():.3g} times ({warmth.idxmax()})" in finding(frame)
+    assert f"at most {warmth.max():.3g} times ({display_name(warmth.idxmax())})" in finding(frame)
     greedy = warmth.index[warmth == 0]
     assert len(greedy) > 0
-    assert f"greedy, that is 0 times as warm, is {', '.join(greedy)};" in finding(frame)
+    assert f"greedy, that is 0 times as warm, is {display_names(greedy)};" in finding(frame)
     cold = finding(targets(beta=0.1, objectives=["tpo", "nominal"]))
-    assert "0 are warmer than set; coldest, 0.2 times as warm, is tpo;" in cold
+    assert "0 are warmer than set; coldest, 0.2 times as warm, is TPO;" in cold
 
 
 def test_without_temperatures_nothing_is_counted() -> None:

@@ -98,10 +98,11 @@ def test_the_surplus_goes_to_one_action_on_the_other_branch(frame: pd.DataFrame)
 
 
 def test_what_is_found_is_what_the_frame_says(frame: pd.DataFrame) -> None:
-    assert headline(frame) == "By V = V* + 2β minima coexist, up to 4, and training from μ misses the lowest"
+    said = "Once the baseline reaches V* + 2β, several minima coexist (up to 4) and training from μ misses the lowest"
+    assert headline(frame) == said
     assert finding(frame).startswith("70 of 70 gradient flows")
-    assert "several coexist by V* + 2 beta, 4 at most" in finding(frame)
-    assert "misses the lowest by V* + 2 beta." in finding(frame)
+    assert "several coexist once the baseline reaches V* + 2 beta, 4 at most" in finding(frame)
+    assert "misses the lowest once the baseline reaches V* + 2 beta." in finding(frame)
     astray = frame.assign(elsewhere=np.where(frame["offset"] == 4, 1, 0))
     assert finding(astray).startswith("70 of 71 gradient flows")
     low = frame[frame["offset"] < 1]
@@ -113,7 +114,7 @@ def test_minima_coexist_before_the_first_offset_of_a_grid_at_which_they_do() -> 
     """So that the grid says by which offset, not from which."""
     between = three_regimes(low=1.85, high=1.95, n=2, starts=1)
     assert between.drop_duplicates("offset")["minima"].tolist() == [1, 2]
-    assert headline(between).startswith("By V = V* + 1.95β minima coexist, up to 2")
+    assert headline(between).startswith("Once the baseline reaches V* + 1.95β, several minima coexist (up to 2)")
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ def test_objectives_are_named_without_their_temperature() -> None:
         },
         index=[3, 1, 2],
     )
-    assert labels(frame).to_dict() == {3: "awr", 1: "oapl, β₁ = 2β₂", 2: "shifted_mean, 1"}
-    assert labels(frame[:1]).to_dict() == {3: "awr"}
+    assert labels(frame).to_dict() == {3: "AWR", 1: "OAPL, β₁ = 2β₂", 2: "shifted mean, 1"}
+    assert labels(frame[:1]).to_dict() == {3: "AWR"}
     assert labels(frame[:0]).empty
 
 

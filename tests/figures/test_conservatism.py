@@ -13,9 +13,9 @@ FRAME = conservatism(n=9)
 def test_curves_are_those_of_the_frame(panel: str, column: str) -> None:
     ax = plot_measure(FRAME, panel=panel)
     kimi = FRAME[FRAME["objective"] == "kimi"].drop_duplicates("beta")
-    line = next(line for line in ax.get_lines() if line.get_label() == "kimi")
+    line = next(line for line in ax.get_lines() if line.get_label() == "Kimi")
     np.testing.assert_array_equal(line.get_xydata(), kimi[["beta", column]])
-    assert {text.get_text() for text in ax.texts} <= {"nominal, V*", "oapl, β₁ = 10 β", "kimi", "shifted_mean"}
+    assert {text.get_text() for text in ax.texts} <= {"nominal, V*", "OAPL, β₁ = 10 β", "Kimi", "shifted mean"}
     assert len(ax.get_lines()) == FRAME["objective"].nunique()
 
 

@@ -13,7 +13,7 @@ def test_paths_run_from_their_starts_to_the_stars() -> None:
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 0.75**0.5]])
     for panel in PANELS.values():
         ax = panel(frame)
-        rows = frame[frame["objective"] == ax.get_title(loc="left").partition(":")[0]]
+        rows = frame[frame["objective"] == panel.keywords["objective"]]
         stars = ax.collections[-1].get_offsets()
         induced = rows[rows["kind"] == "induced"][["policy_0", "policy_1", "policy_2"]].to_numpy()
         np.testing.assert_allclose(stars, induced @ corners, atol=1e-12)
@@ -28,8 +28,8 @@ def test_titles_count_the_starts_of_each_minimum() -> None:
     frame = flow_simplex(starts=3, spacing=0.05)
     titles = [panel(frame).get_title(loc="left") for panel in PANELS.values()]
     assert titles[0] == "nominal: 3 of 3 reach ★"
-    assert titles[4] == "oapl: 2 + 1 of 3 reach a ★"
-    assert titles[5] == "ppo: 0 of 3 reach ★"
+    assert titles[4] == "OAPL: 2 + 1 of 3 reach a ★"
+    assert titles[5] == "PPO: 0 of 3 reach ★"
 
 
 def test_marks_are_explained_once_and_the_nominal_target_is_not_marked_twice() -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.lag import SMOKE, held, lag, last, retuned
+from analysis.names import display_name
 from figures.labels import _spread
 from figures.lag import PANELS
 
@@ -29,7 +30,7 @@ def test_curves_are_the_frame_and_every_one_is_named_in_its_color(
         np.testing.assert_array_equal(line.get_xdata(), np.log2(1 + part["lag"]))
         np.testing.assert_array_equal(line.get_ydata(), part[column])
     named = {text.get_text(): text.get_color() for text in ax.texts}
-    assert {name: named[name] for name in curves} == {name: line.get_color() for name, line in curves.items()}
+    assert all(named[display_name(name)] == line.get_color() for name, line in curves.items())
 
 
 def test_rounds_have_no_grpo(frame: pd.DataFrame) -> None:
@@ -61,7 +62,8 @@ def test_a_name_stands_behind_the_marker_of_its_curve(frame: pd.DataFrame) -> No
     ax = PANELS["A"](frame)
     curves = {line.get_label(): line for line in ax.get_lines() if str(line.get_label())[0] != "_"}
     ends = {line.get_ydata()[-1]: line for line in ax.get_lines() if len(line.get_xdata()) == 1}
-    for text in (text for text in ax.texts if text.get_text() in curves):
-        mark, curve = ends[text.get_position()[1]], curves[text.get_text()]
+    texts = {text.get_text(): text for text in ax.texts}
+    for name, curve in curves.items():
+        mark = ends[texts[display_name(name)].get_position()[1]]
         assert (mark.get_marker(), mark.get_color()) == (curve.get_marker(), curve.get_color())
     assert len({line.get_marker() + str(line.get_linestyle()) for line in curves.values()}) == len(curves)

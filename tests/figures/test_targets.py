@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from analysis.names import display_name
 from analysis.targets import headline, targets
 from figures.targets import plot_dots, plot_targets
 
@@ -17,22 +18,23 @@ def test_bars_are_the_policies_under_the_behavior() -> None:
     np.testing.assert_allclose(widths[0], [0.4, 0.3, 0.2, 0.1])
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names[:2] == ["reward", "behavior μ"]
-    rows = [re.sub("[†‡]", "", name).replace("\n", " ").split(", ") for name in names[2:]]
-    assert [name for row in rows for name in row] == list(frame["objective"].unique())
+    rows = [re.sub("[†‡]", "", name).replace("\n", " ").replace("\xa0", " ").split(", ") for name in names[2:]]
+    shown = {display_name(name): str(name) for name in frame["objective"].unique()}
+    assert [name for row in rows for name in row] == list(shown)
     assert len(rows) == len(widths) - 1
     policies = {str(name): rows["policy"].to_numpy() for name, rows in frame.groupby("objective")}
     for row, width in zip(rows, widths[1:], strict=True):
         for name in row:
-            np.testing.assert_allclose(width, policies[name], atol=5e-6)
+            np.testing.assert_allclose(width, policies[shown[name]], atol=5e-6)
 
 
 def test_marks_are_on_the_objectives_that_they_describe() -> None:
     frame = targets(beta=0.1)
     said = " ".join(label.get_text() for label in plot_targets(frame).get_yticklabels()).replace("\n", " ")
-    names = {re.sub("[†‡]", "", name): name for name in re.split(r",? ", said)}
+    names = {re.sub("[†‡]", "", name).replace("\xa0", " "): name for name in re.split(r",? ", said)}
     for name, rows in frame.groupby("objective"):
-        assert ("†" in names[str(name)]) == rows["beta"].isna().all()
-        assert ("‡" in names[str(name)]) == (rows["status"] == "set_valued").all()
+        assert ("†" in names[display_name(name)]) == rows["beta"].isna().all()
+        assert ("‡" in names[display_name(name)]) == (rows["status"] == "set_valued").all()
 
 
 def test_dots_are_the_measures_beside_their_bars() -> None:

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from analysis.names import display_name
 from analysis.value_from_logs import value_from_logs
 from figures.value_from_logs import PANELS
 
@@ -24,7 +25,7 @@ def line(ax: Axes, name: str) -> Line2D:
 @pytest.mark.parametrize(("letter", "objective"), [("A", "nominal"), ("B", "kimi"), ("C", "shifted_mean")])
 def test_a_panel_for_each_target_with_its_bounds_and_value(letter: str, objective: str, frame: pd.DataFrame) -> None:
     ax = PANELS[letter](frame)
-    assert ax.get_title(loc="left") == objective
+    assert ax.get_title(loc="left") == display_name(objective)
     mine = frame[(frame["objective"] == objective) & (frame["constants"] == "ratios")]
     for name in ("el", "ls", "ix", "clipped"):
         np.testing.assert_array_equal(line(ax, name).get_xydata(), mine.loc[mine["estimator"] == name, ["n", "mean"]])
@@ -39,9 +40,9 @@ def test_the_largest_bounds_with_and_without_those_for_large_n(frame: pd.DataFra
         every = mine.groupby("n")["mean"].max()
         sure = mine[mine["estimator"] != "el"].groupby("n")["mean"].max()
         named, other = (every, sure) if el_first else (sure, every)
-        np.testing.assert_array_equal(line(ax, objective).get_ydata(), named)
+        np.testing.assert_array_equal(line(ax, display_name(objective)).get_ydata(), named)
         np.testing.assert_array_equal(line(ax, f"_{objective}").get_ydata(), other)
-    assert {"nominal", "kimi", "shifted_mean"} <= {text.get_text() for text in ax.texts}
+    assert {"nominal", "Kimi", "shifted mean"} <= {text.get_text() for text in ax.texts}
 
 
 def test_choices_are_those_of_the_boldest_target(frame: pd.DataFrame) -> None:
