@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
+from analysis.names import display_name
 from analysis.validation import ends
 from analysis.work import each
 from llm.validation.parts.lag_runs import COMPARED, on_model, on_table
@@ -184,9 +185,11 @@ def finding(frame: pd.DataFrame) -> str:
     largest, rates, orders = rows["lag"].max(), {}, {}
     for source, part in frame[frame["stage"] == "run"].groupby("source"):
         taken = part.groupby("objective", sort=False)["rate"].first()
-        rates[source] = ", ".join(f"{name} {rate:g}" for name, rate in taken.items())
+        rates[source] = ", ".join(f"{display_name(name)} {rate:g}" for name, rate in taken.items())
         last = rows[(rows["source"] == source) & (rows["lag"] == largest)].set_index("objective")["gain"]
-        orders[source] = ", ".join(f"{name} {gain:.3f}" for name, gain in last.sort_values(ascending=False).items())
+        orders[source] = ", ".join(
+            f"{display_name(name)} {gain:.3f}" for name, gain in last.sort_values(ascending=False).items()
+        )
     pairs = ", ".join(
         f"{row.alike} of {row.pairs} at lag {row.lag} (tau {row.tau:.2f}; tables at most {row.spread:.3f} apart)"
         for row in found.itertuples()

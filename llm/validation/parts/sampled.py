@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 import pessimism as ps
+from analysis.names import display_name
 from analysis.settings import at_temperature
 from analysis.work import each
 from llm.data.rewards import reward_function
@@ -220,7 +221,7 @@ def finding(frame: pd.DataFrame) -> str:
     """Say the same in a sentence, pooled, and beside the prediction without groups."""
     rows = pooled(frame)
     said = "; ".join(
-        f"{name} {measured:.4f} +- {error:.4f}, predicted {kappa:.4f} ({population:.4f} without groups)"
+        f"{display_name(name)} {measured:.4f} +- {error:.4f}, predicted {kappa:.4f} ({population:.4f} without groups)"
         for name, kappa, _, population, error, measured in rows.itertuples()
     )
     prompts = frame.loc[frame["kind"] == "prompt", "prompt"].nunique()

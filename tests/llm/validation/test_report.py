@@ -30,7 +30,7 @@ def test_findings_are_read_off_the_frames_and_wrapped(kept: Path, tmp_path: Path
     before = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in OTHERS}
     changed = [name for name in OTHERS if about[name]["finding"] != before[name]["finding"]]
     assert changed == ["validate_sampled"]
-    assert "shifted_mean" not in about["validate_sampled"]["finding"]
+    assert "shifted mean" not in about["validate_sampled"]["finding"]
     assert all(about[name] | {"finding": ""} == before[name] | {"finding": ""} for name in OTHERS)
     page = (tmp_path / "docs" / "language_models.md").read_text()
     assert page.startswith("before\n<!-- findings -->\n")

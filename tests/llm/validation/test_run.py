@@ -63,7 +63,7 @@ def test_what_a_part_writes(tmp_path: Path) -> None:
     assert sorted(frame["lag"].unique()) == [1, 256]
     assert about["parameters"]["lags"] == [1, 256]
     assert about["scale"] == "full"
-    assert "kimi" in about["finding"]
+    assert "Kimi" in about["finding"]
     assert {"torch", "transformers", "trl", "numpy", "pessimism"} <= set(about["versions"])
     assert about["hardware"] == hardware()
     assert about["hardware"]["cores"] >= 1

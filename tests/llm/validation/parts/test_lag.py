@@ -93,4 +93,4 @@ def test_the_whole_study() -> None:
             name: [rate] for name, rate in best.items()
         }
     assert "pairs of objectives that tables tell apart" in headline(frame)
-    assert "kimi" in finding(frame)
+    assert "Kimi" in finding(frame)

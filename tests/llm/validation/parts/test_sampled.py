@@ -79,7 +79,7 @@ def test_a_run_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert row.kappa_population == pytest.approx(alone, rel=1e-3)
     assert pooled(frame).loc["kimi", "measured"] == pytest.approx(pooled(frame).loc["kimi", "kappa"], rel=0.3)
     assert headline(frame).endswith("of 4 measured kappas are within 2 errors of the finite-group prediction")
-    assert "pooled: kimi 0." in finding(frame)
+    assert "pooled: Kimi 0." in finding(frame)
 
 
 def test_one_seed_has_no_spread() -> None:
