@@ -141,7 +141,7 @@ def evaluate(
         found = function(policy, made, delta=delta, **options)
     if not _is_finite(found):
         refuse_overflow(made.reward, estimator, "reward_model" if options.get("reward_model") is not None else "")
-    if found.ratio_check == "rejected":
+    if found.ratio_check in ("rejected", "uncovered"):
         warnings.warn(found.notes[0], UserWarning, stacklevel=2)
     return found
 

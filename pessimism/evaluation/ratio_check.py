@@ -47,15 +47,16 @@ class RatioCheck:
     ----------
     mean, error : float
         Mean ratio, and its standard error (nan from a single round).
-    verdict : {"consistent", "rejected", "undecided"}
-        Whether the mean is 1 within four standard errors; if it is not, whether heavy tails cannot explain that.
+    verdict : {"consistent", "rejected", "uncovered", "undecided"}
+        "consistent" where the mean is 1 within four standard errors; else "undecided" where heavy tails may explain
+        that, "uncovered" where actions that the logs never show do, and "rejected" where neither does.
     note : str
         Says what is wrong and the likely cause; empty where nothing is.
     """
 
     mean: float
     error: float
-    verdict: Literal["consistent", "rejected", "undecided"]
+    verdict: Literal["consistent", "rejected", "uncovered", "undecided"]
     note: str = ""
 
 
@@ -112,8 +113,8 @@ def check_ratios(
         few = f"{n} rounds with an effective sample size of {ess:.3g} are too few to tell whether {what}"
         rest = f"; {_UNCOVERED.format(unlogged=unlogged)}" if unlogged > 0 else ""
         return RatioCheck(mean, error, "undecided", f"{said}: {few}{rest}")
-    if unlogged > 0 and abs(mean + unlogged - 1.0) <= ERRORS * error + SUM_TOLERANCE:
-        return RatioCheck(mean, error, "rejected", f"{said}: {_UNCOVERED.format(unlogged=unlogged)}")
+    if mean < 1.0 <= mean + unlogged + ERRORS * error + SUM_TOLERANCE:
+        return RatioCheck(mean, error, "uncovered", f"{said}: {_UNCOVERED.format(unlogged=unlogged)}")
     return RatioCheck(mean, error, "rejected", f"{said}; the likely cause: {_CAUSES[source, mean > 1.0]}")
 
 

@@ -47,9 +47,10 @@ class Evaluation:
     mean_ratio, mean_ratio_error : float
         Mean of the ratios of the policy to the behavior, 1 but for chance if the propensities are right and the
         behavior covers the policy, and its standard error (nan from a single round).
-    ratio_check : {"consistent", "rejected", "undecided"}
-        Whether the mean ratio is 1 within four standard errors. If it is not: "rejected" where chance cannot explain
-        that, or "undecided" where large ratios may be missing from the logs.
+    ratio_check : {"consistent", "rejected", "uncovered", "undecided"}
+        "consistent" where the mean ratio is 1 within four standard errors; else "undecided" where large ratios may be
+        missing from the logs, "uncovered" where the policy's actions that no round shows explain it, and "rejected"
+        where neither does.
     reward_range : tuple of two floats
         Lowest and highest reward, as logged or as the options state them; for star of the episodes' returns.
     notes : tuple of str

@@ -120,6 +120,23 @@ def test_actions_that_no_round_shows_are_named() -> None:
     with pytest.warns(UserWarning, match=r"0\.5 of the policy's probability is on actions that the logs never show"):
         found = evaluate(POLICY, logs, "ips")
     assert found.mean_ratio == pytest.approx(0.5, abs=0.03)
+    assert found.ratio_check == "uncovered"
+
+
+def test_rare_actions_do_not_speak_against_the_propensities() -> None:
+    """Random behaviors and policies over 20 actions, nearly disjoint: four errors alone are exceeded by a third."""
+    rng = np.random.default_rng(1)
+    verdicts = []
+    for _ in range(300):
+        behavior, policy = rng.dirichlet(np.full(20, 0.2), size=2) + 1e-12
+        behavior, policy = behavior / behavior.sum(), policy / policy.sum()
+        action = rng.choice(20, 300, p=behavior)
+        weight = (policy / behavior)[action]
+        absent = np.bincount(action, minlength=20) == 0
+        unlogged = float(policy[absent].sum())
+        verdicts.append(check_ratios(weight, effective_sample_size(weight), unlogged=unlogged).verdict)
+    assert verdicts.count("consistent") < 0.75 * 300
+    assert "rejected" not in verdicts
 
 
 def test_the_cause_follows_from_what_the_ratios_are() -> None:
