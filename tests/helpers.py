@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from functools import cache
@@ -130,3 +131,9 @@ def softmax(logits: Array) -> Array:
     """Probabilities of logits ``(..., K)``."""
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers of a sentence, in their order: what it says of the data, whatever its words."""
+    plain = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
+    return [float(number) for number in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", plain)]

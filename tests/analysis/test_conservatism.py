@@ -7,6 +7,7 @@ from scipy.special import rel_entr
 
 import pessimism as ps
 from analysis.conservatism import BEHAVIOR, REWARD, conservatism, finding, headline, limit, settings
+from tests.helpers import numbers
 
 MU, R = np.array(BEHAVIOR), np.array(REWARD)
 MEAN = ["kimi", "shifted_mean"]
@@ -110,33 +111,29 @@ def test_a_fixed_beta1_does_not_collapse() -> None:
 
 def test_the_finding_reads_the_frame(frame: pd.DataFrame) -> None:
     cold = frame[frame["beta"] == frame["beta"].min()].drop_duplicates("objective").set_index("objective")
-    assert headline(frame).startswith(f"At β = 0.0001 Kimi keeps {cold.loc['kimi', 'entropy']:.2f} nats of entropy")
-    assert headline(frame).endswith("nominal and V* none, OAPL (β₁ = 10 β₂) none")
-    assert "(decoupling does not help while beta1 falls with beta2)" in finding(frame)
-    assert "of mu A_+/E[A_+]" in finding(frame)
-    assert headline(conservatism(least=0.1, n=2)).endswith(
-        f"{ps.induced_target(MU, R, ps.OAPL(beta1=1.0, beta2=0.1)).conservatism()['entropy'].iloc[0]:.2g}"
-    )
-    assert f"ratios up to {cold.loc['kimi', 'max_ratio']:.2f} instead of {1 / MU[-1]:.2f}" in finding(frame)
+    assert numbers(headline(frame)) == [1e-4, round(cold.loc["kimi", "entropy"], 2), 10]
+    warm = ps.induced_target(MU, R, ps.OAPL(beta1=1.0, beta2=0.1)).conservatism()["entropy"].iloc[0]
+    assert numbers(headline(conservatism(least=0.1, n=2)))[-1] == float(f"{warm:.2g}")
+    assert numbers(finding(frame))[-2:] == [round(cold.loc["kimi", "max_ratio"], 2), round(1 / MU[-1], 2)]
 
 
 def test_oapl_is_told_apart_where_its_temperatures_are_far() -> None:
     far = conservatism(n=3, ratio=1e4)
     cold = far[far["beta"] == far["beta"].min()].drop_duplicates("objective").set_index("objective")["entropy"]
     assert cold["oapl"] > 0.9 * cold["kimi"]
-    assert headline(far).endswith(f"nominal and V* none, OAPL (β₁ = 10000 β₂) {cold['oapl']:.2g}")
-    assert f"beta1 = 10000 beta2 {cold['oapl']:.2g}," in finding(far)
-    assert "does not help" not in finding(far)
+    assert numbers(headline(far))[-2:] == [10_000, float(f"{cold['oapl']:.2g}")]
+    assert {10_000, float(f"{cold['oapl']:.2g}")} <= set(numbers(finding(far)))
 
 
-@pytest.mark.parametrize(("reward", "kept"), [((0, 0, 1, 1, 1), "1 nats"), ((0, 0, 1, 0, 0), "none")])
+@pytest.mark.parametrize(("reward", "kept"), [((0, 0, 1, 1, 1), [1.0]), ((0, 0, 1, 0, 0), [])])
 def test_no_contrast_is_claimed_where_only_the_best_have_a_positive_advantage(
-    reward: tuple[float, ...], kept: str
+    reward: tuple[float, ...], kept: list[float]
 ) -> None:
     same = conservatism(reward=reward, n=3)
-    for said in (headline(same), finding(same)):
-        assert f"all five objectives keep the same entropy{kept}" in said.replace(": ", "").replace(", ", "", 1)
-        assert "instead of" not in said
+    cold = same[same["beta"] == same["beta"].min()]
+    assert np.ptp(cold["entropy"]) < 1e-3
+    assert numbers(headline(same)) == [1e-4, *kept]
+    assert numbers(finding(same))[: 1 + len(kept)] == [1e-4, *kept]
 
 
 @pytest.mark.parametrize("bad", [{"least": 0.0}, {"least": 2.0, "most": 1.0}, {"n": 1}])

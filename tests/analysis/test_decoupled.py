@@ -6,6 +6,7 @@ import pytest
 
 import pessimism as ps
 from analysis.decoupled import decoupled, finding, headline
+from tests.helpers import numbers
 
 P = 0.3
 
@@ -91,8 +92,8 @@ def test_published_pairs_are_as_published(frame: pd.DataFrame) -> None:
         assert (row["beta1"], row["beta2"]) == (pytest.approx(objective.beta1), objective.beta2)
     lagged = ps.induced_target([0.7, 0.3], [0.0, 1.0], ps.AStarPO(sampling="off_policy")).conservatism().iloc[0]
     assert rows.loc["a_star_po", "pessimism_factor"] == pytest.approx(lagged["pessimism_factor"], rel=1e-9)
-    assert f"A*-PO's as 1.0 β₂ or, once data lag, {lagged['pessimism_factor']:.1f} β₂" in headline(frame)
-    assert f"In {13 * 13 - 13} of {13 * 13 - 13} pairs" in finding(frame)
+    assert numbers(headline(frame))[-2:] == [1.0, round(lagged["pessimism_factor"], 1)]
+    assert numbers(finding(frame)).count(13 * 13 - 13) == 2
 
 
 def test_what_is_a_fact_of_the_bandit_names_it(frame: pd.DataFrame) -> None:
@@ -101,9 +102,8 @@ def test_what_is_a_fact_of_the_bandit_names_it(frame: pd.DataFrame) -> None:
     for one, value, binary in ((frame, P, True), (rare, 0.1, True), (graded, 0.25, False)):
         np.testing.assert_allclose(one["behavior_value"], value, rtol=1e-14)
         assert (one["binary"] == binary).all()
-    for made, where in ((frame, "pass rate 0.3"), (rare, "pass rate 0.1"), (graded, "mean reward 0.25")):
-        assert headline(made).startswith(f"At {where} OAPL")
-        assert finding(made).startswith(f"At {where} and off-policy")
+    for made, where in ((frame, 0.3), (rare, 0.1), (graded, 0.25)):
+        assert numbers(headline(made))[0] == numbers(finding(made))[0] == where
     assert headline(rare)[20:] != headline(frame)[20:]
 
 

@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import comb, logsumexp
 
 from analysis.group_size import finding, group_size, headline
+from tests.helpers import numbers
 
 BETA, SHIFT = 0.2, 0.7
 RATES, SIZES = (0.1, 0.5, 0.8), (2, 3, 8)
@@ -94,16 +95,15 @@ def test_a_shift_adds_itself_to_log_z_and_the_others_mean_needs_no_group(frame: 
 
 def test_what_is_said_is_read_from_the_frame(frame: pd.DataFrame) -> None:
     top = frame[(frame["baseline"] == "V*") & (frame["group_size"] == 2)]["pessimism_factor"].max()
-    assert headline(frame).endswith(f"up to {top:.1f}× as conservative as stated at G = 2")
+    assert numbers(headline(frame))[-2:] == [round(top, 1), 2]
     one_rate = frame[frame["pass_rate"] == 0.5]
-    assert "p = 0.5" in finding(one_rate)
-    swapped = frame.assign(regime="positive")
-    assert "not always in the negative regime" in headline(swapped)
+    assert 0.5 in numbers(finding(one_rate))
+    assert headline(frame.assign(regime="positive")) != headline(frame)
 
 
 def test_all_groups_are_said_to_be_at_the_boundary_only_if_all_are(frame: pd.DataFrame) -> None:
-    assert "V* of the group puts all groups at the boundary" in finding(frame)
-    assert "puts at least 99.9% of the groups at" in finding(frame.assign(boundary=0.9996))
+    assert 99.9 not in numbers(finding(frame))
+    assert 99.9 in numbers(finding(frame.assign(boundary=0.9996)))
 
 
 @pytest.mark.parametrize(

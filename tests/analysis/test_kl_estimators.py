@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 import pessimism as ps
 from analysis.kl_estimators import finding, headline, kl_estimators, named
+from tests.helpers import numbers
 
 Q, R = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.2, 0.4, 0.6, 0.8])
 POLICY = [f"policy_{action}" for action in range(4)]
@@ -100,10 +101,10 @@ def test_distances_and_values_are_those_of_the_policies(frame: pd.DataFrame) -> 
 
 
 def test_what_is_found(frame: pd.DataFrame) -> None:
-    assert headline(frame) == "3 of 12 KL penalties lead to the nominal target, and 6 never keep all actions"
+    assert numbers(headline(frame)) == [3, 12, 6]
     assert all(name in finding(frame) for name in NOMINAL)
     lost = frame[frame["leads_to"].isin(["one action", "no target"])]
-    assert headline(lost).startswith("0 of ")
+    assert numbers(headline(lost))[0] == 0
     assert "nan" not in finding(lost)
 
 

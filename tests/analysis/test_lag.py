@@ -8,6 +8,7 @@ import pessimism as ps
 from analysis.lag import COMPARED, finding, headline, held, lag, retuned, settings, trained
 from analysis.lag_steps import COLLAPSED, Prompts, draw_prompts, measured, walk
 from tests.analysis.lags import BETA, EVERY
+from tests.helpers import numbers
 
 
 def test_rounds_are_those_of_the_library_and_lag_only_delays() -> None:
@@ -113,19 +114,15 @@ def test_rates_are_chosen_without_lag_for_all_or_anew_for_each() -> None:
     made = pd.DataFrame(rows + rounds)
     assert held(made)["lr"].tolist() == [2.0, 2.0]
     assert retuned(made)["lr"].tolist() == [1.0, 4.0]
-    said = "After 9 steps, lag 8 has delayed collapse for 1 of 1 objectives and raised value (> 2 SE) for "
-    assert headline(made) == f"{said}1"
-    assert headline(made.assign(difference_error=0.06)) == f"{said}0"
-    assert headline(made[made["lag"] == 0]).endswith("for 0")
-    assert "60% to 60%" in finding(made)
-    assert "after 9 steps" in finding(made)
-    assert "a 10% (11% at all)" in finding(made)
-    assert "a +5.2" in finding(made)  # 0.105 / 0.02
-    assert "(to the largest tried for a at lag 8)" in finding(made)
-    assert "largest tried" not in finding(made[made["lag"] == 0])
-    assert "0.80 to 0.80 at lag 0 and 0.91 to 0.91 at lag 8" in finding(made)
-    over = made.assign(ended=0.25)
-    assert "a 10% (11% at all, 25% of its runs overflow)" in finding(over)
+    # Time, lag, delayed collapses of all objectives, errors that count, values raised.
+    assert numbers(headline(made)) == [9, 8, 1, 1, 2, 1]
+    assert numbers(headline(made.assign(difference_error=0.06))) == [9, 8, 1, 1, 2, 0]
+    assert numbers(headline(made[made["lag"] == 0]))[-1] == 0
+    said = numbers(finding(made))
+    # Premature collapses without lag, those with it (at all), and the gain 0.105 in errors of 0.02.
+    assert {9, 60, 10, 11, 5.2} <= set(said)
+    assert [0.8, 0.8, 0, 0.91, 0.91, 8] in [said[i : i + 6] for i in range(len(said))]  # of the best rates
+    assert sorted(numbers(finding(made.assign(ended=0.25)))) == sorted([*said, 25])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from scipy.special import lambertw
 
 import pessimism as ps
 from analysis.lambert_tempering import finding, headline, lambert_tempering, tempered
+from tests.helpers import numbers
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +91,15 @@ def test_doubling_costs_log_2_and_twice_kappa(frame: pd.DataFrame) -> None:
     rows = frame[frame["point"] == "doubled"].set_index("kappa")
     np.testing.assert_allclose(rows["ratio"], 2.0, rtol=1e-13)
     assert rows["branch"].to_dict() == {-2.0: -1, -0.1: 0, 0.0: 0, 0.1: 0, 1.0: 0, 10.0: 0}
-    said = "At curvature κ = 1 an action doubles its mass at A = 2.69β (temperature there 3β), not at 0.69β"
-    assert headline(frame) == said
-    assert "at A = 2.69 beta, not at the 0.69 beta of the nominal target" in finding(frame)
-    assert "3 times" in finding(frame)
+    doubling = [round(np.log(2) + 2, 2), 3, round(np.log(2), 2)]
+    assert numbers(headline(frame)) == [1, *doubling]
+    assert set(doubling) <= set(numbers(finding(frame)))
 
 
 def test_without_curvature_nothing_differs_from_the_nominal_target() -> None:
     frame = lambert_tempering(kappas=(0.0,), n=5)
-    assert headline(frame) == "At curvature κ = 0 an action doubles its mass at A = 0.69β (temperature there 1β)"
-    assert "at A = 0.69 beta, as under the nominal target, and there feels 1 times" in finding(frame)
+    assert numbers(headline(frame)) == [0, 0.69, 1]
+    assert {0.69, 1} <= set(numbers(finding(frame)))
 
 
 def test_a_range_below_the_branch_point_has_none() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 import pessimism as ps
 from analysis.pass_rate import LOGS, curves, default_settings, finding, groups, headline, pass_rate
+from tests.helpers import numbers
 
 P = np.array([1e-9, 1e-3, 0.1, 0.25, 0.5, 0.75, 0.9, 1 - 1e-3])
 
@@ -152,6 +153,6 @@ def test_the_finding_reads_the_frame(frame: pd.DataFrame) -> None:
     curve = frame[frame["kind"] == "curve"]
     hard, easy = (curve[np.isclose(curve["pass_rate"], p)].set_index("objective") for p in (0.1, 0.9))
     factor = hard.loc[["kimi", "oapl", "shifted_mean"], "pessimism_factor"]
-    assert f"are {factor.min():.1f} to {factor.max():.1f} times" in finding(frame)
-    assert f"{int(np.isinf(easy['logit_change']).sum())} of {len(easy)} objectives" in finding(frame)
-    assert headline(pass_rate(logs=None, n=9)).startswith("On hard prompts (p = 0.1) Kimi, shifted mean act")
+    lost = int(np.isinf(easy["logit_change"]).sum())
+    assert {round(factor.min(), 1), round(factor.max(), 1), lost, len(easy)} <= set(numbers(finding(frame)))
+    assert numbers(headline(pass_rate(logs=None, n=9)))[0] == 0.1

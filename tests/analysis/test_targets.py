@@ -9,6 +9,7 @@ import pessimism as ps
 from analysis.names import display_name, display_names
 from analysis.settings import at_temperature
 from analysis.targets import BEHAVIOR, REWARD, finding, headline, targets
+from tests.helpers import numbers
 
 NOMINAL = [
     *("a_star_po", "awac", "brac", "copg", "dpo", "ips", "kl_regularized", "nominal", "optimal_value", "rebel"),
@@ -81,26 +82,29 @@ def test_only_what_states_a_temperature_can_miss_the_nominal_target(frame: pd.Da
     table = frame.pivot(index="objective", columns="action", values="policy").loc[sorted(stated)]
     weight = np.array(BEHAVIOR) * np.exp(np.array(REWARD) / 0.1)
     missed = int((np.abs(table - weight / weight.sum()).max(axis=1) > 1e-5).sum())
-    assert headline(frame).startswith(f"Set to the same β = 0.1, {missed} of {len(stated)} objectives lead elsewhere")
-    assert finding(frame).startswith(f"{missed} of the {len(stated)} objectives with a temperature lead")
+    assert numbers(headline(frame))[:3] == [0.1, missed, len(stated)]
+    assert numbers(finding(frame))[:2] == [missed, len(stated)]
     assert set(frame.loc[frame["beta"].isna(), "objective"]) == set(ps.objectives()) - stated
 
 
 def test_the_finding_names_who_is_warmest_and_who_is_greedy(frame: pd.DataFrame) -> None:
     one = frame.drop_duplicates("objective").dropna(subset="beta").set_index("objective")
     warmth = one["effective_temperature"] / 0.1
-    assert f"at most {warmth.max():.3g} times ({display_name(warmth.idxmax())})" in finding(frame)
+    said = finding(frame)
+    assert float(f"{warmth.max():.3g}") in numbers(said)
+    assert display_name(str(warmth.idxmax())) in said
     greedy = warmth.index[warmth == 0]
     assert len(greedy) > 0
-    assert f"greedy, that is 0 times as warm, is {display_names(greedy)};" in finding(frame)
+    assert display_names(greedy) in said
     cold = finding(targets(beta=0.1, objectives=["tpo", "nominal"]))
-    assert "0 are warmer than set; coldest, 0.2 times as warm, is TPO;" in cold
+    assert {0, 0.2} <= set(numbers(cold))
+    assert display_name("tpo") in cold
 
 
 def test_without_temperatures_nothing_is_counted() -> None:
     frame = targets(objectives=["asym_re", "topr"])
-    assert finding(frame) == "None has a temperature; all 2 objectives together have 2 different targets."
-    assert headline(frame) == "Objectives without a temperature have no nominal target to hit"
+    assert numbers(finding(frame)) == [2, 2]
+    assert numbers(headline(frame)) == []
 
 
 def test_objectives_without_a_target_come_last_and_say_so() -> None:

@@ -14,6 +14,7 @@ from analysis.value_from_logs import (
     value_from_logs,
 )
 from tests.analysis.values import DELTA, MU, N, R, policies
+from tests.helpers import numbers
 
 LOGS = 60  # more than one piece of work
 
@@ -176,18 +177,16 @@ def test_to_overtake_is_to_stay_ahead() -> None:
 
 
 def test_what_is_found_is_what_the_frame_says(frame: pd.DataFrame) -> None:
-    assert (
-        headline(frame)
-        == "In most logs nominal has the largest lower bound from n = 1,000 (el, ls, ix) on and at no n (clipped)"
-    )
+    assert numbers(headline(frame)) == [1000]
+    assert all(name in headline(frame) for name in ("el, ls, ix", "clipped"))
     gap = [rows(frame, name, "ratios").loc["kimi", "gap"] for name in ("el", "ls")]
-    assert f"{gap[0]:.3f} and {gap[1]:.3f} for Kimi" in finding(frame)
-    assert f"in up to {frame.loc[frame['estimator'] == 'el', 'violations'].max():.1%}." in finding(frame)
+    most = frame.loc[frame["estimator"] == "el", "violations"].max()
+    assert {round(gap[0], 3), round(gap[1], 3), round(100 * most, 1)} <= set(numbers(finding(frame)))
     early = frame[frame["n"] == 30]
-    assert headline(early).startswith("In most logs nominal has the largest lower bound at no n (")
+    assert numbers(headline(early)) == []
     alone = frame[frame["objective"] == "kimi"]
-    assert headline(alone) == "Lower bounds on the value of Kimi against logged rounds"
-    assert "most logs" not in finding(alone)
+    assert numbers(headline(alone)) == []
+    assert headline(alone) != headline(early)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,3 @@ def random_log(seed: int = 0, groups: int = 40) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     drawn = [np.round(rng.normal(size=rng.integers(1, 9)), int(rng.integers(0, 3))).tolist() for _ in range(groups)]
     return log_of(*drawn).sample(frac=1.0, random_state=seed, ignore_index=True)
-
-
-def numbers(text: str) -> list[float]:
-    """Numbers of a sentence, in their order: what it says of the data, whatever its words."""
-    return [float(number) for number in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text)]

@@ -25,7 +25,8 @@ from pessimism.losses.regression import Kimi, ShiftedMean
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
 from pessimism.target.result import stack
-from tests.pessimism.diagnosis.logs import EXAMPLES, TRL, log_of, numbers, random_log
+from tests.helpers import numbers
+from tests.pessimism.diagnosis.logs import EXAMPLES, TRL, log_of, random_log
 
 MIXED = ("step", "prompt", "regime", "status", "population_regime", "reading")  # columns that are not numbers
 

@@ -11,7 +11,8 @@ from pessimism.diagnosis.diagnose import COLUMNS, diagnose
 from pessimism.diagnosis.summary import summarize
 from pessimism.groups.design import smallest_beta1, smallest_shift
 from pessimism.groups.finite_group import finite_group
-from tests.pessimism.diagnosis.logs import TRL, log_of, numbers
+from tests.helpers import numbers
+from tests.pessimism.diagnosis.logs import TRL, log_of
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from pessimism.baselines import optimal_value
 from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.summary import summarize
 from pessimism.rollouts.read import read_rollouts
-from tests.pessimism.diagnosis.logs import TRL, log_of, numbers
+from tests.helpers import numbers
+from tests.pessimism.diagnosis.logs import TRL, log_of
 
 
 def test_advice_where_the_loss_has_no_target_or_gives_up_completions() -> None:

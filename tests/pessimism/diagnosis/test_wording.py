@@ -9,7 +9,8 @@ import pytest
 
 from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.wording import Group, read_group, read_positive
-from tests.pessimism.diagnosis.logs import log_of, numbers
+from tests.helpers import numbers
+from tests.pessimism.diagnosis.logs import log_of
 
 # An objective on one group, the regime, and the numbers of its reading: one case of the wording each.
 READINGS: dict[str, tuple[str, dict[str, float], list[float], str, list[float]]] = {
