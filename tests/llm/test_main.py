@@ -10,6 +10,7 @@ import pytest
 import torch
 from peft import AutoPeftModelForCausalLM
 
+import pessimism as ps
 from llm.__main__ import COMMANDS, main
 from llm.models.load import load_model
 from tests.llm.console import CONFIGS, CPU, QUICK, arguments
@@ -24,8 +25,8 @@ def test_train_measure_evaluate(folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert (told["objective"], told["hyper"], told["level"]) == ("kimi", {"beta": 0.5}, "sequence")
     assert not (run / "run.part").exists()
     card = (run / "README.md").read_text()
-    assert "trained with Kimi k1.5 / K2 policy mirror descent, a method introduced in" in card
-    assert "(https://huggingface.co/papers/2501.12599)" in card
+    assert ps.Kimi.title in card
+    assert f"(https://huggingface.co/papers/{ps.Kimi.paper})" in card
     assert "fine-tuned version of a local model." in card
     assert f'pipeline("text-generation", model="{run}"' in card
     assert main(["measure", *arguments(run=str(run), samples="16", limit="5", out=str(tmp_path / "m.csv"))]) == 0

@@ -11,6 +11,7 @@ from scipy.special import lambertw
 
 import pessimism as ps
 from llm.measurement.comparison import COLUMNS, Compared, compare, pool
+from tests.llm.marks import slow_but
 
 Q, REWARD = np.array([0.4, 0.25, 0.2, 0.1, 0.05]), np.array([0.0, 1.0, 0.0, 0.5, 1.0])
 OBJECTIVES = [ps.Kimi(beta=0.5), ps.ShiftedMean(beta=0.5), ps.OAPL(beta1=0.8, beta2=0.5), ps.StdNormalized(beta=0.8)]
@@ -42,6 +43,7 @@ def test_the_prediction_is_that_of_all_groups_counted(objective: ps.Objective) -
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES[::2], ids=str)
+@pytest.mark.slow
 def test_two_errors_of_the_gap_hold_nine_times_in_ten(objective: ps.Objective) -> None:
     """The policy is the target of groups of 8; the prediction knows the rewards sampled, not the behavior."""
     target = ps.finite_group(objective, 8, Q, REWARD).target
@@ -67,7 +69,7 @@ def test_a_policy_of_another_temperature_is_told_apart() -> None:
     assert abs(row["gap"]) > 3 * row["gap_error"]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+@pytest.mark.parametrize("objective", slow_but([0], OBJECTIVES), ids=str)
 def test_noise_of_the_training_takes_something_off_kappa_but_with_a_twin(objective: ps.Objective) -> None:
     """Two policies around the target, each off by a log-ratio of its own, normalized as policies are."""
     target, rng = ps.finite_group(objective, 8, Q, REWARD).target, np.random.default_rng(0)

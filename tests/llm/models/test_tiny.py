@@ -37,6 +37,7 @@ def test_it_has_learned_something(folder: Path) -> None:
     assert right[0] > 1.5 * right[1]
 
 
+@pytest.mark.slow
 def test_equal_settings_give_equal_weights(folder: Path, tmp_path: Path) -> None:
     again = pretrained(SETTINGS, tmp_path)
     assert again.name == folder.name

@@ -12,6 +12,7 @@ import torch
 
 from llm.models.scoring import score
 from llm.storage.checkpoints import latest
+from tests.llm.marks import slow_but
 from tests.llm.runs import (
     G,
     Watched,
@@ -31,17 +32,20 @@ pytestmark = pytest.mark.usefixtures("seeded")
 
 @pytest.mark.parametrize(
     ("mode", "lag", "accumulation", "source"),
-    [
-        ("constant", 0, 1, [0, 1, 2, 3, 4, 5]),
-        ("constant", 0, 2, [0, 1, 2, 3, 4, 5]),
-        ("constant", 2, 1, [0, 0, 0, 1, 2, 3]),
-        ("constant", 2, 2, [0, 0, 0, 1, 2, 3]),
-        ("constant", 6, 1, [0, 0, 0, 0, 0, 0]),
-        ("constant", 99, 1, [0, 0, 0, 0, 0, 0]),
-        ("batch", 1, 2, [0, 1, 2, 3, 4, 5]),
-        ("batch", 4, 1, [0, 0, 0, 0, 4, 4]),
-        ("batch", 4, 2, [0, 0, 0, 0, 4, 4]),
-    ],
+    slow_but(
+        [3, 8],
+        [
+            ("constant", 0, 1, [0, 1, 2, 3, 4, 5]),
+            ("constant", 0, 2, [0, 1, 2, 3, 4, 5]),
+            ("constant", 2, 1, [0, 0, 0, 1, 2, 3]),
+            ("constant", 2, 2, [0, 0, 0, 1, 2, 3]),
+            ("constant", 6, 1, [0, 0, 0, 0, 0, 0]),
+            ("constant", 99, 1, [0, 0, 0, 0, 0, 0]),
+            ("batch", 1, 2, [0, 1, 2, 3, 4, 5]),
+            ("batch", 4, 1, [0, 0, 0, 0, 4, 4]),
+            ("batch", 4, 2, [0, 0, 0, 0, 4, 4]),
+        ],
+    ),
 )
 def test_data_are_as_old_as_asked_for(
     mode: Any, lag: int, accumulation: int, source: list[int], folder: Path, tmp_path: Path
@@ -77,7 +81,7 @@ class Saying(Watched):
         return completions, [row.tolist() for row in found]
 
 
-@pytest.mark.parametrize("objective", ["grpo", "cispo", "kimi"])
+@pytest.mark.parametrize("objective", slow_but([2], ["grpo", "cispo", "kimi"]))
 def test_log_probabilities_of_the_engine_are_the_behavior(objective: str, folder: Path, tmp_path: Path) -> None:
     """Whether an engine says them or not: at a constant lag the ratio is to the policy that sampled."""
     given = {"objective": objective, "lag": 2, "lag_mode": "constant", "learning_rate": 3e-3, "max_steps": 6}
@@ -89,6 +93,7 @@ def test_log_probabilities_of_the_engine_are_the_behavior(objective: str, folder
         assert max(row["clip_ratio/region_mean"] for row in logged(saying)) > 0.0
 
 
+@pytest.mark.slow
 def test_prompts_do_not_depend_on_the_lag(folder: Path, tmp_path: Path) -> None:
     """Over the end of an epoch, which has 13 batches of 4 prompts."""
     found = []

@@ -23,6 +23,7 @@ import pessimism as ps
 from llm.storage import checkpoints
 from llm.storage.checkpoints import CheckpointError, latest, why_broken
 from tests.llm import killed
+from tests.llm.marks import slow_but
 from tests.llm.runs import G, Watched, loaded, logged, make, shorten, sums, trained, weights
 
 pytestmark = pytest.mark.usefixtures("seeded")
@@ -50,15 +51,18 @@ def interrupted(folder: Path, out: Path, after: int, **given: Any) -> Path:
 
 @pytest.mark.parametrize(
     "given",
-    [
-        {"objective": "kimi", "lag": 3},
-        {"objective": "kimi", "lag": 3, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 2 * G},
-        {"objective": "tba", "lag": 4},
-        {"objective": "kimi", "lag": 3, "lag_mode": "constant"},
-        {"objective": "tba", "lag": 5, "lag_mode": "constant", "gradient_accumulation_steps": 2},
-        {"objective": "grpo", "lag": 2, "lag_mode": "constant"},
-        {"objective": "kimi", "lag": 99, "lag_mode": "constant"},
-    ],
+    slow_but(
+        [3],
+        [
+            {"objective": "kimi", "lag": 3},
+            {"objective": "kimi", "lag": 3, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 2 * G},
+            {"objective": "tba", "lag": 4},
+            {"objective": "kimi", "lag": 3, "lag_mode": "constant"},
+            {"objective": "tba", "lag": 5, "lag_mode": "constant", "gradient_accumulation_steps": 2},
+            {"objective": "grpo", "lag": 2, "lag_mode": "constant"},
+            {"objective": "kimi", "lag": 99, "lag_mode": "constant"},
+        ],
+    ),
     ids=str,
 )
 def test_a_run_resumed_is_the_run(given: Any, folder: Path, tmp_path: Path) -> None:
@@ -96,6 +100,7 @@ def test_a_tied_weight_is_not_missing(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [3, 6])
+@pytest.mark.slow
 def test_resumed_at_the_end_of_an_epoch(at: int, folder: Path, tmp_path: Path) -> None:
     given = {"train_dataset": sums().select(range(12)), "max_steps": 10, "lag_mode": "constant", "lag": 2}
     given |= {"save_strategy": "steps", "save_steps": at}
@@ -144,6 +149,7 @@ def wait_for(found: Any, process: subprocess.Popen[str]) -> None:
         time.sleep(0.0005)
 
 
+@pytest.mark.slow
 def test_kill_9_and_then_a_disk_that_takes_no_more(undisturbed: Tensor, folder: Path, tmp_path: Path) -> None:
     """Both for real: killed as something is saved or just after, then resumed where no file may be large."""
     process, chance = start(folder, tmp_path), random.SystemRandom()
@@ -183,7 +189,7 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("what", FAILING)
+@pytest.mark.parametrize("what", slow_but([3], FAILING))
 def test_a_full_disk(what: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"lag": 2, "lag_mode": "constant", "save_strategy": "steps", "save_steps": 2}
     whole = weights(trained(folder, tmp_path / "whole", **given).model)

@@ -67,6 +67,7 @@ def test_a_folder_keeps_to_its_data_and_reward(
 
 
 @pytest.mark.usefixtures("seeded")
+@pytest.mark.slow
 def test_a_run_is_made_longer(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = {**QUICK, "model_name_or_path": str(folder), "lag": "4"}
 

@@ -22,6 +22,7 @@ import pessimism as ps
 from llm.training.losses import trl_loss
 from llm.training.trainer import OffPolicyTrainer
 from tests.llm import two_processes
+from tests.llm.marks import slow_but
 from tests.llm.runs import (
     SMALL,
     G,
@@ -41,7 +42,7 @@ from tests.llm.runs import (
 pytestmark = pytest.mark.usefixtures("seeded")
 
 
-@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "gspo", "cispo"])
+@pytest.mark.parametrize("name", slow_but([0], ["grpo", "dr_grpo", "dapo", "gspo", "cispo"]))
 def test_a_baseline_is_trl_itself(name: str, folder: Path, tmp_path: Path) -> None:
     """To the last bit, over an epoch's end and with generation batches of several steps."""
     given = {"max_steps": 14, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 2 * G}
@@ -91,7 +92,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("objective", "level"), CASES, ids=str)
+@pytest.mark.parametrize(("objective", "level"), slow_but([1, 6, 8, 9], CASES), ids=str)
 def test_a_step_moves_along_the_score_weight(objective: Any, level: Any, folder: Path, tmp_path: Path) -> None:
     """The gradient of -mean g log pi, g in numpy, everything else from texts, tokens and snapshots."""
     lag, t = 2, 4
@@ -146,7 +147,7 @@ def test_settings_of_the_folder_do_not_change_what_is_sampled(folder: Path, tmp_
 # The same step done otherwise.
 
 
-@pytest.mark.parametrize("objective", ["kimi", "tba", "grpo"])
+@pytest.mark.parametrize("objective", slow_but([1], ["kimi", "tba", "grpo"]))
 def test_accumulation_is_one_large_batch(objective: str, folder: Path, tmp_path: Path) -> None:
     given = {"objective": objective, "lag": 1, "lag_mode": "constant", "max_steps": 4, "optim": "sgd"}
     given |= {"hyper": {"beta": 0.5}, "learning_rate": 0.1}
@@ -183,6 +184,7 @@ def two(request: Any, folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize("name", two_processes.RUNS)
+@pytest.mark.slow
 def test_two_processes_are_one(
     name: str, two: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +206,7 @@ def test_a_reference_that_one_process_alone_would_have(
     make(folder, tmp_path, objective="kimi")
 
 
+@pytest.mark.slow
 def test_two_processes_resume(two: Path, folder: Path) -> None:
     runs = [torch.load(two / f"resumed-{process}.pt", weights_only=True) for process in (0, 1)]
     for whole, after in runs:
@@ -249,7 +252,7 @@ def per_token_of(folder: Path, rows: dict[str, torch.Tensor]) -> torch.Tensor:
         return per_token(loaded(folder)[0], rows)
 
 
-@pytest.mark.parametrize("objective", ["kimi", "tba", "grpo"])
+@pytest.mark.parametrize("objective", slow_but([0], ["kimi", "tba", "grpo"]))
 def test_evaluation(objective: str, folder: Path, tmp_path: Path) -> None:
     """With metrics of the objective, the best checkpoint kept, and training none the wiser."""
     given = {"objective": objective, "hyper": {"beta": 0.5}, "lag": 2, "max_steps": 6}

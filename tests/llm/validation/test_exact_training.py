@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import pessimism as ps
 from llm.models.enumeration import Completions
 from llm.validation.exact_training import compared, fit, measured_kappa, population_loss, train
+from tests.llm.marks import slow_but
 
 UNIQUE = [
     ps.TBA(beta=0.3),
@@ -37,7 +38,7 @@ def posed(folder: Path) -> tuple[Any, Completions, list[int], np.ndarray]:
     return model, completions, tokenizer("3+4=")["input_ids"], reward
 
 
-@pytest.mark.parametrize("objective", UNIQUE, ids=str)
+@pytest.mark.parametrize("objective", slow_but([1], UNIQUE), ids=str)
 def test_a_transformer_ends_at_the_induced_target(objective: ps.Objective, folder: Path) -> None:
     model, completions, prompt, reward = posed(folder)
     found = fit(model, completions, prompt, reward, objective, steps=120)
@@ -53,6 +54,7 @@ def test_a_transformer_ends_at_the_induced_target(objective: ps.Objective, folde
     assert np.isnan(found["kappa_identity"]) if free else abs(found["kappa_identity"] - found["kappa"]) < 0.02
 
 
+@pytest.mark.slow
 def test_a_start_elsewhere_ends_at_the_target_of_the_behavior(folder: Path) -> None:
     model, completions, prompt, reward = posed(folder)
     with torch.no_grad():
@@ -91,6 +93,7 @@ def test_the_error_of_a_fitted_kappa_is_how_far_it_scatters() -> None:
     assert spread == pytest.approx(fits[0]["kappa_fit_error"], rel=0.15)
 
 
+@pytest.mark.slow
 def test_training_ends_where_the_policy_stands_still(folder: Path) -> None:
     """Long before the most iterations it may have, and to go on changes nothing."""
     model, completions, prompt, reward = posed(folder)

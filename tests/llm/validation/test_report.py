@@ -22,6 +22,7 @@ def kept(tmp_path: Path) -> Path:
     return Path(shutil.copytree(KEPT, tmp_path / "kept"))
 
 
+@pytest.mark.slow
 def test_findings_are_read_off_the_frames_and_wrapped(kept: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(kept / "validate_sampled.csv")
     frame[frame["objective"] == "kimi"].to_csv(kept / "validate_sampled.csv", index=False)

@@ -13,6 +13,7 @@ from llm.__main__ import main
 from llm.validation.parts import lag as study
 from llm.validation.parts.lag_runs import COMPARED
 from llm.validation.run import PARTS, SCALES, ValidateConfig, hardware, parameters, run
+from tests.llm.marks import slow_but
 
 
 def made_up(**given: Any) -> pd.DataFrame:
@@ -71,7 +72,9 @@ def test_what_a_part_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("stubbed")
-@pytest.mark.parametrize(("flags", "lags"), [([], [1, 64]), (["--smoke"], [1, 8]), (["--full"], [1, 256])])
+@pytest.mark.parametrize(
+    ("flags", "lags"), slow_but([1], [([], [1, 64]), (["--smoke"], [1, 8]), (["--full"], [1, 256])])
+)
 def test_the_command(flags: list[str], lags: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--parts", "lag", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--formats", "svg"]
     assert main(["validate", *given, *flags]) == 0

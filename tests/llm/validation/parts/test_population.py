@@ -33,6 +33,7 @@ def frame(folder: Path) -> pd.DataFrame:
         return population("tiny", ("kimi",), (0.3,), (1.0,), ("behavior", "empty"), steps=150, shown=10)
 
 
+@pytest.mark.slow
 def test_every_row_says_where_training_went(frame: pd.DataFrame) -> None:
     targets = frame[frame["kind"] == "target"]
     assert len(targets) == 1
@@ -43,6 +44,7 @@ def test_every_row_says_where_training_went(frame: pd.DataFrame) -> None:
     assert (targets["value"] > targets["value_behavior"]).all()
 
 
+@pytest.mark.slow
 def test_descents_are_compared_with_the_minima(frame: pd.DataFrame) -> None:
     descents, kept = (frame[frame["kind"] == kind] for kind in ("descent", "minimum"))
     assert descents["start"].tolist() == ["behavior", "empty"]
@@ -61,10 +63,11 @@ def test_descents_are_compared_with_the_minima(frame: pd.DataFrame) -> None:
                 assert row.policy_loss == pytest.approx(row.loss, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_said_of_it(frame: pd.DataFrame) -> None:
-    assert "1 of 1 policies end within 0.001" in headline(frame)
-    assert "minima" in finding(frame)
+    assert headline(frame).startswith("1 of 1 ")
+    assert f"{frame['minima'].max()} minima" in finding(frame)
     assert table(frame).count("\n") == 2
     worse = frame.assign(tv=frame["tv"].where(frame["kind"] != "target", 0.2))
-    assert "0 of 1 policies" in headline(worse)
-    assert "the farthest at 2.0e-01" in finding(worse)
+    assert headline(worse).startswith("0 of 1 ")
+    assert "2.0e-01" in finding(worse)
