@@ -8,9 +8,9 @@ import numpy as np
 
 from pessimism.arrays import to_numpy
 from pessimism.convex.verify import verify
+from pessimism.core.objective import Objective
 from pessimism.dynamics.gradient_descent import sgd
 from pessimism.dynamics.gradient_flow import gradient_flow
-from pessimism.losses.registry import Objective
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
@@ -53,7 +53,7 @@ def _fixed_point(target: InducedTarget) -> Comparison:
     objective = target.objective
     if target.status == "set_valued":
         return Comparison("fixed_point", np.nan, "many fixed points")
-    if getattr(objective, "by_flow", False):
+    if objective.by_flow:
         return Comparison("fixed_point", np.nan, "several fixed points")
     if _is_limit(target):
         return Comparison("fixed_point", np.nan, "log-ratios grow without bound")
@@ -93,7 +93,7 @@ def _flow(target: InducedTarget) -> Comparison:
     problem = (target.behavior, target.reward, target.objective)
     if target.status == "set_valued":  # flat where it ends: plain steps get there, and no jump need be resolved
         reached = sgd(*problem, steps=20_000, lr=5.0)
-    elif getattr(target.objective, "kinks", ()) and len(target.reward) > _MANY:
+    elif target.objective.kinks and len(target.reward) > _MANY:
         return Comparison("flow", np.nan, f"more than {_MANY} actions on jumps of the weight")
     else:
         # Where it rests is polished, whatever the way there.

@@ -3,7 +3,9 @@
 from .contrib.affinity import Affinity as Affinity
 from .contrib.affinity import affinity as affinity
 from .convex.verify import verify as verify
+from .core.check import check as check
 from .core.objective import Objective as Objective
+from .core.objective import stop_gradient as stop_gradient
 from .diagnosis.diagnose import diagnose as diagnose
 from .diagnosis.report import Diagnosis as Diagnosis
 from .diagnosis.summary import summarize as summarize

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 Array = Any  # of numpy, torch or any library of the array API standard
 Floats = NDArray[np.float64]
+
+LOG_OF_NO_MASS = -700.0  # stands for log 0 in weights that carry the ratio: its exponential is still a float
 
 
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:
@@ -39,3 +42,9 @@ def put(xp: Any, rows: Array, mask: Array, values: Array) -> Array:
     place = xp.maximum(xp.cumulative_sum(xp.astype(mask, xp.int64)) - 1, 0)
     mask = mask if rows.ndim == 1 else mask[:, None]
     return xp.where(mask, xp.take(values, place, axis=0), rows)
+
+
+def finite_log(log_ratio: Array) -> Array:
+    """Log-ratios with ``LOG_OF_NO_MASS`` in the place of minus infinity."""
+    xp = array_namespace(log_ratio)
+    return xp.where(xp.isinf(log_ratio) & (log_ratio < 0), xp.full_like(log_ratio, LOG_OF_NO_MASS), log_ratio)

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 import pessimism as ps
 from llm.measurement.readings import READINGS, TERMS, effective_temperature, is_lambert, moments, readings
-from pessimism.core.objective import temperature_of
+from pessimism.core.objective import Objective, ObjectiveLike, as_objective
 from pessimism.groups.target import is_affine, why_undefined
-from pessimism.losses.registry import ObjectiveLike
 
 Floats = NDArray[np.float64]
 
@@ -107,11 +106,12 @@ def compare(
         raise ValueError(f"group_size must be that of the sampled groups, {log_ratio.shape[1]}, got {group_size!r}")
     if twin is not None and twin.shape != log_ratio.shape:
         raise ValueError(f"twin must be of the shape of log_ratio, got {twin.shape} and {log_ratio.shape}")
+    objective = as_objective(objective)
     counts, values = _counted(reward) if weights is None else (weights, reward[0])
     theory = _Theory(objective, group_size, values)
     target, unseen = theory.target(counts.sum(axis=0), may_leak=weights is None)
     advantage = np.asarray(objective.advantage(reward) if weights is None else target.advantage[None])
-    beta = temperature_of(objective) if is_lambert(target) else None
+    beta = objective.temperature if is_lambert(target) else None
     scaled = advantage / (np.nan if beta is None else beta)
     row: dict[str, Any] = dict(readings(moments(log_ratio, scaled, reward, weights)))
     facts = target.conservatism().iloc[0].to_dict()
@@ -147,7 +147,7 @@ def _counted(reward: Floats) -> tuple[Floats, Floats]:
 class _Theory:
     """The prediction for completions of given rewards."""
 
-    def __init__(self, objective: ObjectiveLike, group_size: int | None, values: Floats) -> None:
+    def __init__(self, objective: Objective, group_size: int | None, values: Floats) -> None:
         self.objective, self.group_size, self.values = objective, group_size, values
         self.spread = float(np.ptp(values))
         self.why = None if group_size is None else why_undefined(objective)

@@ -19,7 +19,7 @@ from llm.measurement.comparison import COLUMNS, compare, pool
 from llm.measurement.readings import has_kappa
 from llm.models.enumeration import Completions
 from llm.models.scoring import score
-from pessimism.losses.registry import ObjectiveLike
+from pessimism.core.objective import Objective, ObjectiveLike, as_objective
 
 Floats = NDArray[np.float64]
 
@@ -110,6 +110,7 @@ def measure(
     """
     if len(examples) == 0:
         raise ValueError("examples must have at least one row, got none")
+    objective = as_objective(objective)
     models = (policy,) if twin is None else (policy, twin)
     worth = reward if isinstance(reward, Reward) else Reward(getattr(reward, "__name__", "function"), reward)
     asked = _Asked(tokenizer, [dict(row) for row in examples], worth, chat)
@@ -134,7 +135,7 @@ def measure(
     return frame
 
 
-def _no_kappa(objective: ObjectiveLike) -> str:
+def _no_kappa(objective: Objective) -> str:
     return f"no kappa is read: targets of {objective} are not log w + kappa w = A/beta in its own advantage"
 
 

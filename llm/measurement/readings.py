@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 import pessimism as ps
 from pessimism.arrays import to_numpy
-from pessimism.core.objective import temperature_of
-from pessimism.losses.registry import ObjectiveLike
+from pessimism.core.objective import Objective
 
 Array = Any
 Floats = NDArray[np.float64]
@@ -193,7 +192,7 @@ def is_lambert(target: ps.InducedTarget) -> bool:
     return bool(np.allclose((u + float(target.kappa) * np.exp(u))[seen], z[seen], rtol=0.0, atol=1e-6))
 
 
-def has_kappa(objective: ObjectiveLike) -> bool:
+def has_kappa(objective: Objective) -> bool:
     """Say whether the targets of an objective are of the form log w + kappa w = A/beta, by trying one behavior.
 
     Parameters
@@ -211,6 +210,6 @@ def has_kappa(objective: ObjectiveLike) -> bool:
     >>> has_kappa(ps.Kimi()), has_kappa(ps.TBA()), has_kappa(ps.GRPO())
     (True, False, False)
     """
-    if temperature_of(objective) is None:
+    if objective.temperature is None:
         return False
     return is_lambert(ps.induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], objective, unseen=True))

@@ -11,7 +11,8 @@ from trl import GRPOConfig
 from llm.models.load import dtype_of
 from llm.settings import mapping
 from llm.training.losses import LEVELS, LogRatio, published_level, trl_loss, why_untrainable
-from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.core.objective import Objective
+from pessimism.losses.registry import make_objective
 
 # Set here from the objective; what the user may not set beside it.
 OF_THE_OBJECTIVE = (
@@ -161,7 +162,7 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
             raise ValueError("fp16 must be false on a CPU, where it would change nothing; bf16 does")
         self._set_loss()
 
-    def made(self) -> ObjectiveLike:
+    def made(self) -> Objective:
         """Make the objective that `objective` and `hyper` name."""
         assert not isinstance(self.hyper, str)  # read by now
         return make_objective(self.objective, **(self.hyper or {}))
@@ -219,7 +220,7 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
             return
         self.serve(objective)
 
-    def serve(self, objective: ObjectiveLike) -> None:
+    def serve(self, objective: Objective) -> None:
         """Set TRL's fields for an objective that runs its own loss, from the registry or not.
 
         Parameters
@@ -235,14 +236,14 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         if (why := why_untrainable(objective, self.log_ratio or published_level(objective))) is not None:
             raise ValueError(f"objective {objective} cannot be trained here: {why}")
         fresh = 1 if self.lag_mode == "batch" else 0
-        if getattr(objective, "on_policy", False) and self.lag > fresh:
+        if objective.on_policy and self.lag > fresh:
             other = '; or take sampling="off_policy"' if hasattr(objective, "sampling") else ""
             raise ValueError(f"lag must be {fresh} for {objective}, whose data are of the current policy{other}")
         self._require_defaults(_OF_TRL, f"is not for objective {objective}")
         self.scale_rewards = "none"
         # The log-probabilities of the initial policy: TRL makes and prepares that model where its own penalty has a
         # weight. Its loss, and with it the penalty, is not used.
-        self.beta = 1.0 if getattr(objective, "reference_policy", "behavior") == "initial" else 0.0
+        self.beta = 1.0 if objective.reference_policy == "initial" else 0.0
         # Our behavior is what vLLM sampled with: nobody reads the ratio of the correction, for which TRL makes another
         # forward (as it does at a lag > 1 anyway).
         self.vllm_importance_sampling_correction = False

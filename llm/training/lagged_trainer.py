@@ -13,7 +13,7 @@ from llm.training.lag import Batch, Delay, PromptOrder
 from llm.training.losses import at_level
 from llm.training.metrics import group_metrics, named
 from llm.training.resumable_trainer import ResumableTrainer
-from pessimism.losses.registry import ObjectiveLike
+from pessimism.core.objective import Objective
 
 
 class LaggedTrainer(ResumableTrainer):
@@ -25,7 +25,7 @@ class LaggedTrainer(ResumableTrainer):
     """
 
     args: OffPolicyConfig
-    objective: ObjectiveLike
+    objective: Objective
     _made_for: ClassVar[tuple[str, ...]] = (*ResumableTrainer._made_for, "lag_mode", "lag")
     _theirs: bool  # the loss is TRL's, and so are the advantages
     _coupled: bool
@@ -115,7 +115,7 @@ class LaggedTrainer(ResumableTrainer):
 
     def _baseline_weights(self, batch: Batch, group: int) -> Tensor | None:
         """Weight completions ``(groups, G)`` by the initial policy, where the baseline is an expectation under it."""
-        if not getattr(self.objective, "baseline_under_reference", False):
+        if not self.objective.baseline_under_reference:
             return None
         if "sampling_per_token_logps" not in batch and "old_per_token_logps" not in batch:
             batch["old_per_token_logps"] = self._now(batch)

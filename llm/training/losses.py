@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 import pessimism as ps
-from pessimism.core.objective import is_coupled
-from pessimism.losses.registry import ObjectiveLike
+from pessimism.core.objective import Objective
 
 LogRatio = Literal["sequence", "token", "length_normalized"]
 LEVELS: tuple[LogRatio, ...] = ("sequence", "token", "length_normalized")
 
 
-def published_level(objective: ObjectiveLike) -> LogRatio:
+def published_level(objective: Objective) -> LogRatio:
     """Name the level at which an objective takes its log-ratio.
 
     Parameters
@@ -38,13 +37,13 @@ def published_level(objective: ObjectiveLike) -> LogRatio:
     >>> [published_level(o) for o in (ps.Kimi(), ps.PPO(), ps.GSPO(), ps.TBA())]
     ['sequence', 'token', 'length_normalized', 'sequence']
     """
-    if getattr(objective, "name", None) == "gspo":
+    if objective.name == "gspo":
         return "length_normalized"
-    token = getattr(objective, "level", "sequence") == "token" and not is_coupled(objective)
+    token = objective.level == "token" and not objective.coupled
     return "token" if token else "sequence"
 
 
-def why_untrainable(objective: ObjectiveLike, level: LogRatio) -> str | None:
+def why_untrainable(objective: Objective, level: LogRatio) -> str | None:
     """Say why an objective cannot be trained on sampled completions.
 
     Parameters
@@ -65,11 +64,11 @@ def why_untrainable(objective: ObjectiveLike, level: LogRatio) -> str | None:
     >>> why_untrainable(ps.CQL(), "sequence")
     'its weight needs the probability of every action, which samples do not show'
     """
-    if getattr(objective, "mixes_data", False):
+    if objective.mixes_data:
         return "it mixes samples of the policy with those of an expert, and there is one stream of completions"
-    if getattr(objective, "takes_propensity", False):
+    if objective.takes_propensity:
         return "its weight needs the probability of every action, which samples do not show"
-    if level == "token" and is_coupled(objective):
+    if level == "token" and objective.coupled:
         return "its weight couples the completions of a group, whose tokens do not correspond"
     return None
 
@@ -104,7 +103,7 @@ def at_level(log_ratio: Tensor, mask: Tensor, level: LogRatio) -> Tensor:
 
 
 def objective_loss(
-    objective: ObjectiveLike,
+    objective: Objective,
     log_ratio: Tensor,
     advantage: Tensor,
     mask: Tensor,
@@ -147,10 +146,10 @@ def objective_loss(
     u = at_level(log_ratio, mask, level)
     share = None if log_share is None else at_level(log_share, mask, level)
     spread = advantage[:, None].expand_as(u) if level == "token" else advantage
-    if is_coupled(objective):
+    if objective.coupled:
         u, spread = u.view(-1, group), spread.view(-1, group)
         share = None if share is None else share.view(-1, group)
-    if getattr(objective, "takes_share", False):
+    if objective.takes_share:
         each = objective.loss(u, spread, None, log_share=share)  # type: ignore[call-arg]
     else:
         each = objective.loss(u, spread, None)
@@ -160,7 +159,7 @@ def objective_loss(
     return mean
 
 
-def trl_loss(objective: ObjectiveLike) -> dict[str, Any] | None:
+def trl_loss(objective: Objective) -> dict[str, Any] | None:
     """Translate a published loss that TRL implements into TRL's own fields.
 
     Parameters

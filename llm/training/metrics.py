@@ -29,8 +29,7 @@ from torch import Tensor
 
 from llm.measurement.readings import TERMS, has_kappa, moments, readings
 from llm.training.losses import LogRatio
-from pessimism.core.objective import temperature_of
-from pessimism.losses.registry import ObjectiveLike
+from pessimism.core.objective import Objective
 
 _BOUNDARY = 1e-6  # of log Z: float32 rewards lie this near to it where it is meant to be 0
 _NAMES = {"kl": "kl/policy_behavior", "kl_reverse": "kl/behavior_policy"}
@@ -40,7 +39,7 @@ _GROUPS = _WIDTH + 6  # where the metrics of groups begin, after the other sums
 _OF_GROUPS = ("pass_rate", "regime/positive", "regime/boundary", "regime/negative", "leak")
 
 
-def group_metrics(objective: ObjectiveLike, reward: Tensor, weights: Tensor | None = None) -> Tensor:
+def group_metrics(objective: Objective, reward: Tensor, weights: Tensor | None = None) -> Tensor:
     """Compute what each completion adds to the mean of the `named` metrics of groups.
 
     Parameters
@@ -66,7 +65,7 @@ def group_metrics(objective: ObjectiveLike, reward: Tensor, weights: Tensor | No
     (0.75, 0.5, 0.5)
     """
     passed = (reward >= 1).double()
-    beta = temperature_of(objective)
+    beta = objective.temperature
     if beta is None:
         return passed[..., None]
     log_weights = -math.log(reward.shape[1]) if weights is None else weights.log()
@@ -89,8 +88,8 @@ class Measured:
     step with the smallest denominator.
     """
 
-    def __init__(self, objective: ObjectiveLike, level: LogRatio) -> None:
-        self.beta = temperature_of(objective)
+    def __init__(self, objective: Objective, level: LogRatio) -> None:
+        self.beta = objective.temperature
         self.kappas = _KAPPAS if level == "sequence" and has_kappa(objective) else ()
         self._step: Tensor | None = None  # moments, then sums
         self._max: Tensor | None = None

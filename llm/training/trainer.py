@@ -22,14 +22,13 @@ from transformers.integrations import is_fsdp_enabled  # type: ignore[attr-defin
 from llm.data.prompts import require_known, require_room, template_named
 from llm.data.rewards import Reward
 from llm.generation.sampler import finite_probabilities, only_ours
-from llm.training.check_objective import require_consistent, require_methods
 from llm.training.config import OffPolicyConfig
 from llm.training.lag import Batch
 from llm.training.lagged_trainer import LaggedTrainer
 from llm.training.losses import at_level, objective_loss, published_level, trl_loss
 from llm.training.metrics import Measured
-from pessimism.core.objective import is_coupled
-from pessimism.losses.registry import ObjectiveLike
+from pessimism.core.check import check
+from pessimism.core.objective import Objective, ObjectiveLike, as_objective
 
 _NAMED = next(f.default for f in fields(OffPolicyConfig) if f.name == "objective")
 _TOKENIZED = 1000  # prompts at a time
@@ -56,7 +55,7 @@ class OffPolicyTrainer(LaggedTrainer):
         If
 
         - the objective cannot be trained on sampled completions, or not at that lag, or one from outside the registry
-          is not consistent (`llm.training.check_objective`);
+          is not consistent (`pessimism.check`);
         - the objective needs the initial policy, and FSDP reads files in one process only;
         - the objective couples completions, and the batch of a device does not hold whole groups;
         - the prompts do not fill a generation batch, or one leaves no room for a completion;
@@ -76,12 +75,14 @@ class OffPolicyTrainer(LaggedTrainer):
         config = options.get("args") or next((a for a in arguments if isinstance(a, OffPolicyConfig)), None)
         if not isinstance(config, OffPolicyConfig):
             raise TypeError(f"args must be an OffPolicyConfig, got {type(config).__name__}")
-        if objective is not None:
-            _require_own(objective, config)
-        self.objective: ObjectiveLike = config.made() if objective is None else objective
+        if objective is None:
+            self.objective = config.made()
+        else:
+            self.objective = as_objective(objective)
+            _require_own(self.objective, config)
         self._theirs = objective is None and trl_loss(self.objective) is not None
         self._level = config.log_ratio or published_level(self.objective)
-        self._coupled = not self._theirs and is_coupled(self.objective)
+        self._coupled = not self._theirs and self.objective.coupled
         if self._coupled:
             _require_whole_groups(config, self.objective)
         self._token_logs: Tensor | None = None
@@ -90,9 +91,9 @@ class OffPolicyTrainer(LaggedTrainer):
             from llm.generation.vllm import prepare_colocate
 
             prepare_colocate(config.precision(options["model"] if "model" in options else arguments[0]))
-        self._name = str(getattr(self.objective, "title", None) or self.objective)
+        self._name = self.objective.title
         self._tag_names = ["trl", "pessimism"]
-        self._paper = {"title": self._name, "id": getattr(self.objective, "paper", None)}
+        self._paper = {"title": self._name, "id": self.objective.paper or None}
         super().__init__(*arguments, **options)
         self._require_text()
         self._require_reference()
@@ -234,20 +235,19 @@ class OffPolicyTrainer(LaggedTrainer):
         return f"the {what} of {self.objective} is not finite in step {self.state.global_step + 1}: the run ends"
 
 
-def _require_own(objective: ObjectiveLike, config: OffPolicyConfig) -> None:
+def _require_own(objective: Objective, config: OffPolicyConfig) -> None:
     if config.hyper is not None or config.objective != _NAMED:
         given = f"objective={config.objective!r}" if config.hyper is None else f"hyper={config.hyper!r}"
         raise ValueError(f"args.{given} must be left out beside objective, which is {objective}")
-    require_methods(objective)
     config.serve(objective)
-    require_consistent(objective)
+    check(objective, arrays="torch")
 
 
 def _is_plain(function: Any) -> bool:
     return inspect.isroutine(function) and not inspect.iscoroutinefunction(function)
 
 
-def _require_whole_groups(config: OffPolicyConfig, objective: ObjectiveLike) -> None:
+def _require_whole_groups(config: OffPolicyConfig, objective: Objective) -> None:
     sizes = [("per_device_train_batch_size", "num_generations", config.num_generations)]
     if config.eval_strategy != "no":
         sizes += [("per_device_eval_batch_size", "num_generations_eval", config.num_generations_eval or sizes[0][2])]

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 import pessimism as ps
 from llm.models.enumeration import Completions
 from pessimism import divergences
-from pessimism.core.objective import is_coupled
 
 Floats = NDArray[np.float64]
 _DRAWN = 4096  # completions that a measured kappa is fitted on
@@ -103,7 +102,7 @@ def train(
 def _refuse(q: Floats, reward: Floats, objective: ps.Objective) -> None:
     if objective.on_policy:
         raise ValueError(f"objective {objective} is on-policy: there is no frozen behavior to train on")
-    if getattr(objective, "kinks", ()):
+    if objective.kinks:
         raise ValueError(f"objective {objective} has a weight that jumps: training to the end is not defined for it")
     # In the negative regime there are minima, and unseen=True spares us the search for all of them.
     status = str(ps.induced_target(q, reward, objective, unseen=True).status)
@@ -335,6 +334,6 @@ def population_loss(u: Tensor, q: Tensor, advantage: Tensor, objective: ps.Objec
     >>> u.grad  # -q 2 beta (A - beta u)
     tensor([-0.9000,  0.8000], dtype=torch.float64)
     """
-    if is_coupled(objective):
+    if objective.coupled:
         return torch.sum(q * objective.loss(u, advantage, q))
     return _Potential.apply(u, q, advantage, objective)  # type: ignore[no-untyped-call,no-any-return]

@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pessimism.cli.parser import Parser, integer, number
 from pessimism.cli.problems import parse_numbers
-from pessimism.losses.registry import Objective, find_class, make_objective, objectives
+from pessimism.core.objective import Objective
+from pessimism.losses.registry import find_class, make_objective, objectives
 
 PHRASES = {
     "beta": "Temperature, or weight of the penalty, in units of the advantage (mostly the reward's)",

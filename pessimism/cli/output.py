@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pessimism.core.solution import read_status
 from pessimism.target.conservatism import numbers
 from pessimism.target.result import FIELDS, InducedTarget
 
@@ -100,6 +99,6 @@ def facts(target: InducedTarget) -> str:
     said = [f"{target.objective}: regime {target.regime}", f"kappa {float(target.kappa):.4g}"]
     said += [f"{name.replace('_', ' ')} {found[name]:.4g}" for name in shown]
     said += [f"leak {float(target.leak):.4g}"] if target.leak > 0 else []
-    why = read_status(getattr(target.objective, "name", ""), str(target.status))
+    why = target.message.get(())
     line = ", ".join(said) + ("" if target.status == "converged" else f" ({target.status})")
     return line if why is None else f"{line}\n{why}"

@@ -13,8 +13,8 @@ from array_api_compat import device
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import Bandit
-from pessimism.core.objective import ObjectiveLike, temperature_of
-from pessimism.core.solution import STATUS, Solution
+from pessimism.core.objective import Objective
+from pessimism.core.solution import Solution, Status
 
 
 def normalizing_multiplier(mass: Callable[[Array, Array], Array], low: Array, high: Array) -> Array:
@@ -54,7 +54,7 @@ def normalizing_multiplier(mass: Callable[[Array, Array], Array], low: Array, hi
 
 def wrap(
     bandit: Bandit,
-    objective: ObjectiveLike,
+    objective: Objective,
     advantage: Array,
     log_ratio: Array,
     lam: Array,
@@ -71,8 +71,8 @@ def wrap(
     log_ratio = np.where(q > 0, log_ratio, 0.0)
     kappa, regime = lambert_fit(objective, q, nu, to_numpy(advantage), log_ratio, lam)
     vanishing = np.any(np.isneginf(log_ratio), axis=-1)
-    status = np.where(vanishing, STATUS.index("vanishing_support"), STATUS.index("converged"))
-    status = np.where(set_valued, STATUS.index("set_valued"), status).astype(np.int8)
+    status = np.where(vanishing, Status.VANISHING_SUPPORT, Status.CONVERGED)
+    status = np.where(set_valued, Status.SET_VALUED, status).astype(np.int8)
     leak = np.zeros(len(q)) + leak
     regime[leak > 0] = -1
     found = (log_ratio, kappa, regime, leak, status)
@@ -80,7 +80,7 @@ def wrap(
 
 
 def lambert_fit(
-    objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, log_ratio: Array, multiplier: Array
+    objective: Objective, q: Array, nu: Array, advantage: Array, log_ratio: Array, multiplier: Array
 ) -> tuple[Array, Array]:
     r"""Fit kappa ``(N,)`` and the regime ``(N,)`` to log-ratios ``(N, K)`` that some route found (numpy).
 
@@ -91,7 +91,7 @@ def lambert_fit(
     """
     count = len(q)
     kappa, regime = np.full(count, np.nan), np.zeros(count, dtype=np.int8)
-    beta = temperature_of(objective)
+    beta = objective.temperature
     for row in range(count):
         seen = q[row] > 0
         u = log_ratio[row, seen]

@@ -17,7 +17,7 @@ from pessimism.closed_forms.duals import KappaDual, ShiftDual
 from pessimism.closed_forms.negative_regime import log_partition, negative_minima, principal_minima
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import stop_gradient
-from pessimism.core.solution import STATUS, Solution
+from pessimism.core.solution import Solution, Status
 
 if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
@@ -96,7 +96,7 @@ def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = Fal
             leak = put(xp, leak, negative, -xp.expm1(log_partition(xp, q, log_q, z)))
         else:
             u, kappa = (put(xp, a, negative, b) for a, b in zip((u, kappa), _negative_rows(xp, q, z), strict=True))
-            status = xp.where(negative, xp.full_like(status, STATUS.index("local_minimum")), status)
+            status = xp.where(negative, xp.full_like(status, Status.LOCAL_MINIMUM), status)
     return Solution(u if shift is None else u - shift, kappa, regime, leak, status)
 
 
@@ -116,7 +116,7 @@ def truncated(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solu
 
 
 def _status(xp: Any, done: Array) -> Array:
-    return xp.astype(~done, xp.int8) * STATUS.index("not_converged")
+    return xp.astype(~done, xp.int8) * Status.NOT_CONVERGED
 
 
 def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
@@ -174,15 +174,13 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
     log_ratio = xp.where(positive, log_policy - log_q, xp.asarray(-xp.inf, dtype=policy.dtype))
     nan = xp.full_like(total, xp.nan)
     vanishing = xp.any(bandit.support & ~positive, axis=-1)
-    status = xp.astype(vanishing, xp.int8) * STATUS.index("vanishing_support")
+    status = xp.astype(vanishing, xp.int8) * Status.VANISHING_SUPPORT
     return Solution(
         log_ratio=xp.where(exists[:, None], log_ratio, xp.where(still, 0.0 * total, nan)[:, None]),
         kappa=nan,
         regime=regime,
         leak=xp.where(exists | still, xp.zeros_like(total), nan),
-        status=xp.where(
-            exists, status, xp.where(still, xp.zeros_like(status), xp.full_like(status, STATUS.index("no_target")))
-        ),
+        status=xp.where(exists, status, xp.where(still, xp.zeros_like(status), xp.full_like(status, Status.NO_TARGET))),
         differentiable=True,
     )
 
@@ -215,9 +213,9 @@ def greedy(bandit: Bandit, advantage: Array, *, unique: bool = False) -> Solutio
     log_ratio = xp.where(kept, still - xp.log(mass), xp.full_like(advantage, -xp.inf))
     shrinks = xp.any(bandit.support & ~kept, axis=-1)
     ties = xp.sum(xp.astype(kept, xp.int64), axis=-1) > 1
-    status = xp.astype(shrinks, xp.int8) * STATUS.index("vanishing_support")
+    status = xp.astype(shrinks, xp.int8) * Status.VANISHING_SUPPORT
     if not unique:
-        status = xp.where(ties, xp.full_like(status, STATUS.index("set_valued")), status)
+        status = xp.where(ties, xp.full_like(status, Status.SET_VALUED), status)
     nan = xp.full_like(mass[:, 0], xp.nan)
     return Solution(
         log_ratio=bandit.masked(log_ratio, 0.0),

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from pessimism.arrays import Array, to_numpy
+from pessimism.arrays import Array, finite_log, to_numpy
 from pessimism.convex.program import Program
 from pessimism.core.bandit import Bandit
-from pessimism.core.objective import temperature_of
-from pessimism.core.solution import STATUS
-from pessimism.fixed_point.score import data_weight, group_weights, sides
+from pessimism.core.solution import Status
+from pessimism.fixed_point.score import data_weight, group_weights, stationarity
 
 if TYPE_CHECKING:
     from pessimism.target.result import InducedTarget
-
-_DEEP = -700.0  # log-ratio that stands for no mass
 
 
 class Check(NamedTuple):
@@ -90,7 +87,7 @@ class ConvexProblem:
     @property
     def beta(self) -> float:
         """The objective's temperature."""
-        beta = temperature_of(self.objective)
+        beta: float | None = self.objective.temperature
         assert beta is not None
         return beta
 
@@ -100,21 +97,21 @@ class ConvexProblem:
 
     @cached_property
     def multiplier(self) -> float:
-        """Lam = E_q[g] by the score weight; where some action is on a jump of it, what the others agree on."""
+        """Multiplier lam = E_q[g] by the score weight; nan where every action is on a jump of it."""
         bandit, share = self.bandit, self.bandit.log_reference_ratio
-        finite = bandit.masked(self.log_ratio_row, 0.0)
-        finite = np.where(np.isneginf(finite), _DEEP, finite)
         weights = group_weights(bandit, self.objective)
+
+        def pull(at: Array) -> Array:
+            g = data_weight(self.objective, at, self.advantage_row, weights, share)
+            return bandit.masked(bandit.behavior * g, 0.0)
+
+        log_ratio = finite_log(bandit.masked(self.log_ratio_row, 0.0))
+        policy = bandit.masked(bandit.reference * np.exp(log_ratio), 0.0)
         with np.errstate(over="ignore"):
-            below, above = (
-                self.q * self._of(data_weight(self.objective, side, self.advantage_row, weights, share))
-                for side in sides(self.objective, finite, share)
-            )
-        smooth = below == above
-        if smooth.all():
-            return float(below.sum())
-        mass = float(self.policy[smooth].sum())
-        return float(below[smooth].sum()) / mass if mass > 0 else float("nan")
+            found = stationarity(pull, self.objective, log_ratio, share, policy, bandit.support)
+        smooth = bandit.support & (found.below == found.above)
+        lam: float = found.multiplier[0].item() if np.any(policy[smooth] > 0) else np.nan
+        return lam
 
     def mean(self, slope: Array) -> float:
         """Mean of a slope under the target: the multiplier, where the slope is that of the program's objective."""
@@ -136,7 +133,7 @@ def problems_of(target: InducedTarget, solvers: Sequence[str] | None = None) -> 
             log_ratio_row=log_ratio[index : index + 1],
             kappa=float(kappa[index]),
             leak=float(leak[index]),
-            status="invalid_input" if index in bandit.invalid else STATUS[int(status[index])],
+            status="invalid_input" if index in bandit.invalid else Status(status[index]).label,
             solvers=solvers,
         )
         for index in range(len(status))

@@ -94,7 +94,7 @@ class Bandit:
 
     def baseline_weights(self, objective: Any) -> Array | None:
         """Weights of an objective's baseline: the reference where its paper says so, else those of the data."""
-        if self.own_reference is not None and getattr(objective, "baseline_under_reference", False):
+        if self.own_reference is not None and objective.baseline_under_reference:
             return self.own_reference
         return self.weights
 

@@ -8,8 +8,10 @@ docs/theory.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
@@ -19,10 +21,10 @@ from array_api_compat import array_namespace
 from pessimism import baselines
 from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit
+from pessimism.core.solution import Solution, Status
 
 if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
-    from pessimism.core.solution import Solution
 
 
 @runtime_checkable
@@ -132,10 +134,14 @@ class Objective:
     temperature_field: ClassVar[str | None] = "beta"
     coupled: ClassVar[bool] = False  # the weight of one action depends on the log-ratios of the others
     takes_reference: ClassVar[bool] = False  # a reference policy other than the behavior is defined
+    baseline_under_reference: ClassVar[bool] = False  # the baseline is taken under the reference, not the behavior
+    over_batch: ClassVar[bool] = False  # the advantage of a group depends on the other groups of the batch
     takes_share: ClassVar[bool] = False  # weight and loss take log_share=log(reference / behavior), None where the same
     subtracts: ClassVar[str] = "nothing"  # the baseline, in a formula
     mixes_data: ClassVar[bool] = False  # samples of the current policy beside those of the behavior
     takes_propensity: ClassVar[bool] = False  # its ``weights`` are always the behavior's probabilities, never None
+    prices_propensity: ClassVar[bool] = False  # an action's advantage depends on its own probability under the behavior
+    no_target_because: ClassVar[str] = Status.NO_TARGET.message  # where there is none
 
     @property
     def temperature(self) -> float | None:
@@ -233,6 +239,11 @@ class Objective:
         """Hyper-parameters by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
+    def explain(self, status: Status) -> str:
+        """How the search for this objective's target ended, in a sentence."""
+        message = self.no_target_because if status == Status.NO_TARGET else status.message
+        return f"{status.label.replace('_', ' ')}: {message}"
+
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
 
@@ -248,15 +259,184 @@ class MeanBaseline(Objective):
         return baselines.mean_parts(reward, weights)
 
 
-def temperature_of(objective: ObjectiveLike) -> float | None:
-    """Temperature of an objective, published or a user's own (its ``temperature`` or ``beta``); None if it has none."""
-    value = getattr(objective, "temperature", getattr(objective, "beta", None))
-    return None if value is None else float(value)
+@dataclass(frozen=True, repr=False)
+class OwnObjective(Objective):
+    """An object with the three methods as an :class:`Objective`: what it does not declare has the usual value.
+
+    Its temperature is its ``temperature`` or ``beta``; whether its weight couples the actions of a group is tried on
+    one where it does not say. ``own`` is the object itself.
+    """
+
+    own: ObjectiveLike
+
+    takes_reference: ClassVar[bool] = True
+    subtracts: ClassVar[str] = ""
+    temperature_field: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        for fact in _FACTS:
+            if hasattr(self.own, fact):
+                object.__setattr__(self, fact, getattr(self.own, fact))
+        kind = type(self.own).__name__
+        usual = {"name": kind, "title": kind, "paper": "", "formula": "", "induces": ""}
+        for fact in usual.keys() - vars(self).keys():
+            object.__setattr__(self, fact, usual[fact])
+        if not hasattr(self.own, "coupled"):
+            object.__setattr__(self, "coupled", _couples(self.own))
+
+    @property
+    def temperature(self) -> float | None:
+        """The object's ``temperature``, or else its ``beta``."""
+        value = self._declared("temperature", self._declared("beta", None))
+        return None if value is None else float(value)
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the data follow the current policy."""
+        return bool(self._declared("on_policy", False))
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Values of log(policy / behavior) where the weight jumps."""
+        return tuple(self._declared("kinks", ()))
+
+    @property
+    def by_flow(self) -> bool:
+        """Whether the target is the fixed point that gradient flow from the reference reaches."""
+        return bool(self._declared("by_flow", False))
+
+    @property
+    def shift_rescales(self) -> bool:
+        """Whether a constant added to all advantages moves no target."""
+        return bool(self._declared("shift_rescales", False))
+
+    def _declared(self, trait: str, otherwise: Any) -> Any:
+        return getattr(self.own, trait, otherwise)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its fields where it is a dataclass, else nothing."""
+        return {f.name: getattr(self.own, f.name) for f in fields(self.own)} if is_dataclass(self.own) else {}
+
+    def baseline(self, reward: Array, weights: Array | None = None) -> Array:
+        """What the advantage subtracts ``(...)``, if that is one number per problem, else nan."""
+        xp = array_namespace(reward)
+        subtracted = reward - self.advantage(reward, weights)
+        level = xp.mean(subtracted, axis=-1)
+        spread = xp.max(xp.abs(subtracted - level[..., None]), axis=-1)
+        return xp.where(spread <= 1e-9 * (1.0 + xp.abs(level)), level, xp.full_like(level, xp.nan))
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """The object's advantages."""
+        return self.own.advantage(reward, weights)
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None, **share: Any) -> Array:
+        """The object's score weight."""
+        return self.own.score_weight(log_ratio, advantage, weights, **share)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None, **share: Any) -> Array:
+        """The object's loss."""
+        return self.own.loss(log_ratio, advantage, weights, **share)
+
+    def __str__(self) -> str:
+        kind = type(self.own)
+        silent = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
+        return self.name if silent else str(self.own)
+
+    def __repr__(self) -> str:
+        return repr(self.own)
+
+
+_FACTS = (
+    *("name", "title", "paper", "formula", "induces", "reference_policy", "level", "coupled", "takes_reference"),
+    *(
+        "baseline_under_reference",
+        "over_batch",
+        "takes_share",
+        "subtracts",
+        "mixes_data",
+        "takes_propensity",
+        "prices_propensity",
+    ),
+)
+
+
+def as_objective(objective: ObjectiveLike) -> Objective:
+    """Return an objective with all its traits: one of the package as it is, any other object with the usual values.
+
+    Raises
+    ------
+    TypeError
+        If it is a class and not an instance, or lacks one of the three methods.
+
+    Examples
+    --------
+    >>> class Plain:
+    ...     beta = 0.5
+    ...     def advantage(self, reward, weights=None): return reward
+    ...     def score_weight(self, log_ratio, advantage, weights=None): return advantage
+    ...     def loss(self, log_ratio, advantage, weights=None): return -advantage * log_ratio
+    >>> as_objective(Plain()).temperature, as_objective(Plain()).coupled
+    (0.5, False)
+    """
+    if isinstance(objective, Objective):
+        return objective
+    if isinstance(objective, type):
+        raise TypeError(
+            f"objective must be an instance, got the class {objective.__name__}: write {objective.__name__}()"
+        )
+    if not isinstance(objective, ObjectiveLike):
+        raise TypeError("objective must be a name or have the methods advantage, score_weight and loss")
+    return OwnObjective(objective)
+
+
+def _couples(own: ObjectiveLike) -> bool:
+    """Whether a weight depends on more than its own action, tried on a group of three."""
+    u, advantage, weights = np.array([-0.3, 0.1, 0.4]), np.array([0.2, -0.5, 0.7]), np.array([0.2, 0.3, 0.5])
+    together = own.score_weight(u, advantage, weights)
+    alone = [own.score_weight(u[i : i + 1], advantage[i : i + 1], None)[0] for i in range(3)]
+    return not np.allclose(together, alone, rtol=1e-12, atol=0.0)
+
+
+_STOPS: ContextVar[Callable[[Array], Any] | None] = ContextVar("stops", default=None)
 
 
 def stop_gradient(x: Array) -> Array:
-    """Value of x, cut from the autograd graph where the array library has one."""
+    """Cut an array from the autograd graph, where its library has one; a loss marks with it what it holds constant.
+
+    On numpy arrays it marks, too: the check of an objective of one's own differentiates its loss numerically and holds
+    what is marked.
+
+    Parameters
+    ----------
+    x : array
+        Of any library.
+
+    Returns
+    -------
+    array
+        The same values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> stop_gradient(torch.ones(2, requires_grad=True)).requires_grad
+    False
+    """
+    if (stops := _STOPS.get()) is not None:
+        held = stops(x)
+        return x if held is None else held
     return x.detach() if hasattr(x, "detach") else x
+
+
+@contextmanager
+def frozen_stops(stops: Callable[[Array], Any]) -> Iterator[None]:
+    """Inside, `stop_gradient` hands each array to a function and returns what that gives, or the array for None."""
+    token = _STOPS.set(stops)
+    try:
+        yield
+    finally:
+        _STOPS.reset(token)
 
 
 def propensities(x: Array, weights: Array | None) -> Array:
@@ -285,14 +465,3 @@ def centered(x: Array, weights: Array | None) -> Array:
     if weights is None:
         return x - xp.mean(x, axis=-1, keepdims=True)
     return x - xp.sum(weights * x, axis=-1, keepdims=True) / xp.sum(weights, axis=-1, keepdims=True)
-
-
-def is_coupled(objective: ObjectiveLike) -> bool:
-    """Whether a weight depends on more than its own action: as declared, else probed on a generic group."""
-    declared = getattr(objective, "coupled", None)
-    if declared is not None:
-        return bool(declared)
-    u, advantage, weights = np.array([-0.3, 0.1, 0.4]), np.array([0.2, -0.5, 0.7]), np.array([0.2, 0.3, 0.5])
-    together = objective.score_weight(u, advantage, weights)
-    alone = [objective.score_weight(u[i : i + 1], advantage[i : i + 1], None)[0] for i in range(3)]
-    return not np.allclose(together, alone, rtol=1e-12, atol=0.0)

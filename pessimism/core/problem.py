@@ -8,11 +8,11 @@ import numpy as np
 
 from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit, make_bandit
-from pessimism.core.objective import ObjectiveLike, temperature_of
+from pessimism.core.objective import Objective
 
 
 def make_problem(
-    behavior: Any, reward: Any, objective: ObjectiveLike, reference: Any = None, *, on_error: str = "raise"
+    behavior: Any, reward: Any, objective: Objective, reference: Any = None, *, on_error: str = "raise"
 ) -> tuple[Bandit, Array]:
     """Validate problems and take the advantage, under the weights that the paper takes its baseline from.
 
@@ -20,7 +20,7 @@ def make_problem(
     ----------
     behavior, reward : array_like, shape (..., K)
         Probabilities and rewards, as in :func:`pessimism.core.bandit.make_bandit`.
-    objective : ObjectiveLike
+    objective : Objective
         The objective.
     reference : array_like, shape (..., K), optional
         Probabilities of the policy in the log-ratio, where it is not the behavior.
@@ -40,10 +40,10 @@ def make_problem(
         As :func:`pessimism.core.bandit.make_bandit`; also for a reference that the objective has no use for, rewards
         that it refuses, and an advantage that overflows or changes shape.
     """
-    if reference is not None and not getattr(objective, "takes_reference", True):
+    if reference is not None and not objective.takes_reference:
         raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
     bandit = make_bandit(behavior, reward, reference, on_error=on_error)
-    xp, unit = bandit.xp, temperature_of(objective) or 1.0
+    xp, unit = bandit.xp, objective.temperature or 1.0
     with np.errstate(over="ignore", invalid="ignore"):
         advantage = _accepted(bandit, objective, on_error)
         if tuple(advantage.shape) != tuple(bandit.reward.shape):
@@ -57,7 +57,7 @@ def make_problem(
     return bandit, xp.where(bad[:, None], xp.zeros_like(advantage), advantage)
 
 
-def _accepted(bandit: Bandit, objective: ObjectiveLike, on_error: str) -> Array:
+def _accepted(bandit: Bandit, objective: Objective, on_error: str) -> Array:
     """Advantages; with ``on_error="status"`` rows that the objective refuses are marked, and their rewards become 0."""
     weights = bandit.baseline_weights(objective)
     try:

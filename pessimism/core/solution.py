@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 from pessimism.arrays import Array
 
-STATUS = (
-    "converged",
-    "local_minimum",  # negative regime: a local minimizer, and there may be others, see stationary_points
-    "vanishing_support",  # the limit of the policy gives up some actions that the behavior has
-    "no_target",  # no fixed point: the loss is unbounded, or (generic route) some action loses all its mass
-    "not_converged",
-    "invalid_input",
-    "set_valued",  # many policies are optimal; this one is nearest to the reference in KL(pi || reference)
-)
+
+class Status(IntEnum):
+    """How the search for a target ended; ``message`` says it in a sentence, ``label`` is its name for users."""
+
+    CONVERGED = 0
+    LOCAL_MINIMUM = 1
+    VANISHING_SUPPORT = 2
+    NO_TARGET = 3
+    NOT_CONVERGED = 4
+    INVALID_INPUT = 5
+    SET_VALUED = 6
+
+    @property
+    def label(self) -> str:
+        """The status as users see it, "converged"."""
+        return self.name.lower()
+
+    @property
+    def message(self) -> str:
+        """What the status means."""
+        return _MESSAGES[self]
 
 
+_MESSAGES = {
+    Status.CONVERGED: "the target is found to working accuracy",
+    Status.LOCAL_MINIMUM: "one of several minimizers, in the negative regime or where equal actions part",
+    Status.VANISHING_SUPPORT: "the target gives up some actions that the behavior takes",
+    Status.NO_TARGET: "the loss has no fixed point here, it is unbounded or some action loses all its mass",
+    Status.NOT_CONVERGED: "the solver found no fixed point to working accuracy, so the numbers cannot be relied on",
+    Status.INVALID_INPUT: "the input breaks a rule",
+    Status.SET_VALUED: "many policies are optimal; this one is nearest to the reference in KL(pi || reference)",
+}
 NOT_COVERED = -1  # of a closed form, at rows that it does not hold for: the generic route solves them
 
 
@@ -34,7 +56,7 @@ class Solution(NamedTuple):
     leak : Array, shape (N,)
         Mass that leaves the seen actions.
     status : Array, shape (N,)
-        Index into STATUS.
+        Values of :class:`Status`.
     differentiable : bool
         Whether the formula itself can be differentiated by autograd.
     """
@@ -45,14 +67,3 @@ class Solution(NamedTuple):
     leak: Array
     status: Array
     differentiable: bool = False
-
-
-def read_status(objective: str, status: str) -> str | None:
-    """Say why an objective has no target on a problem, or none that was found; None where it has one."""
-    if status == "no_target":
-        if objective == "asym_re":
-            return "no target: shift must be below 0, the loss is unbounded"
-        return "no target: the loss has no fixed point here, it is unbounded or some action loses all its mass"
-    if status == "not_converged":
-        return "not converged: the solver found no fixed point to working accuracy, so the numbers cannot be relied on"
-    return None

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pessimism import divergences
-from pessimism.core.objective import temperature_of
+from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.diagnosis import population as group_plugin
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import lowering_helps, thresholds
 from pessimism.diagnosis.wording import SAME, Group, read_group
-from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.losses.registry import make_objective
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget, stack
@@ -46,6 +46,7 @@ def diagnose(
     reward_column: str | None = None,
     step_column: str | None = None,
     skip_bad: bool = False,
+    check: bool = True,
     **hyper: Any,
 ) -> Diagnosis:
     """Say which policy an objective pulls each prompt group of a rollout log towards, and how conservative it is.
@@ -60,6 +61,8 @@ def diagnose(
         Columns of the log, as for :func:`~pessimism.read_rollouts`.
     skip_bad : bool, default False
         Count malformed rows instead of stopping at the first one.
+    check : bool, default True
+        Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : Any
         Hyper-parameters of a named objective.
 
@@ -113,7 +116,7 @@ def diagnose(
     >>> print(report["reading"][0])
     positive: more conservative than nominal, as if at 1.32 times the temperature (0.659)
     """
-    made = make_objective(objective, **hyper)
+    made = make_objective(objective, check=check, **hyper)
     log = read_rollouts(
         source,
         prompt_column=prompt_column,
@@ -125,9 +128,9 @@ def diagnose(
     frame, population_note, helps = _diagnosed(log, made)
     return Diagnosis(
         frame,
-        objective=describe(made),
-        temperature=temperature_of(made),
-        temperature_name=getattr(made, "temperature_field", None),
+        objective=str(made),
+        temperature=made.temperature,
+        temperature_name=made.temperature_field,
         rows=len(log),
         skipped=log.attrs["skipped"] + before.get("skipped", 0),
         step_note=log.attrs["step_note"] or before.get("step_note"),
@@ -137,14 +140,7 @@ def diagnose(
     )
 
 
-def describe(objective: ObjectiveLike) -> str:
-    """Return the objective in words of its own, where it has any, else the name of its class."""
-    kind = type(objective)
-    silent = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
-    return kind.__name__ if silent else str(objective)
-
-
-def _diagnosed(log: pd.DataFrame, objective: ObjectiveLike) -> tuple[pd.DataFrame, str | None, bool]:
+def _diagnosed(log: pd.DataFrame, objective: Objective) -> tuple[pd.DataFrame, str | None, bool]:
     """Return the frame, why the population is undefined somewhere, and whether a lower baseline keeps more."""
     groups, rewards, start = _group(log)
     n, parts = groups["n"].to_numpy(), []
@@ -199,7 +195,7 @@ def _by_size(index: NDArray[np.intp], n: NDArray[np.int64]) -> list[NDArray[np.i
     return np.split(index, np.flatnonzero(np.diff(n[index])) + 1)
 
 
-def _measure(rewards: list[Floats], objective: ObjectiveLike) -> pd.DataFrame:
+def _measure(rewards: list[Floats], objective: Objective) -> pd.DataFrame:
     """Facts of groups, their rewards ``(groups, n)`` for one n after the other; row by row in that order."""
     targets = [induced_target(None, same, objective, unseen=True) for same in rewards]
     target = stack(targets)

@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pessimism.core.objective import temperature_of
+from pessimism.core.objective import Objective
 from pessimism.diagnosis.thresholds import thresholds
 from pessimism.groups import expected_advantage
 from pessimism.groups.design import least_beta1
 from pessimism.groups.reward_law import expected_by_counts
 from pessimism.groups.target import NOT_AFFINE, is_affine, log_z_of, solve_group, why_undefined
-from pessimism.losses.registry import ObjectiveLike
 from pessimism.losses.regression import OAPL, AStarPO
 
 Floats = NDArray[np.float64]
@@ -53,7 +52,7 @@ class _Rows(NamedTuple):
 
 
 def population_reading(
-    groups: list[tuple[NDArray[np.intp], Floats]], objective: ObjectiveLike
+    groups: list[tuple[NDArray[np.intp], Floats]], objective: Objective
 ) -> tuple[pd.DataFrame, str | None]:
     """Columns of the population reading, one row per logged group.
 
@@ -61,7 +60,7 @@ def population_reading(
     ----------
     groups : list of tuple
         For each group size, the numbers of its groups ``(g,)`` and their rewards ``(g, n)``.
-    objective : ObjectiveLike
+    objective : Objective
         The objective.
 
     Returns
@@ -92,7 +91,7 @@ def population_reading(
     return pd.DataFrame(columns), why
 
 
-def _pairs(index: NDArray[np.intp], low: Floats, high: Floats, reward: Floats, objective: ObjectiveLike) -> _Rows:
+def _pairs(index: NDArray[np.intp], low: Floats, high: Floats, reward: Floats, objective: Objective) -> _Rows:
     """Groups of at most two rewards: each distinct (low, high, successes) once. Equal rewards count as successes."""
     n = reward.shape[-1]
     successes = (reward == high[:, None]).sum(axis=-1)
@@ -117,7 +116,7 @@ def _joined(parts: list[_Rows]) -> _Rows:
     return _Rows(*(np.concatenate(columns) for columns in zip(*shifted, strict=True)))
 
 
-def _others(index: NDArray[np.intp], reward: Floats, objective: ObjectiveLike, draws: int) -> list[_Rows]:
+def _others(index: NDArray[np.intp], reward: Floats, objective: Objective, draws: int) -> list[_Rows]:
     """Groups of more than two rewards, as laws with equal weights, in parts that fit the memory."""
     n, found = reward.shape[-1], []
     step = max(1, _CHUNK // n)
@@ -132,7 +131,7 @@ def _others(index: NDArray[np.intp], reward: Floats, objective: ObjectiveLike, d
 
 
 def _expected(
-    objective: ObjectiveLike, linear: expected_advantage.Linear | None, reward: Floats, law: Floats, draws: int
+    objective: Objective, linear: expected_advantage.Linear | None, reward: Floats, law: Floats, draws: int
 ) -> tuple[Floats, Floats]:
     """Expected advantages ``(g, n)`` of groups of more than two rewards, and the standard error of each one's log Z."""
     n, zero = reward.shape[-1], np.zeros_like(reward)
@@ -145,7 +144,7 @@ def _expected(
     return _drawn(objective, reward, draws)
 
 
-def _drawn(objective: ObjectiveLike, reward: Floats, draws: int) -> tuple[Floats, Floats]:
+def _drawn(objective: Objective, reward: Floats, draws: int) -> tuple[Floats, Floats]:
     """Mean advantage ``(g, n)`` of each completion over groups drawn from its group, and the standard error.
 
     All completions of a group drawn are used: n advantages cost one evaluation. Every group of n is drawn alike, from
@@ -167,12 +166,12 @@ def _drawn(objective: ObjectiveLike, reward: Floats, draws: int) -> tuple[Floats
     return np.take_along_axis(mean, inverse, axis=-1), np.take_along_axis(error, inverse, axis=-1)
 
 
-def _fill(columns: dict[str, Any], rows: _Rows, objective: ObjectiveLike) -> str | None:
+def _fill(columns: dict[str, Any], rows: _Rows, objective: Objective) -> str | None:
     """Solve the problems and write what they say into the columns of the groups that have them.
 
     Returns why some of them have no reading, None where all have one.
     """
-    beta = temperature_of(objective)
+    beta = objective.temperature
     seen = rows.behavior > 0
     of_seen = np.where(seen, rows.advantage, np.nan)
     whole = ~np.isnan(np.where(seen, rows.advantage, 0.0)).any(axis=-1)  # a completion never drawn is not estimated
@@ -210,7 +209,7 @@ def _error_of_log_z(rows: _Rows, advantage: Floats, log_z: Floats, beta: float |
     return np.asarray(np.vecdot(tilted, rows.error) / beta)
 
 
-def _least_beta1(rows: _Rows, objective: ObjectiveLike) -> Floats:
+def _least_beta1(rows: _Rows, objective: Objective) -> Floats:
     """Least beta1 ``(P,)`` of a group's optimal value, nan for other objectives and for more than two rewards."""
     least = np.full(len(rows.behavior), np.nan)
     two = rows.reward.shape[-1] == 2 and not rows.error.any()

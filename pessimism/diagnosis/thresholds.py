@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pessimism.core.objective import temperature_of
-from pessimism.losses.registry import ObjectiveLike
+from pessimism.core.objective import Objective
 from pessimism.target.induced import induced_target, solve_rows
 from pessimism.target.result import InducedTarget
 
@@ -31,7 +30,7 @@ def thresholds(target: InducedTarget, log_z: Floats, *, slack: Any = 1.0) -> tup
     that the advantages are taken to have.
     """
     largest = np.abs(target.reward).max(axis=-1)
-    rounding = slack * 64 * _EPS * largest / (temperature_of(target.objective) or math.nan)
+    rounding = slack * 64 * _EPS * largest / (target.objective.temperature or math.nan)
     sign = np.where(np.abs(log_z) <= rounding, 0.0, np.sign(log_z))
     decided = np.isfinite(target.kappa) & (sign == [SIGN.get(regime, math.nan) for regime in target.regime])
     shift = np.where(decided, np.where(sign < 0, -log_z, 0.0), np.nan)
@@ -44,9 +43,9 @@ def thresholds(target: InducedTarget, log_z: Floats, *, slack: Any = 1.0) -> tup
     return shift, np.where(decided, beta, np.nan)
 
 
-def _advantage_is_fixed(objective: ObjectiveLike) -> bool:
+def _advantage_is_fixed(objective: Objective) -> bool:
     """Whether the advantage is known to stay when the temperature changes."""
-    field: Any = getattr(objective, "temperature_field", None)
+    field: Any = objective.temperature_field
     if field is None or not dataclasses.is_dataclass(objective) or isinstance(objective, type):
         return False
     temperature = getattr(objective, field)
@@ -85,12 +84,12 @@ def critical_temperature(behavior: Floats, advantage: Floats, rounding: Floats) 
     return beta
 
 
-def lowering_helps(rewards: Floats, objective: ObjectiveLike) -> bool:
+def lowering_helps(rewards: Floats, objective: Objective) -> bool:
     """Whether a group keeps more completions where the objective's baseline, if it has one, is lowered by enough.
 
     Enough is here what puts the mean advantage at the spread of the rewards or above.
     """
-    if getattr(objective, "subtracts", "") == "nothing":
+    if objective.subtracts == "nothing":
         return False
     target = induced_target(None, rewards, objective, unseen=True)
     advantage = target.advantage_rows

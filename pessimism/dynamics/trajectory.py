@@ -10,7 +10,7 @@ import numpy as np
 from pessimism import divergences
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import make_bandit
-from pessimism.core.objective import ObjectiveLike
+from pessimism.core.objective import Objective
 from pessimism.core.problem import make_problem
 from pessimism.display import as_call, html_table, short
 from pessimism.fixed_point.score import LogitField, group_weights
@@ -59,7 +59,7 @@ class Trajectory:
     [[0.0, 0.5], [1.0, 0.609], [10.0, 0.828]]
     """
 
-    objective: ObjectiveLike
+    objective: Objective
     behavior: Array
     reward: Array
     times: Array
@@ -135,7 +135,7 @@ class Trajectory:
 class FlowProblem:
     """One problem as the dynamics see it: its pull on the behavior's support ``seen`` and the start there."""
 
-    objective: ObjectiveLike
+    objective: Objective
     behavior: Array
     reward: Array
     seen: Array
@@ -154,7 +154,7 @@ class FlowProblem:
         return full
 
 
-def make_flow_problem(behavior: Any, reward: Any, objective: ObjectiveLike, reference: Any, start: Any) -> FlowProblem:
+def make_flow_problem(behavior: Any, reward: Any, objective: Objective, reference: Any, start: Any) -> FlowProblem:
     """Validate one problem ``(K,)`` and a start, by default the reference."""
     bandit, rows = make_problem(behavior, reward, objective, reference)
     if bandit.shape:

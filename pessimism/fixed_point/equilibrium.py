@@ -13,10 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from pessimism.arrays import Array
+from pessimism.arrays import LOG_OF_NO_MASS, Array
 from pessimism.fixed_point.score import BAND, LogitField
 
-_DEEP = -700.0  # log-ratio of an action without mass
 _DEEPEST = -1e8  # log-ratio down to which an action is sought that comes to rest without a mass that float64 knows
 _FAINT = np.log(1e-6)  # log-probability below which a falling action may be on its way out
 _STILL = 1e-11  # of the pulls, below which a flow moves no more
@@ -74,7 +73,7 @@ def _total(pull: LogitField, log_policy: Array) -> float:
 def _finished(pull: LogitField, log_policy: Array, near: Array) -> Rest | None:
     """Stable rest by Newton: the actions ``near`` where they are, each other one where its fall ends, if it does."""
     start = log_policy - pull.log_nu
-    kept, u = near.copy(), np.where(near, start, _DEEP)
+    kept, u = near.copy(), np.where(near, start, LOG_OF_NO_MASS)
     for _ in range(6):
         found = _newton(pull, u, kept)
         if found is None or np.abs(found[0] - start)[near].max() > _NEAR:
@@ -83,7 +82,7 @@ def _finished(pull: LogitField, log_policy: Array, near: Array) -> Rest | None:
         settled = True
         for action in np.flatnonzero(~near):
             stop = _stops(pull, u, lam, kept, int(action), float(start[action]))
-            at = _DEEP if stop is None else stop
+            at = LOG_OF_NO_MASS if stop is None else stop
             if kept[action] != (stop is not None) or abs(at - u[action]) > 1e-3 * abs(at):
                 settled, kept[action], u[action] = False, stop is not None, at
         if settled:
@@ -183,7 +182,10 @@ def _stops(pull: LogitField, u: Array, lam: float, kept: Array, action: int, sta
         return excess * (1.0 + 1.0 / count) - _level(pulls, others)[..., 0]
 
     # Below, a weight that carries the ratio has underflowed: only what rises still counts.
-    shallow, deep = np.linspace(start, min(start, _DEEP + 50.0), 300), -np.geomspace(-_DEEP, -_DEEPEST, 50)
+    shallow, deep = (
+        np.linspace(start, min(start, LOG_OF_NO_MASS + 50.0), 300),
+        -np.geomspace(-LOG_OF_NO_MASS, -_DEEPEST, 50),
+    )
     grid = np.append(shallow, deep[deep < shallow[-1]])
     up = np.flatnonzero(np.append(rises(shallow) >= 0, rises(grid[len(shallow) :]) > 0))
     if len(up) == 0:

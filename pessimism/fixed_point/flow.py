@@ -8,19 +8,24 @@ from typing import Literal
 
 import numpy as np
 import scipy
-from array_api_compat import device
 
-from pessimism.arrays import Array, to_numpy
-from pessimism.closed_forms.separable import lambert_fit
+from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit
-from pessimism.core.objective import ObjectiveLike
-from pessimism.core.solution import STATUS, Solution
+from pessimism.core.objective import Objective
+from pessimism.core.solution import Solution, Status
 from pessimism.fixed_point.equilibrium import Rest, find_rest
-from pessimism.fixed_point.score import LogitField, group_weights
+from pessimism.fixed_point.rows import RowSolution, solve_each_row
+from pessimism.fixed_point.score import LogitField
 
 _ALIKE = 1e-6  # relative difference of actions that an integrator cannot tell apart on a saddle
 _TIE = 1e-5  # log-probability by which the first of equal actions is favored: more than an integrator's errors
-_STATUS = {"collapsed": "vanishing_support", "diverged": "no_target"}
+_STATUS = {
+    "converged": Status.CONVERGED,
+    "vanishing_support": Status.VANISHING_SUPPORT,
+    "collapsed": Status.VANISHING_SUPPORT,
+    "diverged": Status.NO_TARGET,
+    "not_converged": Status.NOT_CONVERGED,
+}
 _DECADES = 13  # of time, in units of the pull at the reference, before a flow without rest is given up
 _PER_DECADE = 12  # recorded times, where none are asked for
 # Integrators, each with the evaluations that it may take in a span: LSODA chatters near some rests and on all jumps.
@@ -33,7 +38,7 @@ _METHODS: dict[bool, dict[Literal["LSODA", "BDF", "Radau"], int]] = {
 _ON_JUMPS = 1e-7  # relative tolerance where jumps of the weight are bridged, which costs as much
 
 
-def flow_target(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, unseen: bool = False) -> Solution:
+def flow_target(bandit: Bandit, objective: Objective, advantage: Array, *, unseen: bool = False) -> Solution:
     """Limit of the gradient flow on softmax logits from the reference, row by row; shapes as in :class:`Solution`.
 
     A flow that collapses to one action has vanishing support; one that diverges has no target. Where the limit from
@@ -41,46 +46,27 @@ def flow_target(bandit: Bandit, objective: ObjectiveLike, advantage: Array, *, u
     limit is one of several alike: "local_minimum". With ``unseen`` and a negative multiplier, mass would leave for
     actions whose share at the start nobody knows: "not_converged".
     """
-    q, nu, host_advantage = (to_numpy(a) for a in (bandit.behavior, bandit.reference, advantage))
-    given = group_weights(bandit, objective)
-    weights = None if given is None else to_numpy(given)
-    log_ratio, multiplier = np.zeros_like(q), np.full(len(q), np.nan)
-    status = np.zeros(len(q), dtype=np.int8)
-    known: dict[bytes, tuple[Array, float, str]] = {}
-    for row in range(len(q)):
-        seen = np.flatnonzero(q[row] > 0)
-        # Groups of completions repeat but for the order of their actions: each is followed once.
-        seen = seen[np.lexsort((nu[row, seen], q[row, seen], -host_advantage[row, seen]))]
-        own = None if weights is None else weights[row, seen]
-        pull = LogitField(objective, q[row, seen], nu[row, seen], host_advantage[row, seen], own)
-        key = np.stack([pull.q, pull.log_nu, pull.advantage]).tobytes()
-        if key not in known:
-            known[key] = _limit(pull, unseen)
-        log_ratio[row, seen], multiplier[row], ended = known[key]
-        status[row] = STATUS.index(ended)
-    kappa, regime = lambert_fit(objective, q, nu, host_advantage, log_ratio, multiplier)
-    columns = (log_ratio, kappa, regime, np.where(np.isnan(log_ratio).any(axis=-1), np.nan, 0.0), status)
-    return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in columns))
+    return solve_each_row(bandit, objective, advantage, lambda field: _limit(field, unseen), order_free=True)
 
 
-def _limit(pull: LogitField, unseen: bool) -> tuple[Array, float, str]:
-    """Log-ratios ``(K,)``, multiplier and status of one problem."""
+def _limit(pull: LogitField, unseen: bool) -> RowSolution:
     start = pull.log_nu - np.logaddexp.reduce(pull.log_nu)
     if pull.scale == 0.0:  # nothing pulls
-        return start - pull.log_nu, 0.0, "converged"
+        return RowSolution(start - pull.log_nu, 0.0, Status.CONVERGED)
     run = follow(pull, start)
     parted = run.rest is not None and not run.rest.stable
     if parted:
         run = follow(pull, start + _TIE * _best_of_equals(pull))
-    ended = run.outcome(pull)[0]
-    ended = _STATUS.get(ended, ended)
+    ended = _STATUS[run.outcome(pull)[0]]
+    nothing = np.full_like(start, np.nan)
     if run.rest is None:
-        return np.full_like(start, np.nan), np.nan, ended
-    if unseen and ended != "no_target" and run.rest.multiplier < -1e-9 * pull.scale:
-        ended = "not_converged"
-    if ended not in ("converged", "vanishing_support"):
-        return np.full_like(start, np.nan), run.rest.multiplier, ended
-    return run.rest.log_policy - pull.log_nu, run.rest.multiplier, "local_minimum" if parted else ended
+        return RowSolution(nothing, np.nan, ended, np.nan)
+    lam = run.rest.multiplier
+    if unseen and ended != Status.NO_TARGET and lam < -1e-9 * pull.scale:
+        ended = Status.NOT_CONVERGED
+    if ended not in (Status.CONVERGED, Status.VANISHING_SUPPORT):
+        return RowSolution(nothing, lam, ended, np.nan)
+    return RowSolution(run.rest.log_policy - pull.log_nu, lam, Status.LOCAL_MINIMUM if parted else ended)
 
 
 def _best_of_equals(pull: LogitField) -> Array:

@@ -7,14 +7,14 @@ u. torch is imported by its user.
 
 from __future__ import annotations
 
-from pessimism.arrays import Array
+from pessimism.arrays import LOG_OF_NO_MASS, Array
 from pessimism.core.bandit import Bandit
-from pessimism.core.objective import ObjectiveLike, is_coupled
+from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution
 from pessimism.fixed_point.score import sides, weight_on
 
 
-def attach_gradient(solution: Solution, bandit: Bandit, objective: ObjectiveLike, advantage: Array) -> Array:
+def attach_gradient(solution: Solution, bandit: Bandit, objective: Objective, advantage: Array) -> Array:
     """Attach the derivative in the advantage (hence in the reward) to the log-ratio, whose value does not change.
 
     First derivatives only: the linear solve itself is not differentiated. A vanished action stays at zero, and one on a
@@ -25,10 +25,10 @@ def attach_gradient(solution: Solution, bandit: Bandit, objective: ObjectiveLike
     q, zeros = bandit.behavior, torch.zeros_like(bandit.behavior)
     moves = bandit.support & torch.isfinite(solution.log_ratio)
     with torch.enable_grad():
-        gone = torch.where(bandit.support, torch.full_like(q, -700.0), zeros)
+        gone = torch.where(bandit.support, torch.full_like(q, LOG_OF_NO_MASS), zeros)
         u = torch.where(moves, solution.log_ratio, gone).detach().requires_grad_()
         g = weight_on(bandit, objective, u, advantage.detach())
-        slopes = _slopes(g, u, is_coupled(objective))
+        slopes = _slopes(g, u, objective.coupled)
     g, u = g.detach(), u.detach()
     below, above = sides(objective, u, bandit.log_reference_ratio)
     moves = moves & (below == above)

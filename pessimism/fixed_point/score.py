@@ -8,50 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit
-from pessimism.core.objective import ObjectiveLike, log_behavior_ratio
+from pessimism.core.objective import Objective, log_behavior_ratio
 
 BESIDE = 1e-9  # how far on either side of a jump of the weight it is read
 BAND = 1e-6  # half the width over which a jump of the weight is bridged
 
 
 def data_weight(
-    objective: ObjectiveLike, log_ratio: Array, advantage: Array, weights: Array | None, log_share: Array | None
+    objective: Objective, log_ratio: Array, advantage: Array, weights: Array | None, log_share: Array | None
 ) -> Array:
     """Score weight against data of the behavior, elementwise in all arguments unless the objective is coupled.
 
     ``log_share`` is log(reference / behavior), None where they are one policy. On-policy sampling is weighting by
     pi/q = exp(log_ratio + log_share).
     """
-    if getattr(objective, "takes_share", False):
+    if objective.takes_share:
         g = objective.score_weight(log_ratio, advantage, weights, log_share=log_share)  # type: ignore[call-arg]
     else:
         g = objective.score_weight(log_ratio, advantage, weights)
-    if not getattr(objective, "on_policy", False):
+    if not objective.on_policy:
         return g
     return g * array_namespace(g).exp(log_behavior_ratio(log_ratio, log_share))
 
 
-def group_weights(bandit: Bandit, objective: ObjectiveLike) -> Array | None:
+def group_weights(bandit: Bandit, objective: Objective) -> Array | None:
     """Weights that the score weight is called with: those of the data, or probabilities if it asks for them."""
-    return bandit.behavior if getattr(objective, "takes_propensity", False) else bandit.weights
+    return bandit.behavior if objective.takes_propensity else bandit.weights
 
 
-def weight_on(bandit: Bandit, objective: ObjectiveLike, log_ratio: Array, advantage: Array) -> Array:
+def weight_on(bandit: Bandit, objective: Objective, log_ratio: Array, advantage: Array) -> Array:
     """Score weight ``(N, K)`` of a bandit's problems, against data of the behavior; log-ratios must be finite."""
     return data_weight(objective, log_ratio, advantage, group_weights(bandit, objective), bandit.log_reference_ratio)
 
 
-def sides(objective: ObjectiveLike, log_ratio: Array, log_share: Array | None) -> tuple[Array, Array]:
+def sides(objective: Objective, log_ratio: Array, log_share: Array | None) -> tuple[Array, Array]:
     """Log-ratios just below and above each one that sits on a jump of the weight; the same twice elsewhere."""
     below, above = log_ratio, log_ratio
     xp = array_namespace(log_ratio)
-    for kink in getattr(objective, "kinks", ()):
+    for kink in objective.kinks:
         at = kink if log_share is None else kink - log_share
         here = xp.abs(log_ratio - at) <= BESIDE
         below = xp.where(here, at - 2.0 * BESIDE, below)
@@ -60,7 +61,7 @@ def sides(objective: ObjectiveLike, log_ratio: Array, log_share: Array | None) -
 
 
 def beside(
-    pull: Callable[[Array], Array], objective: ObjectiveLike, log_ratio: Array, log_share: Array | None
+    pull: Callable[[Array], Array], objective: Objective, log_ratio: Array, log_share: Array | None
 ) -> tuple[Array, Array]:
     """A pull just below and just above each log-ratio on a jump of the weight; without jumps it is taken once."""
     below, above = sides(objective, log_ratio, log_share)
@@ -68,24 +69,46 @@ def beside(
     return low, low if above is below else pull(above)
 
 
-def agreed_multiplier(below: Array, above: Array, pi: Array, kept: Array) -> Array:
-    """Multiplier lam ``(N,)`` of a fixed point, from q g ``(N, K)`` just below and above each log-ratio (numpy).
+class Stationarity(NamedTuple):
+    """Pulls q g ``(N, K)`` just below and above each log-ratio, and the multiplier lam ``(N,)`` that they agree on."""
 
-    It is E_q[g] where no weight is on a jump, else what the actions off the jumps agree on. ``kept`` are the actions
-    with mass.
+    below: Array
+    above: Array
+    multiplier: Array
+
+    def drift(self, policy: Array) -> tuple[Array, Array]:
+        """Least and largest q g - lam pi ``(N, K)`` that the weights on the two sides of a jump allow."""
+        xp, needed = array_namespace(self.below), self.multiplier[:, None] * policy
+        return xp.minimum(self.below, self.above) - needed, xp.maximum(self.below, self.above) - needed
+
+
+def stationarity(
+    pull: Callable[[Array], Array],
+    objective: Objective,
+    log_ratio: Array,
+    log_share: Array | None,
+    policy: Array,
+    kept: Array,
+) -> Stationarity:
+    """How q g = lam pi stands at log-ratios ``(N, K)``, all of them finite.
+
+    lam is E_q[g] where no weight is on a jump; else what the actions off the jumps agree on; where all are on jumps,
+    the middle of what every one of them allows. ``pull`` maps log-ratios to q g; ``kept`` are the actions with mass.
     """
+    below, above = beside(pull, objective, log_ratio, log_share)
+    xp = array_namespace(below)
+    total = xp.sum(below, axis=-1)
+    if above is below or not bool(xp.any(kept & (below != above))):
+        return Stationarity(below, above, total)
     jumps = kept & (below != above)
-    total = np.sum(below, axis=-1)
-    if not jumps.any():
-        return total
-    smooth = kept & ~jumps
-    mass = np.sum(np.where(smooth, pi, 0.0), axis=-1)
-    # All on jumps: any multiplier that every one of them allows.
-    safe = np.where(kept & (pi > 0), pi, 1.0)
-    least = np.max(np.where(kept, np.minimum(below, above) / safe, -np.inf), axis=-1)
-    most = np.min(np.where(kept, np.maximum(below, above) / safe, np.inf), axis=-1)
-    agreed = np.sum(np.where(smooth, below, 0.0), axis=-1) / np.where(mass > 0, mass, 1.0)
-    return np.where(jumps.any(axis=-1), np.where(mass > 0, agreed, 0.5 * (least + most)), total)
+    smooth, nothing, infinity = kept & ~jumps, xp.zeros_like(below), xp.full_like(below, xp.inf)
+    mass = xp.sum(xp.where(smooth, policy, nothing), axis=-1)
+    safe = xp.where(kept & (policy > 0), policy, xp.ones_like(below))
+    least = xp.max(xp.where(kept, xp.minimum(below, above) / safe, -infinity), axis=-1)
+    most = xp.min(xp.where(kept, xp.maximum(below, above) / safe, infinity), axis=-1)
+    agreed = xp.sum(xp.where(smooth, below, nothing), axis=-1) / xp.where(mass > 0, mass, xp.ones_like(mass))
+    agreed = xp.where(mass > 0, agreed, 0.5 * (least + most))
+    return Stationarity(below, above, xp.where(xp.any(jumps, axis=-1), agreed, total))
 
 
 class LogitField:
@@ -94,11 +117,11 @@ class LogitField:
     A jump of the weight is bridged linearly, so that a policy held on it by opposite pulls stays there (Filippov).
     """
 
-    def __init__(self, objective: ObjectiveLike, q: Array, nu: Array, advantage: Array, weights: Array | None) -> None:
+    def __init__(self, objective: Objective, q: Array, nu: Array, advantage: Array, weights: Array | None) -> None:
         self.objective, self.q, self.advantage, self.weights = objective, q, advantage, weights
-        self.log_nu = np.log(nu)
+        self.nu, self.log_nu = nu, np.log(nu)
         self.log_share = self.log_nu - np.log(q)
-        self.kinks = tuple(getattr(objective, "kinks", ()))
+        self.kinks = objective.kinks
 
     def plain(self, u: Array) -> Array:
         """Score weight against data of the behavior at log-ratios ``(..., K)`` to the reference."""

@@ -15,9 +15,9 @@ from scipy.special import gammaln, xlog1py, xlogy
 
 from pessimism.arrays import Floats
 from pessimism.baselines import optimal_value
+from pessimism.core.objective import Objective
 from pessimism.groups.reward_law import RewardLaw, expected_by_counts, few_groups, kept_given_value
 from pessimism.groups.target import require_affine
-from pessimism.losses.registry import ObjectiveLike
 from pessimism.losses.regression import OAPL, AStarPO, OptimalValue
 from pessimism.progress import progress
 
@@ -36,7 +36,7 @@ class Linear(NamedTuple):
     constant: float
 
 
-def linear_in_rewards(objective: ObjectiveLike, values: Floats, size: int) -> Linear | None:
+def linear_in_rewards(objective: Objective, values: Floats, size: int) -> Linear | None:
     """Coefficients of an advantage that is linear in the rewards of groups of ``size``, None where it is not.
 
     Found on groups of the lowest and the highest value, and checked on others.
@@ -66,7 +66,7 @@ def expected_linear(linear: Linear, values: Floats, mass: Floats, size: int, *, 
     return np.asarray(linear.own * values + linear.every * (values + (size - 1) * others) + linear.constant)
 
 
-def optimal_value_temperature(objective: ObjectiveLike) -> float | None:
+def optimal_value_temperature(objective: Objective) -> float | None:
     """The temperature of the group's optimal value, where that is what the objective subtracts, else None."""
     field = {OptimalValue: "beta", OAPL: "beta1", AStarPO: "beta1"}.get(type(objective))
     if field is None:
@@ -142,7 +142,7 @@ def expected_under_optimal_value(
 
 
 def expected_by_draws(
-    objective: ObjectiveLike,
+    objective: Objective,
     values: Floats,
     mass: Floats,
     size: int,
@@ -201,7 +201,7 @@ def given_kept(advantage: Floats, of_equal: Floats, mass: Floats, size: int) -> 
     return np.asarray(of_equal + (advantage - of_equal) / np.where(kept > 0, kept, 1.0))
 
 
-def advantage_when_equal(objective: ObjectiveLike, values: Floats, size: int) -> Floats:
+def advantage_when_equal(objective: Objective, values: Floats, size: int) -> Floats:
     """Advantage ``(D,)`` in a group whose rewards are all the same value."""
     return np.asarray(objective.advantage(np.broadcast_to(values[:, None], (len(values), size)).copy()))[:, 0]
 
@@ -215,7 +215,7 @@ class Expected(NamedTuple):
 
 
 def expected(
-    objective: ObjectiveLike,
+    objective: Objective,
     laws: list[RewardLaw],
     size: int,
     leave_one_out: bool,

@@ -15,10 +15,9 @@ from pessimism.arrays import Floats
 from pessimism.closed_forms import tilts
 from pessimism.closed_forms.negative_regime import log_partition
 from pessimism.core.bandit import Bandit, make_bandit
-from pessimism.core.objective import is_coupled, temperature_of
-from pessimism.core.solution import STATUS, Solution
+from pessimism.core.objective import Objective
+from pessimism.core.solution import Solution, Status
 from pessimism.fixed_point.generic import fixed_point
-from pessimism.losses.registry import ObjectiveLike
 from pessimism.target.induced import solve_rows as solve_published
 from pessimism.target.result import InducedTarget
 
@@ -27,11 +26,11 @@ _LOG_RATIOS = np.array([[-3.0], [-0.4], [-0.05], [0.0], [0.03], [0.3], [1.5]])
 _OF_THE_SAMPLER = ("takes_propensity", "takes_share", "kinks", "by_flow")
 
 
-def why_undefined(objective: ObjectiveLike, *, drop_equal: bool = False) -> str | None:
+def why_undefined(objective: Objective, *, drop_equal: bool = False) -> str | None:
     """Say why an objective has no expected advantage, None where it may have one."""
-    if getattr(objective, "on_policy", False) or getattr(objective, "mixes_data", False):
+    if objective.on_policy or objective.mixes_data:
         return "its groups follow the policy itself, so that no fixed behavior has drawn them"
-    if is_coupled(objective):
+    if objective.coupled:
         return "its weight couples the log-ratios of a group, so that the expected advantage is not enough"
     if _reads_propensity(objective):
         return "its advantage needs the probability of each completion, which a group does not show"
@@ -40,14 +39,14 @@ def why_undefined(objective: ObjectiveLike, *, drop_equal: bool = False) -> str 
     return None
 
 
-def _reads_propensity(objective: ObjectiveLike) -> bool:
+def _reads_propensity(objective: Objective) -> bool:
     """Whether the advantage depends on how a probability is split among actions of the same reward."""
     reward = np.array([0.0, 1.0, 1.0])
     even, uneven = (np.asarray(objective.advantage(reward, np.array([0.5, p, 0.5 - p]))) for p in (0.25, 0.4))
     return not np.allclose(even, uneven, rtol=1e-9, atol=0.0)
 
 
-def is_affine(objective: ObjectiveLike, lowest: float, highest: float) -> bool:
+def is_affine(objective: Objective, lowest: float, highest: float) -> bool:
     """Whether the score weight is affine in the advantage between the two, at log-ratios on both sides of 0."""
     if not highest > lowest:
         return True
@@ -59,15 +58,15 @@ def is_affine(objective: ObjectiveLike, lowest: float, highest: float) -> bool:
         return bool(np.all(np.abs(g - straight) <= 1e-9 * (np.abs(g[:, :1]) + np.abs(g[:, 1:2]))))
 
 
-def require_affine(objective: ObjectiveLike, lowest: float, highest: float) -> None:
+def require_affine(objective: Objective, lowest: float, highest: float) -> None:
     """Raise ``ValueError`` where the expected advantage would not be enough."""
     if not is_affine(objective, lowest, highest):
         raise ValueError(f"objective {objective}: {NOT_AFFINE}; defined for squared regressions and policy gradients")
 
 
-def is_squared(objective: ObjectiveLike) -> bool:
+def is_squared(objective: Objective) -> bool:
     """Whether the score weight is a positive constant times A - beta u: the Lambert family, by its numbers."""
-    beta = temperature_of(objective)
+    beta = objective.temperature
     if beta is None or not beta > 0:
         return False
     u, advantage = np.broadcast_arrays(_LOG_RATIOS, beta * np.array([-2.2, -0.3, 0.1, 0.7, 3.1]))
@@ -77,7 +76,7 @@ def is_squared(objective: ObjectiveLike) -> bool:
 
 
 def solve_group(
-    objective: ObjectiveLike,
+    objective: Objective,
     behavior: Any,
     reward: Any,
     advantage: Floats,
@@ -94,8 +93,8 @@ def solve_group(
     return InducedTarget(objective, bandit, _solution(objective, bandit, rows, unseen), rows)
 
 
-def _solution(objective: ObjectiveLike, bandit: Bandit, advantage: Floats, unseen: bool) -> Solution:
-    beta = temperature_of(objective)
+def _solution(objective: Objective, bandit: Bandit, advantage: Floats, unseen: bool) -> Solution:
+    beta = objective.temperature
     if beta is not None and is_squared(objective):
         return tilts.lambert(bandit, advantage, beta, unseen=unseen)
     if bandit.own_reference is None:
@@ -107,11 +106,11 @@ def _solution(objective: ObjectiveLike, bandit: Bandit, advantage: Floats, unsee
         return solution._replace(log_ratio=solution.log_ratio - bandit.log_reference_ratio)
     found = fixed_point(bandit, objective, advantage, unseen=unseen)
     # Without a closed form, a target on fewer actions cannot be told from none.
-    unknown = found.status == STATUS.index("no_target")
-    return found._replace(status=np.where(unknown, STATUS.index("not_converged"), found.status).astype(np.int8))
+    unknown = found.status == Status.NO_TARGET
+    return found._replace(status=np.where(unknown, Status.NOT_CONVERGED, found.status).astype(np.int8))
 
 
-def _reads_log_ratio(objective: ObjectiveLike, advantage: Floats) -> bool:
+def _reads_log_ratio(objective: Objective, advantage: Floats) -> bool:
     u, a = np.broadcast_arrays(_LOG_RATIOS, np.linspace(advantage.min(), advantage.max(), 5))
     with np.errstate(over="ignore", invalid="ignore"):
         g = np.asarray(objective.score_weight(u.copy(), a.copy(), None))

@@ -7,7 +7,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from pessimism.losses.registry import Objective, objectives
+from pessimism.core.objective import Objective
+from pessimism.losses.registry import objectives
 
 ROUTES = {"fixed_point": "fixed point", "convex": "convex program", "flow": "gradient flow"}
 CERTIFICATE = 1e-9  # largest KKT residual of a target

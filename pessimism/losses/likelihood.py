@@ -145,6 +145,7 @@ class AsymRE(PolicyGradient):
     formula: ClassVar[str] = "-(r - mean r - shift) u"
     induces: ClassVar[str] = "(mu A - c)_+ / E_mu[A], c normalizing; exists iff shift < 0"
     subtracts: ClassVar[str] = "E[r] + shift"
+    no_target_because: ClassVar[str] = "shift must be below 0, the loss is unbounded"
 
     shift: float = -0.1
 

@@ -1,81 +1,75 @@
-"""The registry of published objectives by name."""
+"""The registry: published objectives by name, loaded when they are asked for."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import fields
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from pessimism.core.objective import Objective, ObjectiveLike
+from pessimism.core.check import checked
+from pessimism.core.objective import Objective, ObjectiveLike, as_objective
 
-# Name -> class, or where it is in this folder until it is asked for: 55 classes take a while to make.
-_REGISTRY: dict[str, str | type[Objective]] = {
-    "nominal": "importance_weighted.Nominal",
-    "a_star_po": "regression.AStarPO",
-    "oapl": "regression.OAPL",
-    "kimi": "regression.Kimi",
-    "shifted_mean": "regression.ShiftedMean",
-    "optimal_value": "regression.OptimalValue",
-    "constant_baseline": "regression.ConstantBaseline",
-    "std_normalized": "regression.StdNormalized",
-    "tba": "centered.TBA",
-    "rebel": "centered.REBEL",
-    "awr": "likelihood.AWR",
-    "asym_re": "likelihood.AsymRE",
-    "truncated_is": "importance_weighted.TruncatedIS",
-    "mixed_chi2_kl": "importance_weighted.MixedChi2KL",
-    "copg": "centered.CoPG",
-    "ipo": "centered.IPO",
-    "dpo": "preferences.DPO",
-    "async_dpo": "preferences.AsyncDPO",
-    "chi_po": "preferences.ChiPO",
-    "qrpo": "quantile.QRPO",
-    "apa": "standardized.APA",
-    "tpo": "standardized.TPO",
-    "reinforce": "reinforce.Reinforce",
-    "rloo": "reinforce.RLOO",
-    "topr": "reinforce.TOPR",
-    "opo": "reinforce.OPO",
-    "roirl": "likelihood.RoiRL",
-    "ppo": "clipped.PPO",
-    "grpo": "grpo.GRPO",
-    "dr_grpo": "clipped.DrGRPO",
-    "dapo": "clipped.DAPO",
-    "gspo": "clipped.GSPO",
-    "cispo": "cispo.CISPO",
-    "trpo": "trust_region.TRPO",
-    "kl_regularized": "kl_regularized.KLRegularized",
-    "luffy": "expert.LUFFY",
-    "chord": "expert.CHORD",
-    "ips": "logged.propensities.IPS",
-    "weight_clipping": "logged.propensities.WeightClipping",
-    "propensity_clipping": "logged.propensities.PropensityClipping",
-    "implicit_exploration": "logged.propensities.ImplicitExploration",
-    "exponential_smoothing": "logged.propensities.ExponentialSmoothing",
-    "log_smoothing": "logged.log_smoothing.LogSmoothing",
-    "log_smoothing_linear": "logged.log_smoothing.LogSmoothingLinear",
-    "power_mean": "logged.water_filling.PowerMean",
-    "chi2": "logged.water_filling.Chi2",
-    "pevi": "logged.lower_bounds.PEVI",
-    "pevi_kl": "logged.lower_bounds.PEVIWithKL",
-    "empirical_likelihood_lcb": "logged.lower_bounds.EmpiricalLikelihoodLCB",
-    "divergence_augmented": "divergence_augmented.DivergenceAugmented",
-    "cql": "conservative_q.CQL",
-    "cql_reference": "conservative_q.CQLReference",
-    "cql_huber": "conservative_q.CQLHuber",
-    "awac": "estimated_reference.AWAC",
-    "brac": "estimated_reference.BRAC",
+# Name -> family (a module of pessimism.losses) and class, in the order of every table.
+PUBLISHED = {
+    "nominal": ("importance_weighted", "Nominal"),
+    "a_star_po": ("regression", "AStarPO"),
+    "oapl": ("regression", "OAPL"),
+    "kimi": ("regression", "Kimi"),
+    "shifted_mean": ("regression", "ShiftedMean"),
+    "optimal_value": ("regression", "OptimalValue"),
+    "constant_baseline": ("regression", "ConstantBaseline"),
+    "std_normalized": ("regression", "StdNormalized"),
+    "tba": ("centered", "TBA"),
+    "rebel": ("centered", "REBEL"),
+    "awr": ("likelihood", "AWR"),
+    "asym_re": ("likelihood", "AsymRE"),
+    "truncated_is": ("importance_weighted", "TruncatedIS"),
+    "mixed_chi2_kl": ("importance_weighted", "MixedChi2KL"),
+    "copg": ("centered", "CoPG"),
+    "ipo": ("centered", "IPO"),
+    "dpo": ("preferences", "DPO"),
+    "async_dpo": ("preferences", "AsyncDPO"),
+    "chi_po": ("preferences", "ChiPO"),
+    "qrpo": ("quantile", "QRPO"),
+    "apa": ("standardized", "APA"),
+    "tpo": ("standardized", "TPO"),
+    "reinforce": ("reinforce", "Reinforce"),
+    "rloo": ("reinforce", "RLOO"),
+    "topr": ("reinforce", "TOPR"),
+    "opo": ("reinforce", "OPO"),
+    "roirl": ("likelihood", "RoiRL"),
+    "ppo": ("clipped", "PPO"),
+    "grpo": ("grpo", "GRPO"),
+    "dr_grpo": ("clipped", "DrGRPO"),
+    "dapo": ("clipped", "DAPO"),
+    "gspo": ("clipped", "GSPO"),
+    "cispo": ("cispo", "CISPO"),
+    "trpo": ("trust_region", "TRPO"),
+    "kl_regularized": ("kl_regularized", "KLRegularized"),
+    "luffy": ("expert", "LUFFY"),
+    "chord": ("expert", "CHORD"),
+    "ips": ("logged.propensities", "IPS"),
+    "weight_clipping": ("logged.propensities", "WeightClipping"),
+    "propensity_clipping": ("logged.propensities", "PropensityClipping"),
+    "implicit_exploration": ("logged.propensities", "ImplicitExploration"),
+    "exponential_smoothing": ("logged.propensities", "ExponentialSmoothing"),
+    "log_smoothing": ("logged.log_smoothing", "LogSmoothing"),
+    "log_smoothing_linear": ("logged.log_smoothing", "LogSmoothingLinear"),
+    "power_mean": ("logged.water_filling", "PowerMean"),
+    "chi2": ("logged.water_filling", "Chi2"),
+    "pevi": ("logged.lower_bounds", "PEVI"),
+    "pevi_kl": ("logged.lower_bounds", "PEVIWithKL"),
+    "empirical_likelihood_lcb": ("logged.lower_bounds", "EmpiricalLikelihoodLCB"),
+    "divergence_augmented": ("divergence_augmented", "DivergenceAugmented"),
+    "cql": ("conservative_q", "CQL"),
+    "cql_reference": ("conservative_q", "CQLReference"),
+    "cql_huber": ("conservative_q", "CQLHuber"),
+    "awac": ("estimated_reference", "AWAC"),
+    "brac": ("estimated_reference", "BRAC"),
 }
-
-
-def find_class(name: str) -> type[Objective]:
-    """Return the class registered under a name, from the module of its family, which loads now if it has not."""
-    found = _REGISTRY[name]
-    if isinstance(found, str):
-        module, _, cls = found.rpartition(".")
-        found = _REGISTRY[name] = getattr(import_module(f"pessimism.losses.{module}"), cls)
-    return found
+_OWN: dict[str, type[Objective]] = {}  # registered by users
 
 
 def objectives() -> dict[str, type[Objective]]:
@@ -91,7 +85,7 @@ def objectives() -> dict[str, type[Objective]]:
     >>> objectives()["kimi"](beta=0.1)
     Kimi(beta=0.1)
     """
-    return {name: find_class(name) for name in _REGISTRY}
+    return {name: _load(name) for name in PUBLISHED} | _OWN
 
 
 def register(cls: type[Objective]) -> type[Objective]:
@@ -117,14 +111,14 @@ def register(cls: type[Objective]) -> type[Objective]:
     Examples
     --------
     >>> from dataclasses import dataclass
-    >>> from pessimism import Kimi
+    >>> import pessimism as ps
     >>> @dataclass(frozen=True)
-    ... class Timid(Kimi):
+    ... class Timid(ps.Kimi):
     ...     name = "timid"
     ...     beta: float = 10.0
     >>> register(Timid).name
     'timid'
-    >>> _ = _REGISTRY.pop("timid")  # leave the registry as it was
+    >>> _ = _OWN.pop("timid")  # leave the registry as it was
     """
     missing = [name for name in ("name", "title", "paper", "formula", "induces") if not hasattr(cls, name)]
     if not issubclass(cls, Objective) or missing:
@@ -132,39 +126,45 @@ def register(cls: type[Objective]) -> type[Objective]:
         raise TypeError(
             f"register takes a subclass of pessimism.Objective with its facts; {cls.__name__} lacks {facts}"
         )
-    if cls.name in _REGISTRY and (taken := find_class(cls.name)) is not cls:
+    taken = _load(cls.name) if cls.name in PUBLISHED else _OWN.get(cls.name, cls)
+    if taken is not cls:
         raise ValueError(f"objective name {cls.name!r} is taken by {taken.__name__}")
-    _REGISTRY[cls.name] = cls
+    _OWN[cls.name] = cls
     return cls
 
 
-def make_objective(objective: str | ObjectiveLike, **hyper: Any) -> ObjectiveLike:
-    """Make an objective from its name and hyper-parameters; an object with the three methods is returned as it is.
+def make_objective(objective: str | ObjectiveLike, *, check: bool = True, **hyper: Any) -> Objective:
+    """Make an objective from its name and hyper-parameters, or give an object of one's own all its traits.
 
     Parameters
     ----------
     objective : str or ObjectiveLike
-        Registered name, or an object with the methods ``advantage``, ``score_weight`` and ``loss``.
+        A registered name, with hyper-parameters after a colon where wanted ("kimi:beta=0.1"), or an object with the
+        three methods. Names match without regard to case, hyphens and blanks; titles count too ("A*-PO", "Dr. GRPO").
+    check : bool, default True
+        Whether an object of one's own is checked, once, by :func:`pessimism.check`.
     **hyper : Any
-        Hyper-parameters of the named objective; those that are not given keep their defaults.
+        Hyper-parameters, beside a name.
 
     Returns
     -------
-    ObjectiveLike
-        The objective.
+    Objective
+        The objective with all its traits.
 
     Raises
     ------
     ValueError
-        If a name or hyper-parameter is unknown, a hyper-parameter is out of range, or hyper-parameters come with an
-        object.
+        Unknown name or hyper-parameter, a hyper-parameter out of range or given twice, hyper-parameters beside an
+        object, or an object whose methods do not fit together.
     TypeError
-        If an object lacks ``advantage``, ``score_weight`` or ``loss``.
+        An object without ``advantage``, ``score_weight`` and ``loss``.
 
     Examples
     --------
     >>> make_objective("oapl", beta1=0.5)
     OAPL(beta1=0.5, beta2=0.001)
+    >>> make_objective("A*-PO:beta1=0.5,sampling=on_policy").settings
+    {'beta1': 0.5, 'beta2': 0.001, 'sampling': 'on_policy'}
     >>> make_objective("oapl", beta=0.5)
     Traceback (most recent call last):
     ...
@@ -173,21 +173,163 @@ def make_objective(objective: str | ObjectiveLike, **hyper: Any) -> ObjectiveLik
     if not isinstance(objective, str):
         if hyper:
             raise ValueError(f"hyper-parameters {sorted(hyper)} go with a name; set them on the objective itself")
-        if isinstance(objective, type):
-            raise TypeError(f"objective must be an instance, got the class {objective.__name__}: call it")
-        if not isinstance(objective, ObjectiveLike):
-            raise TypeError("objective must be a name or have the methods advantage, score_weight and loss")
-        return objective
-    if objective not in _REGISTRY:
-        close = difflib.get_close_matches(objective, _REGISTRY, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"unknown objective {objective!r}; {hint}known: {', '.join(sorted(_REGISTRY))}")
-    cls = find_class(objective)
+        made = as_objective(objective)
+        return checked(made) if check else made
+    name, own = parse_spec(objective)
+    if twice := sorted(own.keys() & hyper.keys()):
+        raise ValueError(f"{twice[0]} is given twice, in {objective!r} and as a keyword")
+    cls, hyper = find_class(name), own | hyper
     known = [f.name for f in fields(cls)]
-    for name in hyper:
-        if name not in known:
-            raise ValueError(f"objective {objective!r} has no hyper-parameter {name!r}; it has {', '.join(known)}")
+    for key in hyper:
+        if key not in known:
+            raise ValueError(f"objective {name!r} has no hyper-parameter {key!r}; it has {', '.join(known)}")
     return cls(**hyper)
 
 
-__all__ = ["Objective", "ObjectiveLike", "find_class", "make_objective", "objectives", "register"]
+def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """Read an objective written as "name" or "name:key=value,key=value"; a list of numbers is written 1/2/3.
+
+    Parameters
+    ----------
+    spec : str
+        The objective as somebody wrote it.
+
+    Returns
+    -------
+    name : str
+        Its registered name.
+    hyper : dict
+        Its hyper-parameters, as the types that its class declares.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or a setting that is not key=value or is given twice.
+
+    Examples
+    --------
+    >>> parse_spec("OAPL:beta1=0.5,beta2=0.1")
+    ('oapl', {'beta1': 0.5, 'beta2': 0.1})
+    """
+    written, colon, settings = spec.partition(":")
+    name = find_name(written.strip())
+    if colon and not settings.strip():
+        raise ValueError(f"objective {spec!r}: nothing after the colon, expected key=value")
+    hyper: dict[str, Any] = {}
+    for setting in settings.split(",") if settings else ():
+        key, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise ValueError(f"objective {spec!r}: {setting!r} must be key=value")
+        if key in hyper:
+            raise ValueError(f"objective {spec!r}: {key} is given twice")
+        hyper[key] = parse_value(f"objective {spec!r}: {key}", value, kinds(find_class(name)).get(key, float))
+    return name, hyper
+
+
+def find_name(written: str) -> str:
+    """Find the registered name that a person means, without regard to case, hyphens and blanks, or by title.
+
+    Parameters
+    ----------
+    written : str
+        A name or a title as somebody wrote it.
+
+    Returns
+    -------
+    str
+        The registered name.
+
+    Raises
+    ------
+    ValueError
+        If there is none; with the three nearest.
+
+    Examples
+    --------
+    >>> find_name("A*-PO"), find_name("Dr. GRPO"), find_name("shifted-mean")
+    ('a_star_po', 'dr_grpo', 'shifted_mean')
+    >>> find_name("kimmi")
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown objective 'kimmi'; did you mean 'kimi', 'rloo' or 'ipo'? `pessimism objectives` lists all
+    """
+    if written in PUBLISHED or written in _OWN:
+        return written
+    spelled = {_key(text): name for name, cls in objectives().items() for text in (cls.title, cls.__name__, name)}
+    if (key := _key(written)) in spelled:
+        return spelled[key]
+    near = list(dict.fromkeys(spelled[k] for k in difflib.get_close_matches(key, spelled, n=9, cutoff=0.0)))[:3]
+    raise ValueError(
+        f"unknown objective {written!r}; did you mean {near[0]!r}, {near[1]!r} or {near[2]!r}? "
+        "`pessimism objectives` lists all"
+    )
+
+
+def kinds(cls: type[Objective]) -> dict[str, Any]:
+    """Kinds of the hyper-parameters of a class by name: float, int, bool, str, tuple, or a Literal of strings."""
+    hints = get_type_hints(cls)
+    return {f.name: _kind(hints[f.name]) for f in fields(cls)}
+
+
+def parse_value(place: str, text: str, kind: Any) -> Any:
+    """Read a hyper-parameter from text, as its field declares it; what is no number there stays text.
+
+    Parameters
+    ----------
+    place : str
+        What an error message begins with.
+    text : str
+        The value as somebody wrote it.
+    kind : type
+        What the field holds, as `kinds` says.
+
+    Returns
+    -------
+    float, int, bool, str or tuple of float
+        The value.
+
+    Raises
+    ------
+    ValueError
+        For an entry of a list that is not a number; ``place`` stands before it.
+
+    Examples
+    --------
+    >>> parse_value("lengths", "1/2", tuple), parse_value("beta", "1e-3", float), parse_value("phi", "true", bool)
+    ((1.0, 2.0), 0.001, True)
+    """
+    if kind is tuple:
+        entries = text.strip("[]").replace("/", ",").split(",")
+        try:
+            return tuple(map(float, entries))
+        except ValueError:
+            raise ValueError(f"{place} must be numbers separated by slashes, got {text!r}") from None
+    if kind is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return int(text) if kind is int else float(text)
+    except ValueError:
+        return text
+
+
+def _load(name: str) -> type[Objective]:
+    family, cls = PUBLISHED[name]
+    found: type[Objective] = getattr(import_module(f"pessimism.losses.{family}"), cls)
+    return found
+
+
+def find_class(name: str) -> type[Objective]:
+    """Return the class registered under a name; its family loads now if it has not."""
+    return _OWN[name] if name in _OWN else _load(name)
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower().replace("*", "star"))
+
+
+def _kind(hint: Any) -> Any:
+    if get_origin(hint) is Literal:
+        return hint
+    # An optional field counts as what it may be beside None.
+    inner = next((a for a in get_args(hint) if a is not type(None)), hint) if type(None) in get_args(hint) else hint
+    return tuple if get_origin(inner) is tuple else inner

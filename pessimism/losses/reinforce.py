@@ -17,7 +17,7 @@ from pessimism.arrays import Array
 from pessimism.closed_forms import tilts
 from pessimism.closed_forms.tilts import greedy
 from pessimism.core.objective import MeanBaseline, Objective, stop_gradient
-from pessimism.core.solution import NOT_COVERED, STATUS, Solution
+from pessimism.core.solution import NOT_COVERED, Solution, Status
 from pessimism.losses.centered import centered_gap
 from pessimism.losses.likelihood import PolicyGradient
 
@@ -310,7 +310,7 @@ class TOPR(Objective):
         limit = greedy(bandit, advantage)
         log_ratio = xp.where(gains[:, None], weighted, limit.log_ratio)
         vanishing = xp.any(bandit.support & ~positive, axis=-1)
-        status = xp.where(gains, xp.astype(vanishing, xp.int8) * STATUS.index("vanishing_support"), limit.status)
+        status = xp.where(gains, xp.astype(vanishing, xp.int8) * Status.VANISHING_SUPPORT, limit.status)
         status = xp.where(flat, xp.zeros_like(status), status)
         status = xp.where((best < 0) & ~flat, xp.full_like(status, NOT_COVERED), status)
         return limit._replace(log_ratio=bandit.masked(log_ratio, 0.0), status=xp.astype(status, xp.int8))

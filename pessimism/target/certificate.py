@@ -7,19 +7,23 @@ support and no faster outside (arXiv 2605.28150; docs/theory.md).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from pessimism.arrays import Array, to_numpy_float
-from pessimism.core.objective import Objective
-from pessimism.fixed_point.score import agreed_multiplier, beside, data_weight, group_weights
+from pessimism.arrays import Array, finite_log, to_numpy_float
+from pessimism.core.check import checked
+from pessimism.fixed_point.score import data_weight, group_weights, stationarity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pessimism.target.result import InducedTarget
 
 _FAINT = -30.0  # log-ratio of an action with next to no mass
 
 
-def certificate(target: Any) -> pd.DataFrame:
+def certificate(target: InducedTarget) -> pd.DataFrame:
     """KKT residuals of an induced target, one row for each problem, in C order of the batch.
 
     Parameters
@@ -45,6 +49,9 @@ def certificate(target: Any) -> pd.DataFrame:
     >>> bool(certificate(ps.induced_target([0.5, 0.5], [0.0, 1.0], "kimi", beta=0.1))["worst"][0] < 1e-15)
     True
     """
+    import pandas as pd
+
+    checked(target.objective)
     width = target.reward.shape[-1]
     q, pi, u, advantage = (
         to_numpy_float(a).reshape(-1, width)
@@ -62,26 +69,24 @@ def certificate(target: Any) -> pd.DataFrame:
     return frame
 
 
-def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) -> Array:
+def _stationarity(target: InducedTarget, q: Array, pi: Array, u: Array, advantage: Array) -> Array:
     seen, weights = q > 0, None if group_weights(target.bandit, target.objective) is None else q
     share = target.bandit.log_reference_ratio
     log_share = None if share is None else to_numpy_float(share)
-    # An action without mass has no ratio: -700 stands for log 0 in weights that carry the ratio.
-    finite = np.where(seen & np.isfinite(u), u, np.where(seen, -700.0, 0.0))
-    limit = target.objective.at_infinity(u, advantage) if isinstance(target.objective, Objective) else None
+    finite = np.where(seen, finite_log(u), 0.0)
+    limit = target.objective.at_infinity(u, advantage)
     finite = finite if limit is None else np.where(seen, limit, 0.0)
-    if getattr(target.objective, "shift_rescales", False):  # from the best advantage no exponential overflows
+    if target.objective.shift_rescales:  # from the best advantage no exponential overflows
         advantage = advantage - np.max(np.where(seen, advantage, -np.inf), axis=-1, keepdims=True)
 
     def pull(at: Array) -> Array:
         with np.errstate(all="ignore"):  # rows without a target are nan
             return np.where(seen, q * data_weight(target.objective, at, advantage, weights, log_share), 0.0)
 
-    below, above = beside(pull, target.objective, finite, log_share)
-    scale = np.maximum(np.abs(below).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
     kept = seen & ~np.isneginf(u)
-    lam = agreed_multiplier(below, above, pi, kept)[:, None]
-    low, high = np.minimum(below, above) - lam * pi, np.maximum(below, above) - lam * pi
+    found = stationarity(pull, target.objective, finite, log_share, pi, kept)
+    scale = np.maximum(np.abs(found.below).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
+    low, high = found.drift(pi)
     common = np.min(np.where(kept, high, np.inf), axis=-1, keepdims=True)
     # Full support: the drift must vanish. Otherwise it may be common to the support, and no larger outside.
     level = np.where(np.any(seen & ~kept, axis=-1, keepdims=True), common, 0.0)
@@ -90,7 +95,9 @@ def _stationarity(target: Any, q: Array, pi: Array, u: Array, advantage: Array) 
     nu = to_numpy_float(target.bandit.reference)
     gone = seen & ~kept
     with np.errstate(over="ignore", invalid="ignore"):  # rows without a target are nan
-        gain = pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT) - lam
+        gain = (
+            pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT) - found.multiplier[:, None]
+        )
     carries = (np.abs(high) <= 1e-290) & (limit is None)
     entering = np.where(gone & carries, nu * np.maximum(gain, 0.0), 0.0)
     outside = np.where(gone, np.maximum(high - common, 0.0), 0.0)

@@ -10,13 +10,13 @@ from array_api_compat import is_torch_array
 from pessimism.arrays import Array, pick, put
 from pessimism.closed_forms import tilts
 from pessimism.core.bandit import Bandit, make_bandit
-from pessimism.core.objective import stop_gradient
+from pessimism.core.objective import Objective, ObjectiveLike, stop_gradient
 from pessimism.core.problem import make_problem
 from pessimism.core.solution import NOT_COVERED, Solution
 from pessimism.fixed_point.flow import flow_target
 from pessimism.fixed_point.generic import fixed_point
 from pessimism.losses.importance_weighted import Nominal
-from pessimism.losses.registry import Objective, ObjectiveLike, make_objective
+from pessimism.losses.registry import make_objective
 from pessimism.target.result import InducedTarget
 
 
@@ -29,6 +29,7 @@ def induced_target(
     unseen: bool = False,
     method: str | None = None,
     on_error: str = "raise",
+    check: bool = True,
     **hyper: Any,
 ) -> InducedTarget:
     r"""Policy to which minimizing an objective's population loss leads, while the data stay those of the behavior.
@@ -55,6 +56,8 @@ def induced_target(
         Route to insist on. By default the closed form is taken where there is one.
     on_error : {"raise", "status"}, default "raise"
         Whether an invalid row raises, or is marked while the others are solved.
+    check : bool, default True
+        Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : Any
         Hyper-parameters of a named objective.
 
@@ -101,7 +104,7 @@ def induced_target(
     >>> round(float(target.kappa), 4), str(target.regime)
     (1.0732, 'positive')
     """
-    objective = make_objective(objective, **hyper)
+    objective = make_objective(objective, check=check, **hyper)
     if method not in (None, "closed_form", "fixed_point"):
         raise ValueError(f'method must be None, "closed_form" or "fixed_point", got {method!r}')
     bandit, advantage = make_problem(behavior, reward, objective, reference, on_error=on_error)
@@ -149,9 +152,7 @@ def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = 
     return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, beta))
 
 
-def solve_rows(
-    bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool, method: str | None
-) -> Solution:
+def solve_rows(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, method: str | None) -> Solution:
     """Solve validated problems: the closed form where there is one, the generic route for the rest."""
     solution = None
     if method != "fixed_point" and isinstance(objective, Objective):
@@ -170,13 +171,13 @@ def solve_rows(
     return Solution(*(put(bandit.xp, a, uncovered, b) for a, b in zip(solution[:-1], rest[:-1], strict=True)))
 
 
-def _generic(bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool) -> Solution:
-    route = flow_target if getattr(objective, "by_flow", False) else fixed_point
+def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool) -> Solution:
+    route = flow_target if objective.by_flow else fixed_point
     return route(bandit, objective, advantage, unseen=unseen)
 
 
 def _with_gradient(
-    solution: Solution, bandit: Bandit, objective: ObjectiveLike, advantage: Array, unseen: bool
+    solution: Solution, bandit: Bandit, objective: Objective, advantage: Array, unseen: bool
 ) -> Solution:
     from pessimism.fixed_point.implicit import attach_gradient
 

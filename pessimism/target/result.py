@@ -8,21 +8,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import device
 
-from pessimism.arrays import Array, to_numpy
+from pessimism.arrays import Array, finite_log, to_numpy
 from pessimism.closed_forms import tilts
 from pessimism.core.bandit import Bandit, make_bandit
-from pessimism.core.objective import Objective, ObjectiveLike, temperature_of
-from pessimism.core.solution import STATUS, Solution, read_status
-from pessimism.fixed_point.score import agreed_multiplier, beside, weight_on
+from pessimism.core.objective import Objective
+from pessimism.core.solution import Solution, Status
+from pessimism.fixed_point.score import stationarity, weight_on
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 _REGIMES = np.array(["negative", "boundary", "positive"])
-_STATUS = np.array(STATUS)
+_LABELS = np.array([status.label for status in Status])
 FIELDS = (
     "policy",
     "log_policy",
@@ -74,7 +73,7 @@ class InducedTarget:
         Nominal target nu exp(r/beta)/Z at the same beta; nan where the objective has no temperature.
     """
 
-    objective: ObjectiveLike
+    objective: Objective
     bandit: Bandit
     solution: Solution
     advantage_rows: Array
@@ -142,32 +141,23 @@ class InducedTarget:
     @cached_property
     def multiplier(self) -> Array:
         """Multiplier lam = E_q[g(u, A)], or E_pi[g] where the objective samples on-policy; ``(...)``."""
-        bandit, xp = self.bandit, self.bandit.xp
+        bandit = self.bandit
         u = bandit.masked(self.solution.log_ratio, 0.0)
-        u = xp.where(xp.isinf(u), xp.full_like(u, -700.0), u)
 
         def pull(at: Array) -> Array:
             return bandit.masked(bandit.behavior * weight_on(bandit, self.objective, at, self.advantage_rows), 0.0)
 
+        kept = bandit.support & ~bandit.xp.isinf(u)
+        share = bandit.log_reference_ratio
         with np.errstate(over="ignore"):  # an uncapped exponential weight may be infinite
-            low, high = beside(pull, self.objective, u, bandit.log_reference_ratio)
-        if low is high or not bool(xp.any(low != high)):
-            return bandit.shaped(xp.sum(low, axis=-1))
-        kept = to_numpy(bandit.support & ~xp.isinf(self.solution.log_ratio))
-        lam = agreed_multiplier(to_numpy(low), to_numpy(high), to_numpy(self._policy_rows), kept)
-        return bandit.shaped(xp.asarray(lam, device=device(low)))
+            found = stationarity(pull, self.objective, finite_log(u), share, self._policy_rows, kept)
+        return bandit.shaped(found.multiplier)
 
     @cached_property
     def baseline(self) -> Array:
         """Baseline V ``(...)``, which the objective subtracts from the reward."""
-        bandit, xp = self.bandit, self.bandit.xp
-        if isinstance(self.objective, Objective):
-            return bandit.shaped(self.objective.baseline(bandit.reward, bandit.baseline_weights(self.objective)))
-        # A user's own objective: what it subtracted, if that is one number per problem.
-        subtracted = bandit.reward - self.advantage_rows
-        level = xp.mean(subtracted, axis=-1)
-        spread = xp.max(xp.abs(subtracted - level[:, None]), axis=-1)
-        return bandit.shaped(xp.where(spread <= 1e-9 * (1.0 + xp.abs(level)), level, xp.full_like(level, xp.nan)))
+        bandit = self.bandit
+        return bandit.shaped(self.objective.baseline(bandit.reward, bandit.baseline_weights(self.objective)))
 
     @cached_property
     def regime(self) -> Any:
@@ -177,11 +167,7 @@ class InducedTarget:
     @cached_property
     def status(self) -> Any:
         """How the search for each target ended."""
-        return self._labels(self._status, "invalid_input")
-
-    @property
-    def _status(self) -> Any:
-        return _STATUS[to_numpy(self.solution.status)]
+        return self._labels(_LABELS[to_numpy(self.solution.status)], "invalid_input")
 
     def _labels(self, rows: Any, of_invalid: str) -> Any:
         rows = rows.astype("U32")
@@ -191,15 +177,15 @@ class InducedTarget:
     @property
     def message(self) -> dict[tuple[int, ...], str]:
         """Reasons why problems have no target to rely on (invalid, none, or none found), by index in the batch."""
-        name = getattr(self.objective, "name", "")
-        unsolved = np.flatnonzero(np.isin(self._status, ("no_target", "not_converged")))
-        why = {int(row): read_status(name, str(self._status[row])) for row in unsolved} | self.bandit.invalid
+        ended = to_numpy(self.solution.status)
+        unsolved = np.flatnonzero(np.isin(ended, (Status.NO_TARGET, Status.NOT_CONVERGED)))
+        why = {int(row): self.objective.explain(Status(ended[row])) for row in unsolved} | self.bandit.invalid
         return {tuple(map(int, np.unravel_index(row, self.bandit.shape))): str(why[row]) for row in sorted(why)}
 
     @property
     def beta(self) -> float | None:
         """Temperature of the nominal problem; None where the objective has none."""
-        return temperature_of(self.objective)
+        return self.objective.temperature
 
     def conservatism(self) -> pd.DataFrame:
         """Divergences, value, effective temperature and pessimism factor: a frame with one row for each problem.

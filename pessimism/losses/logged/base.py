@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
@@ -31,6 +32,8 @@ def count_seen(propensity: Array) -> Array:
 @dataclass(frozen=True)
 class LoggedObjective(Objective):
     """Base of objectives that subtract nothing from the reward."""
+
+    prices_propensity: ClassVar[bool] = True
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Zero: there is no baseline."""

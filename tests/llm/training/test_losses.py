@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import pessimism as ps
 from analysis.lag_steps import group_gradient
 from llm.training.losses import at_level, objective_loss, published_level, why_untrainable
-from pessimism.core.objective import is_coupled
+from pessimism.core.objective import as_objective
 from tests.helpers import accepted, cases
 
 PROMPTS, GROUP = 3, 6
@@ -249,10 +249,7 @@ class Plain:
 
 
 def test_an_objective_of_three_methods() -> None:
-    assert (published_level(Plain()), why_untrainable(Plain(), "token"), is_coupled(Plain())) == (
-        "sequence",
-        None,
-        False,
-    )
-    loss = objective_loss(Plain(), TOKENS, torch.tensor([1.0, 0.0]), MASK, level="sequence", group=2)
+    plain = as_objective(Plain())
+    assert (published_level(plain), why_untrainable(plain, "token"), plain.coupled) == ("sequence", None, False)
+    loss = objective_loss(plain, TOKENS, torch.tensor([1.0, 0.0]), MASK, level="sequence", group=2)
     assert loss.item() == pytest.approx((0.5 * 0.6**2 + 0.5 * 0.8**2) / 2, rel=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pessimism as ps
-from pessimism.core.objective import is_coupled
+from pessimism.core.objective import as_objective
 from pessimism.losses.registry import make_objective
 from tests.helpers import (
     PROBLEMS,
@@ -66,11 +66,23 @@ CASES = cases()
 @pytest.mark.parametrize("name", [n for n in CASES if not CASES[n].takes_propensity])
 def test_coupling_is_declared_truthfully(name: str) -> None:
     class Undeclared:
+        advantage = staticmethod(CASES[name].advantage)
         score_weight = staticmethod(CASES[name].score_weight)
+        loss = staticmethod(CASES[name].loss)
 
-    assert is_coupled(Undeclared()) == is_coupled(CASES[name]) == CASES[name].coupled  # type: ignore[arg-type]
+    assert as_objective(Undeclared()).coupled == CASES[name].coupled
 
 
 def test_own_objectives_are_probed_for_coupling() -> None:
-    assert not is_coupled(Uncoupled())
-    assert is_coupled(Coupled())
+    assert not as_objective(Uncoupled()).coupled
+    assert as_objective(Coupled()).coupled
+
+
+def test_an_object_without_words_is_named_by_its_class() -> None:
+    class Loud(Uncoupled):
+        def __str__(self) -> str:
+            return "loud(2)"
+
+    assert str(as_objective(Uncoupled())) == "Uncoupled"
+    assert str(as_objective(Loud())) == "loud(2)"
+    assert str(as_objective(ps.Kimi(beta=0.5))) == "kimi(beta=0.5)"

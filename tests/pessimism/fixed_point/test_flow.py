@@ -10,7 +10,7 @@ import torch
 
 import pessimism as ps
 from pessimism.core.bandit import make_bandit
-from pessimism.core.solution import STATUS, Solution
+from pessimism.core.solution import Solution, Status
 from pessimism.fixed_point.flow import flow_target
 from tests.helpers import Array, assert_log_policies_agree, make_problem
 
@@ -22,7 +22,7 @@ def by_flow(behavior: Any, reward: Any, objective: Any, *, reference: Any = None
 
 
 def statuses(solution: Solution) -> list[str]:
-    return [STATUS[i] for i in np.asarray(solution.status)]
+    return [Status(i).label for i in np.asarray(solution.status)]
 
 
 FULL_SUPPORT = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pessimism import OAPL, ConstantBaseline, Kimi, OptimalValue, ShiftedMean, StdNormalized
-from pessimism.losses.registry import ObjectiveLike
+from pessimism.core.objective import ObjectiveLike
 
 BEHAVIOR, REWARD = np.array([0.4, 0.35, 0.2, 0.05]), np.array([0.0, 0.6, 1.0, 0.6])
 

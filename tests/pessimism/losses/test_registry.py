@@ -71,7 +71,7 @@ def test_a_registered_objective_works_by_name() -> None:
         with pytest.raises(ValueError, match="objective name 'mine' is taken by Mine"):
             ps.register(Other)
     finally:
-        sys.modules["pessimism.losses.registry"]._REGISTRY.pop("mine", None)
+        sys.modules["pessimism.losses.registry"]._OWN.pop("mine", None)
     assert ps.objectives() == before
 
 

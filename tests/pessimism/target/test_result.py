@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pessimism as ps
-from pessimism.core.solution import STATUS
+from pessimism.core.solution import Status
 from tests.helpers import PROBLEMS, cases, posed
 
 FIELDS = (
@@ -23,7 +23,7 @@ FIELDS = (
 
 def test_every_status_is_documented() -> None:
     text = inspect.getdoc(ps.InducedTarget) or ""
-    assert all(f'"{name}"' in text for name in STATUS)
+    assert all(f'"{status.label}"' in text for status in Status)
 
 
 def leaves(value: Any) -> list[Any]:
@@ -75,7 +75,7 @@ def test_a_solver_that_did_not_converge_says_so(as_torch: bool) -> None:
     behavior = [[0.5, 0.5], [0.5, 0.5]]
     target = ps.induced_target(torch.tensor(behavior) if as_torch else behavior, [0.0, 1.0], "kimi")
     status = target.solution.status
-    status[1] = STATUS.index("not_converged")
+    status[1] = Status.NOT_CONVERGED
     assert repr(target).endswith("status: 1 converged, 1 not_converged)")
     assert list(target.message) == [(1,)]
     assert target.message[1,].startswith("not converged: the solver found no fixed point to working accuracy")

@@ -1,0 +1,208 @@
+"""An objective of somebody's own, looked at before anything is computed from it: its methods must fit together.
+
+The induced target is found from the score weight, training follows the loss, and both take the advantage: where they
+contradict each other, every number that follows is one of something else.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from contextlib import suppress
+from typing import Any, Literal
+
+import numpy as np
+
+from pessimism.arrays import Array
+from pessimism.core.objective import Objective, OwnObjective, as_objective, frozen_stops
+from pessimism.messages import one_line, show
+
+_REWARD = np.array([[0.0, 1.0, 0.5, 1.0], [0.0, 0.25, 0.0, 1.0], [1.0, 1.0, 0.0, 0.75]])
+_BINARY = np.array([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 1.0]])  # for who takes no other
+_LOG_RATIO = np.array([[-0.31, 0.12, 0.47, -0.07], [0.23, -0.58, 0.04, 0.36], [-0.14, 0.29, -0.42, 0.08]])
+_WEIGHTS = np.array([[0.1, 0.2, 0.3, 0.4], [0.25, 0.3, 0.15, 0.3], [0.4, 0.1, 0.2, 0.3]])
+_STEP = 1e-5  # of a central difference
+_PASSED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
+def check(objective: Objective, *, arrays: Literal["numpy", "torch"] | None = None) -> None:
+    r"""Check that the three methods of an objective of one's own fit together, on three small groups.
+
+    Every verb does this once for each object, unless it is called with ``check=False``. What must hold:
+
+    * the methods keep the shape of what they are given, and their numbers are finite;
+    * ``score_weight`` is minus the derivative of ``loss`` in the log-ratio, of the mean over the group where actions
+      are coupled; what ``loss`` passes through :func:`pessimism.stop_gradient` is held constant;
+    * ``advantage`` honours ``weights``: an action cut in two halves of half the weight leaves all advantages as
+      they are, unless the object declares ``prices_propensity = True``;
+    * ``advantage`` of a group does not depend on other groups of the batch, unless the object declares
+      ``over_batch = True``.
+
+    Parameters
+    ----------
+    objective : ObjectiveLike
+        An object with the methods ``advantage``, ``score_weight`` and ``loss``.
+    arrays : {"numpy", "torch"}, optional
+        Whether the derivative is taken numerically on numpy arrays or by autograd on torch tensors, which the methods
+        must then accept. By default autograd is used where torch is loaded and the methods accept tensors.
+
+    Raises
+    ------
+    ValueError
+        Names the method, the point and both values where one of these does not hold.
+    TypeError
+        If it is no object with the three methods.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> class Twice(ps.Kimi):
+    ...     def loss(self, log_ratio, advantage, weights=None):
+    ...         return 2.0 * super().loss(log_ratio, advantage, weights)
+    >>> check(ps.Kimi(beta=0.5))
+    >>> check(Twice(beta=0.5))
+    Traceback (most recent call last):
+    ...
+    ValueError: objective kimi(beta=0.5): the derivative of loss in log_ratio must be -score_weight, is ...
+    """
+    made = as_objective(objective)
+    reward = _accepted_rewards(made)
+    if not made.over_batch:
+        _require_groups_apart(made, reward)
+    if not (made.takes_propensity or made.prices_propensity):
+        _require_weights_honoured(made, reward)
+    for weights in (_WEIGHTS,) if made.takes_propensity else (None, _WEIGHTS):
+        _require_derivative(made, reward, weights, arrays)
+    with suppress(TypeError):  # an object that cannot be referred to weakly is checked each time
+        _PASSED[id(_own(made))] = _own(made)
+
+
+def checked(objective: Objective) -> Objective:
+    """The objective, after :func:`check` where it is not of this package and did not pass before."""
+    own = _own(objective)
+    if not type(own).__module__.startswith("pessimism.") and _PASSED.get(id(own)) is not own:
+        check(own)
+    return objective
+
+
+def _own(objective: Objective) -> ObjectiveLike:
+    return objective.own if isinstance(objective, OwnObjective) else objective
+
+
+def _accepted_rewards(objective: Objective) -> Array:
+    """Rewards to try the methods on: fractions, or 0 and 1 where the objective refuses those."""
+    try:
+        objective.advantage(_REWARD, _WEIGHTS)
+    except ValueError:
+        return _BINARY
+    except Exception:  # what it is about is said below, with the method's name
+        return _REWARD
+    return _REWARD
+
+
+def _require_groups_apart(objective: Objective, reward: Array) -> None:
+    together = _call(objective, "advantage", reward, None)
+    alone = np.concatenate([_call(objective, "advantage", row[None], None) for row in reward])
+    if bad := _differ(together, alone):
+        raise ValueError(
+            f"objective {objective}: advantage of a group must not depend on other groups (over_batch = True says that "
+            f"it may); of rewards {_list(reward[bad[0]])} it is {together[bad]:.3g} beside others, {alone[bad]:.3g} alone"
+        )
+
+
+def _require_weights_honoured(objective: Objective, reward: Array) -> None:
+    whole = _call(objective, "advantage", reward, _WEIGHTS)
+    halves = np.concatenate([_WEIGHTS[:, :-1], 0.5 * _WEIGHTS[:, -1:], 0.5 * _WEIGHTS[:, -1:]], axis=-1)
+    cut = _call(objective, "advantage", np.concatenate([reward, reward[:, -1:]], axis=-1), halves)[:, :-1]
+    if bad := _differ(whole, cut):
+        raise ValueError(
+            f"objective {objective}: advantage must honour weights, so that cutting an action in halves changes nothing; "
+            f"of reward {reward[bad]:.3g} with weights {_list(_WEIGHTS[bad[0]])} it is {whole[bad]:.3g}, after the cut "
+            f"{cut[bad]:.3g}"
+        )
+
+
+def _require_derivative(objective: Objective, reward: Array, weights: Array | None, arrays: str | None) -> None:
+    advantage = _call(objective, "advantage", reward, weights)
+    weight = _call(objective, "score_weight", _LOG_RATIO, advantage, weights)
+    slope = None
+    if arrays != "numpy" and (arrays == "torch" or "torch" in sys.modules):
+        slope = _by_autograd(objective, reward, weights, required=arrays == "torch")
+    if slope is None:
+        slope = _by_differences(objective, advantage, weights)
+    if bad := _differ(slope, -weight, absolute=1e-6 * max(1.0, float(np.abs(weight).max()))):
+        raise ValueError(
+            f"objective {objective}: the derivative of loss in log_ratio must be -score_weight, is {slope[bad]:.3g} "
+            f"and not {-weight[bad]:.3g} at log_ratio {_LOG_RATIO[bad]:.3g}, advantage {advantage[bad]:.3g}"
+        )
+
+
+def _by_differences(objective: Objective, advantage: Array, weights: Array | None) -> Array:
+    """Derivative of the loss in each log-ratio, central differences; what the loss stops is held."""
+    held: list[Array] = []
+    with frozen_stops(held.append):
+        _call(objective, "loss", _LOG_RATIO, advantage, weights)
+    share = np.full_like(_LOG_RATIO, 1.0 / _LOG_RATIO.shape[-1]) if weights is None else weights
+
+    def total(log_ratio: Array) -> Array:
+        stops = iter(held)
+        with frozen_stops(lambda _: next(stops)):
+            return np.sum(share * _call(objective, "loss", log_ratio, advantage, weights), axis=-1)
+
+    steps = _STEP * np.eye(_LOG_RATIO.shape[-1])
+    rises = [total(_LOG_RATIO + step) - total(_LOG_RATIO - step) for step in steps]
+    return np.stack(rises, axis=-1) / (2.0 * _STEP) / share
+
+
+def _by_autograd(objective: Objective, reward: Array, weights: Array | None, *, required: bool) -> Array | None:
+    """The same by torch's autograd; None where the methods do not take tensors and need not."""
+    import torch
+
+    u = torch.tensor(_LOG_RATIO, requires_grad=True)
+    given = None if weights is None else torch.tensor(weights)
+    try:
+        advantage = _call(objective, "advantage", torch.tensor(reward), given)
+        loss = _call(objective, "loss", u, advantage, given)
+        _call(objective, "score_weight", u.detach(), advantage, given)
+    except ValueError:
+        if required:
+            raise
+        return None
+    if not loss.requires_grad:
+        if required:
+            raise ValueError(f"objective {objective}: loss has no gradient in log_ratio")
+        return None
+    share = torch.full_like(u, 1.0 / u.shape[-1]) if given is None else given
+    (slope,) = torch.autograd.grad((share * loss).sum(), u)
+    return np.asarray((slope / share).detach())
+
+
+def _call(objective: Objective, method: str, first: Any, *given: Any) -> Any:
+    kind = "numpy arrays" if isinstance(first, np.ndarray) else "torch tensors"
+    share = {"log_share": 0.1 + 0.0 * first} if objective.takes_share and method != "advantage" else {}
+    try:
+        value = getattr(objective, method)(first, *given, **share)
+    except Exception as error:  # of somebody else's code
+        raise ValueError(
+            f"objective {objective}: {method} fails on {kind} ({type(error).__name__}: {one_line(error)}); operators "
+            "and array_api_compat take numpy arrays and torch tensors; check=False leaves this check out"
+        ) from error
+    if not isinstance(value, type(first)) or value.shape != first.shape:
+        got = tuple(getattr(value, "shape", ())) or show(value)
+        raise ValueError(
+            f"objective {objective}: {method} must give {kind} of the shape given, {tuple(first.shape)}, got {got}"
+        )
+    if not bool((abs(value) < np.inf).all()):
+        raise ValueError(f"objective {objective}: {method} must be finite, got {show(value)} of {show(first)}")
+    return value
+
+
+def _differ(found: Array, expected: Array, absolute: float = 1e-9) -> tuple[int, ...] | None:
+    """Where two arrays differ most, None where they agree."""
+    gap = np.abs(found - expected)
+    worst = np.unravel_index(np.argmax(gap - 1e-5 * np.abs(expected)), gap.shape)
+    return tuple(map(int, worst)) if gap[worst] > absolute + 1e-5 * abs(expected[worst]) else None
+
+
+def _list(row: Array) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in row) + ")"
