@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pessimism.arrays import Array
-from pessimism.core.objective import Objective, OwnObjective, as_objective, frozen_stops
+from pessimism.arrays import Array, to_numpy
+from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective, as_objective, frozen_stops
 from pessimism.messages import one_line, show
 
 _REWARD = np.array([[0.0, 1.0, 0.5, 1.0], [0.0, 0.25, 0.0, 1.0], [1.0, 1.0, 0.0, 0.75]])
@@ -25,7 +25,7 @@ _STEP = 1e-5  # of a central difference
 _PASSED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-def check(objective: Objective, *, arrays: Literal["numpy", "torch"] | None = None) -> None:
+def check(objective: ObjectiveLike, *, arrays: Literal["numpy", "torch"] | None = None) -> None:
     r"""Check that the three methods of an objective of one's own fit together, on three small groups.
 
     Every verb does this once for each object, unless it is called with ``check=False``. What must hold:
@@ -106,7 +106,8 @@ def _require_groups_apart(objective: Objective, reward: Array) -> None:
     if bad := _differ(together, alone):
         raise ValueError(
             f"objective {objective}: advantage of a group must not depend on other groups (over_batch = True says that "
-            f"it may); of rewards {_list(reward[bad[0]])} it is {together[bad]:.3g} beside others, {alone[bad]:.3g} alone"
+            f"it may); of rewards {_list(reward[bad[0]])} it is {together[bad]:.3g} beside others, {alone[bad]:.3g} "
+            "alone"
         )
 
 
@@ -116,7 +117,7 @@ def _require_weights_honoured(objective: Objective, reward: Array) -> None:
     cut = _call(objective, "advantage", np.concatenate([reward, reward[:, -1:]], axis=-1), halves)[:, :-1]
     if bad := _differ(whole, cut):
         raise ValueError(
-            f"objective {objective}: advantage must honour weights, so that cutting an action in halves changes nothing; "
+            f"objective {objective}: advantage must honour weights, so that cutting an action in two changes nothing; "
             f"of reward {reward[bad]:.3g} with weights {_list(_WEIGHTS[bad[0]])} it is {whole[bad]:.3g}, after the cut "
             f"{cut[bad]:.3g}"
         )
@@ -192,8 +193,13 @@ def _call(objective: Objective, method: str, first: Any, *given: Any) -> Any:
         raise ValueError(
             f"objective {objective}: {method} must give {kind} of the shape given, {tuple(first.shape)}, got {got}"
         )
-    if not bool((abs(value) < np.inf).all()):
-        raise ValueError(f"objective {objective}: {method} must be finite, got {show(value)} of {show(first)}")
+    finite = np.isfinite(to_numpy(value))
+    if not finite.all():
+        at = tuple(map(int, np.argwhere(~finite)[0]))
+        argument = "reward" if method == "advantage" else "log_ratio"
+        raise ValueError(
+            f"objective {objective}: {method} must be finite, is {value[at]:.3g} at {argument} {first[at]:.3g}"
+        )
     return value
 
 

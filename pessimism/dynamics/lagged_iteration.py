@@ -159,7 +159,7 @@ def _step(
     if initial is not None:
         own = np.where(drawn, initial, 0.0)
         own = own / own.sum(axis=-1, keepdims=True)
-    target = induced_target(seen, reward, objective, reference=own, unseen=unseen)
+    target = induced_target(seen, reward, objective, reference=own, unseen=unseen, check=False)
     leak, status = np.asarray(target.leak), np.asarray(target.status)
     policy = np.asarray(target.policy)
     rest = np.where(drawn, 0.0, data) if unsampled == "keep" else np.zeros_like(data)

@@ -88,6 +88,8 @@ def _missing(field: LogitField, u: Array) -> float:
 
 def _separate_row(field: LogitField, unseen: bool) -> tuple[Array, Status]:
     """Bracketed roots of g(u, A) = lam (nu/q) e^u per action, and of the total mass in log|lam|."""
+    from scipy.optimize import elementwise
+
     own = np.zeros_like(field.q) if field.weights is None else field.weights
     known = field.weights is not None and field.objective.takes_propensity
 
@@ -103,7 +105,7 @@ def _separate_row(field: LogitField, unseen: bool) -> tuple[Array, Status]:
         low = np.where(gap(np.full(shape, LOG_OF_NO_MASS), *parts) > 0, LOG_OF_NO_MASS, _DEEPEST)
         below = gap(low, *parts) <= 0
         above = gap(np.full(shape, _HIGH), *parts) > 0
-        root = scipy.optimize.elementwise.find_root(gap, (low, np.full(shape, _HIGH)), args=tuple(parts)).x
+        root = elementwise.find_root(gap, (low, np.full(shape, _HIGH)), args=tuple(parts)).x
         return np.where(below, -np.inf, np.where(above, np.inf, root))
 
     def log_mass(u: Array) -> Array:
@@ -122,14 +124,14 @@ def _separate_row(field: LogitField, unseen: bool) -> tuple[Array, Status]:
     def excess(log_lam: Array) -> Array:
         return np.clip(log_mass(log_ratio(sign * field.scale * np.exp(log_lam))), -1e4, 1e4)
 
-    bracket = scipy.optimize.elementwise.bracket_root(
+    bracket = elementwise.bracket_root(
         excess, np.array([-1.0]), np.array([1.0]), xmin=np.array([-80.0]), xmax=np.array([80.0])
     )
     if not bool(bracket.success[0]):
         if np.abs(log_mass(at_zero)) < 1e-12:  # at the boundary lam is 0 to rounding
             return at_zero, Status.CONVERGED
         return np.full_like(field.q, np.nan), Status.NOT_CONVERGED
-    lam = sign * field.scale * np.exp(scipy.optimize.elementwise.find_root(excess, bracket.bracket).x)
+    lam = sign * field.scale * np.exp(elementwise.find_root(excess, bracket.bracket).x)
     u = log_ratio(lam)[0]
     if np.any(np.isposinf(u)):  # linear: all mass or none on either side of lam
         return np.full_like(field.q, np.nan), Status.NO_TARGET

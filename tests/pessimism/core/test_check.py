@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 
 import pessimism as ps
 from pessimism.core.check import check
-from tests.cases import CASES
+from tests.helpers import CASES
 
 
 class Sigmoid:
@@ -145,11 +145,11 @@ _DERIVATIVE = "the derivative of loss in log_ratio must be -score_weight, is "
     ("objective", "said"),
     [
         (Sum(), r"objective Sum: loss must give numpy arrays of the shape given, \(3, 4\), got "),
-        (Half(), f"objective Half: {_DERIVATIVE}-?0.345 and not -?0.69 at log_ratio -?[0-9.]+, advantage "),
+        (Half(), f"objective Half: {_DERIVATIVE}-0.286 and not -0.573 at log_ratio -?[0-9.]+, advantage "),
         (Otherwise(), f"objective Otherwise: {_DERIVATIVE}"),
         (Unmarked(), f"objective Unmarked: {_DERIVATIVE}"),
-        (NotANumber(), "objective NotANumber: loss must be finite, got "),
-        (NoAdvantage(), "objective NoAdvantage: advantage must be finite, got "),
+        (NotANumber(), r"objective NotANumber: loss must be finite, is nan at log_ratio -0\.31$"),
+        (NoAdvantage(), "objective NoAdvantage: advantage must be finite, is nan at reward 0$"),
         (Detached(), f"objective Detached: {_DERIVATIVE}"),
         (OfTorch(), r"objective OfTorch: advantage fails on numpy arrays \(TypeError: .*; operators and array_api"),
         (Across(), r"objective Across: advantage of a group must not depend on other groups \(over_batch"),
@@ -214,15 +214,15 @@ def test_every_verb_checks(verb: str) -> None:
         VERBS[verb](Half())
 
 
-@pytest.mark.parametrize("verb", [name for name in VERBS if name != "stationary_points"])
+@pytest.mark.parametrize("verb", [name for name in VERBS if name not in ("stationary_points", "finite_group")])
 def test_every_verb_can_be_told_not_to(verb: str) -> None:
     VERBS[verb](Half(), check=False)
 
 
 def test_an_object_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    objective = Sigmoid()
-    monkeypatch.setattr(Sigmoid, "loss", lambda *given: calls.append(1) or Half().loss(*given[1:]) * 2.0)
+    objective, loss = Sigmoid(), Sigmoid.loss
+    monkeypatch.setattr(Sigmoid, "loss", lambda *given: calls.append(1) or loss(*given))
     for _ in range(2):
         ps.induced_target([0.5, 0.5], [0.0, 1.0], objective)
     once = len(calls)
