@@ -271,7 +271,7 @@ class OwnObjective(Objective):
 
     takes_reference: ClassVar[bool] = True
     subtracts: ClassVar[str] = ""
-    temperature_field: ClassVar[str | None] = None
+    temperature_field: ClassVar[str | None] = None  # unless it declares one, and is a dataclass with that field
 
     def __post_init__(self) -> None:
         for fact in _FACTS:
@@ -309,6 +309,12 @@ class OwnObjective(Objective):
     def shift_rescales(self) -> bool:
         """Whether a constant added to all advantages moves no target."""
         return bool(self._declared("shift_rescales", False))
+
+    def at_temperature(self, beta: float) -> Self:
+        """The object at another temperature, if it declares the field that holds it; itself otherwise."""
+        if self.temperature_field is None or not is_dataclass(self.own) or isinstance(self.own, type):
+            return self
+        return replace(self, own=replace(self.own, **{self.temperature_field: beta}))
 
     def _declared(self, trait: str, otherwise: Any) -> Any:
         return getattr(self.own, trait, otherwise)
@@ -357,6 +363,7 @@ _FACTS = (
         "mixes_data",
         "takes_propensity",
         "prices_propensity",
+        "temperature_field",
     ),
 )
 

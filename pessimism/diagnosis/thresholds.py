@@ -5,7 +5,6 @@ With E the mean over a group, its regime is the sign of log Z = log E[exp(A/beta
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -45,11 +44,10 @@ def thresholds(target: InducedTarget, log_z: Floats, *, slack: Any = 1.0) -> tup
 
 def _advantage_is_fixed(objective: Objective) -> bool:
     """Whether the advantage is known to stay when the temperature changes."""
-    field: Any = objective.temperature_field
-    if field is None or not dataclasses.is_dataclass(objective) or isinstance(objective, type):
+    if objective.temperature is None or objective.temperature_field is None:
         return False
-    temperature = getattr(objective, field)
-    other = dataclasses.replace(objective, **{field: 2.0 * temperature})
+    temperature = objective.temperature
+    other = objective.at_temperature(2.0 * temperature)
     probe = temperature * np.array([[0.0, 1.0, 3.0]])
     return np.array_equal(objective.advantage(probe), other.advantage(probe))
 

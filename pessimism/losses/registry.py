@@ -251,7 +251,7 @@ def find_name(written: str) -> str:
     >>> find_name("kimmi")
     Traceback (most recent call last):
     ...
-    ValueError: unknown objective 'kimmi'; did you mean 'kimi', 'rloo' or 'ipo'? `pessimism objectives` lists all
+    ValueError: unknown objective 'kimmi'; did you mean 'kimi', 'nominal' or 'cispo'? `pessimism objectives` lists all
     """
     if written in PUBLISHED or written in _OWN:
         return written

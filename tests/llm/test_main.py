@@ -95,7 +95,7 @@ def test_adapters_are_measured_and_evaluated(folder: Path, tmp_path: Path) -> No
             [*CPU, "--objective", "kimi", "--hyper", '{"shift": 1}'],
             "'kimi' has no hyper-parameter 'shift'; it has beta\n",
         ),
-        ([*CPU, "--objective", "kimmi"], "did you mean 'kimi'?"),
+        ([*CPU, "--objective", "kimmi"], "did you mean 'kimi', "),
         ([*CPU, "--model_name_or_path", "tiny:hiden=3"], "unknown setting 'hiden'"),
         # Known before a model is fetched or made: there is none of that name.
         ([*CPU, "--model_name_or_path", "none/none", "--data", "none.jsonl"], "none.jsonl: no such file"),

@@ -122,7 +122,7 @@ def test_precision_of_a_folder_is_read_from_it(made: Any, folder: Path, tmp_path
 
 
 REFUSED = [
-    ({"objective": "kimmi"}, "unknown objective 'kimmi'; did you mean 'kimi'?"),
+    ({"objective": "kimmi"}, "unknown objective 'kimmi'; did you mean 'kimi', "),
     ({"objective": ps.Kimi()}, "objective must be a name, got Kimi(.*); an object goes to OffPolicyTrainer"),
     ({"objective": None}, "objective must be a name, got None"),
     ({"objective": "kimi", "hyper": {"gamma": 1.0}}, "objective 'kimi' has no hyper-parameter 'gamma'; it has beta"),

@@ -14,7 +14,7 @@ from tests.pessimism.cli.console import BANDIT, fail
         (["--foo"], "a command must come first"),
         (["nonsense"], "unknown command 'nonsense'; the commands are target, compare, diagnose, objectives"),
         (["diagnos", "x"], "unknown command 'diagnos'; did you mean diagnose?"),
-        (["target", *BANDIT, "--objective", "kimmi"], "did you mean 'kimi'?"),
+        (["target", *BANDIT, "--objective", "kimmi"], "unknown objective 'kimmi'; did you mean 'kimi', "),
         (["target", *BANDIT, "--objective", "kimi", "--json", "--csv"], "--json and --csv exclude each other"),
         (["target", *BANDIT, "--objective", "kimi:beta=1", "--beta", "1"], "beta is given twice"),
         (["target", *BANDIT, "--objective", "kimi:beta=1,beta=2"], "beta is given twice"),

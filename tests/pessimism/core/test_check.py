@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 
 import pessimism as ps
 from pessimism.core.check import check
-from tests.helpers import CASES
+from tests.helpers import cases
 
 
 class Sigmoid:
@@ -118,6 +118,9 @@ class OnNumpy(Sigmoid):
 
 class Unmarked(OnNumpy):
     marked = False
+
+
+CASES = cases()
 
 
 @pytest.mark.parametrize("arrays", ["numpy", "torch"])

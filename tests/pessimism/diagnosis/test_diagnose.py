@@ -316,7 +316,7 @@ class Mine:
     temperature_field = "beta"
 
     def advantage(self, reward: Any, weights: Any = None) -> Any:
-        return reward - 0.5 * reward.mean(axis=-1, keepdims=True)
+        return reward - 0.5 * np.average(reward, axis=-1, weights=weights, keepdims=True)
 
     def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
         return 2 * self.beta * (advantage - self.beta * log_ratio)

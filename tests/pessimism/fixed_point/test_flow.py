@@ -111,13 +111,13 @@ class RatioPenalized:
     by_flow, coupled, beta = True, False, 0.5
 
     def advantage(self, reward: Any, weights: Any = None) -> Any:
-        return reward - np.sum(weights * reward, axis=-1)[..., None]
+        return reward - np.average(reward, axis=-1, weights=weights)[..., None]
 
     def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
         return np.exp(log_ratio) * (advantage - self.beta * log_ratio**2)
 
     def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
-        raise NotImplementedError
+        return -self.score_weight(ps.stop_gradient(log_ratio), advantage) * log_ratio
 
 
 def small_steps(behavior: Array, start: Array, weight: Any, steps: int, size: float) -> Array:
