@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from pessimism.arrays import Array
+from pessimism.core.objective import ObjectiveLike
 from pessimism.core.validation import check_integer
 from pessimism.dynamics.trajectory import COLLAPSED, FlowProblem, Trajectory, has_collapsed, make_flow_problem
 from pessimism.fixed_point.equilibrium import find_rest
 from pessimism.fixed_point.flow import Run
 from pessimism.fixed_point.score import data_weight
-from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.losses.registry import make_objective
 
 _EXPLODED = 1e6  # a step this many times the pull at the start means divergence
 
@@ -31,6 +32,7 @@ def sgd(
     reference: Any = None,
     start: Any = None,
     record_every: int | None = None,
+    check: bool = True,
     **hyper: Any,
 ) -> Trajectory:
     """Descend the loss of an objective on softmax logits by plain steps of ``lr`` times the gradient.
@@ -59,6 +61,8 @@ def sgd(
         Probabilities of the first policy, positive where the behavior is. Default: the reference.
     record_every : int, optional
         Steps between recorded policies. Default: about 200 records. The first and the last are kept.
+    check : bool, default True
+        Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : dict
         Hyper-parameters of a registered objective.
 
@@ -84,7 +88,7 @@ def sgd(
     >>> sgd([0.5, 0.5], [0.0, 1.0], "kimi", beta=1.0, steps=400, lr=50.0).status
     'diverged'
     """
-    problem = make_flow_problem(behavior, reward, make_objective(objective, **hyper), reference, start)
+    problem = make_flow_problem(behavior, reward, make_objective(objective, check=check, **hyper), reference, start)
     _check(steps, lr, batch_size, group_size, record_every)
     every = max(1, steps // 200) if record_every is None else record_every
     gradient = _gradient(problem, batch_size, group_size, np.random.default_rng(seed))
@@ -126,7 +130,7 @@ def _gradient(
 ) -> Callable[[Array], Array]:
     """Map a log-policy ``(K,)`` to the direction of the step: exact, of single samples, or of groups."""
     pull, objective = problem.pull, problem.objective
-    on_policy = bool(getattr(objective, "on_policy", False))
+    on_policy = objective.on_policy
     if batch_size is None:
         return pull.field
     width, count = len(pull.q), batch_size
@@ -152,11 +156,11 @@ def _gradient(
     def of_groups(log_policy: Array) -> Array:
         assert group_size is not None
         actions = draw(log_policy, (count // group_size, group_size))
-        if getattr(objective, "baseline_under_reference", False):
+        if objective.baseline_under_reference:
             advantage = pull.advantage[actions]  # its baseline is not the group's
         else:
             advantage = objective.advantage(problem.reward[problem.seen][actions], None)
-        weights = pull.q[actions] if getattr(objective, "takes_propensity", False) else None
+        weights = pull.q[actions] if objective.takes_propensity else None
         u = (log_policy - pull.log_nu)[actions]
         g = data_weight(objective, u, advantage, weights, pull.log_share[actions])
         return on_samples(log_policy, actions, published(g, log_policy, actions))

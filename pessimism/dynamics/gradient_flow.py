@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from pessimism.arrays import Array
+from pessimism.core.objective import ObjectiveLike
 from pessimism.dynamics.trajectory import Trajectory, make_flow_problem
 from pessimism.fixed_point.flow import follow
-from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.losses.registry import make_objective
 
 
 def gradient_flow(
@@ -22,6 +23,7 @@ def gradient_flow(
     times: Any = None,
     horizon: float | None = None,
     tolerance: float = 1e-9,
+    check: bool = True,
     **hyper: Any,
 ) -> Trajectory:
     r"""Follow the exact expected gradient of an objective on softmax logits, in continuous time, until it rests.
@@ -49,6 +51,8 @@ def gradient_flow(
         logit by one.
     tolerance : float, default 1e-9
         Relative tolerance of the integrator.
+    check : bool, default True
+        Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : dict
         Hyper-parameters of a registered objective.
 
@@ -76,7 +80,7 @@ def gradient_flow(
     >>> gradient_flow([0.5, 0.5], [0.0, 1.0], "asym_re", shift=0.1).status
     'diverged'
     """
-    problem = make_flow_problem(behavior, reward, make_objective(objective, **hyper), reference, start)
+    problem = make_flow_problem(behavior, reward, make_objective(objective, check=check, **hyper), reference, start)
     for name, value in (("horizon", horizon), ("tolerance", tolerance)):
         if value is not None and not 0 < value < np.inf:
             raise ValueError(f"{name} must be a finite number > 0, got {value!r}")

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from pessimism import divergences
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import make_bandit
+from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.core.validation import check_integer
 from pessimism.dynamics.trajectory import has_collapsed
-from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.losses.registry import make_objective
 from pessimism.target.induced import induced_target
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def lagged_iteration(
     reference: Literal["behavior", "initial"] = "behavior",
     unseen: bool = False,
     policies: bool = False,
+    check: bool = True,
     **hyper: Any,
 ) -> pd.DataFrame:
     r"""Iterate the induced target: policy t + 1 is the target on data of policy t - lag (0 where that is < 0).
@@ -81,6 +83,8 @@ def lagged_iteration(
         renormalized away where there are none.
     policies : bool, default False
         Add a column ``pi_0``, ... for the probability of each action.
+    check : bool, default True
+        Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : dict
         Hyper-parameters of a registered objective.
 
@@ -109,7 +113,7 @@ def lagged_iteration(
     """
     import pandas as pd
 
-    objective = make_objective(objective, **hyper)
+    objective = make_objective(objective, check=check, **hyper)
     _check(rounds, lag, samples, noise, unsampled, runs, reference)
     bandit = make_bandit(behavior, reward)
     if bandit.sampled:
@@ -147,7 +151,7 @@ def _step(
     data: Array,
     drawn: Array,
     reward: Array,
-    objective: ObjectiveLike,
+    objective: Objective,
     initial: Array | None,
     unsampled: str,
     unseen: bool,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
-from pessimism.core.objective import temperature_of
+from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.core.validation import check_integer
 from pessimism.display import as_call, html_table, median, shares
 from pessimism.groups.expected_advantage import expected
@@ -28,7 +28,7 @@ from pessimism.groups.reward_law import (
     sampler,
 )
 from pessimism.groups.target import log_z_of, solve_group, why_undefined
-from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.losses.registry import make_objective
 from pessimism.progress import progress
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
@@ -80,7 +80,7 @@ class FiniteGroup:
     (0.875, array([0.5, 0.5]))
     """
 
-    objective: ObjectiveLike
+    objective: Objective
     group_size: int
     leave_one_out: bool
     drop_equal: bool
@@ -103,12 +103,12 @@ class FiniteGroup:
     @cached_property
     def log_z(self) -> Any:
         """Log E_q[exp(advantage / beta)], ``(...)``; nan where the objective has no temperature."""
-        return log_z_of(*self._rows, temperature_of(self.objective)).reshape(self.kept.shape)[()]
+        return log_z_of(*self._rows, self.objective.temperature).reshape(self.kept.shape)[()]
 
     @cached_property
     def log_z_error(self) -> Any:
         """Bound of the standard error of ``log_z``, ``(...)``."""
-        beta = temperature_of(self.objective) or np.nan
+        beta = self.objective.temperature or np.nan
         with np.errstate(divide="ignore"):
             log_tilted = np.log(self.behavior) + np.nan_to_num(self.advantage) / beta - self.log_z[..., None]
         return np.vecdot(np.exp(log_tilted), np.nan_to_num(self.standard_error)) / beta
@@ -182,6 +182,7 @@ def finite_group(
     unseen: bool = False,
     draws: int = 2**14,
     seed: int = 0,
+    check: bool = True,
     **hyper: Any,
 ) -> FiniteGroup:
     r"""Expected advantage and induced target of an objective whose baseline comes from a group of G completions.
@@ -214,6 +215,8 @@ def finite_group(
         not linear in the rewards, and the baseline is not an optimal value.
     seed : int, default 0
         Seed of the draws.
+    check : bool, default True
+        Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : dict
         Hyper-parameters of a registered objective.
 
@@ -239,7 +242,7 @@ def finite_group(
     >>> group.regime_shares[["positive", "boundary", "negative"]].to_numpy()
     array([[0., 1., 0.]])
     """
-    made = make_objective(objective, **hyper)
+    made = make_objective(objective, check=check, **hyper)
     why = why_undefined(made, drop_equal=drop_equal)
     if why is not None:
         raise ValueError(f"objective {made}: {why}; finite_group is not defined for it")
@@ -289,7 +292,7 @@ def finite_group(
 
 
 def regime_shares(
-    objective: ObjectiveLike,
+    objective: Objective,
     laws: list[RewardLaw],
     size: int,
     leave_one_out: bool,
@@ -327,7 +330,7 @@ def regime_shares(
     return pd.DataFrame(rows, columns=[*REGIMES, "standard_error"])
 
 
-def _regimes(objective: ObjectiveLike, values: Floats, counts: Counts, leave_one_out: bool) -> NDArray[np.str_]:
+def _regimes(objective: Objective, values: Floats, counts: Counts, leave_one_out: bool) -> NDArray[np.str_]:
     """Regime ``(M,)`` of each group, mass being free to leave it."""
     size, width = int(counts[0].sum()), len(values)
     if not leave_one_out:

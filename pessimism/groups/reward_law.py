@@ -19,8 +19,8 @@ from scipy.special import gammaln, xlogy
 
 from pessimism.arrays import Floats, to_numpy
 from pessimism.core.bandit import make_bandit
+from pessimism.core.objective import Objective
 from pessimism.core.validation import check_integer
-from pessimism.losses.registry import ObjectiveLike
 
 Counts = NDArray[np.int64]
 _CHUNK = 2**22  # rewards evaluated at once
@@ -110,7 +110,7 @@ def log_multinomial(counts: Counts, mass: Floats) -> Floats:
         return np.asarray(ways + xlogy(counts, mass[:, None, :]).sum(axis=-1))
 
 
-def member_advantages(objective: ObjectiveLike, values: Floats, counts: Counts) -> Floats:
+def member_advantages(objective: Objective, values: Floats, counts: Counts) -> Floats:
     """Advantage ``(U, M, D)`` of a member of each value in each group, 0 where the group has none.
 
     Parameters
@@ -143,7 +143,7 @@ def member_advantages(objective: ObjectiveLike, values: Floats, counts: Counts) 
     return np.where(present, table, 0.0)
 
 
-def _written_out(objective: ObjectiveLike, values: Floats, counts: Counts) -> Floats:
+def _written_out(objective: Objective, values: Floats, counts: Counts) -> Floats:
     size = int(counts[0].sum())
     which = np.repeat(np.tile(np.arange(counts.shape[1]), len(counts)), counts.ravel()).reshape(len(counts), size)
     advantage = np.asarray(objective.advantage(values[:, which]))
@@ -151,7 +151,7 @@ def _written_out(objective: ObjectiveLike, values: Floats, counts: Counts) -> Fl
     return np.take_along_axis(advantage, np.broadcast_to(first, (len(values), *first.shape)), axis=-1)
 
 
-def _reads_weights(objective: ObjectiveLike, values: Floats, counts: Counts) -> bool:
+def _reads_weights(objective: Objective, values: Floats, counts: Counts) -> bool:
     """Whether counts as weights give the advantages of the groups written out: on three groups, one law."""
     some = counts[np.unique([1 % len(counts), len(counts) // 3, len(counts) // 2, len(counts) - 2])]
     exact = _written_out(objective, values[:1], some)
@@ -162,7 +162,7 @@ def _reads_weights(objective: ObjectiveLike, values: Floats, counts: Counts) -> 
     return bool(np.all(np.abs(np.where(some > 0, weighted - exact, 0.0)) <= 1e-13 * scale))
 
 
-def members_left_out(objective: ObjectiveLike, values: Floats, others: Counts) -> Floats:
+def members_left_out(objective: Objective, values: Floats, others: Counts) -> Floats:
     """Advantage ``(U, M, D)`` of a completion of each value against the baseline of the others ``(M, D)`` alone."""
     table = member_advantages(objective, values, others)
     some = np.argmax(others > 0, axis=-1)
@@ -171,7 +171,7 @@ def members_left_out(objective: ObjectiveLike, values: Floats, others: Counts) -
     return (values[:, None, :] - values[:, some][..., None]) + own
 
 
-def has_baseline(objective: ObjectiveLike) -> bool:
+def has_baseline(objective: Objective) -> bool:
     """Whether the advantage is the reward minus one number per group: on a generic group."""
     probe = np.array([0.0, 0.25, 1.0, 3.0])
     subtracted = probe - np.asarray(objective.advantage(probe))
@@ -190,7 +190,7 @@ def kept_given_value(mass: Floats, size: int) -> Floats:
 
 
 def expected_by_counts(
-    objective: ObjectiveLike,
+    objective: Objective,
     values: Floats,
     mass: Floats,
     size: int,

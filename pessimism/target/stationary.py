@@ -9,8 +9,9 @@ import numpy as np
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms.negative_regime import negative_minima
+from pessimism.core.objective import ObjectiveLike
 from pessimism.display import as_call, html_table
-from pessimism.losses.registry import ObjectiveLike, make_objective
+from pessimism.losses.registry import make_objective
 from pessimism.losses.regression import SquaredRegression
 from pessimism.target.induced import induced_target
 
