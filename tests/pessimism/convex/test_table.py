@@ -30,8 +30,11 @@ def test_few_objectives_have_no_program() -> None:
 class Own(ps.Kimi):
     """Another loss under a name that is taken."""
 
+    def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return 2.0 * super().score_weight(log_ratio, advantage, weights)
+
     def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
-        return super().loss(log_ratio, advantage, weights) ** 2
+        return 2.0 * super().loss(log_ratio, advantage, weights)
 
 
 def test_objectives_of_ones_own_have_no_program() -> None:

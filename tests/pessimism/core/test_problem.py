@@ -101,5 +101,5 @@ def test_an_advantage_of_another_shape_is_refused() -> None:
 
     with pytest.raises(ValueError, match="advantage must keep the shape of the rewards"):
         ps.induced_target(HALF, [0.0, 1.0], Flat(), check=False)
-    with pytest.raises(TypeError, match="got the class Flat: call it"):
+    with pytest.raises(TypeError, match=r"got the class Flat: write Flat\(\)"):
         ps.induced_target(HALF, [0.0, 1.0], Flat)  # type: ignore[arg-type]

@@ -132,14 +132,19 @@ class Clipped:
         self.penalty = penalty
 
     def advantage(self, reward: Any, weights: Any = None) -> Any:
-        return reward - np.sum(weights * reward, axis=-1)[..., None]
+        return reward - np.average(reward, axis=-1, weights=weights)[..., None]
+
+    def _inside(self, log_ratio: Any, advantage: Any) -> Any:
+        return np.where(advantage > 0, log_ratio < self.kinks[1], log_ratio > self.kinks[0])
 
     def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
-        inside = np.where(advantage > 0, log_ratio < self.kinks[1], log_ratio > self.kinks[0])
-        return np.where(inside, np.exp(log_ratio) * advantage, 0.0) - self.penalty * np.expm1(log_ratio)
+        weight = np.where(self._inside(log_ratio, advantage), np.exp(log_ratio) * advantage, 0.0)
+        return weight - self.penalty * np.expm1(log_ratio)
 
     def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
-        raise NotImplementedError
+        edge = np.exp(np.clip(log_ratio, *self.kinks))
+        surrogate = np.where(self._inside(log_ratio, advantage), np.exp(log_ratio), edge) * advantage
+        return self.penalty * (np.exp(log_ratio) - log_ratio) - surrogate
 
 
 @pytest.mark.parametrize("penalty", [0.05, 1.0])

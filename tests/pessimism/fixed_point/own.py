@@ -36,6 +36,10 @@ class Coupled(Uncoupled):
         mean = log_ratio.mean(-1) if weights is None else (weights * log_ratio).sum(-1)
         return advantage - self.beta * (log_ratio - 0.5 * mean[..., None])
 
+    def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        mean = log_ratio.mean(-1) if weights is None else (weights * log_ratio).sum(-1)
+        return log_ratio * (self.beta / 2 * log_ratio - self.beta / 4 * mean[..., None] - advantage)
+
 
 class ScaledByTheGroup:
     """A weight that uses the largest advantage of the group, which no change of a log-ratio reveals."""
@@ -48,7 +52,8 @@ class ScaledByTheGroup:
         return advantage / np.abs(advantage).max(axis=-1, keepdims=True) - 0.5 * log_ratio
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        raise NotImplementedError
+        constant = self.score_weight(0.0 * log_ratio, advantage, weights)
+        return log_ratio * (0.25 * log_ratio - constant)
 
 
 class ScaledByTheWeights(ScaledByTheGroup):

@@ -149,6 +149,9 @@ class Own(Bounded):
     def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
         return advantage - self.beta * log_ratio
 
+    def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return 0.5 * (advantage - self.beta * log_ratio) ** 2 / self.beta
+
 
 def test_an_objective_of_ones_own() -> None:
     mine, kimi = (finite_group(o, 5, BEHAVIOR, REWARD, drop_equal=True) for o in (Own(), Kimi(beta=0.1)))
@@ -161,6 +164,8 @@ def test_an_objective_of_ones_own() -> None:
 
 class Shrunk(Own):
     """Subtracts a width that depends on how often a completion was seen."""
+
+    prices_propensity = True
 
     def advantage(self, reward: Any, weights: Any = None) -> Any:
         return reward - 0.1 / np.sqrt(np.full_like(reward, 1 / reward.shape[-1]) if weights is None else weights)
