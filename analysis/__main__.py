@@ -21,6 +21,18 @@ from analysis.work import CACHE
 def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) -> dict[str, Any]:
     """Keyword arguments of a study from `name=value` strings; values are Python literals, or else text.
 
+    Parameters
+    ----------
+    study : callable
+        The study's function.
+    settings : sequence of str
+        Texts of the form `name=value`.
+
+    Returns
+    -------
+    dict
+        Value by parameter.
+
     Raises
     ------
     ValueError
@@ -82,6 +94,16 @@ def _findings(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study; exit code 2 and one line on stderr for a user's mistake.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Command line without the program's name; that of the process by default.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 2 after a user's mistake, 130 after an interruption.
 
     Examples
     --------

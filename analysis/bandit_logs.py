@@ -16,6 +16,19 @@ Counts = NDArray[np.int64]
 def check(actions: int, rewards: Sequence[float], rollouts: Sequence[int], seeds: int, least_seeds: int = 2) -> None:
     """Refuse what makes no logs to compare.
 
+    Parameters
+    ----------
+    actions : int
+        Number of actions, at least 2.
+    rewards : sequence of float
+        The largest and the smallest mean reward.
+    rollouts : sequence of int
+        Numbers of rollouts in a log.
+    seeds : int
+        Number of logs.
+    least_seeds : int, default 2
+        Smallest number of logs allowed.
+
     Raises
     ------
     ValueError
@@ -39,6 +52,16 @@ def check(actions: int, rewards: Sequence[float], rollouts: Sequence[int], seeds
 def likelier_first(actions: int) -> Floats:
     """Behavior ``(K,)`` with probabilities proportional to 1/rank.
 
+    Parameters
+    ----------
+    actions : int
+        Number of actions, at least 2.
+
+    Returns
+    -------
+    ndarray, shape (K,)
+        Probabilities.
+
     Examples
     --------
     >>> likelier_first(2).round(3).tolist()
@@ -55,6 +78,24 @@ def world(name: str, actions: int, rewards: tuple[float, float], rng: np.random.
     "competent": they fall with the probability, evenly from the first of `rewards` to the second; "uninformed": the
     same ones in random order, another one for each seed.
 
+    Parameters
+    ----------
+    name : {"competent", "uninformed"}
+        Which world.
+    actions : int
+        Number of actions, at least 2.
+    rewards : sequence of float
+        The largest and the smallest mean reward.
+    rng : numpy.random.Generator
+        Where the random order comes from.
+    seeds : int
+        Number of worlds.
+
+    Returns
+    -------
+    ndarray, shape (seeds, K)
+        Mean reward of each action.
+
     Examples
     --------
     >>> world("competent", 3, (1.0, 0.0), np.random.default_rng(0), 1)
@@ -66,6 +107,22 @@ def world(name: str, actions: int, rewards: tuple[float, float], rng: np.random.
 
 def drawn_logs(behavior: Floats, true: Floats, n: int, rng: np.random.Generator) -> tuple[Counts, Floats]:
     """Counts ``(seeds, K)`` of the actions in n rollouts and means of their rewards, 0 where an action is not drawn.
+
+    Parameters
+    ----------
+    behavior : ndarray, shape (K,)
+        Probabilities of the behavior policy.
+    true : ndarray, shape (seeds, K)
+        Mean reward of each action.
+    n : int
+        Rollouts in a log.
+    rng : numpy.random.Generator
+        Where the draws come from.
+
+    Returns
+    -------
+    tuple of ndarray
+        Counts and mean rewards, both of shape (seeds, K).
 
     Examples
     --------

@@ -27,6 +27,26 @@ def bound_options(
     where the leading terms of the bound's distance from the value are least if every reward is 1; min(sqrt(n), max w)
     as the cap of clipped; the smallest and largest ratio for el, and 2 delta, as it is two-sided.
 
+    Parameters
+    ----------
+    estimator : str
+        Estimator of `pessimism.evaluate`: el, ls, ix or clipped.
+    constants : {"ratios", "default"}
+        Where the constants come from.
+    ratio : ndarray, shape (K,)
+        Ratio of the target to the behavior.
+    behavior : ndarray, shape (K,)
+        Probabilities of the behavior policy.
+    n : int
+        Rounds in a log.
+    delta : float
+        Probability with which a bound may fail.
+
+    Returns
+    -------
+    dict
+        Keyword arguments.
+
     Examples
     --------
     >>> bound_options("clipped", "ratios", np.array([0.5, 3.0]), np.array([0.8, 0.2]), 100, 0.05)

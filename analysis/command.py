@@ -11,6 +11,16 @@ def exit_code(command: Callable[[], int]) -> int:
 
     That is a wrong value, a file, a package that is missing and numbers that stopped being finite.
 
+    Parameters
+    ----------
+    command : callable
+        Runs the command and returns its exit code.
+
+    Returns
+    -------
+    int
+        The exit code.
+
     Examples
     --------
     >>> exit_code(lambda: 0)

@@ -23,6 +23,18 @@ _NONE = 5e-4  # nats that print as none
 def settings(beta: float, ratio: float = 10.0) -> dict[str, ps.Objective]:
     """The objectives compared, at temperature `beta`; OAPL with beta1 = `ratio` beta2.
 
+    Parameters
+    ----------
+    beta : float
+        Temperature, in units of reward.
+    ratio : float, default 10.0
+        OAPL's beta1 over its beta2.
+
+    Returns
+    -------
+    dict of str to pessimism.Objective
+        Objective by registry name.
+
     Examples
     --------
     >>> settings(0.1)["oapl"]
@@ -42,6 +54,20 @@ def limit(name: str, behavior: np.ndarray, reward: np.ndarray) -> np.ndarray:
 
     A = r - E[r]: the shift of `shifted_mean` is a number of temperatures, and goes too. V* tends to max r at either of
     OAPL's temperatures, so that no other action keeps a positive advantage.
+
+    Parameters
+    ----------
+    name : str
+        Registry name.
+    behavior : ndarray, shape (K,)
+        Probabilities of the behavior policy.
+    reward : ndarray, shape (K,)
+        Reward of each action.
+
+    Returns
+    -------
+    ndarray, shape (K,)
+        Probabilities of the limit.
 
     Examples
     --------

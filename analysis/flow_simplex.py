@@ -23,6 +23,18 @@ Floats = NDArray[np.float64]
 def default_settings(beta: float, beta1: float) -> dict[str, ps.Objective]:
     """The objectives drawn: those with a temperature at `beta`, OAPL with its V* at `beta1`.
 
+    Parameters
+    ----------
+    beta : float
+        Temperature, in units of reward.
+    beta1 : float
+        Temperature of OAPL's V*.
+
+    Returns
+    -------
+    dict of str to pessimism.Objective
+        Objective by registry name.
+
     Examples
     --------
     >>> default_settings(0.2, 0.02)["oapl"]
@@ -34,6 +46,18 @@ def default_settings(beta: float, beta1: float) -> dict[str, ps.Objective]:
 
 def ring(count: int, margin: float) -> Floats:
     """Policies ``(count, 3)`` evenly spaced along the edges of the simplex, `margin` away from them.
+
+    Parameters
+    ----------
+    count : int
+        Number of policies.
+    margin : float
+        Least probability of an action.
+
+    Returns
+    -------
+    ndarray, shape (count, 3)
+        The policies.
 
     Examples
     --------
@@ -176,6 +200,16 @@ def _rows(
 
 def ends(frame: pd.DataFrame) -> pd.DataFrame:
     """Per objective: number of starts, of minima, and the share of starts that end in a target or an equal optimum.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `flow_simplex` returns it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per objective with `starts`, `minima`, `target` and `same loss`, the last two as shares.
 
     Examples
     --------

@@ -18,6 +18,18 @@ BASELINES = ("V*", "mean", "leave-one-out mean", "shifted mean")
 def settings(beta: float, shift: float) -> dict[str, tuple[ps.Objective, bool]]:
     """Objective and leave-one-out of each baseline compared.
 
+    Parameters
+    ----------
+    beta : float
+        Temperature, in units of reward.
+    shift : float
+        Shift of the shifted mean, in temperatures.
+
+    Returns
+    -------
+    dict of str to tuple
+        Objective and whether a completion is left out of its own baseline, by baseline.
+
     Examples
     --------
     >>> settings(0.1, 1.0)["leave-one-out mean"]

@@ -101,6 +101,16 @@ def _at(
 def named(frame: pd.DataFrame) -> pd.Series:
     """A name for every row's combination.
 
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `kl_estimators` returns it.
+
+    Returns
+    -------
+    pandas.Series
+        Text, on the index of the frame.
+
     Examples
     --------
     >>> named(kl_estimators(low=0.1, high=0.1, n=1)).iloc[1]

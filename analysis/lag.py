@@ -31,6 +31,16 @@ COMPARED = ("nominal", "ppo", "grpo", "kimi", "optimal_value", "oapl", "shifted_
 def settings(beta: float) -> dict[str, ps.Objective]:
     """The objectives compared: temperatures at `beta`, GRPO's penalty as published, REINFORCE on old samples.
 
+    Parameters
+    ----------
+    beta : float
+        Temperature, in units of reward.
+
+    Returns
+    -------
+    dict of str to pessimism.Objective
+        Objective by registry name.
+
     Examples
     --------
     >>> settings(0.1)["reinforce"], settings(0.1)["oapl"]
@@ -45,6 +55,26 @@ def trained(
     """Policies ``(N, K)`` at the start and after each round, and which runs have ended for want of a target.
 
     Those stay at their last policy.
+
+    Parameters
+    ----------
+    objective : pessimism.Objective
+        What is trained.
+    prompts : Prompts
+        Starts and rewards.
+    lag : int
+        Age of the data in rounds.
+    rounds : int
+        Rounds of training to convergence.
+    group : int
+        Completions sampled for each prompt and round.
+    seed : int
+        Seed of the samples.
+
+    Yields
+    ------
+    tuple of ndarray
+        Policies of a round, and whether each run has ended, shape (N,).
 
     Examples
     --------

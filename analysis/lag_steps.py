@@ -41,6 +41,20 @@ class Prompts(NamedTuple):
 def draw_prompts(count: int, actions: int, seed: int) -> Prompts:
     """Starts are the softmax of normal logits, rewards uniform in [0, 1]; more prompts change none of the first ones.
 
+    Parameters
+    ----------
+    count : int
+        Number of prompts.
+    actions : int
+        Completions of a prompt.
+    seed : int
+        Seed of prompts and samples.
+
+    Returns
+    -------
+    Prompts
+        Starts, rewards and a generator for each prompt.
+
     Examples
     --------
     >>> draw_prompts(3, 4, seed=0).reward.shape
@@ -55,6 +69,16 @@ def draw_prompts(count: int, actions: int, seed: int) -> Prompts:
 
 def unit(objective: ps.Objective) -> float:
     """Pull of an advantage of one at a log-ratio of zero, beyond that of none: 2 beta for a regression, else 1.
+
+    Parameters
+    ----------
+    objective : pessimism.Objective
+        What is trained.
+
+    Returns
+    -------
+    float
+        The pull.
 
     Examples
     --------
@@ -78,6 +102,24 @@ def _weight(
 def exact_gradient(objective: ps.Objective, policy: Floats, data: Floats, start: Floats, reward: Floats) -> Floats:
     """Expected ascent on the logits ``(..., K)``; policies are log-probabilities of this shape.
 
+    Parameters
+    ----------
+    objective : pessimism.Objective
+        What is trained.
+    policy : ndarray, shape (..., K)
+        Log-probabilities of the current policy.
+    data : ndarray, shape (..., K)
+        Those of the policy that made the data.
+    start : ndarray, shape (..., K)
+        Those of the initial policy.
+    reward : ndarray, shape (..., K)
+        Reward of each action.
+
+    Returns
+    -------
+    ndarray, shape (..., K)
+        The move of the logits.
+
     Examples
     --------
     >>> half = np.log([[0.5, 0.5]])
@@ -93,6 +135,26 @@ def group_gradient(
     objective: ps.Objective, policy: Floats, data: Floats, start: Floats, actions: Actions, reward: Floats
 ) -> Floats:
     """Ascent on the logits ``(..., K)`` from groups of `actions` with observed `reward`, both ``(..., G)``.
+
+    Parameters
+    ----------
+    objective : pessimism.Objective
+        What is trained.
+    policy : ndarray, shape (..., K)
+        Log-probabilities of the current policy.
+    data : ndarray, shape (..., K)
+        Those of the policy that made the data.
+    start : ndarray, shape (..., K)
+        Those of the initial policy.
+    actions : ndarray of int, shape (..., G)
+        Sampled actions.
+    reward : ndarray, shape (..., G)
+        Their observed rewards.
+
+    Returns
+    -------
+    ndarray, shape (..., K)
+        The move of the logits.
 
     Examples
     --------
@@ -123,6 +185,28 @@ def walk(
     All learning rates, and all lags and objectives with like prompts, see the same random numbers. A run whose logits
     are no longer finite has ended and stays at its last policy. `group` None: exact gradients, with the statistics of
     the population. `optimizer` turns each gradient into a move at a learning rate of one; None divides by `unit`.
+
+    Parameters
+    ----------
+    objective : pessimism.Objective
+        What is trained.
+    prompts : Prompts
+        Starts and rewards.
+    lag : int
+        Age of the data in steps.
+    lrs : sequence of float
+        Learning rates.
+    steps : int
+        Number of steps.
+    group : int or None
+        Completions sampled for each prompt and step; None takes exact gradients.
+    optimizer : callable, optional
+        Turns a gradient into a move; None divides by `unit`.
+
+    Yields
+    ------
+    tuple of ndarray
+        Log-policies, and whether each run has ended, shape (R, N).
 
     Examples
     --------
@@ -162,6 +246,20 @@ def _sampled(data: Floats, chance: Floats, prompts: Prompts, group: int) -> tupl
 
 def measured(policy: Floats, ended: Flags, prompts: Prompts) -> dict[str, float]:
     """Means over the prompts of policies ``(N, K)``, with the standard error of the value.
+
+    Parameters
+    ----------
+    policy : ndarray, shape (N, K)
+        Probabilities.
+    ended : ndarray of bool, shape (N,)
+        Which runs have ended.
+    prompts : Prompts
+        Starts and rewards.
+
+    Returns
+    -------
+    dict of str to float
+        Measure by name.
 
     Examples
     --------

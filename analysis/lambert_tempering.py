@@ -26,6 +26,11 @@ def tempered(z: Floats, kappa: float, branch: int = 0) -> tuple[Floats, Floats]:
     branch : 0 or -1
         Which of the two: W_0, the smaller w, or W_-1.
 
+    Returns
+    -------
+    tuple of ndarray
+        The w, and the local temperatures.
+
     Raises
     ------
     ValueError

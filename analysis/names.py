@@ -91,6 +91,7 @@ def display_names(objectives: Iterable[Hashable]) -> str:
     Returns
     -------
     str
+        The names in the order given.
 
     Examples
     --------

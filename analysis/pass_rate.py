@@ -30,6 +30,18 @@ def default_settings(beta: float = 0.1, kl: float = 0.04) -> dict[str, ps.Object
 
     REINFORCE is off-policy; what has no temperature is as published.
 
+    Parameters
+    ----------
+    beta : float, default 0.1
+        Temperature, in units of reward.
+    kl : float, default 0.04
+        Coefficient of GRPO's k3 penalty.
+
+    Returns
+    -------
+    dict of str to pessimism.Objective
+        Objective by registry name.
+
     Examples
     --------
     >>> default_settings()["oapl"]
@@ -57,6 +69,13 @@ def curves(pass_rate: np.ndarray, settings: Mapping[str, ps.Objective]) -> pd.Da
 
     With w the ratio of a passing, v that of a failing completion, it is 1 / log(w / v): one round of training to
     convergence moves logit p by its inverse.
+
+    Parameters
+    ----------
+    pass_rate : ndarray
+        Pass rates inside (0, 1).
+    settings : mapping of str to pessimism.Objective
+        Objective by the name to show.
 
     Returns
     -------
@@ -100,6 +119,18 @@ def groups(logs: str | Path | pd.DataFrame, settings: Mapping[str, ps.Objective]
 
     Their temperature is what `pessimism.diagnose` reports, measured by a distance; for two rewards that is the one of
     `curves`, so a point off its curve is a fault.
+
+    Parameters
+    ----------
+    logs : str, pathlib.Path or pandas.DataFrame
+        Rollout logs, as `pessimism.diagnose` takes them.
+    settings : mapping of str to pessimism.Objective
+        Objective by the name to show.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per objective and pass rate.
 
     Raises
     ------

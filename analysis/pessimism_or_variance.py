@@ -31,6 +31,18 @@ CELLS = {
 def makers(beta: float, caps: Sequence[float]) -> Makers:
     """Objectives of the four cells and of the dial by name and cap, given the kappa of the Lambert target.
 
+    Parameters
+    ----------
+    beta : float
+        Temperature, in units of reward.
+    caps : sequence of float
+        Caps of the truncated importance weights.
+
+    Returns
+    -------
+    dict
+        Functions of kappa that return an objective, by its registry name and cap.
+
     Examples
     --------
     >>> print(makers(0.1, (1.0,))["truncated_is", 1.0](2.0))
@@ -53,6 +65,22 @@ def noise(behavior: Floats, reward: Floats, objective: ps.Objective, along: floa
     The sample is an action of the behavior and a reward 0 or 1 of mean `reward`: all 2 K of them are enumerated. The
     gradient is taken at the policy proportional to mu^(1 - along) pi^along, between behavior and target. Rescaling a
     loss changes nothing.
+
+    Parameters
+    ----------
+    behavior : ndarray, shape (K,)
+        Probabilities of the behavior policy.
+    reward : ndarray, shape (K,)
+        Mean reward of each action.
+    objective : pessimism.Objective
+        What is trained.
+    along : float
+        Share of the way from the behavior (0) to the target (1).
+
+    Returns
+    -------
+    float
+        Variance over squared signal.
 
     Examples
     --------
@@ -115,13 +143,20 @@ def pessimism_or_variance(
 
     Parameters
     ----------
-    beta, actions, rewards, seed : as in `analysis.shift_dial.shift_dial`.
-    seeds : int
-        Logs for each n, at least two.
+    beta : float
+        Temperature, in units of reward.
+    actions : int
+        Number of actions.
+    rewards : tuple of float
+        The largest and the smallest mean reward, in [0, 1].
     rollouts : sequence of int
         Numbers n of rollouts in a log.
     caps : sequence of float
         Caps of the truncated importance weights.
+    seeds : int
+        Logs for each n, at least two.
+    seed : int
+        Seed of all logs.
 
     Returns
     -------

@@ -35,6 +35,20 @@ def compare_routes(behavior: Array, reward: Array, objective: Objective) -> tupl
     the leak. It is infinite where a route contradicts the target. Where many policies are optimal (status "set_valued")
     there is no one policy to reach: the routes are compared by the population loss instead, relative to its size.
 
+    Parameters
+    ----------
+    behavior : array_like, shape (K,)
+        Probabilities of the behavior policy.
+    reward : array_like, shape (K,)
+        Reward of each action.
+    objective : pessimism.Objective
+        The objective.
+
+    Returns
+    -------
+    tuple of InducedTarget and list of Comparison
+        The target that users get, and the other routes against it.
+
     Examples
     --------
     >>> import numpy as np, pessimism as ps

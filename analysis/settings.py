@@ -20,6 +20,11 @@ def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str,
     names : iterable of str, optional
         Registry names; all of them by default.
 
+    Returns
+    -------
+    dict of str to pessimism.Objective
+        Objective by registry name.
+
     Raises
     ------
     ValueError
@@ -43,6 +48,16 @@ def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str,
 
 def besides_temperature(objective: ps.Objective) -> str:
     """Hyper-parameters of an objective other than its temperature, as text.
+
+    Parameters
+    ----------
+    objective : pessimism.Objective
+        Any objective.
+
+    Returns
+    -------
+    str
+        Names and values, joined by commas.
 
     Examples
     --------

@@ -38,10 +38,14 @@ class Study(NamedTuple):
 
     Attributes
     ----------
-    run : function of parameters, all with defaults, that returns a tidy frame.
-    headline : frame -> what was found, short enough for the title of its figure.
-    finding : frame -> the same as one sentence, with the numbers that support it.
-    smoke : parameters that make it quick.
+    run : callable
+        Function of parameters, all with defaults, that returns a tidy frame.
+    headline : callable
+        From the frame to what was found, short enough for the title of the figure.
+    finding : callable
+        From the frame to the same in one sentence, with the numbers that support it.
+    smoke : mapping
+        Parameters that make it quick.
     """
 
     run: Callable[..., pd.DataFrame]
@@ -52,6 +56,16 @@ class Study(NamedTuple):
 
 def study(name: str) -> Study:
     """A study by its name.
+
+    Parameters
+    ----------
+    name : str
+        Name of the study.
+
+    Returns
+    -------
+    Study
+        What to run, and how to put it in words.
 
     Raises
     ------
@@ -71,6 +85,20 @@ def study(name: str) -> Study:
 
 def parameters(name: str, smoke: bool = False, **given: Any) -> dict[str, Any]:
     """All parameters of a study: those given, the quick ones with `smoke`, the defaults for the rest.
+
+    Parameters
+    ----------
+    name : str
+        Name of the study.
+    smoke : bool, default False
+        Whether to take the quick parameters.
+    **given : object
+        Parameters that go before all others.
+
+    Returns
+    -------
+    dict
+        Value by parameter.
 
     Examples
     --------
@@ -95,6 +123,16 @@ def run(name: str, smoke: bool = False, cache: Path | None = CACHE, **given: Any
 
 def page(found: Mapping[str, tuple[str, str]]) -> str:
     """The findings, (headline, sentence) by study, as the body of docs/findings.md.
+
+    Parameters
+    ----------
+    found : mapping
+        Headline and sentence by the name of the study.
+
+    Returns
+    -------
+    str
+        Markdown.
 
     Examples
     --------

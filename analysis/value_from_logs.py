@@ -141,6 +141,20 @@ def _rows(problem: Problem, lower: NDArray[np.float64], given: dict[str, Any]) -
 def overtakes(frame: pd.DataFrame, estimator: str, constants: str = "ratios") -> int | None:
     """The n from which on the target of largest value has the largest bound in most logs; None for nowhere.
 
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `value_from_logs` returns it.
+    estimator : str
+        Estimator of the bound.
+    constants : {"ratios", "default"}
+        Where its constants come from.
+
+    Returns
+    -------
+    int or None
+        Number of logged rounds.
+
     Examples
     --------
     >>> frame = pd.DataFrame({"objective": ["a"] * 3, "value": 0.8, "n": [10, 99, 500], "chosen": [0.7, 0.4, 0.6]})

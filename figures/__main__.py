@@ -26,6 +26,19 @@ def make(
 ) -> list[Path]:
     """Compute, draw and save one figure.
 
+    Parameters
+    ----------
+    name : str
+        The figure, which is a study's name.
+    out : pathlib.Path
+        Folder to write into.
+    formats : sequence of str
+        Some of pdf, svg, png; all by default.
+    smoke : bool, default False
+        Whether to draw fewer points, for a quick look.
+    cache : pathlib.Path, optional
+        Where finished work is kept; None keeps nothing.
+
     Returns
     -------
     list of Path
@@ -46,6 +59,16 @@ def make(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the figures asked for; exit code 2 and one line on stderr for a user's mistake.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Command line without the program's name; that of the process by default.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 2 after a user's mistake, 130 after an interruption.
 
     Examples
     --------

@@ -42,11 +42,13 @@ def plot_measure(frame: pd.DataFrame, ax: Axes | None = None, panel: str = "A") 
         As `analysis.conservatism.conservatism` returns it.
     ax : matplotlib.axes.Axes, optional
         Where to draw; axes of a new figure by default.
-    panel : "A" (KL), "B" (entropy), "C" (value) or "D" (largest ratio)
+    panel : {"A", "B", "C", "D"}, default "A"
+        The measure: "A" (KL), "B" (entropy), "C" (value) or "D" (largest ratio).
 
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------

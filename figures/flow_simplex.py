@@ -78,6 +78,7 @@ def plot_flow(frame: pd.DataFrame, ax: Axes | None = None, *, objective: str = "
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------

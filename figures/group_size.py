@@ -58,7 +58,7 @@ def plot_factor(frame: pd.DataFrame, ax: Axes | None = None, which: int = 0) -> 
     colors = _curves(ax, part, "pessimism_factor", _LOOKS)
     ax.set_yscale("log", base=2)
     highest = int(np.ceil(np.log2(frame["pessimism_factor"].max()) + 0.1))
-    ax.set_ylim(0.82, 2.0**highest)
+    ax.set_ylim(0.72, 2.0**highest)
     ax.yaxis.set_major_locator(FixedLocator([2.0**k for k in range(highest + 1)]))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(times)

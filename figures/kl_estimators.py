@@ -74,6 +74,7 @@ def plot_where(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -130,7 +131,17 @@ def _at_end(ax: Axes, curves: dict[str, pd.Series]) -> None:
 def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Total variation from the nominal target of the combinations that lead to another policy on all actions.
 
-    Parameters and result as `plot_where`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.kl_estimators.kl_estimators` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -151,7 +162,17 @@ def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_factor(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Effective over stated temperature of the same; below 1 they are bolder than the nominal target.
 
-    Parameters and result as `plot_where`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.kl_estimators.kl_estimators` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------

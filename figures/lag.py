@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from analysis.lag import held, last, retuned
 from figures.labels import label_ends
@@ -23,23 +21,15 @@ def _against_lag(rows: pd.DataFrame, column: str, ax: Axes | None, title: str, u
     ax = new_axes((SIZE[0] / 3, SIZE[1] / 2)) if ax is None else ax
     ends, lags = {}, np.sort(rows["lag"].unique())
     for name, part in rows.groupby("objective", sort=False):
-        style, part = look(str(name)), part.sort_values("lag")
-        x = np.log2(1.0 + part["lag"])
-        look_: dict[str, Any] = {
-            "color": style.color,
-            "linestyle": style.linestyle,
-            "marker": style.marker,
-            "label": str(name),
-        }
-        ax.plot(x, part[column], linewidth=1.1, markersize=3, clip_on=False, **look_)
+        part = part.sort_values("lag")
+        x, how = np.log2(1.0 + part["lag"]), look(str(name))._asdict()
+        ax.plot(x, part[column], linewidth=1.1, markersize=3, clip_on=False, label=str(name), **how)
         over = part["ended"] > 0
         if over.any():
             ax.plot(x[over], part.loc[over, column], "x", color=INK, markersize=4, zorder=3, clip_on=False)
         ends[str(name)] = float(part[column].iloc[-1])
     ax.set_xlim(-0.2, np.log2(1.0 + lags[-1]))
-    ax.xaxis.set_major_locator(FixedLocator(np.log2(1.0 + lags).tolist()))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels([f"{lag:g}" for lag in lags])
+    ax.set_xticks(np.log2(1.0 + lags), [f"{lag:g}" for lag in lags])
     ax.set_xlabel(f"lag L, {rows['dynamics'].iloc[0]}")
     ax.set_ylabel(unit)
     ax.set_title(title, fontsize=7.5)
@@ -65,6 +55,7 @@ def plot_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------

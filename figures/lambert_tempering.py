@@ -89,6 +89,7 @@ def plot_ratio(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -115,7 +116,17 @@ def plot_ratio(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_temperature(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Local temperature 1 + kappa w against A/beta of `analysis.lambert_tempering`, in units of beta.
 
-    Parameters and result as `plot_ratio`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.lambert_tempering.lambert_tempering` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------

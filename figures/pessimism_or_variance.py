@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.labels import label_curves
-from figures.style import INK, QUIET, panel, rollouts_color, size
+from figures.style import INK, QUIET, panel, plot_with_error, rollouts_color, size
 
 SIZE = size(2, 0.66)
 MOSAIC = "AB\nCD"
@@ -49,10 +49,7 @@ def plot_dial_value(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     dial = frame[frame["objective"] == "truncated_is"]
     colors = {}
     for n, color in _n_colors(frame).items():
-        rows = dial[dial["rollouts"] == n]
-        low, high = (rows["improvement"] + side * 2 * rows["standard_error"] for side in (-1, 1))
-        ax.fill_between(rows["cap"], low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(rows["cap"], rows["improvement"], color=color, label=f"n = {n}")
+        plot_with_error(ax, dial[dial["rollouts"] == n], "cap", color, f"n = {n}")
         colors[f"n = {n}"] = color
     ax.axhline(0.0, color=QUIET, linewidth=0.8)
     _caps(ax, dial)

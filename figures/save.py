@@ -28,6 +28,11 @@ _DISTRIBUTIONS = ("numpy", "scipy", "pandas", "matplotlib", "seaborn")
 def versions() -> dict[str, str]:
     """This package, Python and the libraries a figure depends on.
 
+    Returns
+    -------
+    dict of str to str
+        Version by name.
+
     Examples
     --------
     >>> sorted(versions())
@@ -40,6 +45,11 @@ def versions() -> dict[str, str]:
 def check(formats: Sequence[str]) -> None:
     """Raise ``ValueError`` unless all formats are known.
 
+    Parameters
+    ----------
+    formats : sequence of str
+        Names of file formats.
+
     Examples
     --------
     >>> check(["pdf"])
@@ -51,6 +61,16 @@ def check(formats: Sequence[str]) -> None:
 
 def described(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as they go into a file: a path inside this checkout is named from its root.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Parameters of a study by name.
+
+    Returns
+    -------
+    dict
+        The same with paths as text.
 
     Examples
     --------
@@ -75,6 +95,21 @@ def save(
     """Write `stem`.pdf, .svg, .png (as `formats` asks), .csv (the frame) and .json (parameters, versions, `about`).
 
     Call it inside `figures.style.context()`, which fixes fonts, resolution and the ids inside an svg.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The picture.
+    frame : pandas.DataFrame
+        Its data.
+    parameters : mapping
+        The parameters that made the data.
+    stem : pathlib.Path
+        Path of the files without their endings.
+    formats : sequence of str
+        Some of pdf, svg, png; all by default.
+    about : mapping, optional
+        Further entries of the json file.
 
     Returns
     -------

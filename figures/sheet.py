@@ -24,9 +24,12 @@ class Sheet(NamedTuple):
 
     Attributes
     ----------
-    panels : axes-level functions, `f(frame, ax=None) -> Axes`, by their letter in the mosaic.
-    size : width and height in inches, from `figures.style.size`.
-    mosaic : rows of letters, as `matplotlib.figure.Figure.subplot_mosaic` takes them.
+    panels : mapping of str to callable
+        Axes-level functions, `f(frame, ax=None) -> Axes`, by their letter in the mosaic.
+    size : tuple of float
+        Width and height in inches, from `figures.style.size`.
+    mosaic : str
+        Rows of letters, as `matplotlib.figure.Figure.subplot_mosaic` takes them.
     """
 
     panels: Mapping[str, Callable[..., Axes]]
@@ -48,6 +51,16 @@ class Sheet(NamedTuple):
 
 def sheet(name: str) -> Sheet:
     """The sheet of a name, from `figures/NAME.py`: its `PANELS`, `SIZE` and, for more than one row, `MOSAIC`.
+
+    Parameters
+    ----------
+    name : str
+        A study of `analysis`, or one of `OTHERS`.
+
+    Returns
+    -------
+    Sheet
+        Its panels, size and mosaic.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.labels import label_curves
-from figures.style import INK, QUIET, look, panel, rollouts_color, size
+from figures.style import INK, QUIET, look, panel, plot_with_error, rollouts_color, size
 
 SIZE = size(2, 0.66)
 MOSAIC = "AB\nCD"
@@ -32,9 +32,7 @@ def plot_dial(frame: pd.DataFrame, ax: Axes | None = None, world: str = "compete
     colors = {}
     for n in _shown(frame):
         rows, color = part[part["rollouts"] == n], rollouts_color(n)
-        low, high = (rows["improvement"] + side * 2 * rows["standard_error"] for side in (-1, 1))
-        ax.fill_between(rows["shift"], low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(rows["shift"], rows["improvement"], color=color, label=f"n = {n}")
+        plot_with_error(ax, rows, "shift", color, f"n = {n}")
         best = rows[rows["best"]]
         ax.plot(best["shift"], best["improvement"], "o", color=color, markersize=4.5, label="_best", clip_on=False)
         colors[f"n = {n}"] = color

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tueplots import figsizes
@@ -89,27 +90,31 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         *("exponential_smoothing", "log_smoothing_linear", "power_mean", "pevi", "pevi_kl", "empirical_likelihood_lcb"),
     ),
 }
-
-
 _DASHES: tuple[Any, ...] = (
     *("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (7, 2)), (0, (2, 1))),
     *((0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (8, 2, 2, 2)), (0, (1, 3)), (0, (1, 1, 3, 1))),
 )
-
-
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "<", ">", "p", "h")
 LOOKS: dict[str, Look] = {
     name: Look(color, _DASHES[i], _MARKERS[(family + i) % len(_MARKERS)])
     for family, (color, names) in enumerate(FAMILIES.items())
     for i, name in enumerate(names)
 }
-
-
 UNKNOWN = Look(QUIET, (0, (1, 1.5)), "o")
 
 
 def look(objective: str) -> Look:
     """Color, dash and marker of an objective; quiet gray for one that has no entry.
+
+    Parameters
+    ----------
+    objective : str
+        Registry name.
+
+    Returns
+    -------
+    Look
+        Color, dash and marker.
 
     Examples
     --------
@@ -151,6 +156,18 @@ def seaborn_looks(objectives: Iterable[str], *, lines: bool = False) -> dict[str
 def size(columns: int = 1, height: float = 0.62) -> tuple[float, float]:
     """Width and height in inches of a figure over one or both columns; `height` is a share of the width.
 
+    Parameters
+    ----------
+    columns : {1, 2}
+        Columns of the paper that the figure spans.
+    height : float
+        Share of the width.
+
+    Returns
+    -------
+    tuple of float
+        Width and height.
+
     Examples
     --------
     >>> size(1, 0.5)
@@ -170,8 +187,25 @@ def context() -> Iterator[None]:
         yield
 
 
+def plot_with_error(ax: Axes, rows: pd.DataFrame, x: str, color: str, label: str) -> None:
+    """A curve of `improvement` against the column `x`, in a band of two of its standard errors either way."""
+    low, high = (rows["improvement"] + side * 2 * rows["standard_error"] for side in (-1, 1))
+    ax.fill_between(rows[x], low, high, color=color, alpha=0.2, linewidth=0)
+    ax.plot(rows[x], rows["improvement"], color=color, label=label)
+
+
 def new_axes(figsize: tuple[float, float] | None = None) -> Axes:
     """Axes of a figure of their own, outside pyplot, so that nothing stays registered.
+
+    Parameters
+    ----------
+    figsize : tuple of float, optional
+        Width and height in inches.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The only axes of a new figure.
 
     Examples
     --------
@@ -184,6 +218,16 @@ def new_axes(figsize: tuple[float, float] | None = None) -> Axes:
 
 def page(ax: Axes) -> Figure:
     """The whole figure that axes belong to, also from inside a subfigure.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes of a figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure itself.
 
     Examples
     --------
@@ -199,6 +243,20 @@ def page(ax: Axes) -> Figure:
 def panel(ax: Axes | None, size: tuple[float, float], mosaic: str) -> Axes:
     r"""The axes given, or new ones of the size of a panel in a figure of `size` with this mosaic.
 
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes, optional
+        Returned as they are if given.
+    size : tuple of float
+        Width and height of the whole figure in inches.
+    mosaic : str
+        Rows of letters, as of a `Sheet`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Where the panel is drawn.
+
     Examples
     --------
     >>> panel(None, (6.0, 4.0), "AB\nCD").figure.get_size_inches().tolist()
@@ -211,6 +269,18 @@ def panel(ax: Axes | None, size: tuple[float, float], mosaic: str) -> Axes:
 def times(value: float, _: float = 0.0) -> str:
     """A tick of an axis of factors.
 
+    Parameters
+    ----------
+    value : float
+        The factor.
+    _ : float
+        Position of the tick, which matplotlib passes.
+
+    Returns
+    -------
+    str
+        The factor and a multiplication sign.
+
     Examples
     --------
     >>> times(0.5)
@@ -221,6 +291,16 @@ def times(value: float, _: float = 0.0) -> str:
 
 def rollouts_color(n: int) -> str:
     """Color of n rollouts, the lighter the more, the same in every figure.
+
+    Parameters
+    ----------
+    n : int
+        Number of rollouts.
+
+    Returns
+    -------
+    str
+        Color as hexadecimal text.
 
     Examples
     --------

@@ -93,6 +93,7 @@ def plot_targets(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -159,11 +160,13 @@ def plot_dots(frame: pd.DataFrame, ax: Axes | None = None, panel: str = "B") -> 
         As `analysis.targets.targets` returns it.
     ax : matplotlib.axes.Axes, optional
         Where to draw; axes of a new figure by default.
-    panel : "B" (KL), "C" (chi^2), "D" (value) or "E" (largest ratio)
+    panel : {"B", "C", "D", "E"}, default "B"
+        The measure: "B" (KL), "C" (chi^2), "D" (value) or "E" (largest ratio).
 
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------

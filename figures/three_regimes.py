@@ -50,6 +50,7 @@ def plot_curvature(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -78,7 +79,17 @@ def plot_curvature(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_mass(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Entropy of the target on the given actions, and the mass that leaves them if it may.
 
-    Parameters and result as `plot_curvature`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.three_regimes.three_regimes` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -103,7 +114,17 @@ def plot_mass(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_minima(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Loss of each local minimum, named by the reward of the action that takes the surplus.
 
-    Parameters and result as `plot_curvature`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.three_regimes.three_regimes` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -138,7 +159,17 @@ def _beside(ax: Axes, y: float, text: str, color: str) -> None:
 def plot_basins(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Share of random starts that flow into each minimum; a diamond on the one that the behavior flows into.
 
-    Parameters and result as `plot_curvature`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.three_regimes.three_regimes` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------

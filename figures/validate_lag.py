@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.validation import ends
 from figures.labels import label_ends
@@ -48,9 +47,7 @@ def _against_lag(frame: pd.DataFrame, column: str, title: str, unit: str, ax: Ax
     rings = table.groupby(["objective", "doublings"], sort=False)[column].mean().reset_index()
     colors = rings["objective"].map(looks["palette"])
     ax.scatter(rings["doublings"], rings[column], 20, facecolors="none", edgecolors=colors, linewidths=0.6, zorder=3)
-    ax.xaxis.set_major_locator(FixedLocator(np.log2(lags).tolist()))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels([f"{lag:g}" for lag in lags])
+    ax.set_xticks(np.log2(lags), [f"{lag:g}" for lag in lags])
     ax.set_xlabel("lag, steps")
     ax.set_ylabel(unit)
     ax.set_title(title, fontsize=7.5)
@@ -72,6 +69,7 @@ def plot_model(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
     """
     return _over_training(frame, "model", ax)
 

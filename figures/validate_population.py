@@ -43,6 +43,7 @@ def plot_distance(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
     """
     ax = panel(ax, SIZE, MOSAIC)
     rows = _targets(frame)

@@ -33,6 +33,7 @@ def plot_prompts(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
     """
     ax = panel(ax, SIZE, MOSAIC)
     rows = _prompts(frame)

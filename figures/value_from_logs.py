@@ -64,6 +64,7 @@ def plot_bounds(frame: pd.DataFrame, ax: Axes | None = None, which: int = 0) -> 
     Returns
     -------
     matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -104,7 +105,17 @@ def plot_bounds(frame: pd.DataFrame, ax: Axes | None = None, which: int = 0) -> 
 def plot_certified(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The largest mean bound on each target: solid of all bounds, dashed of those that hold at every n.
 
-    Parameters and result as `plot_bounds`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.value_from_logs.value_from_logs` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -137,7 +148,17 @@ def plot_certified(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_choice(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Share of the logs in which the target of largest value has the largest bound; thin with the default constants.
 
-    Parameters and result as `plot_bounds`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.value_from_logs.value_from_logs` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
@@ -166,7 +187,17 @@ def plot_choice(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_violations(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """How often a bound is above the value, all targets together, with two standard errors; dotted the level.
 
-    Parameters and result as `plot_bounds`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `analysis.value_from_logs.value_from_logs` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; axes of a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn into.
 
     Examples
     --------
