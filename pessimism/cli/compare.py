@@ -97,7 +97,6 @@ def short_setting(objective: Objective, beta: float | None) -> str:
     'oapl:beta2=0.1'
     """
     usual = make_objective(objective.name)
-    assert isinstance(usual, Objective)
     usual = usual if beta is None else usual.at_temperature(beta)
     changed = [f"{k}={_written(v)}" for k, v in objective.settings.items() if v != usual.settings[k]]
     return objective.name + (":" if changed else "") + ",".join(changed)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args
 
-from pessimism.cli.parser import Parser, integer, number
-from pessimism.cli.problems import parse_numbers
+from pessimism.cli.parser import Parser
 from pessimism.core.objective import Objective
-from pessimism.losses.registry import find_class, make_objective, objectives
+from pessimism.losses.registry import find_class, kinds, make_objective, objectives, parse_spec, parse_value
 
 PHRASES = {
     "beta": "Temperature, or weight of the penalty, in units of the advantage (mostly the reward's)",
@@ -69,7 +68,7 @@ def add_hyper(parser: Parser) -> None:
     )
     owners = _owners() if parser.explains else {}
     for key, phrase in PHRASES.items():
-        option = group.add_argument(f"--{key.replace('_', '-')}", dest=key)
+        option = group.add_argument(f"--{_option(key)}", dest=key)
         if owners:
             option.help = f"{phrase}. Used by {_some(owners[key])}."
             option.metavar = _metavar(owners[key][0], key)
@@ -90,70 +89,28 @@ def _some(owners: list[str]) -> str:
 
 
 def _metavar(name: str, key: str) -> str:
-    kind = _kinds(find_class(name))[key]
+    kind = kinds(find_class(name))[key]
     return _METAVARS.get(kind) or f"{{{','.join(get_args(kind))}}}"
 
 
-def _kinds(cls: type[Objective]) -> dict[str, Any]:
-    """Field -> what its values are: float, int, bool, str, tuple, or a Literal of strings."""
-    hints = get_type_hints(cls)
-    return {f.name: _kind(hints[f.name]) for f in fields(cls)}
-
-
-def _kind(hint: Any) -> Any:
-    if get_origin(hint) is Literal:
-        return hint
-    # An optional field counts as what it may be beside None.
-    inner = next((a for a in get_args(hint) if a is not type(None)), hint) if type(None) in get_args(hint) else hint
-    return tuple if get_origin(inner) is tuple else inner
-
-
-def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split a text into name and hyper-parameters: "name" or "name:key=value,key=value"; a list is written 1/2/3.
-
-    Raises
-    ------
-    ValueError
-        For a setting that is not key=value, or given twice.
-
-    Examples
-    --------
-    >>> parse_spec("oapl:beta1=0.5,beta2=0.1")
-    ('oapl', {'beta1': 0.5, 'beta2': 0.1})
-    """
-    name, colon, settings = spec.partition(":")
-    if colon and not settings:
-        raise ValueError(f"objective {spec!r}: nothing after the colon, expected key=value")
-    hyper: dict[str, str] = {}
-    for setting in settings.split(",") if settings else ():
-        key, equals, value = (part.strip() for part in setting.partition("="))
-        if not equals:
-            raise ValueError(f"objective {spec!r}: {setting!r} must be key=value")
-        if key in hyper:
-            raise ValueError(f"objective {spec!r}: {key} is given twice")
-        hyper[key] = value
-    return name, _values(name, hyper, f"objective {spec!r}: {{}}")
-
-
-def _values(name: str, texts: dict[str, str], place: str) -> dict[str, Any]:
-    """Read the hyper-parameters of an objective; what is none of its own stays a text, for the registry to refuse."""
-    make_objective(name)  # is known
-    kinds = _kinds(find_class(name))
-    return {key: _value(place.format(key), text, kinds[key]) if key in kinds else text for key, text in texts.items()}
+def _read(name: str, texts: dict[str, str]) -> dict[str, Any]:
+    """Read the options of an objective; what it does not have stays a text, for the registry to refuse."""
+    known = kinds(find_class(name))
+    return {key: _value(f"--{_option(key)}", text, known[key]) if key in known else text for key, text in texts.items()}
 
 
 def _value(place: str, text: str, kind: Any) -> Any:
-    if kind is tuple:
-        return tuple(parse_numbers(place, text.replace("/", ",")))
-    choices = ("True", "False", "true", "false") if kind is bool else get_args(kind)
-    if choices and text not in choices:
+    value = parse_value(place, text, kind)
+    expected = {float: "a number", int: "an integer", bool: "True or False"}.get(kind)
+    if expected and isinstance(value, str):
+        raise ValueError(f"{place} must be {expected}, got {text!r}")
+    if (choices := get_args(kind)) and value not in choices:
         raise ValueError(f"{place} must be one of {', '.join(sorted(choices))}, got {text!r}")
-    if kind is bool:
-        return text.lower() == "true"
-    try:
-        return {int: integer, float: number}.get(kind, str)(text)
-    except argparse.ArgumentTypeError as error:
-        raise ValueError(f"{place} {error}") from None
+    return value
+
+
+def _option(key: str) -> str:
+    return key.replace("_", "-")
 
 
 def parse_objective(spec: str, beta: float | None) -> Objective:
@@ -166,12 +123,11 @@ def parse_objective(spec: str, beta: float | None) -> Objective:
     """
     name, hyper = parse_spec(spec)
     objective = make_objective(name, **hyper)
-    assert isinstance(objective, Objective)
     own = objective.temperature_field in hyper or "eta" in hyper
     return objective if beta is None or own else objective.at_temperature(beta)
 
 
-def chosen_objective(spec: str, options: argparse.Namespace) -> Any:
+def chosen_objective(spec: str, options: argparse.Namespace) -> Objective:
     """Return the objective of a command: its name, with hyper-parameters after a colon or as options.
 
     Examples
@@ -183,5 +139,5 @@ def chosen_objective(spec: str, options: argparse.Namespace) -> Any:
     given = {key: text for key in PHRASES if (text := getattr(options, key, None)) is not None}
     for key in own:
         if key in given:
-            raise ValueError(f"{key} is given twice, in {spec!r} and as --{key.replace('_', '-')}")
-    return make_objective(name, **own, **_values(name, given, "--{}"))
+            raise ValueError(f"{key} is given twice, in {spec!r} and as --{_option(key)}")
+    return make_objective(name, **own, **_read(name, given))

@@ -306,6 +306,8 @@ def parse_value(place: str, text: str, kind: Any) -> Any:
             raise ValueError(f"{place} must be numbers separated by slashes, got {text!r}") from None
     if kind is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if kind is str or get_origin(kind) is Literal:  # "inf" is a choice of one field, and no number there
+        return text
     try:
         return int(text) if kind is int else float(text)
     except ValueError:

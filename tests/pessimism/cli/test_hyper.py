@@ -66,3 +66,17 @@ def test_every_hyper_parameter_has_a_phrase_and_its_objectives(capsys: pytest.Ca
 
 def test_every_hyper_parameter_is_an_option() -> None:
     assert set(PHRASES) == {f.name for cls in ps.objectives().values() for f in fields(cls)}
+
+
+@pytest.mark.parametrize("written", ["A*-PO", "a-star-po", "AStarPO", "a_star_po"])
+def test_names_match_as_people_write_them(written: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for objective in (f"{written}:beta1=0.5", f"{written} : beta1=0.5"):
+        said = json.loads(run(capsys, "target", *BANDIT, "--objective", objective, "--beta2", "0.1", "--json"))
+        assert said["objective"] == str(ps.AStarPO(beta1=0.5, beta2=0.1))
+
+
+def test_a_choice_that_looks_like_a_number_is_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = str(ps.DivergenceAugmented(divergence="inf"))
+    for arguments in (["divergence_augmented:divergence=inf"], ["divergence_augmented", "--divergence", "inf"]):
+        said = json.loads(run(capsys, "target", *BANDIT, "--objective", *arguments, "--json"))
+        assert said["objective"] == expected
