@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 from llm.evaluation.pass_at_k import mean_interval, pass_at_k, share_interval
+from tests.llm.marks import slow_but
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7])
@@ -95,7 +96,7 @@ def coverage(rates: str, prompts: int, samples: int, interval: Callable[..., Any
 
 
 @pytest.mark.parametrize("prompts", [5, 30])
-@pytest.mark.parametrize("samples", [1, 16])
+@pytest.mark.parametrize("samples", slow_but([1], [1, 16]))
 @pytest.mark.parametrize("rates", RATES)
 def test_the_interval_holds_the_mean_as_often_as_it_says(rates: str, samples: int, prompts: int) -> None:
     """Within two points of 95 %, but for the hopeless: where the few prompts that decide are rarely seen, 88 %."""

@@ -97,6 +97,7 @@ def test_a_twin_is_of_the_same_completions() -> None:
         compare(np.zeros((1, 5)), REWARD[None], OBJECTIVES[0], weights=Q[None], twin=np.zeros((1, 4)))
 
 
+@pytest.mark.slow
 def test_a_gap_that_is_there_is_found_unbiased() -> None:
     """Away from the target, too, the regression on the mean ratio changes the error and not what is estimated."""
     objective, log_ratio = ps.Kimi(beta=0.5), np.log([0.7, 1.4, 0.9, 1.3, 1.4])
@@ -199,6 +200,7 @@ def test_pooled_readings_are_those_of_all_pairs() -> None:
     assert np.isnan(alone["gap_error"])
 
 
+@pytest.mark.slow
 def test_the_pooled_gap_has_the_spread_of_its_prompts() -> None:
     objective = ps.Kimi(beta=0.5)
     parts = [pair(seed, objective, groups=4) for seed in range(100)]

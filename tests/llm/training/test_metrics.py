@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import pessimism as ps
+from tests.llm.marks import slow_but
 from tests.llm.runs import (
     G,
     Watched,
@@ -67,13 +68,16 @@ def by_hand(run: Watched, t: int, objective: Any) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     "objective",
-    [
-        ps.ConstantBaseline(beta=0.5, value=0.3),
-        ps.OptimalValue(beta=0.5),
-        ps.AStarPO(beta2=0.5, sampling="off_policy"),
-        ps.TBA(beta=0.5),
-        ps.PPO(),
-    ],
+    slow_but(
+        [0, 2],
+        [
+            ps.ConstantBaseline(beta=0.5, value=0.3),
+            ps.OptimalValue(beta=0.5),
+            ps.AStarPO(beta2=0.5, sampling="off_policy"),
+            ps.TBA(beta=0.5),
+            ps.PPO(),
+        ],
+    ),
     ids=str,
 )
 def test_metrics_of_each_step(objective: Any, folder: Path, tmp_path: Path) -> None:
@@ -108,6 +112,7 @@ def test_metrics_of_a_log_are_of_all_its_pairs(folder: Path, tmp_path: Path) -> 
             assert row["effective_temperature"] == pytest.approx(np.sum(centered**2) / np.sum(centered * u), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_logged_does_not_depend_on_a_break(folder: Path, tmp_path: Path) -> None:
     """In the middle of a log's steps; nor do the completions written, when a run that has ended is begun once more."""
     given: dict[str, Any] = {"objective": "kimi", "lag": 2, "logging_steps": 4, "learning_rate": 3e-3, "max_steps": 8}

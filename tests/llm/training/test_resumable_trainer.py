@@ -109,7 +109,7 @@ def test_resumed_at_the_end_of_an_epoch(at: int, folder: Path, tmp_path: Path) -
     assert torch.equal(weights(resumed.model), weights(whole.model))
 
 
-@pytest.mark.parametrize("lag_mode", ["batch", "constant"])
+@pytest.mark.parametrize("lag_mode", slow_but([1], ["batch", "constant"]))
 def test_a_run_killed_after_its_last_step_has_ended(lag_mode: str, folder: Path, tmp_path: Path) -> None:
     """Within an epoch, whose other steps transformers would begin."""
     given = {"train_dataset": sums().select(range(24)), "max_steps": 5, "lag_mode": lag_mode, "lag": 2}
@@ -121,6 +121,7 @@ def test_a_run_killed_after_its_last_step_has_ended(lag_mode: str, folder: Path,
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-5"]
 
 
+@pytest.mark.slow
 def test_a_trainer_may_go_back(folder: Path, tmp_path: Path) -> None:
     """One that has trained takes up a checkpoint as a new one would."""
     given = {"lag": 2, "lag_mode": "constant", "save_strategy": "steps", "save_steps": 2}
@@ -189,7 +190,8 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("what", slow_but([3], FAILING))
+@pytest.mark.slow
+@pytest.mark.parametrize("what", FAILING)
 def test_a_full_disk(what: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"lag": 2, "lag_mode": "constant", "save_strategy": "steps", "save_steps": 2}
     whole = weights(trained(folder, tmp_path / "whole", **given).model)
@@ -286,11 +288,13 @@ def test_another_number_of_processes(folder: Path, copied: Path) -> None:
         trained(folder, copied, resume=copied / "checkpoint-8", max_steps=12, lag=3)
 
 
+@pytest.mark.slow
 def test_rotation(folder: Path, tmp_path: Path) -> None:
     trained(folder, tmp_path, save_strategy="steps", save_steps=1, save_total_limit=2, max_steps=11)
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"checkpoint-10", "checkpoint-11"}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_never_seen_unfinished(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is written, all that stands under its final name is whole at every write."""
     seen = 0

@@ -60,7 +60,8 @@ def test_a_baseline_is_trl_itself(name: str, folder: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "objective"), [("grpo", ps.GRPO(eps=1e-4)), ("gspo", ps.GSPO(eps=1e-4, eps_low=3e-4, eps_high=4e-4))]
+    ("name", "objective"),
+    slow_but([0], [("grpo", ps.GRPO(eps=1e-4)), ("gspo", ps.GSPO(eps=1e-4, eps_low=3e-4, eps_high=4e-4))]),
 )
 def test_our_loss_of_a_published_one_is_trls(name: str, objective: Any, folder: Path, tmp_path: Path) -> None:
     """The loss of `pessimism` on the same data, where TRL averages as we do."""
@@ -92,7 +93,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("objective", "level"), slow_but([1, 6, 8, 9], CASES), ids=str)
+@pytest.mark.parametrize(("objective", "level"), slow_but([6, 8], CASES), ids=str)
 def test_a_step_moves_along_the_score_weight(objective: Any, level: Any, folder: Path, tmp_path: Path) -> None:
     """The gradient of -mean g log pi, g in numpy, everything else from texts, tokens and snapshots."""
     lag, t = 2, 4

@@ -103,6 +103,7 @@ def test_training_ends_where_the_policy_stands_still(folder: Path) -> None:
     assert 0.5 * np.abs(np.exp(ended) - np.exp(further)).sum() < 5e-4
 
 
+@pytest.mark.slow
 def test_another_prediction_is_told_apart(folder: Path) -> None:
     """The distance is no matter of course: trained for one objective, the model misses the target of another."""
     model, completions, prompt, reward = posed(folder)

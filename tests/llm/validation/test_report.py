@@ -60,6 +60,7 @@ def test_only_full_runs_are_kept(kept: Path, tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err.startswith("error: folder: no run of validate_population")
 
 
+@pytest.mark.slow
 def test_a_page_without_its_marks(kept: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("nothing\n")
     with pytest.raises(ValueError, match="README.md must have <!-- population --> and <!-- end -->"):

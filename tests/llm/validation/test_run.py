@@ -73,7 +73,7 @@ def test_what_a_part_writes(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("stubbed")
 @pytest.mark.parametrize(
-    ("flags", "lags"), slow_but([1], [([], [1, 64]), (["--smoke"], [1, 8]), (["--full"], [1, 256])])
+    ("flags", "lags"), slow_but([], [([], [1, 64]), (["--smoke"], [1, 8]), (["--full"], [1, 256])])
 )
 def test_the_command(flags: list[str], lags: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--parts", "lag", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--formats", "svg"]
