@@ -98,14 +98,14 @@ def reached(name: str, path: Path, known: Mapping[str, Path]) -> set[str]:
     waiting = [(name, path)]
     while waiting:
         at, file = waiting.pop()
-        wanted = {part for one in (at, *imported(at, file, known, lazy=True)) for part in _with_packages(one)}
+        wanted = {part for one in (at, *imported(at, file, known, lazy=True)) for part in with_packages(one)}
         new = (wanted & known.keys()) - found
         found |= new
         waiting += [(one, known[one]) for one in new - {at}]
     return found
 
 
-def _with_packages(name: str) -> Iterator[str]:
+def with_packages(name: str) -> Iterator[str]:
     """Name of a module and of each package that it is in."""
     parts = name.split(".")
     return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
