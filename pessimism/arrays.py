@@ -30,6 +30,11 @@ def to_numpy_float(values: Any) -> np.ndarray[Any, Any]:
     )
 
 
+def per_row(value: Any) -> Any:
+    """A hyper-parameter beside quantities of one number a row: a column ``(N, 1)`` as ``(N,)``, a number as it is."""
+    return value[..., 0] if getattr(value, "ndim", 0) else value
+
+
 def pick(xp: Any, rows: Array, mask: Array) -> Array:
     """Rows ``(N, ...)`` where the mask ``(N,)`` holds."""
     return xp.take(rows, xp.nonzero(mask)[0], axis=0)

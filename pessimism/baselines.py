@@ -11,7 +11,7 @@ import math
 
 from array_api_compat import array_namespace
 
-from pessimism.arrays import Array
+from pessimism.arrays import Array, per_row
 
 
 def expectation(values: Array, weights: Array | None = None) -> Array:
@@ -63,7 +63,7 @@ def constant_parts(reward: Array, value: float = 0.0) -> tuple[Array, Array]:
     [0.5, 0.0]
     """
     zeros = array_namespace(reward).zeros_like(reward[..., 0])
-    return zeros + value, zeros
+    return zeros + per_row(value), zeros
 
 
 def mean_parts(reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
@@ -98,7 +98,7 @@ def optimal_value_parts(reward: Array, beta: float, weights: Array | None = None
     excess = expectation(xp.expm1(xp.minimum(exponent(mean), 100.0)), weights)
     near = xp.abs(excess) < 0.5
     total = expectation(xp.exp(exponent(top)), weights)
-    rest = beta * xp.where(near, xp.log1p(xp.where(near, excess, xp.zeros_like(excess))), xp.log(total))
+    rest = per_row(beta) * xp.where(near, xp.log1p(xp.where(near, excess, xp.zeros_like(excess))), xp.log(total))
     return xp.where(near, mean, top), rest
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from array_api_compat import device
 
-from pessimism.arrays import Array, to_numpy
+from pessimism.arrays import Array, per_row, to_numpy, to_numpy_float
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
@@ -91,14 +91,15 @@ def lambert_fit(
     """
     count = len(q)
     kappa, regime = np.full(count, np.nan), np.zeros(count, dtype=np.int8)
-    beta = objective.temperature
+    beta = np.nan if objective.temperature is None else objective.temperature
+    betas = np.broadcast_to(to_numpy_float(per_row(beta)), count)
     for row in range(count):
         seen = q[row] > 0
         u = log_ratio[row, seen]
-        if beta is None or not np.all(np.isfinite(u)):
+        if np.isnan(betas[row]) or not np.all(np.isfinite(u)):
             regime[row] = 0 if np.isnan(multiplier[row]) else int(np.sign(multiplier[row]))
             continue
-        kappa[row], regime[row] = _of_row(q[row, seen], nu[row, seen], advantage[row, seen] / beta, u)
+        kappa[row], regime[row] = _of_row(q[row, seen], nu[row, seen], advantage[row, seen] / betas[row], u)
     return kappa, regime
 
 

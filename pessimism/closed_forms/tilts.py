@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import device
 
-from pessimism.arrays import Array, pick, put, to_numpy
+from pessimism.arrays import Array, per_row, pick, put, to_numpy
 from pessimism.closed_forms.dual_newton import solve_dual
 from pessimism.closed_forms.duals import KappaDual, ShiftDual
 from pessimism.closed_forms.negative_regime import log_partition, negative_minima, principal_minima
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
 
 
-def nominal(bandit: Bandit, advantage: Array, beta: float) -> Solution:
+def nominal(bandit: Bandit, advantage: Array, beta: Any) -> Solution:
     r"""Nominal target :math:`\pi^* = \nu \exp(A/\beta) / Z`, the maximizer of E_pi[A] - beta KL(pi || nu)."""
     return _normalized(bandit, _below_best(bandit, advantage) / beta)
 
 
-def nominal_policy(bandit: Bandit, reward: Array, beta: float) -> Array:
+def nominal_policy(bandit: Bandit, reward: Array, beta: Any) -> Array:
     """Probabilities ``(N, K)`` of the nominal target."""
     log_policy = bandit.log_reference + nominal(bandit, reward, beta).log_ratio
     return bandit.xp.exp(bandit.masked(log_policy, -bandit.xp.inf))
@@ -65,7 +65,7 @@ def _seen_only(bandit: Bandit, z: Array) -> Array:
     return xp.where(bandit.support, z, filler[:, None])
 
 
-def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = False, floor: float = 0.0) -> Solution:
+def lambert(bandit: Bandit, advantage: Array, beta: Any, *, unseen: bool = False, floor: float = 0.0) -> Solution:
     r"""Lambert-tempered target: :math:`\log w + \kappa w = A/\beta` with E_mu[w] = 1 (arXiv 2605.28150).
 
     It is the minimizer of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it
@@ -82,10 +82,11 @@ def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = Fal
     def rounding(part: slice) -> Array:
         """Error of z beyond eps abs(z): eps^2 of the rewards for the baseline, eps for a ratio of references."""
         eps = xp.finfo(xp.float64).eps
-        error = 4.0 * eps**2 * xp.max(xp.abs(bandit.reward[part, :]), axis=-1) / beta
+        own = beta[part, :] if getattr(beta, "ndim", 0) else beta
+        error = 4.0 * eps**2 * xp.max(xp.abs(bandit.reward[part, :]), axis=-1) / per_row(own)
         if shift is None:
             return error
-        return error + eps * xp.max(xp.abs(shift[part, :]) + xp.abs(advantage[part, :] / beta), axis=-1)
+        return error + eps * xp.max(xp.abs(shift[part, :]) + xp.abs(advantage[part, :] / own), axis=-1)
 
     kappa, regime, done = solve_dual(xp, bandit.behavior, u, KappaDual(floor), rounding)
     leak, status = xp.zeros_like(kappa), _status(xp, done)
@@ -100,7 +101,7 @@ def lambert(bandit: Bandit, advantage: Array, beta: float, *, unseen: bool = Fal
     return Solution(u if shift is None else u - shift, kappa, regime, leak, status)
 
 
-def truncated(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solution:
+def truncated(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Solution:
     r"""Target of importance weights truncated at ``cap``: :math:`\log w + \kappa \max(w, c) = A/\beta`.
 
     Where no ratio exceeds the cap that is the nominal target: kappa 0 and the boundary.
@@ -129,7 +130,7 @@ def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
     return tuple(xp.asarray(a, dtype=z.dtype, device=device(z)) for a in (u, kappa))
 
 
-def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -> Solution:
+def chi_square_kl(bandit: Bandit, advantage: Array, beta: Any, gamma: float) -> Solution:
     r"""Target of a mixed penalty beta (KL + gamma/2 chi^2): :math:`\log w + \gamma w = (A - s)/\beta`, s normalizing.
 
     It is the Lambert target with kappa = gamma fixed. gamma = 1 is the penalty of chi^2-PO (arXiv 2407.13399).
@@ -141,7 +142,7 @@ def chi_square_kl(bandit: Bandit, advantage: Array, beta: float, gamma: float) -
     return Solution(log_ratio=u, kappa=zeros + gamma, regime=regime, leak=zeros, status=_status(xp, done))
 
 
-def capped_exponential(bandit: Bandit, advantage: Array, beta: float, cap: float) -> Solution:
+def capped_exponential(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Solution:
     r"""Target of a weighted likelihood: :math:`\pi \propto q \min(\exp(A/\beta), c)`, nominal if nothing is capped."""
     xp = bandit.xp
     log_weight = advantage / beta

@@ -125,9 +125,10 @@ def problems_of(target: InducedTarget, solvers: Sequence[str] | None = None) -> 
     log_ratio, kappa, leak, status = (
         to_numpy(a) for a in (solution.log_ratio, solution.kappa, solution.leak, solution.status)
     )
+    objective = target.row_objective
     return [
         ConvexProblem(
-            objective=target.objective,
+            objective=objective.each_swept(lambda column, row=index: column[row, 0].item()),  # type: ignore[misc]
             bandit=bandit.rows(np.arange(len(status)) == index),
             advantage_row=advantage[index : index + 1],
             log_ratio_row=log_ratio[index : index + 1],

@@ -131,7 +131,9 @@ class Bandit:
         return self.xp.astype(rows, self.dtype, copy=False)
 
 
-def make_bandit(behavior: Any, reward: Any, reference: Any = None, *, on_error: str = "raise") -> Bandit:
+def make_bandit(
+    behavior: Any, reward: Any, reference: Any = None, *, on_error: str = "raise", batch: tuple[int, ...] = ()
+) -> Bandit:
     """Validate and flatten a problem or a batch of problems.
 
     Parameters
@@ -171,7 +173,7 @@ def make_bandit(behavior: Any, reward: Any, reference: Any = None, *, on_error: 
         raise ValueError("reward must be given, got None")
     named = {"behavior": behavior, "reward": reward, "reference": reference}
     xp, arrays, dtype = to_common_arrays({k: v for k, v in named.items() if v is not None})
-    shape = broadcast_shape(arrays)
+    shape = broadcast_shape(arrays, batch)
     rows = {k: xp.reshape(xp.broadcast_to(v, shape), (-1, shape[-1])) for k, v in arrays.items()}
     invalid: dict[int, str] = {}
     for name, check in (("reward", check_reward), ("behavior", check_policy), ("reference", check_policy)):

@@ -7,7 +7,6 @@ docs/theory.md).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,10 +15,10 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device, is_array_api_obj
 
 from pessimism import baselines
-from pessimism.arrays import Array
+from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import Bandit
 from pessimism.core.solution import Solution, Status
 
@@ -140,16 +139,18 @@ class Objective:
     subtracts: ClassVar[str] = "nothing"  # the baseline, in a formula
     mixes_data: ClassVar[bool] = False  # samples of the current policy beside those of the behavior
     takes_propensity: ClassVar[bool] = False  # its ``weights`` are always the behavior's probabilities, never None
+    sweeps: ClassVar[tuple[str, ...]] = ()  # hyper-parameters that may be arrays over the batch
     prices_propensity: ClassVar[bool] = False  # an action's advantage depends on its own probability under the behavior
     no_target_because: ClassVar[str] = Status.NO_TARGET.message  # where there is none
 
     @property
-    def temperature(self) -> float | None:
+    def temperature(self) -> Any:
         """Temperature of the nominal problem that the objective claims to solve; None where it has none."""
-        return None if self.temperature_field is None else float(getattr(self, self.temperature_field))
+        value = None if self.temperature_field is None else getattr(self, self.temperature_field)
+        return float(value) if isinstance(value, Real) else value
 
     @property
-    def _beta(self) -> float:
+    def _beta(self) -> Any:
         """Temperature of an objective that has one."""
         beta = self.temperature
         assert beta is not None
@@ -159,6 +160,27 @@ class Objective:
         """The same objective at another temperature; the object itself where it has none."""
         has_none = self.temperature_field is None or self.temperature is None
         return self if has_none else replace(self, **{str(self.temperature_field): beta})
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """Hyper-parameters that are arrays over the batch."""
+        return tuple(name for name in self.sweeps if not isinstance(getattr(self, name), Real))
+
+    def each_swept(self, change: Callable[[Array], Any]) -> Self:
+        """The objective with each array over the batch changed by a function."""
+        changed = {name: change(getattr(self, name)) for name in self.swept}
+        return replace(self, **changed) if changed else self
+
+    def on_rows(self, bandit: Bandit) -> Self:
+        """The objective as its methods take the rows ``(N, K)`` of a batch: arrays over it become columns ``(N, 1)``."""
+        xp = bandit.xp
+
+        def column(values: Array) -> Array:
+            if not is_array_api_obj(values) or array_namespace(values) is not array_namespace(bandit.reward):
+                values = xp.asarray(to_numpy(values), device=device(bandit.reward))
+            return xp.reshape(xp.broadcast_to(xp.astype(values, xp.float64, copy=False), bandit.shape), (-1, 1))
+
+        return self.each_swept(column)
 
     @property
     def on_policy(self) -> bool:
@@ -215,10 +237,8 @@ class Objective:
     def require_positive(self, *names: str, allow_infinite: bool = False) -> None:
         """Raise ``ValueError`` unless each named field is a number > 0 (and finite)."""
         for name in names:
-            value = getattr(self, name)
             self.require_number(name, allow_infinite=allow_infinite)
-            if not value > 0:
-                raise ValueError(f"{self.name}: {name} must be > 0, got {value!r}")
+            self._require_all(name, lambda values: values > 0, "> 0")
 
     def require_choice(self, name: str, choices: Sequence[str]) -> None:
         """Raise ``ValueError`` unless the named field is one of the choices."""
@@ -227,12 +247,33 @@ class Objective:
             raise ValueError(f"{self.name}: {name} must be {known}, got {value!r}")
 
     def require_number(self, *names: str, allow_infinite: bool = False) -> None:
-        """Raise ``ValueError`` unless each named field is a finite real number."""
+        """Raise ``ValueError`` unless each named field is a finite real number, or an array of them that may be one."""
         for name in names:
             value = getattr(self, name)
+            if isinstance(value, list | tuple) and name in self.sweeps:
+                object.__setattr__(self, name, value := np.asarray(value))
+            numbers = is_array_api_obj(value) and np.isdtype(to_numpy(value).dtype, ("real floating", "integral"))
+            if numbers and not isinstance(value, Real) and name not in self.sweeps:
+                those = f", which {', '.join(self.sweeps)} may be" if self.sweeps else ""
+                raise ValueError(f"{self.name}: {name} must be one number, not an array over the batch{those}")
             number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-            if not number or math.isnan(value) or (math.isinf(value) and not allow_infinite):
+            if not (number or numbers):
                 raise ValueError(f"{self.name}: {name} must be a finite number, got {value!r}")
+            self._require_all(
+                name, lambda values: np.isfinite(values) | (allow_infinite & np.isinf(values)), "a finite number"
+            )
+
+    def _require_all(self, name: str, holds: Callable[[Array], Array], rule: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, Real):
+            if not holds(value):
+                raise ValueError(f"{self.name}: {name} must be {rule}, got {value!r}")
+            return
+        values = to_numpy(value)
+        if not np.all(good := holds(values)):
+            index = tuple(map(int, np.argwhere(~good)[0]))
+            place = f"{name}[{', '.join(map(str, index))}]" if index else name
+            raise ValueError(f"{self.name}: {place} must be {rule}, got {values[index]!r}")
 
     @property
     def settings(self) -> dict[str, Any]:

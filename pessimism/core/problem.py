@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, device, is_array_api_obj
 
 from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit, make_bandit
@@ -42,15 +43,16 @@ def make_problem(
     """
     if reference is not None and not objective.takes_reference:
         raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
-    bandit = make_bandit(behavior, reward, reference, on_error=on_error)
-    xp, unit = bandit.xp, objective.temperature or 1.0
+    bandit = make_bandit(behavior, _beside(reward, objective), reference, on_error=on_error, batch=_batch(objective))
+    objective = objective.on_rows(bandit)
+    xp, unit = bandit.xp, 1.0 if objective.temperature is None else objective.temperature
     with np.errstate(over="ignore", invalid="ignore"):
         advantage = _accepted(bandit, objective, on_error)
         if tuple(advantage.shape) != tuple(bandit.reward.shape):
             shapes = f"{tuple(advantage.shape)} for rewards of shape {tuple(bandit.reward.shape)}"
             raise ValueError(f"objective {objective}: advantage must keep the shape of the rewards, got {shapes}")
         extremes = () if advantage.shape[0] == 0 else (xp.max(advantage), xp.min(advantage))
-        if all(bool(xp.isfinite(extreme / unit)) for extreme in extremes):
+        if all(bool(xp.all(xp.isfinite(extreme / unit))) for extreme in extremes):
             return bandit, advantage
         bad = ~xp.all(xp.isfinite(advantage / unit), axis=-1)
     bandit.report(bad, lambda row: f"{bandit.place('reward', row)}: the advantage of {objective} overflows", on_error)
@@ -68,11 +70,35 @@ def _accepted(bandit: Bandit, objective: Objective, on_error: str) -> Array:
     xp, rows, refused = bandit.xp, [], {}
     for row in range(bandit.reward.shape[0]):
         own = None if weights is None else weights[row : row + 1, :]
-        reward = bandit.reward[row : row + 1, :]
+        reward, of_row = bandit.reward[row : row + 1, :], _of_row(objective, row)
         try:
-            rows.append(objective.advantage(reward, own))
+            rows.append(of_row.advantage(reward, own))
         except ValueError as error:
             refused[row] = str(error)
-            rows.append(objective.advantage(xp.zeros_like(reward), own))
+            rows.append(of_row.advantage(xp.zeros_like(reward), own))
     bandit.invalid.update(refused | bandit.invalid)
     return xp.concat(rows, axis=0)
+
+
+def _of_row(objective: Objective, row: int) -> Objective:
+    return objective.each_swept(lambda column: column[row : row + 1, :])
+
+
+def _batch(objective: Objective) -> tuple[int, ...]:
+    """Shape ``(...)`` of a sweep over hyper-parameters."""
+    shapes = {name: tuple(getattr(objective, name).shape) for name in objective.swept}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        raise ValueError(
+            f"hyper-parameters of {objective.name} must broadcast against each other, got {shapes}"
+        ) from None
+
+
+def _beside(reward: Any, objective: Objective) -> Any:
+    """Plain rewards as an array of the library of the hyper-parameters."""
+    arrays = [getattr(objective, name) for name in objective.swept]
+    foreign = [a for a in arrays if not isinstance(a, np.ndarray)]
+    if not foreign or reward is None or is_array_api_obj(reward):
+        return reward
+    return array_namespace(foreign[0]).asarray(reward, device=device(foreign[0]))

@@ -65,8 +65,8 @@ def check_integer(name: str, value: Any, least: int, why: str = "") -> None:
         raise ValueError(f"{name} must be an integer >= {least}{why}, got {' '.join(repr(value).split())}")
 
 
-def broadcast_shape(arrays: dict[str, Array]) -> tuple[int, ...]:
-    """Common shape of the arguments, which must agree in their last axis, the actions."""
+def broadcast_shape(arrays: dict[str, Array], batch: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Common shape of the arguments, which must agree in their last axis, the actions, and of a batch ``(...)``."""
     for name, a in arrays.items():
         if a.ndim == 0:
             raise ValueError(f"{name} must have at least one dimension (the actions), got a scalar")
@@ -76,9 +76,9 @@ def broadcast_shape(arrays: dict[str, Array]) -> tuple[int, ...]:
     if len(set(widths.values())) > 1:
         raise ValueError(f"last axes must agree in the number of actions, got {widths}")
     try:
-        return np.broadcast_shapes(*(tuple(a.shape) for a in arrays.values()))
+        return np.broadcast_shapes(*(tuple(a.shape) for a in arrays.values()), (*batch, 1))
     except ValueError:
-        shapes = {name: tuple(a.shape) for name, a in arrays.items()}
+        shapes = {name: tuple(a.shape) for name, a in arrays.items()} | ({"hyper-parameters": batch} if batch else {})
         raise ValueError(f"leading shapes must broadcast against each other, got {shapes}") from None
 
 

@@ -53,6 +53,7 @@ class TBA(MeanBaseline):
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
     coupled: ClassVar[bool] = True
     takes_reference: ClassVar[bool] = True
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 0.005
 
@@ -226,6 +227,7 @@ class CoPG(MeanBaseline):
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
     coupled: ClassVar[bool] = True
     takes_reference: ClassVar[bool] = True
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 0.06
 

@@ -59,6 +59,7 @@ class AWAC(Objective):
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z"
     subtracts: ClassVar[str] = "V*_beta"
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 1.0
 
@@ -125,6 +126,7 @@ class BRAC(MeanBaseline):
     induces: ClassVar[str] = "nominal around the estimated behavior, mu_hat exp(r/beta)/Z"
     takes_reference: ClassVar[bool] = True
     takes_share: ClassVar[bool] = True
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 1.0
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class KLPenalized(Objective):
     """Base of importance-weighted advantages minus beta KL(pi || mu), whose target is nominal in the advantage."""
 
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
+
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g = w (A - beta u)."""
         xp = array_namespace(log_ratio)
@@ -109,6 +111,7 @@ class TruncatedIS(MeanBaseline):
     paper: ClassVar[str] = "2605.28150"
     formula: ClassVar[str] = "sg[min(w, cap)] (beta u - (r - mean r))^2"
     induces: ClassVar[str] = "log w + kappa max(w, cap) = A/beta: nominal where w < cap, Lambert where w > cap"
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 0.01
     cap: float = 1.0

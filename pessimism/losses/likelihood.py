@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from array_api_compat import array_namespace
 
 from pessimism import baselines
-from pessimism.arrays import Array
+from pessimism.arrays import Array, per_row
 from pessimism.closed_forms import tilts
 from pessimism.closed_forms.tilts import greedy
 from pessimism.core.objective import MeanBaseline, Objective
@@ -55,6 +55,7 @@ class AWR(MeanBaseline):
     formula: ClassVar[str] = "-min(exp((r - mean r)/beta), w_max) u"
     induces: ClassVar[str] = "mu min(exp(A/beta), w_max)/Z: nominal unless capped"
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 1.0
     w_max: float = 20.0
@@ -146,6 +147,7 @@ class AsymRE(PolicyGradient):
     induces: ClassVar[str] = "(mu A - c)_+ / E_mu[A], c normalizing; exists iff shift < 0"
     subtracts: ClassVar[str] = "E[r] + shift"
     no_target_because: ClassVar[str] = "shift must be below 0, the loss is unbounded"
+    sweeps: ClassVar[tuple[str, ...]] = ("shift",)
 
     shift: float = -0.1
 
@@ -155,7 +157,7 @@ class AsymRE(PolicyGradient):
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward plus shift."""
         anchor, rest = baselines.mean_parts(reward, weights)
-        return anchor, rest + self.shift
+        return anchor, rest + per_row(self.shift)
 
 
 @dataclass(frozen=True)

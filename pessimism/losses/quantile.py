@@ -61,6 +61,7 @@ class QRPO(SquaredRegression):
     subtracts: ClassVar[str] = "beta log Z, from the quantile under the reference"
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
     baseline_under_reference: ClassVar[bool] = True
+    sweeps: ClassVar[tuple[str, ...]] = ()
 
     beta: float = 0.003
     transform: Literal["identity", "log"] = "log"

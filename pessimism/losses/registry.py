@@ -133,7 +133,9 @@ def register(cls: type[Objective]) -> type[Objective]:
     return cls
 
 
-def make_objective(objective: str | ObjectiveLike, *, check: bool = True, **hyper: Any) -> Objective:
+def make_objective(
+    objective: str | ObjectiveLike, *, check: bool = True, sweep: bool = False, **hyper: Any
+) -> Objective:
     """Make an objective from its name and hyper-parameters, or give an object of one's own all its traits.
 
     Parameters
@@ -143,6 +145,8 @@ def make_objective(objective: str | ObjectiveLike, *, check: bool = True, **hype
         three methods. Names match without regard to case, hyphens and blanks; titles count too ("A*-PO", "Dr. GRPO").
     check : bool, default True
         Whether an object of one's own is checked, once, by :func:`pessimism.check`.
+    sweep : bool, default False
+        Whether hyper-parameters may be arrays over a batch.
     **hyper : Any
         Hyper-parameters, beside a name.
 
@@ -174,7 +178,7 @@ def make_objective(objective: str | ObjectiveLike, *, check: bool = True, **hype
         if hyper:
             raise ValueError(f"hyper-parameters {sorted(hyper)} go with a name; set them on the objective itself")
         made = as_objective(objective)
-        return checked(made) if check else made
+        return _single(checked(made) if check else made, sweep)
     name, own = parse_spec(objective)
     if twice := sorted(own.keys() & hyper.keys()):
         raise ValueError(f"{twice[0]} is given twice, in {objective!r} and as a keyword")
@@ -183,7 +187,7 @@ def make_objective(objective: str | ObjectiveLike, *, check: bool = True, **hype
     for key in hyper:
         if key not in known:
             raise ValueError(f"objective {name!r} has no hyper-parameter {key!r}; it has {', '.join(known)}")
-    return cls(**hyper)
+    return _single(cls(**hyper), sweep)
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
@@ -312,6 +316,12 @@ def parse_value(place: str, text: str, kind: Any) -> Any:
         return int(text) if kind is int else float(text)
     except ValueError:
         return text
+
+
+def _single(objective: Objective, sweep: bool) -> Objective:
+    if objective.swept and not sweep:
+        raise ValueError(f"{objective.name}: {objective.swept[0]} must be one number here; induced_target takes arrays")
+    return objective
 
 
 def _load(name: str) -> type[Objective]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pessimism import baselines
-from pessimism.arrays import Array
+from pessimism.arrays import Array, per_row
 from pessimism.closed_forms import tilts
 from pessimism.core.objective import MeanBaseline, Objective
 from pessimism.losses.standardized import Standardized
@@ -27,6 +27,7 @@ LAMBERT = "log w + kappa w = A/beta, E_mu[w] = 1"
 class SquaredRegression(Objective):
     """Base of the family, whose subclasses give the baseline."""
 
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
     takes_reference: ClassVar[bool] = True
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
@@ -113,6 +114,7 @@ class ShiftedMean(SquaredRegression):
     formula: ClassVar[str] = "(beta u - (r - mean r + shift beta))^2"
     induces: ClassVar[str] = f"Lambert, {LAMBERT}; kappa = shift + KL(mu||pi)"
     subtracts: ClassVar[str] = "E[r] - shift beta"
+    sweeps: ClassVar[tuple[str, ...]] = ("beta", "shift")
 
     beta: float = 0.01
     shift: float = 1.0
@@ -124,7 +126,7 @@ class ShiftedMean(SquaredRegression):
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward minus shift * beta."""
         anchor, rest = baselines.mean_parts(reward, weights)
-        return anchor, rest - self.shift * self.beta
+        return anchor, rest - per_row(self.shift * self.beta)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class ConstantBaseline(SquaredRegression):
     formula: ClassVar[str] = "(beta u - (r - value))^2"
     induces: ClassVar[str] = f"Lambert, {LAMBERT}; kappa > 0 iff value < V*_beta"
     subtracts: ClassVar[str] = "value"
+    sweeps: ClassVar[tuple[str, ...]] = ("beta", "value")
 
     beta: float = 0.01
     value: float = 0.0
@@ -265,6 +268,8 @@ class OptimalValue(SquaredRegression):
 @dataclass(frozen=True)
 class _TwoTemperatures(SquaredRegression):
     """Base of regressions at beta2 with the optimal value at beta1 as baseline."""
+
+    sweeps: ClassVar[tuple[str, ...]] = ("beta1", "beta2")
 
     formula: ClassVar[str] = "(beta2 u - (r - V*_beta1))^2"
     temperature_field: ClassVar[str | None] = "beta2"

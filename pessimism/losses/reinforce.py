@@ -70,6 +70,7 @@ class Reinforce(PolicyGradient):
     formula: ClassVar[str] = "-(r - value) u"
     induces: ClassVar[str] = "on-policy: greedy; off-policy: (mu A - c)_+ / E_mu[A], exists iff E[r] > value"
     subtracts: ClassVar[str] = "value"
+    sweeps: ClassVar[tuple[str, ...]] = ("value",)
 
     value: float = 0.0
     sampling: Sampling = "on_policy"
@@ -194,6 +195,7 @@ class RLOO(MeanBaseline):
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
     coupled: ClassVar[bool] = True
     takes_reference: ClassVar[bool] = True
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 0.03
     sampling: Sampling = "on_policy"
@@ -269,6 +271,7 @@ class TOPR(Objective):
     subtracts: ClassVar[str] = "value"
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "behavior"
     temperature_field: ClassVar[str | None] = None
+    sweeps: ClassVar[tuple[str, ...]] = ("value",)
 
     value: float = 0.0
 

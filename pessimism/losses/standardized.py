@@ -80,6 +80,7 @@ class APA(MeanBaseline):
     induces: ClassVar[str] = "Lambert, log w + kappa w = A/beta with A standardized; kappa = KL(mu||pi)"
     level: ClassVar[Literal["sequence", "token"]] = "token"
     takes_reference: ClassVar[bool] = True
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 0.1
     eps: float = 1e-8
@@ -145,6 +146,7 @@ class TPO(MeanBaseline):
     formula: ClassVar[str] = "-sum_i t_i log softmax_i(log pi), t = softmax(log p_old + z/beta), z = (r - mean r)/std r"
     induces: ClassVar[str] = "nominal in standardized rewards, mu exp(z/beta)/Z"
     coupled: ClassVar[bool] = True
+    sweeps: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 1.0
     min_std: float = 1e-6

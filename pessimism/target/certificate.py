@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pessimism.arrays import Array, finite_log, to_numpy_float
+from pessimism.arrays import Array, finite_log, to_numpy, to_numpy_float
 from pessimism.core.check import checked
 from pessimism.fixed_point.score import data_weight, group_weights, stationarity
 
@@ -70,21 +70,22 @@ def certificate(target: InducedTarget) -> pd.DataFrame:
 
 
 def _stationarity(target: InducedTarget, q: Array, pi: Array, u: Array, advantage: Array) -> Array:
-    seen, weights = q > 0, None if group_weights(target.bandit, target.objective) is None else q
+    objective = target.row_objective.each_swept(to_numpy)
+    seen, weights = q > 0, None if group_weights(target.bandit, objective) is None else q
     share = target.bandit.log_reference_ratio
     log_share = None if share is None else to_numpy_float(share)
     finite = np.where(seen, finite_log(u), 0.0)
-    limit = target.objective.at_infinity(u, advantage)
+    limit = objective.at_infinity(u, advantage)
     finite = finite if limit is None else np.where(seen, limit, 0.0)
-    if target.objective.shift_rescales:  # from the best advantage no exponential overflows
+    if objective.shift_rescales:  # from the best advantage no exponential overflows
         advantage = advantage - np.max(np.where(seen, advantage, -np.inf), axis=-1, keepdims=True)
 
     def pull(at: Array) -> Array:
         with np.errstate(all="ignore"):  # rows without a target are nan
-            return np.where(seen, q * data_weight(target.objective, at, advantage, weights, log_share), 0.0)
+            return np.where(seen, q * data_weight(objective, at, advantage, weights, log_share), 0.0)
 
     kept = seen & ~np.isneginf(u)
-    found = stationarity(pull, target.objective, finite, log_share, pi, kept)
+    found = stationarity(pull, objective, finite, log_share, pi, kept)
     scale = np.maximum(np.abs(found.below).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
     low, high = found.drift(pi)
     common = np.min(np.where(kept, high, np.inf), axis=-1, keepdims=True)

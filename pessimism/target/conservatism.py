@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from pessimism import divergences
-from pessimism.arrays import Array, to_numpy, to_numpy_float
+from pessimism.arrays import Array, per_row, to_numpy, to_numpy_float
 from pessimism.closed_forms.negative_regime import log_partition
 from pessimism.core.bandit import make_bandit
 from pessimism.core.validation import SUM_TOLERANCE
@@ -61,10 +61,10 @@ def numbers(target: Any) -> dict[str, Array]:
     )
     kappa, leak = (np.atleast_1d(to_numpy_float(a)).ravel() for a in (target.kappa, target.leak))
     log_nu = to_numpy_float(target.bandit.log_reference)
-    beta = np.nan if target.beta is None else target.beta
+    beta = np.nan if target.beta is None else to_numpy_float(per_row(target.row_objective.temperature))
     with np.errstate(invalid="ignore", divide="ignore"):
         pi = pi / np.where(pi.sum(axis=-1, keepdims=True) > 0, pi.sum(axis=-1, keepdims=True), np.nan)
-        log_z = log_partition(array_namespace(q), q, np.log(q), advantage / beta)
+        log_z = log_partition(array_namespace(q), q, np.log(q), advantage / np.reshape(beta, (-1, 1)))
     kl = divergences.kl_divergence(pi, q)
     temperature = np.where(leak > 0, np.nan, temperature_of_logs(log_policy, log_nu, reward))
     columns = {

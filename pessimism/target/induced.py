@@ -9,7 +9,7 @@ from array_api_compat import is_torch_array
 
 from pessimism.arrays import Array, pick, put
 from pessimism.closed_forms import tilts
-from pessimism.core.bandit import Bandit, make_bandit
+from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective, ObjectiveLike, stop_gradient
 from pessimism.core.problem import make_problem
 from pessimism.core.solution import NOT_COVERED, Solution
@@ -59,7 +59,8 @@ def induced_target(
     check : bool, default True
         Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : Any
-        Hyper-parameters of a named objective.
+        Hyper-parameters of a named objective. Temperatures, ``shift`` and ``value`` may be arrays ``(...)`` over the
+        batch where the objective says so (its ``sweeps``): a sweep is one call.
 
     Returns
     -------
@@ -81,13 +82,15 @@ def induced_target(
     regression on the mean        ``induced_target(mu, r, "kimi", beta=0.1)``
     safe side, one temperature    ``induced_target(mu, r, "shifted_mean", beta=0.1)``
     mass may leave the samples    ``induced_target(None, rewards, "oapl", unseen=True)``
+    a sweep over temperatures     ``induced_target(mu, r, "kimi", beta=np.geomspace(0.01, 1, 9))``
     an objective of your own      ``induced_target(mu, r, mine)``
     ============================  ==========================================================
 
     float32 in gives float32 out: the work is done in float64 and rounded once, so that log-probabilities err by
     1.2e-7 max(1, abs(log p)). Lists and integers take the type of the arrays beside them.
 
-    On torch tensors the policy carries first-order gradients with respect to the reward. An objective of one's own is
+    On torch tensors the policy carries first-order gradients with respect to the reward and to hyper-parameters that
+    are tensors. An objective of one's own is
     called with numpy arrays by the solver, and with tensors for the advantage and the gradient: write it with
     operators, or with ``array_api_compat.array_namespace``.
 
@@ -104,17 +107,20 @@ def induced_target(
     >>> round(float(target.kappa), 4), str(target.regime)
     (1.0732, 'positive')
     """
-    objective = make_objective(objective, check=check, **hyper)
+    objective = make_objective(objective, check=check, sweep=True, **hyper)
     if method not in (None, "closed_form", "fixed_point"):
         raise ValueError(f'method must be None, "closed_form" or "fixed_point", got {method!r}')
     bandit, advantage = make_problem(behavior, reward, objective, reference, on_error=on_error)
-    solution = solve_rows(_detached(bandit), objective, stop_gradient(advantage), unseen, method)
-    if is_torch_array(advantage) and advantage.requires_grad:
-        solution = _with_gradient(solution, bandit, objective, advantage, unseen)
+    on_rows = objective.on_rows(bandit)
+    fixed = on_rows.each_swept(stop_gradient)
+    solution = solve_rows(_detached(bandit), fixed, stop_gradient(advantage), unseen, method)
+    moving = [advantage, *(getattr(on_rows, name) for name in on_rows.swept)]
+    if any(is_torch_array(a) and a.requires_grad for a in moving):
+        solution = _with_gradient(solution, bandit, on_rows, advantage, unseen)
     return InducedTarget(objective, bandit, solution, advantage)
 
 
-def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = None) -> Array:
+def nominal_target(behavior: Any, reward: Any, beta: Any, *, reference: Any = None) -> Array:
     r"""Nominal target :math:`\nu \exp(r/\beta) / Z`, the maximizer of E_pi[r] - beta KL(pi || nu).
 
     Parameters
@@ -124,8 +130,8 @@ def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = 
         stay at zero.
     reward : array_like, shape (..., K)
         Rewards, broadcast against ``behavior``.
-    beta : float
-        Temperature, in units of the reward; > 0.
+    beta : float or array_like, shape (...)
+        Temperature, in units of the reward; > 0. An array broadcasts against the batch.
     reference : array_like, shape (..., K), optional
         Probabilities of nu, by default the behavior.
 
@@ -145,17 +151,17 @@ def nominal_target(behavior: Any, reward: Any, beta: float, *, reference: Any = 
     array([0.2689, 0.7311])
     """
     try:
-        Nominal(beta=beta)
+        objective = Nominal(beta=beta)
     except ValueError as error:
         raise ValueError(str(error).removeprefix("nominal: ")) from None
-    bandit = make_bandit(behavior, reward, reference)
-    return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, beta))
+    bandit, _ = make_problem(behavior, reward, objective, reference)
+    return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, objective.on_rows(bandit).beta))
 
 
 def solve_rows(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, method: str | None) -> Solution:
     """Solve validated problems: the closed form where there is one, the generic route for the rest."""
     solution = None
-    if method != "fixed_point" and isinstance(objective, Objective):
+    if method != "fixed_point":
         solution = objective.closed_form(bandit, advantage, unseen=unseen)
     if solution is None:
         if method == "closed_form":
@@ -167,7 +173,8 @@ def solve_rows(bandit: Bandit, objective: Objective, advantage: Array, unseen: b
     if method == "closed_form":
         where = bandit.place("reward", int(bandit.xp.argmax(bandit.xp.astype(uncovered, bandit.xp.int8))))
         raise ValueError(f"method: objective {objective} has no closed form at {where}")
-    rest = _generic(bandit.rows(uncovered), objective, pick(bandit.xp, advantage, uncovered), unseen)
+    theirs = objective.each_swept(lambda column: pick(bandit.xp, column, uncovered))
+    rest = _generic(bandit.rows(uncovered), theirs, pick(bandit.xp, advantage, uncovered), unseen)
     return Solution(*(put(bandit.xp, a, uncovered, b) for a, b in zip(solution[:-1], rest[:-1], strict=True)))
 
 
@@ -181,7 +188,7 @@ def _with_gradient(
 ) -> Solution:
     from pessimism.fixed_point.implicit import attach_gradient
 
-    if solution.differentiable and isinstance(objective, Objective):
+    if solution.differentiable:
         again = objective.closed_form(bandit, advantage, unseen=unseen)
         assert again is not None
         return again

@@ -79,6 +79,11 @@ class InducedTarget:
     advantage_rows: Array
 
     @cached_property
+    def row_objective(self) -> Objective:
+        """The objective with hyper-parameters that are arrays over the batch as columns ``(N, 1)``."""
+        return self.objective.on_rows(self.bandit)
+
+    @cached_property
     def behavior(self) -> Array:
         """Probabilities of the behavior, normalized, ``(..., K)``."""
         return self.bandit.shaped(self.bandit.behavior)
@@ -136,7 +141,7 @@ class InducedTarget:
         bandit = self.bandit
         if self.beta is None:
             return bandit.shaped(bandit.xp.full_like(bandit.reward, bandit.xp.nan))
-        return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, self.beta))
+        return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, self.row_objective.temperature))
 
     @cached_property
     def multiplier(self) -> Array:
@@ -145,19 +150,19 @@ class InducedTarget:
         u = bandit.masked(self.solution.log_ratio, 0.0)
 
         def pull(at: Array) -> Array:
-            return bandit.masked(bandit.behavior * weight_on(bandit, self.objective, at, self.advantage_rows), 0.0)
+            return bandit.masked(bandit.behavior * weight_on(bandit, self.row_objective, at, self.advantage_rows), 0.0)
 
         kept = bandit.support & ~bandit.xp.isinf(u)
         share = bandit.log_reference_ratio
         with np.errstate(over="ignore"):  # an uncapped exponential weight may be infinite
-            found = stationarity(pull, self.objective, finite_log(u), share, self._policy_rows, kept)
+            found = stationarity(pull, self.row_objective, finite_log(u), share, self._policy_rows, kept)
         return bandit.shaped(found.multiplier)
 
     @cached_property
     def baseline(self) -> Array:
         """Baseline V ``(...)``, which the objective subtracts from the reward."""
         bandit = self.bandit
-        return bandit.shaped(self.objective.baseline(bandit.reward, bandit.baseline_weights(self.objective)))
+        return bandit.shaped(self.row_objective.baseline(bandit.reward, bandit.baseline_weights(self.objective)))
 
     @cached_property
     def regime(self) -> Any:
@@ -183,8 +188,8 @@ class InducedTarget:
         return {tuple(map(int, np.unravel_index(row, self.bandit.shape))): str(why[row]) for row in sorted(why)}
 
     @property
-    def beta(self) -> float | None:
-        """Temperature of the nominal problem; None where the objective has none."""
+    def beta(self) -> Any:
+        """Temperature of the nominal problem, an array in a sweep over it; None where the objective has none."""
         return self.objective.temperature
 
     def conservatism(self) -> pd.DataFrame:
