@@ -121,6 +121,16 @@ class Objective:
         Whether samples of the current policy stand beside those of the behavior.
     takes_propensity : bool
         Whether ``weights`` are always the probabilities of the behavior, never None.
+    prices_propensity : bool
+        Whether the advantage of an action depends on its own probability under the behavior.
+    baseline_under_reference : bool
+        Whether the baseline is taken under the reference, not the behavior.
+    over_batch : bool
+        Whether the advantage of a group depends on the other groups of the batch.
+    sweeps : tuple of str
+        Hyper-parameters that may be arrays ``(...)`` over the batch of :func:`pessimism.induced_target`.
+    no_target_because : str
+        Reason to give where there is no target.
     """
 
     name: ClassVar[str]
@@ -172,7 +182,7 @@ class Objective:
         return replace(self, **changed) if changed else self
 
     def on_rows(self, bandit: Bandit) -> Self:
-        """The objective as its methods take the rows ``(N, K)`` of a batch: arrays over it become columns ``(N, 1)``."""
+        """The objective for rows ``(N, K)`` of a batch: arrays over the batch become columns ``(N, 1)``."""
         xp = bandit.xp
 
         def column(values: Array) -> Array:

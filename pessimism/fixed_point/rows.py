@@ -67,10 +67,8 @@ def solve_each_row(
         own = None if weights is None else weights[row, seen]
         of_row = objective.each_swept(lambda column, row=row: column[row, 0].item())  # type: ignore[misc]
         field = LogitField(of_row, q[row, seen], nu[row, seen], host_advantage[row, seen], own)
-        key = (
-            np.stack([field.q, field.log_nu, field.advantage]).tobytes()
-            + str([getattr(of_row, n) for n in objective.swept]).encode()
-        )
+        key = np.stack([field.q, field.log_nu, field.advantage]).tobytes()
+        key += str([getattr(of_row, name) for name in objective.swept]).encode()
         if key not in known:
             known[key] = solve_row(field)
         log_ratio[row, seen], multiplier[row], status[row], leak[row] = known[key]

@@ -30,7 +30,7 @@ class TBA(MeanBaseline):
 
     Parameters
     ----------
-    beta : float, default 0.005
+    beta : float or array_like, default 0.005
         Temperature, or weight of the penalty, in units of the advantage; > 0. The default is the one of TBA
         (PRIME-RL) on MATH.
 
@@ -198,7 +198,7 @@ class CoPG(MeanBaseline):
 
     Parameters
     ----------
-    beta : float, default 0.06
+    beta : float or array_like, default 0.06
         Temperature, or weight of the penalty, in units of the advantage; > 0. The default was the best of the
         paper's sweep on TL;DR.
 

@@ -30,7 +30,7 @@ class AWAC(Objective):
 
     Parameters
     ----------
-    beta : float, default 1.0
+    beta : float or array_like, default 1.0
         Temperature, or weight of the penalty, in units of the advantage; > 0. The default is d3rlpy's lambda.
 
     Notes
@@ -97,7 +97,7 @@ class BRAC(MeanBaseline):
 
     Parameters
     ----------
-    beta : float, default 1.0
+    beta : float or array_like, default 1.0
         Temperature, or weight of the penalty, in units of the advantage; > 0. The default is the released code's
         alpha; the paper tunes it per task.
 

@@ -49,7 +49,7 @@ class Nominal(MeanBaseline, KLPenalized):
 
     Parameters
     ----------
-    beta : float, default 0.01
+    beta : float or array_like, default 0.01
         Temperature, or weight of the penalty, in units of the advantage; > 0.
 
     References
@@ -85,7 +85,7 @@ class TruncatedIS(MeanBaseline):
 
     Parameters
     ----------
-    beta : float, default 0.01
+    beta : float or array_like, default 0.01
         Temperature, or weight of the penalty, in units of the advantage; > 0.
     cap : float, default 1.0
         Cap of the ratio of policy to behavior; > 0.
@@ -147,7 +147,7 @@ class MixedChi2KL(MeanBaseline, KLPenalized):
 
     Parameters
     ----------
-    beta : float, default 0.01
+    beta : float or array_like, default 0.01
         Temperature, or weight of the penalty, in units of the advantage; > 0.
     gamma : float, default 1.0
         Weight of chi^2/2 beside the KL; > 0. The default is the link of chi^2-PO.

@@ -29,7 +29,7 @@ class AWR(MeanBaseline):
 
     Parameters
     ----------
-    beta : float, default 1.0
+    beta : float or array_like, default 1.0
         Temperature, or weight of the penalty, in units of the advantage; > 0.
     w_max : float, default 20.0
         Cap of the weight exp(A/beta); > 0, and inf for none.
@@ -120,7 +120,7 @@ class AsymRE(PolicyGradient):
 
     Parameters
     ----------
-    shift : float, default -0.1
+    shift : float or array_like, default -0.1
         How far the baseline lies above the mean reward, in units of the reward. The default is published.
 
     Notes

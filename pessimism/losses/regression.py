@@ -52,7 +52,7 @@ class Kimi(MeanBaseline, SquaredRegression):
 
     Parameters
     ----------
-    beta : float, default 0.01
+    beta : float or array_like, default 0.01
         Temperature, or weight of the penalty, in units of the advantage; > 0. It is the reports' tau, which both
         leave unpublished; the default is OpenKimi's (arXiv 2602.05933).
 
@@ -91,9 +91,9 @@ class ShiftedMean(SquaredRegression):
 
     Parameters
     ----------
-    beta : float, default 0.01
+    beta : float or array_like, default 0.01
         Temperature, or weight of the penalty, in units of the advantage; > 0.
-    shift : float, default 1.0
+    shift : float or array_like, default 1.0
         How far the baseline lies below the mean reward, in temperatures. It is the dial of conservatism: 0 is Kimi's
         loss, and a negative one may reach the negative regime. The paper has 1.
 
@@ -138,9 +138,9 @@ class ConstantBaseline(SquaredRegression):
 
     Parameters
     ----------
-    beta : float, default 0.01
+    beta : float or array_like, default 0.01
         Temperature, or weight of the penalty, in units of the advantage; > 0.
-    value : float, default 0.0
+    value : float or array_like, default 0.0
         Constant baseline, in units of the reward.
 
     References
@@ -183,7 +183,7 @@ class StdNormalized(Standardized, SquaredRegression):
 
     Parameters
     ----------
-    beta : float, default 0.01
+    beta : float or array_like, default 0.01
         Temperature, or weight of the penalty, in units of the advantage; > 0.
     eps : float, default 1e-4
         Added to the standard deviation of the rewards before the advantage is divided by it; > 0. The default is
@@ -228,7 +228,7 @@ class OptimalValue(SquaredRegression):
 
     Parameters
     ----------
-    beta : float, default 0.01
+    beta : float or array_like, default 0.01
         Temperature, or weight of the penalty, in units of the advantage; > 0.
 
     References
@@ -294,9 +294,9 @@ class OAPL(_TwoTemperatures):
 
     Parameters
     ----------
-    beta1 : float, default 1.0
+    beta1 : float or array_like, default 1.0
         Temperature of the optimal value that serves as the baseline, in units of the reward; > 0.
-    beta2 : float, default 0.001
+    beta2 : float or array_like, default 0.001
         Temperature of the regression, in units of the reward; > 0.
 
     References
@@ -330,9 +330,9 @@ class AStarPO(_TwoTemperatures):
 
     Parameters
     ----------
-    beta1 : float, default 0.5
+    beta1 : float or array_like, default 0.5
         Temperature of the optimal value that serves as the baseline, in units of the reward; > 0.
-    beta2 : float, default 0.001
+    beta2 : float or array_like, default 0.001
         Temperature of the regression, in units of the reward; > 0.
     sampling : {"on_policy", "off_policy"}, default "on_policy"
         Who samples: the policy in training (``"on_policy"``) or the behavior (``"off_policy"``).

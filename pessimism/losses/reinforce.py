@@ -40,7 +40,7 @@ class Reinforce(PolicyGradient):
 
     Parameters
     ----------
-    value : float, default 0.0
+    value : float or array_like, default 0.0
         Constant baseline, in units of the reward.
     sampling : {"on_policy", "off_policy"}, default "on_policy"
         Who samples: the policy in training (``"on_policy"``) or the behavior (``"off_policy"``).
@@ -162,7 +162,7 @@ class RLOO(MeanBaseline):
 
     Parameters
     ----------
-    beta : float, default 0.03
+    beta : float or array_like, default 0.03
         Temperature, or weight of the penalty, in units of the advantage; > 0. The default is published, with k = 2
         or 4 samples.
     sampling : {"on_policy", "off_policy"}, default "on_policy"
@@ -240,7 +240,7 @@ class TOPR(Objective):
 
     Parameters
     ----------
-    value : float, default 0.0
+    value : float or array_like, default 0.0
         Constant baseline, in units of the reward. It re-weights positives against negatives.
 
     Notes

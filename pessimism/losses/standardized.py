@@ -49,7 +49,7 @@ class APA(MeanBaseline):
 
     Parameters
     ----------
-    beta : float, default 0.1
+    beta : float or array_like, default 0.1
         Temperature, or weight of the penalty, in units of the advantage; > 0. It is the paper's lambda, 0.1 online
         and 1 offline in the code (adv_coeff_sq = 1/lambda).
     eps : float, default 1e-8
@@ -117,7 +117,7 @@ class TPO(MeanBaseline):
 
     Parameters
     ----------
-    beta : float, default 1.0
+    beta : float or array_like, default 1.0
         Temperature, or weight of the penalty, in units of the advantage; > 0. It is the paper's eta.
     min_std : float, default 1e-6
         Standard deviation of the rewards up to which a group has no signal (z = 0); > 0, in units of the reward.

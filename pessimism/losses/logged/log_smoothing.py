@@ -112,7 +112,7 @@ class LogSmoothingLinear(ShrunkReward, MomentObjective):
     lam : float, default 0.1
         Strength of log(1 + lam x)/lam, which flattens the weighted rewards x; > 0. The published ones are 2/sqrt(n)
         and 1/sqrt(n); the default is the latter at n = 100.
-    beta : float, default 0.1
+    beta : float or array_like, default 0.1
         Weight of the explicit KL to the behavior, in units of the reward; > 0.
     second_moment : tuple of float, optional
         E[R^2] of each action, one number for each. Without it the rewards are means of 0 or 1 (Bernoulli).

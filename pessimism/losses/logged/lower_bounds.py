@@ -113,7 +113,7 @@ class PEVIWithKL(ShrunkReward):
         Number of samples in the log; > 0.
     delta : float, default 0.05
         Chance that the lower bound fails, in (0, 1).
-    beta : float, default 0.1
+    beta : float or array_like, default 0.1
         Weight of the explicit KL to the behavior, in units of the reward; > 0.
 
     References

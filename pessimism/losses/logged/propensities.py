@@ -36,7 +36,7 @@ class IPS(ShrunkReward):
 
     Parameters
     ----------
-    beta : float, default 0.1
+    beta : float or array_like, default 0.1
         Weight of the explicit KL to the behavior, in units of the reward; > 0.
 
     References
@@ -168,7 +168,7 @@ class PropensityClipping(ShrunkReward):
     tau : float, optional
         Propensities below this are raised to it; > 0. Without it, it is the 1/K of the authors' code, K the number of
         actions with positive probability.
-    beta : float, default 0.1
+    beta : float or array_like, default 0.1
         Weight of the explicit KL to the behavior, in units of the reward; > 0.
 
     References
@@ -216,7 +216,7 @@ class ImplicitExploration(ShrunkReward):
     gamma : float, default 0.05
         Added to each propensity; > 0. The published bounds use lam/2; the default is that of lam = 1/sqrt(n) at
         n = 100.
-    beta : float, default 0.1
+    beta : float or array_like, default 0.1
         Weight of the explicit KL to the behavior, in units of the reward; > 0.
 
     References
@@ -260,7 +260,7 @@ class ExponentialSmoothing(ShrunkReward):
     alpha : float, optional
         Exponent of the propensity, in [0, 1]; 1 is IPS. Without it, it is 1 - 1/K, as in the code of arXiv 2405.14335,
         K the number of actions with positive probability.
-    beta : float, default 0.1
+    beta : float or array_like, default 0.1
         Weight of the explicit KL to the behavior, in units of the reward; > 0.
 
     Notes
