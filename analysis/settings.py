@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pessimism as ps
+from pessimism.losses.registry import parse_objective
 
 
 def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str, ps.Objective]:
@@ -18,12 +19,12 @@ def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str,
     beta : float
         Temperature, in reward units.
     names : iterable of str, optional
-        Registry names; all of them by default.
+        Names, with hyper-parameters after a colon where wanted ("oapl:beta1=0.5"); the whole registry by default.
 
     Returns
     -------
     dict of str to pessimism.Objective
-        Objective by registry name.
+        Objective by the name given.
 
     Raises
     ------
@@ -37,13 +38,7 @@ def at_temperature(beta: float, names: Iterable[str] | None = None) -> dict[str,
     """
     if not beta > 0:
         raise ValueError(f"beta must be > 0, got {beta!r}")
-    known = ps.objectives()
-    settings = {}
-    for name in known if names is None else names:
-        if name not in known:
-            raise ValueError(f"unknown objective {name!r}; known: {', '.join(sorted(known))}")
-        settings[name] = known[name]().at_temperature(beta)
-    return settings
+    return {name: parse_objective(name, beta) for name in (ps.objectives() if names is None else names)}
 
 
 def besides_temperature(objective: ps.Objective) -> str:

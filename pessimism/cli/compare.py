@@ -8,12 +8,11 @@ import math
 import shutil
 from typing import Any
 
-from pessimism.cli.hyper import parse_objective
 from pessimism.cli.options import Source, add_format, add_source, check_format, source_of
 from pessimism.cli.output import Columns, conservatism, json_values, print_columns, table_lines
 from pessimism.cli.parser import Parser, number
 from pessimism.core.objective import Objective
-from pessimism.losses.registry import make_objective, objectives
+from pessimism.losses.registry import make_objective, objectives, parse_objective
 from pessimism.progress import progress
 
 USAGE = "(--behavior P,P,... --reward R,R,... | --input FILE) [options]"

@@ -113,20 +113,6 @@ def _option(key: str) -> str:
     return key.replace("_", "-")
 
 
-def parse_objective(spec: str, beta: float | None) -> Objective:
-    """Make an objective from "name" or "name:key=value,key=value", at temperature beta unless it sets its own.
-
-    Examples
-    --------
-    >>> parse_objective("shifted_mean:shift=2", beta=0.25)
-    ShiftedMean(beta=0.25, shift=2.0)
-    """
-    name, hyper = parse_spec(spec)
-    objective = make_objective(name, **hyper)
-    own = objective.temperature_field in hyper or "eta" in hyper
-    return objective if beta is None or own else objective.at_temperature(beta)
-
-
 def chosen_objective(spec: str, options: argparse.Namespace) -> Objective:
     """Return the objective of a command: its name, with hyper-parameters after a colon or as options.
 

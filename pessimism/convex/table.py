@@ -95,7 +95,7 @@ PROGRAMS: dict[str, Builder] = {
 
 def check_of(problem: ConvexProblem) -> Check | str:
     """Find the program of an objective with the multiplier that its target predicts, or say why there is none."""
-    name = getattr(problem.objective, "name", type(problem.objective).__name__)
+    name = problem.objective.name
     if problem.status in ("invalid_input", "not_converged"):
         return f"the target is {problem.status}"
     # Another class by that name, as a subclass that inherits it, may be another loss.

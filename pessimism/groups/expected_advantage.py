@@ -71,7 +71,7 @@ def optimal_value_temperature(objective: Objective) -> float | None:
     field = {OptimalValue: "beta", OAPL: "beta1", AStarPO: "beta1"}.get(type(objective))
     if field is None:
         return None
-    beta = float(getattr(objective, field))
+    beta = float(objective.settings[field])
     probe = beta * np.array([0.0, 0.25, 1.0, 3.0])
     same = np.allclose(objective.advantage(probe), probe - optimal_value(probe, beta), rtol=1e-12, atol=1e-12 * beta)
     return beta if same else None

@@ -23,7 +23,6 @@ from pessimism.target.result import InducedTarget
 
 NOT_AFFINE = "its weight is not affine in the advantage, so that finite groups have no expected advantage"
 _LOG_RATIOS = np.array([[-3.0], [-0.4], [-0.05], [0.0], [0.03], [0.3], [1.5]])
-_OF_THE_SAMPLER = ("takes_propensity", "takes_share", "kinks", "by_flow")
 
 
 def why_undefined(objective: Objective, *, drop_equal: bool = False) -> str | None:
@@ -34,7 +33,8 @@ def why_undefined(objective: Objective, *, drop_equal: bool = False) -> str | No
         return "its weight couples the log-ratios of a group, so that the expected advantage is not enough"
     if _reads_propensity(objective):
         return "its advantage needs the probability of each completion, which a group does not show"
-    if drop_equal and any(getattr(objective, name, False) for name in _OF_THE_SAMPLER):
+    of_the_sampler = objective.takes_propensity or objective.takes_share or objective.kinks or objective.by_flow
+    if drop_equal and of_the_sampler:
         return "with drop_equal, its weight needs the sampler's probabilities beside those of the groups kept"
     return None
 

@@ -230,6 +230,36 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     return name, hyper
 
 
+def parse_objective(spec: str, beta: float | None) -> Objective:
+    """Make an objective from "name" or "name:key=value,key=value", at a temperature unless the text sets its own.
+
+    Parameters
+    ----------
+    spec : str
+        The objective as somebody wrote it.
+    beta : float, optional
+        Temperature, in units of the reward; an objective without one stays as it is.
+
+    Returns
+    -------
+    Objective
+        The objective.
+
+    Raises
+    ------
+    ValueError
+        As `make_objective`.
+
+    Examples
+    --------
+    >>> parse_objective("shifted_mean:shift=2", beta=0.25)
+    ShiftedMean(beta=0.25, shift=2.0)
+    """
+    objective, (_, hyper) = make_objective(spec), parse_spec(spec)
+    own = objective.temperature_field in hyper or "eta" in hyper
+    return objective if beta is None or own else objective.at_temperature(beta)
+
+
 def find_name(written: str) -> str:
     """Find the registered name that a person means, without regard to case, hyphens and blanks, or by title.
 

@@ -13,7 +13,7 @@ import pytest
 
 import pessimism as ps
 from pessimism.cli.compare import short_setting
-from pessimism.cli.hyper import parse_objective
+from pessimism.losses.registry import parse_objective
 from tests.pessimism.cli.console import BANDIT, run
 
 

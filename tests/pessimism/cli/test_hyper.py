@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import pessimism as ps
-from pessimism.cli.hyper import PHRASES, parse_objective
+from pessimism.cli.hyper import PHRASES
+from pessimism.losses.registry import parse_objective
 from tests.pessimism.cli.console import BANDIT, EXAMPLES, run
 
 
