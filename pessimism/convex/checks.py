@@ -26,6 +26,7 @@ from pessimism.convex.utilities import (
     shaped_program,
     truncated_program,
 )
+from pessimism.losses.clipped import GSPO
 
 
 def squared(problem: ConvexProblem) -> Check | str:
