@@ -61,6 +61,8 @@ class OffPolicyTrainer(LaggedTrainer):
         - the prompts do not fill a generation batch, or one leaves no room for a completion;
         - a completion gets no finite reward;
         - lag or batches are not what they were, on resume.
+    TypeError
+        If ``args`` is no `OffPolicyConfig`, or the objective is a class.
     FloatingPointError
         If the loss or its gradient stops being finite. That is before the step, so that the weights and the last
         checkpoint are good (under DeepSpeed only the checkpoint: it takes a step within ``backward``).

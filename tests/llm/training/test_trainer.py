@@ -346,8 +346,10 @@ def asked(*prompts: Any) -> Dataset:
         ({"objective_": ps.CQL()}, "cannot be trained here"),
         ({"objective_": ps.Reinforce(), "lag": 2}, "lag must be 1 for reinforce"),
         ({"objective_": ps.TBA(), "log_ratio": "token"}, "couples the completions of a group"),
-        ({"objective_": ps.Kimi}, "objective must be an object, got the class Kimi"),
-        ({"objective_": Twice()}, "objective kimi: the derivative of loss in log_ratio must be -score_weight"),
+        (
+            {"objective_": Twice()},
+            r"objective kimi\(beta=0.01\): the derivative of loss in log_ratio must be -score_weight",
+        ),
         (
             {"objective_": ps.Kimi(), "hyper": {"beta": 0.5}},
             r"args.hyper=\{'beta': 0.5\} must be left out beside objective, which is kimi\(beta=0.01\)",
@@ -394,6 +396,8 @@ def test_a_policy_that_has_diverged(folder: Path, tmp_path: Path) -> None:
 
 
 def test_arguments_must_be_ours(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="objective must be an instance, got the class Kimi"):
+        make(folder, tmp_path, objective_=ps.Kimi)
     model, tokenizer = loaded(folder)
     with pytest.raises(TypeError, match="args must be an OffPolicyConfig, got NoneType"):
         OffPolicyTrainer(model, right, train_dataset=sums(), processing_class=tokenizer)
