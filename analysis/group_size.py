@@ -126,10 +126,10 @@ def _share(least: float) -> str:
 def headline(frame: pd.DataFrame) -> str:
     """On which side V* is at a finite G, and how conservative it is there."""
     top, optimal = _smallest(frame), frame[frame["baseline"] == "V*"]
-    side = "" if (optimal["regime"] == "negative").all() else "not always "
+    side = "negative" if (optimal["regime"] == "negative").all() else "not always negative"
     return (
-        f"With V* of the group the population is {side}in the negative regime, yet up to "
-        f"{top['pessimism_factor']:.1f}× as conservative as stated at G = {top['group_size']}"
+        f"V* of the group is {side} in the population, yet up to {top['pessimism_factor']:.1f}× as conservative as "
+        f"stated at G = {top['group_size']}"
     )
 
 

@@ -136,7 +136,7 @@ def headline(frame: pd.DataFrame) -> str:
     several, missed = _marks(frame)
     if several is None:
         return f"One minimum at every baseline from V* {frame['offset'].min():+g}β to V* {frame['offset'].max():+g}β"
-    text = f"Once the baseline reaches V* + {several:g}β, several minima coexist (up to {frame['minima'].max()})"
+    text = f"Once the baseline reaches V* + {several:g}β, minima coexist (up to {frame['minima'].max()})"
     if missed is None:
         return text
     then = "" if missed == several else f", once it reaches V* + {missed:g}β,"

@@ -187,7 +187,7 @@ def headline(frame: pd.DataFrame) -> str:
     """From how many rounds on the boldest target is the one to choose."""
     if frame["objective"].nunique() == 1:
         return f"Lower bounds on the value of {display_name(boldest(frame))} against logged rounds"
-    return f"In most logs {display_name(boldest(frame))} has the largest lower bound {_crossings(frame, 'ratios')}"
+    return f"In most logs {display_name(boldest(frame))} has the largest bound {_crossings(frame, 'ratios')}"
 
 
 def _tightest(rows: pd.DataFrame) -> str:
