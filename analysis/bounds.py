@@ -62,7 +62,7 @@ def bound_options(
     return {"delta": delta, **(own[estimator] if constants == "ratios" else {})}
 
 
-class Problem(NamedTuple):
+class LoggedProblem(NamedTuple):
     """A bandit, and the objectives whose targets are evaluated on its logs."""
 
     behavior: tuple[float, ...]
@@ -76,7 +76,7 @@ class Problem(NamedTuple):
         return [(name, objective, ps.induced_target(*self[:2], objective)) for name, objective in settings]
 
 
-def draw(problem: Problem, n: int, seed: tuple[int, ...]) -> ps.Logs:
+def draw(problem: LoggedProblem, n: int, seed: tuple[int, ...]) -> ps.Logs:
     """A log of n rounds with rewards 0 and 1."""
     rng, q = np.random.default_rng(seed), np.asarray(problem.behavior)
     action = rng.choice(q.size, size=n, p=q)
@@ -84,7 +84,7 @@ def draw(problem: Problem, n: int, seed: tuple[int, ...]) -> ps.Logs:
     return ps.make_logs(action=action, reward=reward, pscore=q[action])
 
 
-def lower_bounds(problem: Problem, n: int, logs: range, delta: float, seed: int) -> NDArray[np.float64]:
+def lower_bounds(problem: LoggedProblem, n: int, logs: range, delta: float, seed: int) -> NDArray[np.float64]:
     """Lower bounds ``(logs, targets, BOUNDS)``; every target and bound sees the same logs."""
     q, plan, found = np.asarray(problem.behavior), [], []
     for _, _, target in problem.targets():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.bounds import BOUNDS, Problem, lower_bounds
+from analysis.bounds import BOUNDS, LoggedProblem, lower_bounds
 from analysis.names import display_name
 from analysis.work import each
 
@@ -114,7 +114,7 @@ def value_from_logs(
     {'kimi': 0.593, 'nominal': 0.804, 'shifted_mean': 0.52}
     """
     _check(reward, rounds, logs, delta)
-    problem = Problem(behavior, reward, beta, objectives)
+    problem = LoggedProblem(behavior, reward, beta, objectives)
     blocks = [range(first, min(first + _BLOCK, logs)) for first in range(0, logs, _BLOCK)]
     settings = [(problem, n, block, delta, seed) for n in rounds for block in blocks]
     found = each(lower_bounds, settings, desc="logs")
@@ -125,7 +125,7 @@ def value_from_logs(
     return pd.DataFrame(rows)
 
 
-def _rows(problem: Problem, lower: NDArray[np.float64], given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _rows(problem: LoggedProblem, lower: NDArray[np.float64], given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows of one n, from the bounds ``(logs, targets, BOUNDS)``."""
     q, r, chosen = np.asarray(problem.behavior), np.asarray(problem.reward), _chosen(lower)
     for t, (name, objective, target) in enumerate(problem.targets()):

@@ -102,35 +102,6 @@ def optimal_value_parts(reward: Array, beta: float, weights: Array | None = None
     return xp.where(near, mean, top), rest
 
 
-def mean_reward(reward: Array, weights: Array | None = None) -> Array:
-    r"""Mean reward :math:`V = E_\mu[r]` of a group, the baseline of Kimi k1.5 and GRPO.
-
-    Parameters
-    ----------
-    reward : Array
-        Rewards ``(..., K)``.
-    weights : Array, optional
-        Probabilities ``(..., K)``; uniform without them.
-
-    Returns
-    -------
-    Array
-        Means ``(...)``.
-
-    References
-    ----------
-    .. [1] arXiv 2501.12599.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(mean_reward(np.array([0.1, 0.1, 0.1])))
-    0.1
-    """
-    anchor, rest = mean_parts(reward, weights)
-    return anchor + rest
-
-
 def optimal_value(reward: Array, beta: float, weights: Array | None = None) -> Array:
     r"""Optimal value :math:`V^*_\beta = \beta \log E_\mu[\exp(r / \beta)]` of the KL-regularized problem.
 

@@ -75,7 +75,7 @@ def rewards(completions: Completions, tokenizer: Any, answer: str) -> Floats:
     return np.array(digits_right(said, [answer] * len(said)))
 
 
-class Problem:
+class SumProblem:
     """A sum asked of a small model, with all completions of up to one character more than the answer.
 
     Parameters

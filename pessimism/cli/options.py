@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pessimism.cli.problems import Problem, parse_numbers
+from pessimism.cli.problems import LabeledBandit, parse_numbers
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
@@ -27,7 +27,7 @@ class Source:
     reference: str | None = None
     input: Path | None = None
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[LabeledBandit]:
         """Read the problems, which are not validated as probabilities yet."""
         if self.input is not None:
             if self.behavior is not None or self.reward is not None or self.reference is not None:
@@ -39,10 +39,12 @@ class Source:
             raise ValueError("give --behavior and --reward, or --input FILE")
         reference = None if self.reference is None else parse_numbers("--reference", self.reference)
         return [
-            Problem("0", parse_numbers("--behavior", self.behavior), parse_numbers("--reward", self.reward), reference)
+            LabeledBandit(
+                "0", parse_numbers("--behavior", self.behavior), parse_numbers("--reward", self.reward), reference
+            )
         ]
 
-    def solve(self, problems: list[Problem], objective: Any, unseen: bool) -> Iterator[tuple[str, InducedTarget]]:
+    def solve(self, problems: list[LabeledBandit], objective: Any, unseen: bool) -> Iterator[tuple[str, InducedTarget]]:
         """Yield label and target of each of its problems; an error names the file and the problem."""
         for problem in problems:
             try:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.cli.problems import Problem, parse_numbers
+from pessimism.cli.problems import LabeledBandit, parse_numbers
 from pessimism.rollouts.lines import json_object, read_lines
 
 _COLUMNS = ("behavior", "reward", "reference")
 
 
-def read_problems(path: str | Path) -> list[Problem]:
+def read_problems(path: str | Path) -> list[LabeledBandit]:
     """Read the problems of a CSV, JSONL or parquet file.
 
     Columns ``behavior`` and ``reward``, optionally ``reference``. Either one problem a row, each cell a list (JSON
@@ -29,7 +29,7 @@ def read_problems(path: str | Path) -> list[Problem]:
 
     Returns
     -------
-    list of Problem
+    list of LabeledBandit
         The problems, not yet validated as probabilities.
 
     Raises
@@ -80,23 +80,23 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
     return pd.DataFrame.from_records(records)
 
 
-def _one_action_a_row(path: Path, frame: pd.DataFrame) -> Iterator[Problem]:
+def _one_action_a_row(path: Path, frame: pd.DataFrame) -> Iterator[LabeledBandit]:
     for column in _COLUMNS:
         if column in frame and not pd.api.types.is_numeric_dtype(frame[column]):
             raise ValueError(f"{path}: column {column!r} must be numbers, one action a row, as behavior is")
     groups = frame.groupby("problem", sort=False, dropna=False) if "problem" in frame else [("0", frame)]
     for label, part in groups:
         reference = part["reference"].tolist() if "reference" in part else None
-        yield Problem(str(label), part["behavior"].tolist(), part["reward"].tolist(), reference)
+        yield LabeledBandit(str(label), part["behavior"].tolist(), part["reward"].tolist(), reference)
 
 
-def _one_problem_a_row(path: Path, number: int, row: dict[Any, Any]) -> Problem:
+def _one_problem_a_row(path: Path, number: int, row: dict[Any, Any]) -> LabeledBandit:
     label = str(row.get("problem", number))
     cells = {c: _numbers(f"{path}: row {number}: {c}", row[c]) for c in _COLUMNS if c in row and _present(row[c])}
     for column in _COLUMNS[:2]:
         if column not in cells:
             raise ValueError(f"{path}: row {number}: {column} is missing")
-    return Problem(label, cells["behavior"], cells["reward"], cells.get("reference"))
+    return LabeledBandit(label, cells["behavior"], cells["reward"], cells.get("reference"))
 
 
 def _present(cell: Any) -> bool:

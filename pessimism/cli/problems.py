@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Problem(NamedTuple):
+class LabeledBandit(NamedTuple):
     """A bandit: a label, and lists over its actions; ``reference`` is None where it is the behavior."""
 
     label: str

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 import pessimism as ps
-from analysis.bounds import BOUNDS, Problem, bound_options, draw, lower_bounds
+from analysis.bounds import BOUNDS, LoggedProblem, bound_options, draw, lower_bounds
 from tests.analysis.values import DELTA, MU, N, policies
 
 
@@ -22,7 +22,7 @@ def test_constants_from_the_ratios_are_the_best_for_rewards_of_one() -> None:
 
 
 def test_every_target_and_bound_sees_the_same_log() -> None:
-    problem = Problem((0.4, 0.3, 0.2, 0.1), (0.2, 0.4, 0.6, 0.8), 0.1, ("kimi", "nominal"))
+    problem = LoggedProblem((0.4, 0.3, 0.2, 0.1), (0.2, 0.4, 0.6, 0.8), 0.1, ("kimi", "nominal"))
     found = lower_bounds(problem, 200, range(3, 5), DELTA, seed=7)
     assert found.shape == (2, 2, len(BOUNDS))
     np.testing.assert_array_equal(found[1:], lower_bounds(problem, 200, range(4, 5), DELTA, seed=7))
@@ -34,7 +34,7 @@ def test_every_target_and_bound_sees_the_same_log() -> None:
 
 
 def test_a_log_is_that_of_the_bandit() -> None:
-    problem = Problem((0.4, 0.3, 0.2, 0.1), (0.2, 0.4, 0.6, 0.8), 0.1, ("kimi",))
+    problem = LoggedProblem((0.4, 0.3, 0.2, 0.1), (0.2, 0.4, 0.6, 0.8), 0.1, ("kimi",))
     log = draw(problem, 40_000, (0,))
     share = np.bincount(np.asarray(log.action, dtype=int)) / 40_000
     np.testing.assert_allclose(share, problem.behavior, atol=4 * 0.5 / 200)

@@ -9,7 +9,7 @@ import numpy as np
 import pessimism as ps
 from llm.validation.exact_training import fit, train
 from llm.validation.minima import Minimum, minima
-from llm.validation.problem import Floats, Pair, Problem, one_thread
+from llm.validation.problem import Floats, Pair, SumProblem, one_thread
 
 _TILTED = 0.9  # probability of the completion that a start is tilted towards
 
@@ -34,14 +34,14 @@ class Landscape(NamedTuple):
 def fitted(folder: str, pair: Pair, objective: ps.Objective, steps: int, stages: int) -> dict[str, Any]:
     """Train a fresh copy of the model to the end on one prompt, and compare it as `exact_training.fit` does."""
     with one_thread():
-        at = Problem(folder, pair)
+        at = SumProblem(folder, pair)
         return fit(at.model, at.completions, at.prompt, at.reward, objective, steps=steps, stages=stages)
 
 
 def landscape(folder: str, pair: Pair, objective: ps.Objective) -> Landscape:
     """Find every minimum of the loss on one prompt, lowest first."""
     with one_thread():
-        at = Problem(folder, pair)
+        at = SumProblem(folder, pair)
         found = minima(np.exp(at.log_behavior), at.reward, objective)
         return Landscape(found, at.log_behavior, at.reward, at.said())
 
@@ -74,7 +74,7 @@ def descended(folder: str, pair: Pair, objective: ps.Objective, start: str, step
         If ``start`` is none of these, or the completion has that much mass already.
     """
     with one_thread():
-        at = Problem(folder, pair)
+        at = SumProblem(folder, pair)
         given = at.completions, at.prompt
         log_q = log_start = at.log_behavior
         if start != "behavior":
@@ -89,7 +89,7 @@ def descended(folder: str, pair: Pair, objective: ps.Objective, start: str, step
     return Descent(log_start, log_policy, count)
 
 
-def _completion(at: Problem, start: str) -> int:
+def _completion(at: SumProblem, start: str) -> int:
     q = np.exp(at.log_behavior)
     chosen = {"right": at.reward == 1.0, "wrong": at.reward < 1.0, "empty": at.completions.lengths.numpy() == 1}
     if start not in chosen:

@@ -13,11 +13,11 @@ from datasets import Dataset
 from llm.data.rewards import reward_function
 from llm.evaluation.evaluate import evaluate
 from llm.generation.make import make_sampler
-from llm.validation.problem import Problem, by_pass_rate, load, one_thread
+from llm.validation.problem import SumProblem, by_pass_rate, load, one_thread
 
 
 def test_a_problem_is_the_model_s_own_view_of_a_sum(folder: Path) -> None:
-    at = Problem(str(folder), (3, 4))
+    at = SumProblem(str(folder), (3, 4))
     said = at.said()
     assert at.text == "3+4="
     assert np.exp(at.log_behavior).sum() == pytest.approx(1.0, abs=1e-6)
@@ -30,7 +30,7 @@ def test_prompts_by_pass_rate(folder: Path) -> None:
     low, middle, high = by_pass_rate(str(folder), (1.0, 0.0, 0.5))
     assert 0.0 <= low.pass_rate < middle.pass_rate < high.pass_rate <= 1.0
     for asked in (low, high):
-        at = Problem(str(folder), asked.pair)
+        at = SumProblem(str(folder), asked.pair)
         assert at.text == asked.text
         right = at.said().index(f"{sum(asked.pair)}<eos>")
         assert float(np.exp(at.log_behavior[right])) == pytest.approx(asked.pass_rate, abs=1e-6)

@@ -13,11 +13,11 @@ import pessimism as ps
 from analysis import work
 from llm.validation.parts.fits import descended, fitted
 from llm.validation.parts.sampled import policy_of
-from llm.validation.problem import Problem
+from llm.validation.problem import SumProblem
 
 
 def test_starts_are_tilted_to_a_completion(folder: Path) -> None:
-    at = Problem(str(folder), (3, 4))
+    at = SumProblem(str(folder), (3, 4))
     said, right = at.said(), at.said().index("7<eos>")
     loss = ps.OAPL(beta1=0.15, beta2=0.3)
     for start, action in (("behavior", None), ("right", right), ("empty", said.index("<eos>"))):
