@@ -28,7 +28,7 @@ def short(value: Any) -> str:
     ('0.1235', '12', 'kimi', '[0.25 0.75]')
     """
     if isinstance(value, np.ndarray) and value.ndim:
-        return np.array2string(value, precision=4, threshold=8)
+        return np.array2string(value, precision=4, threshold=8, max_line_width=1000)
     real = isinstance(value, float | np.floating) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
     return f"{float(value):.4g}" if real else str(value)
 

@@ -8,6 +8,7 @@ processes and prompts. They are those of numpy or of torch, whichever the pairs 
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,7 +170,8 @@ def effective_temperature(log_ratio: Any, reward: Any, weights: Any = None) -> F
     -------
     ndarray, shape (C,)
         That of `pessimism.effective_temperature` for each group: nan for a group of equal rewards, and where the policy
-        is farther than the greedy one, which a few samples can make it; inf where policy and behavior agree.
+        is worse than the behavior or farther from it than the greedy one, which a few samples can make it; inf where
+        policy and behavior agree.
 
     Examples
     --------
@@ -180,7 +182,9 @@ def effective_temperature(log_ratio: Any, reward: Any, weights: Any = None) -> F
     q = np.full(u.shape, 1.0 / u.shape[-1]) if weights is None else np.broadcast_to(weights, u.shape)
     tilted = q * np.exp(u - u.max(axis=-1, keepdims=True))
     policy = tilted / tilted.sum(axis=-1, keepdims=True)
-    return np.asarray(ps.effective_temperature(policy, q, r))
+    with warnings.catch_warnings():  # a policy may well be worse than the behavior on a few samples
+        warnings.filterwarnings("ignore", "effective temperature is nan", RuntimeWarning)
+        return np.asarray(ps.effective_temperature(policy, q, r))
 
 
 def is_lambert(target: ps.InducedTarget) -> bool:

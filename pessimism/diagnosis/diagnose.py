@@ -25,7 +25,7 @@ from pessimism.diagnosis.wording import SAME, Group, read_group
 from pessimism.losses.registry import make_objective
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
-from pessimism.target.result import InducedTarget, stack
+from pessimism.target.result import InducedTarget
 
 Floats = NDArray[np.float64]
 
@@ -198,7 +198,7 @@ def _by_size(index: NDArray[np.intp], n: NDArray[np.int64]) -> list[NDArray[np.i
 def _measure(rewards: list[Floats], objective: Objective) -> pd.DataFrame:
     """Facts of groups, their rewards ``(groups, n)`` for one n after the other; row by row in that order."""
     targets = [induced_target(None, same, objective, unseen=True, check=False) for same in rewards]
-    target = stack(targets)
+    target = InducedTarget.concatenate(targets)
     facts = target.conservatism()
     shift, beta = thresholds(target, facts["log_z"].to_numpy(dtype=float))
     with np.errstate(over="ignore"):

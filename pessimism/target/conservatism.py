@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,10 @@ from pessimism.core.validation import SUM_TOLERANCE
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pessimism.target.result import InducedTarget
 
-def metrics(target: Any) -> pd.DataFrame:
+
+def metrics(target: InducedTarget) -> pd.DataFrame:
     """Conservatism of an induced target, one row for each problem, in C order of the batch.
 
     Parameters
@@ -43,16 +46,17 @@ def metrics(target: Any) -> pd.DataFrame:
 
     Notes
     -----
-    The effective temperature is that of the nominal target around the reference, as ``target.nominal`` is. For a policy
-    that leaks, the columns from ``kl`` to ``value`` describe the renormalized rest, and those that compare it with a
-    nominal target are nan, as everything undefined is.
+    The effective temperature is that of the nominal target around the reference, as ``target.nominal`` is; a target
+    with a smaller mean reward than the reference has none. For a policy that leaks, the columns from ``kl`` to
+    ``value`` describe the renormalized rest, and those that compare it with a nominal target are nan, as everything
+    undefined is.
     """
     import pandas as pd
 
     return pd.DataFrame(numbers(target))
 
 
-def numbers(target: Any) -> dict[str, Array]:
+def numbers(target: InducedTarget) -> dict[str, Array]:
     """Measures of :func:`metrics` as arrays ``(N,)`` by name, for callers that need no frame."""
     width = target.reward.shape[-1]
     names = ("behavior", "policy", "advantage", "reward", "log_policy", "nominal")
@@ -66,7 +70,7 @@ def numbers(target: Any) -> dict[str, Array]:
         pi = pi / np.where(pi.sum(axis=-1, keepdims=True) > 0, pi.sum(axis=-1, keepdims=True), np.nan)
         log_z = log_partition(array_namespace(q), q, np.log(q), advantage / np.reshape(beta, (-1, 1)))
     kl = divergences.kl_divergence(pi, q)
-    temperature = np.where(leak > 0, np.nan, temperature_of_logs(log_policy, log_nu, reward))
+    temperature = np.where(leak > 0, np.nan, temperature_of_logs(log_policy, log_nu, reward)[0])
     columns = {
         "regime": np.atleast_1d(target.regime).ravel(),
         "kappa": kappa,
@@ -93,7 +97,8 @@ def numbers(target: Any) -> dict[str, Array]:
 def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     r"""Temperature beta' at which the nominal target is as far from the behavior as ``policy`` is.
 
-    It solves :math:`KL(\mu e^{r/\beta'} / Z \,\|\, \mu) = KL(\pi \| \mu)` for each problem.
+    It solves :math:`KL(\mu e^{r/\beta'} / Z \,\|\, \mu) = KL(\pi \| \mu)` for each problem. A policy with a smaller
+    mean reward than the behavior has no temperature, since every nominal target earns at least as much as the behavior.
 
     Parameters
     ----------
@@ -108,12 +113,18 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     -------
     ndarray, shape (...)
         Temperatures in units of the reward: inf where the policy equals the behavior; 0 where it is as far as the
-        greedy policy; nan where no temperature gives that distance (farther than greedy, or all rewards equal).
+        greedy policy; nan where there is none, because the policy is worse than the behavior or farther from it than
+        the greedy policy, or because all rewards are equal.
 
     Raises
     ------
     ValueError
         As :func:`~pessimism.core.bandit.make_bandit`, for behavior and reward.
+
+    Warns
+    -----
+    RuntimeWarning
+        Some policies are worse than the behavior, beyond rounding; the message says how many.
 
     References
     ----------
@@ -142,7 +153,11 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     rows = policy.reshape(bandit.reward.shape)
     with np.errstate(divide="ignore"):
         log_policy = np.log(rows)
-    found = temperature_of_logs(log_policy, to_numpy(bandit.log_behavior), to_numpy(bandit.reward))
+    found, worse = temperature_of_logs(log_policy, to_numpy(bandit.log_behavior), to_numpy(bandit.reward))
+    if count := int(worse.sum()):
+        whose = f"{count} of {len(rows)} policies have" if bandit.shape else "the policy has"
+        why = "a smaller mean reward than the behavior, which no nominal target has"
+        warnings.warn(f"effective temperature is nan: {whose} {why}", RuntimeWarning, stacklevel=2)
     return found.reshape(bandit.shape)[()]
 
 
@@ -177,6 +192,13 @@ class _Distance:
         ratio = np.where(kept, log_policy, 0.0) - np.where(kept, self.log_q, 0.0)
         p, q = np.where(kept, np.exp(log_policy), 0.0), np.exp(self.log_q)
         return np.sum(p * ratio - divergences.difference(p, q, ratio), axis=-1)
+
+    def loss(self, log_policy: Array) -> Array:
+        """Mean reward of the behavior less that of the policy, in units of the range of the rewards."""
+        kept = self.seen & np.isfinite(log_policy)
+        ratio = np.where(kept, log_policy, 0.0) - np.where(kept, self.log_q, 0.0)
+        p, q = np.where(kept, np.exp(log_policy), 0.0), np.exp(self.log_q)
+        return -np.sum(divergences.difference(p, q, ratio) * self.unit, axis=-1)
 
     def log_shortfall(self, log_policy: Array) -> Array:
         """Logarithm of KL(greedy || mu) - KL(pi || mu); -inf for the greedy policy, nan for one farther than that."""
@@ -213,17 +235,22 @@ class _Distance:
         return terms - np.logaddexp.reduce(terms, axis=-1)[:, None]
 
 
-def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array) -> Array:
-    """Temperatures ``(N,)`` of rows ``(N, K)`` of log-probabilities; mass that leaked is left out."""
+def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array) -> tuple[Array, Array]:
+    """Temperatures ``(N,)`` of rows ``(N, K)`` of log-probabilities, and which have none since they earn too little.
+
+    Mass that leaked is left out. A nominal target has at least the mean reward of the behavior: a policy that has less
+    by more than rounding has no temperature.
+    """
     with np.errstate(invalid="ignore"):
         log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1)[:, None]
     problem = _Distance(log_q, reward)
     distance = problem.kl(log_policy)
     outside = np.any(np.isfinite(log_policy) & ~problem.seen, axis=-1) | np.isnan(log_policy).any(axis=-1)
-    informative = (problem.scale > 0) & ~outside
     result = np.full(len(reward), np.nan)
     # Log-ratios within rounding of the log-probabilities are no distance.
     rounding = 8.0 * np.finfo(float).eps * (1.0 - np.min(np.where(problem.seen, log_q, 0.0), axis=-1))
+    worse = (problem.scale > 0) & ~outside & (problem.loss(log_policy) > rounding)
+    informative = (problem.scale > 0) & ~outside & ~worse
     none = informative & (distance <= rounding**2)
     result[none] = np.inf
     near = informative & (distance > 0.5 * problem.greedy)
@@ -240,7 +267,7 @@ def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array) -> Array
         (index,) = np.nonzero(rows)
         if index.size:
             result[index] = problem.scale[index] / np.exp(_solve_temperature(problem, index, measure, goal))
-    return result
+    return result, worse
 
 
 def _solve_temperature(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from pessimism.closed_forms import tilts
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
+from pessimism.display import as_call, html_table, median, shares
 from pessimism.fixed_point.score import stationarity, weight_on
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _REGIMES = np.array(["negative", "boundary", "positive"])
 _LABELS = np.array([status.label for status in Status])
+_MANY = 100_000  # probabilities in a batch, beyond which its text leaves out the pessimism factor
 FIELDS = (
     "policy",
     "log_policy",
@@ -214,17 +217,69 @@ class InducedTarget:
         """Public fields as plain lists, numbers and strings, for JSON: nan and infinities become None."""
         return {name: _plain(getattr(self, name)) for name in FIELDS}
 
+    @classmethod
+    def concatenate(cls, targets: Sequence[InducedTarget]) -> InducedTarget:
+        """Join targets of several batches in numpy, under one objective, into one target.
+
+        Narrower problems are padded with copies of their last action that neither behavior nor policy takes: that
+        leaves every expectation and every divergence as it is, and the extremes of reward and advantage too. Statistics
+        of a sampled group become those of the population.
+
+        Parameters
+        ----------
+        targets : sequence of InducedTarget
+            Targets of batches ``(n_i, K_i)``.
+
+        Returns
+        -------
+        InducedTarget
+            One target of the batch ``(sum n_i, max K_i)``.
+
+        Examples
+        --------
+        >>> import pessimism as ps
+        >>> pair, triple = (ps.induced_target(None, [reward], "kimi") for reward in ([0.0, 1.0], [0.0, 0.5, 1.0]))
+        >>> InducedTarget.concatenate([pair, triple]).behavior.round(4)
+        array([[0.5   , 0.5   , 0.    ],
+               [0.3333, 0.3333, 0.3333]])
+        """
+        behavior = _padded([target.bandit.behavior for target in targets], mode="constant")
+        reward = _padded([target.bandit.reward for target in targets], mode="edge")
+        names = ("kappa", "regime", "leak", "status")
+        facts: dict[str, Any] = {name: np.concatenate([getattr(t.solution, name) for t in targets]) for name in names}
+        return cls(
+            objective=targets[0].objective,
+            bandit=make_bandit(behavior, reward),
+            solution=Solution(_padded([target.solution.log_ratio for target in targets], mode="constant"), **facts),
+            advantage_rows=_padded([target.advantage_rows for target in targets], mode="edge"),
+        )
+
+    def _facts(self) -> list[tuple[str, Any]]:
+        """Labels and values that tell most about the target; a root finds the factor, unless the batch is large."""
+        from pessimism.target.conservatism import numbers
+
+        shape, kappa = tuple(self.log_ratio.shape), to_numpy(self.kappa)
+        facts: list[tuple[str, Any]] = [("", self.objective)]
+        if kappa.size == 0:
+            return [*facts, ("shape", shape)]
+        one = len(shape) == 1
+        shown = self.beta is not None and (one or math.prod(shape) <= _MANY)
+        factor = numbers(self)["pessimism_factor"] if shown else None
+        if one:
+            facts += [] if self.status == "converged" else [("status", self.status)]
+            facts += [("regime", self.regime), ("kappa", kappa)]
+            facts += [] if factor is None else [("factor", factor[0])]
+            return [*facts, ("policy", to_numpy(self.policy))]
+        facts += [("shape", shape), ("regime", shares(self.regime)), ("status", shares(self.status))]
+        facts += [("median kappa", median(kappa))]
+        return facts if factor is None else [*facts, ("median factor", median(factor))]
+
     def __repr__(self) -> str:
-        shape = tuple(self.log_ratio.shape)
-        names, counts = np.unique(self.status, return_counts=True)
-        plain = set(names) <= {"converged"}
-        if len(shape) > 1:
-            ended = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
-            return f"InducedTarget({self.objective}, shape={shape}{'' if plain else f', status: {ended}'})"
-        kappa = float(self.kappa)
-        policy = np.array2string(to_numpy(self.policy), precision=4, threshold=8)
-        status = "" if plain else f"status={self.status}, "
-        return f"InducedTarget({self.objective}, {status}regime={self.regime}, kappa={kappa:.4g}, policy={policy})"
+        return as_call("InducedTarget", self._facts())
+
+    def _repr_html_(self) -> str:
+        (_, objective), *others = self._facts()
+        return html_table([("objective", objective), *others])
 
 
 def _plain(value: Any) -> Any:
@@ -236,43 +291,6 @@ def _plain(value: Any) -> Any:
     plain = array.astype(object)
     plain[~np.isfinite(array)] = None
     return plain.tolist()
-
-
-def stack(targets: Sequence[InducedTarget]) -> InducedTarget:
-    """Join targets of several batches in numpy, under one objective, into one target.
-
-    Narrower problems are padded with copies of their last action that neither behavior nor policy takes: that leaves
-    every expectation and every divergence as it is, and the extremes of reward and advantage too. Statistics of a
-    sampled group become those of the population.
-
-    Parameters
-    ----------
-    targets : sequence of InducedTarget
-        Targets of batches ``(n_i, K_i)``.
-
-    Returns
-    -------
-    InducedTarget
-        One target of the batch ``(sum n_i, max K_i)``.
-
-    Examples
-    --------
-    >>> import pessimism as ps
-    >>> pair, triple = (ps.induced_target(None, [reward], "kimi") for reward in ([0.0, 1.0], [0.0, 0.5, 1.0]))
-    >>> stack([pair, triple]).behavior.round(4)
-    array([[0.5   , 0.5   , 0.    ],
-           [0.3333, 0.3333, 0.3333]])
-    """
-    behavior = _padded([target.bandit.behavior for target in targets], mode="constant")
-    reward = _padded([target.bandit.reward for target in targets], mode="edge")
-    names = ("kappa", "regime", "leak", "status")
-    facts: dict[str, Any] = {name: np.concatenate([getattr(t.solution, name) for t in targets]) for name in names}
-    return InducedTarget(
-        objective=targets[0].objective,
-        bandit=make_bandit(behavior, reward),
-        solution=Solution(_padded([target.solution.log_ratio for target in targets], mode="constant"), **facts),
-        advantage_rows=_padded([target.advantage_rows for target in targets], mode="edge"),
-    )
 
 
 def _padded(rows: Sequence[Any], mode: Any) -> np.ndarray[Any, Any]:

@@ -133,7 +133,7 @@ def test_groups_without_a_temperature() -> None:
     found = effective_temperature(u, reward)
     assert np.isnan(found[0])  # equal rewards
     assert np.isinf(found[1])  # no distance
-    assert found[2] == pytest.approx(1 / 3)  # by distance, whatever the direction
+    assert np.isnan(found[2])  # worse than the behavior
     assert found[3] == pytest.approx(0.5 / 0.2)
 
 

@@ -24,7 +24,7 @@ from pessimism.losses.registry import make_objective, objectives
 from pessimism.losses.regression import Kimi
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
-from pessimism.target.result import stack
+from pessimism.target.result import InducedTarget
 from tests.helpers import numbers
 from tests.pessimism.diagnosis.logs import EXAMPLES, TRL, log_of, random_log
 
@@ -147,7 +147,8 @@ def test_stacked_targets_measure_like_the_targets(name: str) -> None:
     made = make_objective(name, **({"value": 0.2, "beta": 0.3} if name == "constant_baseline" else {}))
     rewards = [np.round(rng.normal(size=(3, n)), 1) for n in (1, 2, 7, 5)]
     targets = [induced_target(None, same, made, unseen=True) for same in rewards]
-    whole, apart = stack(targets), pd.concat([t.conservatism() for t in targets], ignore_index=True)
+    whole = InducedTarget.concatenate(targets)
+    apart = pd.concat([t.conservatism() for t in targets], ignore_index=True)
     assert whole.policy.shape == (12, 7)
     assert (whole.policy[whole.behavior == 0] == 0).all()
     assert (whole.reward.max(axis=-1) == np.concatenate([same.max(axis=-1) for same in rewards])).all()

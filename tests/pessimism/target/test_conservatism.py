@@ -49,13 +49,44 @@ def test_binary_rewards_have_a_closed_form(name: str, pass_rate: float) -> None:
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        ([0.2, 0.3, 0.5], np.inf),  # the behavior itself
+        ([0.5, 0.2, 0.3], np.inf),  # the behavior itself
         ([0.0, 0.0, 1.0], 0.0),  # greedy
-        ([1.0, 0.0, 0.0], np.nan),  # farther than greedy
+        ([0.0, 1.0, 0.0], np.nan),  # better than the behavior, yet farther from it than greedy
     ],
 )
 def test_ends_of_the_scale(policy: list[float], expected: float) -> None:
-    np.testing.assert_equal(float(ps.effective_temperature(policy, [0.2, 0.3, 0.5], [0.0, 1.0, 2.0])), expected)
+    np.testing.assert_equal(float(ps.effective_temperature(policy, [0.5, 0.2, 0.3], [0.0, 1.0, 2.0])), expected)
+
+
+def test_a_policy_worse_than_the_behavior_has_no_temperature() -> None:
+    behavior, reward = [0.2, 0.3, 0.5], [0.0, 1.0, 2.0]
+    one = "^effective temperature is nan: the policy has a smaller mean reward than the behavior, which"
+    for policy in ([1.0, 0.0, 0.0], [0.21, 0.3, 0.49], [0.2 + 1e-9, 0.3, 0.5 - 1e-9]):
+        with pytest.warns(RuntimeWarning, match=one):
+            assert np.isnan(ps.effective_temperature(policy, behavior, reward))
+    policies = [[1.0, 0.0, 0.0], behavior, [0.1, 0.3, 0.6], [0.3, 0.3, 0.4]]
+    with pytest.warns(RuntimeWarning, match="nan: 2 of 4 policies have a smaller mean reward") as said:
+        found = ps.effective_temperature(policies, behavior, reward)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    np.testing.assert_equal(np.isnan(found), [True, False, False, True])
+
+
+@pytest.mark.parametrize("reward", [[0.0, 1.0, 2.0], [1e9, 1e9 + 1.0, 1e9 + 2.0]])
+def test_rounding_makes_no_policy_worse_than_the_behavior(reward: list[float]) -> None:
+    for behavior in ([0.2, 0.3, 0.5], [1e-12, 1.0 - 2e-12, 1e-12], [0.9, 0.1 - 1e-9, 1e-9]):
+        temperatures = np.geomspace(1e-2, 1e14, 60)
+        policies = np.stack([ps.nominal_target(behavior, reward, beta) for beta in temperatures])
+        found = ps.effective_temperature(policies, behavior, reward)  # a warning would be an error
+        assert not np.isnan(found).any()
+
+
+def test_a_target_worse_than_its_reference_has_no_temperature() -> None:
+    behavior, reference, reward = [0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.0, 0.1, 1.0]
+    target = ps.induced_target(behavior, reward, "cql_reference", reference=reference)
+    assert np.vecdot(target.policy - np.asarray(reference), reward) < 0
+    found = target.conservatism()  # which warns of nothing
+    assert found[["effective_temperature", "pessimism_factor"]].isna().all(axis=None)
 
 
 def test_equal_rewards_and_foreign_mass_have_no_temperature() -> None:

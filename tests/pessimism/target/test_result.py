@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
+from html import unescape
 from typing import Any
 
 import numpy as np
@@ -54,20 +56,88 @@ def test_to_dict_of_one_problem_holds_plain_values() -> None:
         assert {type(leaf) for leaf in leaves(value)} <= {float, str, type(None)}, field
 
 
-def test_repr_and_message_say_where_there_is_no_target() -> None:
+def facts(target: ps.InducedTarget) -> dict[str, str]:
+    """The text of a target as labels and values, its objective under the label ""."""
+    text = repr(target)
+    assert str(target) == text
+    assert "\n" not in text
+    inside = re.fullmatch(r"InducedTarget\((\w+\(.*?\))((?:, .*)?)\)", text)
+    assert inside is not None, text
+    found = {"": inside[1]} | dict(re.findall(r", ([a-z ]+)=(.*?)(?=, [a-z ]+=|$)", inside[2]))
+    table = re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", target._repr_html_())
+    assert [("" if label == "objective" else label, unescape(cell)) for label, cell in table] == list(found.items())
+    return found
+
+
+@pytest.mark.parametrize("as_torch", [False, True])
+def test_one_problem_shows_its_policy_regime_kappa_and_factor(as_torch: bool) -> None:
+    behavior, reward = [0.5, 0.3, 0.2], [0.0, 0.5, 1.0]
+    arrays = [torch.tensor(behavior), torch.tensor(reward, requires_grad=True)] if as_torch else [behavior, reward]
+    target = ps.induced_target(*arrays, "kimi", beta=0.1)
+    exact = ps.induced_target(behavior, reward, "kimi", beta=0.1)
+    assert facts(target) == {
+        "": "kimi(beta=0.1)",
+        "regime": "positive",
+        "kappa": f"{exact.kappa:.4g}",
+        "factor": f"{exact.conservatism()['pessimism_factor'][0]:.4g}",
+        "policy": np.array2string(exact.policy, precision=4),
+    }
+
+
+def test_one_problem_without_temperature_or_target() -> None:
+    assert list(facts(ps.induced_target([0.5, 0.5], [0.0, 1.0], "asym_re", shift=-1.0))) == [
+        "",
+        "regime",
+        "kappa",
+        "policy",
+    ]
     lost = ps.induced_target([0.5, 0.5], [0.0, 1.0], "asym_re", shift=0.1)
-    assert repr(lost).startswith("InducedTarget(asym_re(shift=0.1), status=no_target, regime=negative, ")
+    found = facts(lost)
+    assert (found["status"], found["regime"], found["policy"]) == ("no_target", "negative", "[nan nan]")
     assert lost.message == {(): "no target: shift must be below 0, the loss is unbounded"}
+    invalid = facts(ps.induced_target([0.5, 0.6], [0.0, 1.0], "kimi", on_error="status"))
+    assert [invalid[name] for name in ("status", "regime", "kappa", "factor")] == [
+        *("invalid_input", "undefined", "nan", "nan")
+    ]
+    wide = ps.induced_target(None, np.linspace(0.0, 1.0, 8) ** 3, "kimi", beta=0.05)
+    assert facts(wide)["policy"].count("e-") == 8  # one line, however long
+
+
+def test_a_batch_shows_its_shares_and_medians() -> None:
+    reward = [[0.0, 0.5, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0]]
+    target = ps.induced_target(None, reward, "kimi", beta=0.5, unseen=True)
+    assert facts(target) == {
+        "": "kimi(beta=0.5)",
+        "shape": "(3, 3)",
+        "regime": "positive 67%, boundary 33%",
+        "status": "converged 100%",
+        "median kappa": f"{np.median(target.kappa):.4g}",
+        "median factor": f"{target.conservatism()['pessimism_factor'].median():.4g}",
+    }
+    assert facts(ps.induced_target([0.5, 0.5], np.zeros((4, 3, 2)), "kimi"))["shape"] == "(4, 3, 2)"
+    assert facts(ps.induced_target(None, np.zeros((0, 2)), "kimi")) == {"": "kimi(beta=0.01)", "shape": "(0, 2)"}
+
+
+def test_a_large_batch_leaves_out_the_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = ps.induced_target(None, [[0.0, 0.5, 1.0]] * 4, "kimi", beta=0.5)
+    monkeypatch.setattr("pessimism.target.result._MANY", 11)
+    assert list(facts(target)) == ["", "shape", "regime", "status", "median kappa"]
+    monkeypatch.setattr("pessimism.target.result._MANY", 12)
+    assert list(facts(target))[-1] == "median factor"
+
+
+def test_a_batch_says_where_there_is_no_target() -> None:
     behavior = [[[0.5, 0.5]], [[0.5, 0.6]], [[0.5, 0.5]]]
     batch = ps.induced_target(behavior, [0.0, 1.0], "asym_re", shift=0.1, on_error="status")
-    assert repr(batch) == "InducedTarget(asym_re(shift=0.1), shape=(3, 1, 2), status: 1 invalid_input, 2 no_target)"
+    found = facts(batch)
+    assert (found["shape"], found["status"]) == ("(3, 1, 2)", "no_target 67%, invalid_input 33%")
+    assert (found["regime"], found["median kappa"]) == ("negative 67%, undefined 33%", "nan")
     assert list(batch.message) == [(0, 0), (1, 0), (2, 0)]
     assert batch.message[1, 0] == "behavior[1, 0] must sum to 1 within 1e-06, got 1.1"
-    assert batch.message[2, 0] == lost.message[()]
+    assert batch.message[2, 0] == "no target: shift must be below 0, the loss is unbounded"
     kept = ps.induced_target([[0.5, 0.5]] * 3, [[0.0, 1.0], [1.0, 1.0], [0.0, 0.01]], "asym_re")
-    assert repr(kept) == "InducedTarget(asym_re(shift=-0.1), shape=(3, 2), status: 2 converged, 1 vanishing_support)"
+    assert facts(kept)["status"] == "converged 67%, vanishing_support 33%"
     assert kept.message == {}
-    assert repr(ps.induced_target([[0.5, 0.5]], [0.0, 1.0], "kimi")) == "InducedTarget(kimi(beta=0.01), shape=(1, 2))"
 
 
 @pytest.mark.parametrize("as_torch", [False, True])
@@ -76,21 +146,17 @@ def test_a_solver_that_did_not_converge_says_so(as_torch: bool) -> None:
     target = ps.induced_target(torch.tensor(behavior) if as_torch else behavior, [0.0, 1.0], "kimi")
     status = target.solution.status
     status[1] = Status.NOT_CONVERGED
-    assert repr(target).endswith("status: 1 converged, 1 not_converged)")
+    assert facts(target)["status"] == "converged 50%, not_converged 50%"
     assert list(target.message) == [(1,)]
     assert target.message[1,].startswith("not converged: the solver found no fixed point to working accuracy")
 
 
-def test_repr_names_objective_regime_and_policy() -> None:
-    target = ps.induced_target([0.5, 0.5], [0.0, 1.0], "kimi", beta=0.5)
-    assert repr(target).startswith("InducedTarget(kimi(beta=0.5), regime=positive, kappa=")
-    assert "policy=[" in repr(target)
-    batch = ps.induced_target([0.5, 0.5], np.zeros((4, 3, 2)), "kimi", beta=0.5)
-    assert repr(batch) == "InducedTarget(kimi(beta=0.5), shape=(4, 3, 2))"
-    tensor = ps.induced_target(torch.tensor([0.5, 0.5]), torch.tensor([0.0, 1.0]), "kimi", beta=0.5)
-    assert repr(tensor).startswith("InducedTarget(kimi(beta=0.5), regime=positive")
-    invalid = ps.induced_target([0.5, 0.6], [0.0, 1.0], "kimi", on_error="status")
-    assert "regime=undefined, kappa=nan" in repr(invalid)
+@pytest.mark.parametrize("name", cases())
+def test_every_target_shows_itself(name: str) -> None:
+    behavior, reward = posed(name, "unseen_actions")
+    one = facts(ps.induced_target(behavior, reward, cases()[name], on_error="status"))
+    batch = ps.induced_target(behavior, np.stack([reward, reward[::-1]]), cases()[name], on_error="status")
+    assert ("factor" in one) == (batch.beta is not None) == ("median factor" in facts(batch))
 
 
 def test_results_are_frozen() -> None:
