@@ -97,6 +97,8 @@ class Objective:
     ----------
     name, title : str
         Name in the registry, and name of the method in its paper.
+    short : str
+        What figures and tables call it, without commas; empty where that is the title.
     paper : str
         arXiv id.
     formula : str
@@ -135,6 +137,7 @@ class Objective:
 
     name: ClassVar[str]
     title: ClassVar[str]
+    short: ClassVar[str] = ""  # what figures and tables call it, where the title is too long for a legend
     paper: ClassVar[str]  # arXiv id
     formula: ClassVar[str]  # the loss, minimized; u is the sequence log-ratio
     induces: ClassVar[str]  # the induced target, in one line

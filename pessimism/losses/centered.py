@@ -47,6 +47,7 @@ class TBA(MeanBaseline):
 
     name: ClassVar[str] = "tba"
     title: ClassVar[str] = "Trajectory Balance with Asynchrony (VarGrad)"
+    short: ClassVar[str] = "TBA"
     paper: ClassVar[str] = "2503.18929"
     formula: ClassVar[str] = "(u - r/beta + sg[mean(r/beta - u)])^2"
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z, for any behavior with full support"
@@ -221,6 +222,7 @@ class CoPG(MeanBaseline):
 
     name: ClassVar[str] = "copg"
     title: ClassVar[str] = "Contrastive policy gradient"
+    short: ClassVar[str] = "CoPG"
     paper: ClassVar[str] = "2406.19185"
     formula: ClassVar[str] = "mean over pairs -(r_i - r_j)(u_i - u_j) + beta/2 (u_i - u_j)^2"
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z, for any behavior with full support"
@@ -285,6 +287,7 @@ class IPO(Objective):
 
     name: ClassVar[str] = "ipo"
     title: ClassVar[str] = "Identity preference optimization"
+    short: ClassVar[str] = "IPO"
     paper: ClassVar[str] = "2310.12036"
     formula: ClassVar[str] = "mean over labeled pairs (u_w - u_l - 1/(2 beta))^2"
     induces: ClassVar[str] = "nominal in win probabilities, mu exp(P(a beats mu)/beta)/Z"

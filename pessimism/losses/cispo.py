@@ -56,6 +56,7 @@ class CISPO(Standardized):
 
     name: ClassVar[str] = "cispo"
     title: ClassVar[str] = "CISPO (MiniMax-M1)"
+    short: ClassVar[str] = "CISPO"
     paper: ClassVar[str] = "2506.13585"
     formula: ClassVar[str] = "-sg[min(w, cap)] A u, A = (r - mean r)/(std r + eps)"
     induces: ClassVar[str] = "w = cap A/lam where A > lam, the rest at the level A = lam; others vanish"

@@ -107,6 +107,7 @@ class PPO(Clipped):
 
     name: ClassVar[str] = "ppo"
     title: ClassVar[str] = "PPO-clip"
+    short: ClassVar[str] = "PPO"
     paper: ClassVar[str] = "1707.06347"
     formula: ClassVar[str] = "-min(w A, clip(w, 1 - eps_low, 1 + eps_high) A), A = r - mean r"
     induces: ClassVar[str] = _SET

@@ -85,6 +85,7 @@ class CQL(_SoftmaxOfQ):
 
     name: ClassVar[str] = "cql"
     title: ClassVar[str] = "Conservative Q-learning, softmax policy"
+    short: ClassVar[str] = "CQL"
     paper: ClassVar[str] = "2006.04779"
     formula: ClassVar[str] = "(Q - r)^2/2 + alpha (logsumexp Q - Q), pi = softmax(Q)"
     induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s: a Lambert tilt that starts from the uniform policy"
@@ -139,6 +140,7 @@ class CQLReference(MeanBaseline):
 
     name: ClassVar[str] = "cql_reference"
     title: ClassVar[str] = "Conservative Q-learning, reference-weighted"
+    short: ClassVar[str] = "reference CQL"
     paper: ClassVar[str] = "2006.04779"
     formula: ClassVar[str] = "(Q - r)^2/2 + alpha (beta log sum rho exp(Q/beta) - Q), pi = rho exp(Q/beta)/Z"
     induces: ClassVar[str] = "log w + (alpha/beta) w = (r - s)/beta: Lambert with kappa = alpha/beta"
@@ -204,6 +206,7 @@ class CQLHuber(_SoftmaxOfQ):
 
     name: ClassVar[str] = "cql_huber"
     title: ClassVar[str] = "Conservative Q-learning, Huber regression"
+    short: ClassVar[str] = "Huber CQL"
     paper: ClassVar[str] = "2006.04779"
     formula: ClassVar[str] = "huber(Q - r) + alpha (logsumexp Q - Q), pi = softmax(Q)"
     induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s, w clipped to [1 - 1/alpha, 1 + 1/alpha]"

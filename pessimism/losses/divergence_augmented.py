@@ -80,6 +80,7 @@ class DivergenceAugmented(MeanBaseline):
 
     name: ClassVar[str] = "divergence_augmented"
     title: ClassVar[str] = "Divergence-augmented policy optimization"
+    short: ClassVar[str] = "divergence-augmented"
     paper: ClassVar[str] = "2501.15034"
     formula: ClassVar[str] = "-w A + beta w sg[D], D = log w, 1 - 1/w, mu^-1/2 - pi^-1/2, 1 - w^-1/2 or log pi"
     induces: ClassVar[str] = (

@@ -54,6 +54,7 @@ class AWAC(Objective):
 
     name: ClassVar[str] = "awac"
     title: ClassVar[str] = "Advantage-weighted actor-critic"
+    short: ClassVar[str] = "AWAC"
     paper: ClassVar[str] = "2006.09359"
     formula: ClassVar[str] = "-exp((r - V*)/beta) u, the weights of mean 1"
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z"
@@ -121,6 +122,7 @@ class BRAC(MeanBaseline):
 
     name: ClassVar[str] = "brac"
     title: ClassVar[str] = "Behavior-regularized actor-critic"
+    short: ClassVar[str] = "BRAC"
     paper: ClassVar[str] = "1911.11361"
     formula: ClassVar[str] = "-rho A + beta (rho u - rho + 1), rho = pi/mu, u = log(pi/mu_hat)"
     induces: ClassVar[str] = "nominal around the estimated behavior, mu_hat exp(r/beta)/Z"

@@ -59,6 +59,7 @@ class LUFFY(MeanBaseline):
 
     name: ClassVar[str] = "luffy"
     title: ClassVar[str] = "LUFFY (mixed policy with shaping)"
+    short: ClassVar[str] = "LUFFY"
     paper: ClassVar[str] = "2504.14945"
     formula: ClassVar[str] = "-(1 - expert_share) w A - expert_share A pi/(pi + gamma), data of the expert"
     induces: ClassVar[str] = "A [(1 - expert_share) + expert_share gamma q/(pi + gamma)^2] = lam; A < 0 vanish"
@@ -165,6 +166,7 @@ class CHORD(Standardized):
 
     name: ClassVar[str] = "chord"
     title: ClassVar[str] = "CHORD (GRPO and weighted imitation of an expert)"
+    short: ClassVar[str] = "CHORD"
     paper: ClassVar[str] = "2508.11408"
     formula: ClassVar[str] = "-(1 - mu) w A - mu sg[pi (1 - pi)] u, A = (r - mean r)/(std r + eps), data of the expert"
     induces: ClassVar[str] = "pi = ((1 - mu) A + mu q - lam)_+/(mu q); phi off: w = mu/(lam - (1 - mu) A)"

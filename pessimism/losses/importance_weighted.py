@@ -65,6 +65,7 @@ class Nominal(MeanBaseline, KLPenalized):
 
     name: ClassVar[str] = "nominal"
     title: ClassVar[str] = "KL-regularized importance-weighted policy gradient"
+    short: ClassVar[str] = "nominal"
     paper: ClassVar[str] = "2605.28150"
     formula: ClassVar[str] = "-w A + beta (w log w - w + 1)"
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z"
@@ -108,6 +109,7 @@ class TruncatedIS(MeanBaseline):
 
     name: ClassVar[str] = "truncated_is"
     title: ClassVar[str] = "Truncated importance sampling"
+    short: ClassVar[str] = "truncated IS"
     paper: ClassVar[str] = "2605.28150"
     formula: ClassVar[str] = "sg[min(w, cap)] (beta u - (r - mean r))^2"
     induces: ClassVar[str] = "log w + kappa max(w, cap) = A/beta: nominal where w < cap, Lambert where w > cap"
@@ -165,6 +167,7 @@ class MixedChi2KL(MeanBaseline, KLPenalized):
 
     name: ClassVar[str] = "mixed_chi2_kl"
     title: ClassVar[str] = "Mixed chi^2-KL penalty"
+    short: ClassVar[str] = "mixed χ²-KL"
     paper: ClassVar[str] = "2407.13399"
     formula: ClassVar[str] = "-w A + beta (w log w - w + 1) + beta gamma/2 (w - 1)^2"
     induces: ClassVar[str] = "log w + gamma w = (r - s)/beta, s normalizing: Lambert with kappa = gamma"

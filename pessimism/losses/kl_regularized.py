@@ -81,6 +81,7 @@ class KLRegularized(MeanBaseline):
 
     name: ClassVar[str] = "kl_regularized"
     title: ClassVar[str] = "Policy gradient with a KL estimator in reward or loss"
+    short: ClassVar[str] = "KL-regularized"
     paper: ClassVar[str] = "2512.21852"
     formula: ClassVar[str] = "-w (A - beta sg[k(u)]) (reward) or -w A + beta k(u) (loss)"
     induces: ClassVar[str] = (

@@ -51,6 +51,7 @@ class AWR(MeanBaseline):
 
     name: ClassVar[str] = "awr"
     title: ClassVar[str] = "Advantage-weighted regression"
+    short: ClassVar[str] = "AWR"
     paper: ClassVar[str] = "1910.00177"
     formula: ClassVar[str] = "-min(exp((r - mean r)/beta), w_max) u"
     induces: ClassVar[str] = "mu min(exp(A/beta), w_max)/Z: nominal unless capped"
@@ -142,6 +143,7 @@ class AsymRE(PolicyGradient):
 
     name: ClassVar[str] = "asym_re"
     title: ClassVar[str] = "Asymmetric REINFORCE"
+    short: ClassVar[str] = "AsymRE"
     paper: ClassVar[str] = "2506.20520"
     formula: ClassVar[str] = "-(r - mean r - shift) u"
     induces: ClassVar[str] = "(mu A - c)_+ / E_mu[A], c normalizing; exists iff shift < 0"
@@ -198,6 +200,7 @@ class RoiRL(Objective):
 
     name: ClassVar[str] = "roirl"
     title: ClassVar[str] = "Offline iterative RL by weighted likelihood"
+    short: ClassVar[str] = "RoiRL"
     paper: ClassVar[str] = "2510.02892"
     formula: ClassVar[str] = "-g(r) u, g(r) = r or exp(r/beta)"
     induces: ClassVar[str] = "identity: mu r/E_mu[r] (r < 0: water filling); exponential: nominal, mu exp(r/beta)/Z"

@@ -74,6 +74,7 @@ class DPO(MeanBaseline):
 
     name: ClassVar[str] = "dpo"
     title: ClassVar[str] = "Direct preference optimization"
+    short: ClassVar[str] = "DPO"
     paper: ClassVar[str] = "2305.18290"
     formula: ClassVar[str] = "mean over labeled pairs -log sigmoid(beta (u_w - u_l))"
     induces: ClassVar[str] = "Bradley-Terry labels: nominal, mu exp(r/beta)/Z; deterministic labels: greedy"
@@ -166,6 +167,7 @@ class AsyncDPO(DPO):
 
     name: ClassVar[str] = "async_dpo"
     title: ClassVar[str] = "Asynchronous online DPO"
+    short: ClassVar[str] = "async DPO"
     paper: ClassVar[str] = "2410.18252"
     formula: ClassVar[str] = "-log sigmoid(beta (u_best - u_worst)) of two stale samples"
     induces: ClassVar[str] = "greedy: the reference restricted to the best actions"
@@ -213,6 +215,7 @@ class ChiPO(MeanBaseline):
 
     name: ClassVar[str] = "chi_po"
     title: ClassVar[str] = "Chi^2-preference optimization"
+    short: ClassVar[str] = "χPO"
     paper: ClassVar[str] = "2407.13399"
     formula: ClassVar[str] = (
         "mean over labeled pairs -log sigmoid(clip(beta (phi_w - phi_l), +-2 r_max)), phi = w + log w"

@@ -55,6 +55,7 @@ class QRPO(SquaredRegression):
 
     name: ClassVar[str] = "qrpo"
     title: ClassVar[str] = "Quantile reward policy optimization"
+    short: ClassVar[str] = "QRPO"
     paper: ClassVar[str] = "2507.08068"
     formula: ClassVar[str] = "(beta u - (R - beta log Z))^2, R the quantile of r or its logarithm"
     induces: ClassVar[str] = "Lambert, log w + kappa w = (R - beta log Z)/beta; kappa -> 0 where no reward is frequent"

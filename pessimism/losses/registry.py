@@ -289,7 +289,11 @@ def find_name(written: str) -> str:
     """
     if written in PUBLISHED or written in _OWN:
         return written
-    spelled = {_key(text): name for name, cls in objectives().items() for text in (cls.title, cls.__name__, name)}
+    spelled = {
+        _key(text): name
+        for name, cls in objectives().items()
+        for text in (cls.title, cls.short or name, cls.__name__, name)
+    }
     if (key := _key(written)) in spelled:
         return spelled[key]
     near = list(dict.fromkeys(spelled[k] for k in difflib.get_close_matches(key, spelled, n=9, cutoff=0.0)))[:3]
@@ -366,7 +370,9 @@ def find_class(name: str) -> type[Objective]:
 
 
 def _key(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower().replace("*", "star"))
+    for symbol, spelled in (("*", "star"), ("χ", "chi"), ("²", "2")):
+        text = text.replace(symbol, spelled)
+    return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 def _kind(hint: Any) -> Any:

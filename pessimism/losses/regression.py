@@ -71,6 +71,7 @@ class Kimi(MeanBaseline, SquaredRegression):
 
     name: ClassVar[str] = "kimi"
     title: ClassVar[str] = "Kimi k1.5 / K2 policy mirror descent"
+    short: ClassVar[str] = "Kimi"
     paper: ClassVar[str] = "2501.12599"
     formula: ClassVar[str] = "(beta u - (r - mean r))^2"
     induces: ClassVar[str] = f"Lambert, {LAMBERT}; kappa = KL(mu||pi) >= 0"
@@ -110,6 +111,7 @@ class ShiftedMean(SquaredRegression):
 
     name: ClassVar[str] = "shifted_mean"
     title: ClassVar[str] = "beta-shifted mean advantage"
+    short: ClassVar[str] = "shifted mean"
     paper: ClassVar[str] = "2605.28150"
     formula: ClassVar[str] = "(beta u - (r - mean r + shift beta))^2"
     induces: ClassVar[str] = f"Lambert, {LAMBERT}; kappa = shift + KL(mu||pi)"
@@ -156,6 +158,7 @@ class ConstantBaseline(SquaredRegression):
 
     name: ClassVar[str] = "constant_baseline"
     title: ClassVar[str] = "Constant baseline"
+    short: ClassVar[str] = "constant baseline"
     paper: ClassVar[str] = "2605.28150"
     formula: ClassVar[str] = "(beta u - (r - value))^2"
     induces: ClassVar[str] = f"Lambert, {LAMBERT}; kappa > 0 iff value < V*_beta"
@@ -207,6 +210,7 @@ class StdNormalized(Standardized, SquaredRegression):
 
     name: ClassVar[str] = "std_normalized"
     title: ClassVar[str] = "Std-normalized advantage"
+    short: ClassVar[str] = "std-normalized"
     paper: ClassVar[str] = "2402.03300"
     formula: ClassVar[str] = "(beta u - (r - mean r)/(std r + eps))^2"
     induces: ClassVar[str] = "Lambert, log w + kappa w = A/beta with A standardized; kappa = KL(mu||pi)"
@@ -244,6 +248,7 @@ class OptimalValue(SquaredRegression):
 
     name: ClassVar[str] = "optimal_value"
     title: ClassVar[str] = "Optimal value at the same temperature"
+    short: ClassVar[str] = "optimal value"
     paper: ClassVar[str] = "2505.20686"
     formula: ClassVar[str] = "(beta u - (r - V*_beta))^2"
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z; kappa = 0"

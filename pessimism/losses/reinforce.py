@@ -122,6 +122,7 @@ class OPO(PolicyGradient):
 
     name: ClassVar[str] = "opo"
     title: ClassVar[str] = "On-policy RL with optimal reward baseline"
+    short: ClassVar[str] = "OPO"
     paper: ClassVar[str] = "2505.23585"
     formula: ClassVar[str] = "-(r - sum(len r)/sum(len)) u"
     induces: ClassVar[str] = "on-policy: greedy; off-policy: (mu A - c)_+ / E_mu[A], exists iff cov(len, r) < 0"
@@ -188,6 +189,7 @@ class RLOO(MeanBaseline):
 
     name: ClassVar[str] = "rloo"
     title: ClassVar[str] = "REINFORCE leave-one-out"
+    short: ClassVar[str] = "RLOO"
     paper: ClassVar[str] = "2402.14740"
     formula: ClassVar[str] = "-sg[R - mean of the others' R] u, R = r - beta u"
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z, on-policy and (KL at the current policy) off-policy"
@@ -265,6 +267,7 @@ class TOPR(Objective):
 
     name: ClassVar[str] = "topr"
     title: ClassVar[str] = "Tapered off-policy REINFORCE"
+    short: ClassVar[str] = "TOPR"
     paper: ClassVar[str] = "2503.14286"
     formula: ClassVar[str] = "-sg[alpha] (r - value) u, alpha = 1 if r >= value else min(w, 1)"
     induces: ClassVar[str] = "mu A_+ / E_mu[A_+]: negatives vanish; without positives the limit of gradient flow"

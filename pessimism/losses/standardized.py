@@ -75,6 +75,7 @@ class APA(MeanBaseline):
 
     name: ClassVar[str] = "apa"
     title: ClassVar[str] = "Advantage-induced policy alignment"
+    short: ClassVar[str] = "APA"
     paper: ClassVar[str] = "2306.02231"
     formula: ClassVar[str] = "(u - A/beta)^2, A = (r - mean r)/sqrt(var r + eps)"
     induces: ClassVar[str] = "Lambert, log w + kappa w = A/beta with A standardized; kappa = KL(mu||pi)"
@@ -142,6 +143,7 @@ class TPO(MeanBaseline):
 
     name: ClassVar[str] = "tpo"
     title: ClassVar[str] = "Target policy optimization"
+    short: ClassVar[str] = "TPO"
     paper: ClassVar[str] = "2604.06159"
     formula: ClassVar[str] = "-sum_i t_i log softmax_i(log pi), t = softmax(log p_old + z/beta), z = (r - mean r)/std r"
     induces: ClassVar[str] = "nominal in standardized rewards, mu exp(z/beta)/Z"

@@ -54,6 +54,7 @@ class LogSmoothing(MomentObjective):
 
     name: ClassVar[str] = "log_smoothing"
     title: ClassVar[str] = "Logarithmic smoothing"
+    short: ClassVar[str] = "log smoothing"
     paper: ClassVar[str] = "2405.14335"
     formula: ClassVar[str] = "-log(1 + lam w R)/lam"
     induces: ClassVar[str] = "water-filling, (mu/lam) (r/nu - 1)_+ for Bernoulli rewards, nu normalizing"
@@ -136,6 +137,7 @@ class LogSmoothingLinear(ShrunkReward, MomentObjective):
 
     name: ClassVar[str] = "log_smoothing_linear"
     title: ClassVar[str] = "Logarithmic smoothing, linear in the policy"
+    short: ClassVar[str] = "linear log smoothing"
     paper: ClassVar[str] = "2405.14335"
     formula: ClassVar[str] = "-(w mu/lam) log(1 + lam R/mu) + beta (w log w - w + 1)"
     induces: ClassVar[str] = "nominal in a shrunk reward: mu exp(s r/beta)/Z, s = (mu/lam) log(1 + lam/mu) if Bernoulli"

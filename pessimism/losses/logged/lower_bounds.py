@@ -69,6 +69,7 @@ class PEVI(LoggedObjective):
 
     name: ClassVar[str] = "pevi"
     title: ClassVar[str] = "Pessimistic value iteration, greedy"
+    short: ClassVar[str] = "PEVI"
     paper: ClassVar[str] = "2012.15085"
     formula: ClassVar[str] = "-w (r - Gamma), Gamma = sqrt(log(2K/delta)/(2 n mu))"
     induces: ClassVar[str] = "greedy in the lower bound: mu on argmax r - Gamma"
@@ -130,6 +131,7 @@ class PEVIWithKL(ShrunkReward):
 
     name: ClassVar[str] = "pevi_kl"
     title: ClassVar[str] = "Pessimistic value iteration with a KL penalty"
+    short: ClassVar[str] = "PEVI-KL"
     paper: ClassVar[str] = "2012.15085"
     formula: ClassVar[str] = "-w (r - Gamma) + beta (w log w - w + 1), Gamma = sqrt(log(2K/delta)/(2 n mu))"
     induces: ClassVar[str] = "nominal in the lower bound: mu exp((r - Gamma)/beta)/Z"
@@ -189,6 +191,7 @@ class EmpiricalLikelihoodLCB(MomentObjective):
 
     name: ClassVar[str] = "empirical_likelihood_lcb"
     title: ClassVar[str] = "Empirical-likelihood lower bound, first order"
+    short: ClassVar[str] = "EL lower bound"
     paper: ClassVar[str] = "1906.03323"
     formula: ClassVar[str] = "-w r + z/sqrt(n) S, S^2 = E_mu[(w R)^2] - E_pi[r]^2"
     induces: ClassVar[str] = "w proportional to (r - eta)_+ / E[R^2], eta by a quadratic equation: linear and sparse"

@@ -52,6 +52,7 @@ class IPS(ShrunkReward):
 
     name: ClassVar[str] = "ips"
     title: ClassVar[str] = "Inverse propensity scores"
+    short: ClassVar[str] = "IPS"
     paper: ClassVar[str] = "2405.14335"
     formula: ClassVar[str] = "-w r + beta (w log w - w + 1)"
     induces: ClassVar[str] = "nominal, mu exp(r/beta)/Z"
@@ -101,6 +102,7 @@ class WeightClipping(LoggedObjective):
 
     name: ClassVar[str] = "weight_clipping"
     title: ClassVar[str] = "IPS with clipped weights"
+    short: ClassVar[str] = "weight clipping"
     paper: ClassVar[str] = "2405.14335"
     formula: ClassVar[str] = "-min(w, cap) r + beta (w log w - w + 1)"
     induces: ClassVar[str] = "w = min(c exp(r/beta), max(cap, c)), c normalizing: nominal up to a ceiling"
@@ -185,6 +187,7 @@ class PropensityClipping(ShrunkReward):
 
     name: ClassVar[str] = "propensity_clipping"
     title: ClassVar[str] = "IPS with clipped propensities"
+    short: ClassVar[str] = "propensity clipping"
     paper: ClassVar[str] = "2405.14335"
     formula: ClassVar[str] = _FORMULA + "mu/max(mu, tau)"
     induces: ClassVar[str] = _INDUCES + "mu/max(mu, tau)"
@@ -233,6 +236,7 @@ class ImplicitExploration(ShrunkReward):
 
     name: ClassVar[str] = "implicit_exploration"
     title: ClassVar[str] = "Implicit exploration"
+    short: ClassVar[str] = "implicit exploration"
     paper: ClassVar[str] = "2405.14335"
     formula: ClassVar[str] = _FORMULA + "mu/(mu + gamma)"
     induces: ClassVar[str] = _INDUCES + "mu/(mu + gamma)"
@@ -281,6 +285,7 @@ class ExponentialSmoothing(ShrunkReward):
 
     name: ClassVar[str] = "exponential_smoothing"
     title: ClassVar[str] = "Exponential smoothing"
+    short: ClassVar[str] = "exponential smoothing"
     paper: ClassVar[str] = "2305.15877"
     formula: ClassVar[str] = _FORMULA + "mu^(1 - alpha)"
     induces: ClassVar[str] = _INDUCES + "mu^(1 - alpha)"

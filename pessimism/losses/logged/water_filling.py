@@ -104,6 +104,7 @@ class PowerMean(LoggedObjective):
 
     name: ClassVar[str] = "power_mean"
     title: ClassVar[str] = "Power-mean importance weights"
+    short: ClassVar[str] = "power mean"
     paper: ClassVar[str] = "2406.03434"
     formula: ClassVar[str] = "-w r/((1 - l) + l w)"
     induces: ClassVar[str] = "water-filling, w = (sqrt(r (1 - l)/nu) - (1 - l))_+ / l, nu normalizing"
@@ -174,6 +175,7 @@ class Chi2(LoggedObjective):
 
     name: ClassVar[str] = "chi2"
     title: ClassVar[str] = "chi^2 penalty"
+    short: ClassVar[str] = "χ² penalty"
     paper: ClassVar[str] = "2407.13399"
     formula: ClassVar[str] = "-w r + beta/2 (w - 1)^2"
     induces: ClassVar[str] = "w = (1 + (r - s)/beta)_+, s normalizing: linear and sparse"

@@ -11,7 +11,7 @@ import pytest
 from numpydoc.docscrape import NumpyDocString
 
 import pessimism as ps
-from pessimism.losses.registry import make_objective
+from pessimism.losses.registry import find_name, make_objective
 from tests.helpers import (
     PROBLEMS,
     assert_log_policies_agree,
@@ -95,3 +95,37 @@ def test_docstring_has_every_hyper_parameter_with_its_default(name: str) -> None
     assert "induces" in text
     assert doc["Examples"]
     assert any(cls.paper in line for line in doc["References"])
+
+
+@pytest.mark.parametrize("name", ps.objectives())
+def test_a_name_is_found_in_any_spelling(name: str) -> None:
+    cls = ps.objectives()[name]
+    written = [name.upper(), name.replace("_", "-"), name.replace("_", " "), cls.title, cls.short or name, cls.__name__]
+    assert {find_name(text) for text in written} == {name}
+
+
+def test_a_near_miss_names_the_nearest_three() -> None:
+    with pytest.raises(ValueError, match="^unknown objective 'grppo'; did you mean 'grpo', 'ppo' or 'dr_grpo'[?]"):
+        find_name("grppo")
+
+
+def test_settings_after_a_colon() -> None:
+    target = ps.induced_target([0.5, 0.5], [0.0, 1.0], "Kimi:beta=0.1")
+    assert target.objective == ps.Kimi(beta=0.1)
+    assert make_objective("shifted-mean:shift=2", beta=0.3) == ps.ShiftedMean(beta=0.3, shift=2.0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "hyper", "said"),
+    [
+        ("kimi:", {}, "objective 'kimi:': nothing after the colon, expected key=value"),
+        ("kimi:beta", {}, "objective 'kimi:beta': 'beta' must be key=value"),
+        ("kimi:beta=1,beta=2", {}, "objective 'kimi:beta=1,beta=2': beta is given twice"),
+        ("kimi:beta=1", {"beta": 2.0}, "beta is given twice, in 'kimi:beta=1' and as a keyword"),
+        ("kimi:gamma=1", {}, "objective 'kimi' has no hyper-parameter 'gamma'; it has beta"),
+        ("kimi:beta=x", {}, "kimi: beta must be a finite number, got 'x'"),
+    ],
+)
+def test_mistakes_in_a_spelling(spec: str, hyper: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        make_objective(spec, **hyper)
