@@ -105,7 +105,9 @@ class MeasureConfig(SamplingConfig):
     behavior: str | None = _said(
         None, "Model that log-ratios are taken to; the one that the run began with by default."
     )
-    objective: str | None = _said(None, "Objective that the policy was trained with, if there is no run.")
+    objective: str | None = _said(
+        None, "Objective that the policy was trained with ('kimi:beta=0.1'), if there is no run."
+    )
     hyper: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Hyper-parameters of the objective, as a mapping or JSON, if there is no run."}
     )

@@ -43,7 +43,7 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
     Attributes
     ----------
     objective : str
-        Name in `pessimism.objectives()`. GRPO, Dr. GRPO, DAPO, GSPO and CISPO run TRL's own losses, where the eps of
+        Name in `pessimism.objectives()`, or with hyper-parameters "kimi:beta=0.1". GRPO, Dr. GRPO, DAPO, GSPO and CISPO run TRL's own losses, where the eps of
         the standard deviation is 1e-4.
     hyper : dict or str
         Hyper-parameters of the objective by name, a mapping or JSON text of one; those left out are as published.
@@ -78,7 +78,8 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "hyper"]
 
     objective: str = field(
-        default="shifted_mean", metadata={"help": "Name of an objective; `pessimism objectives` lists them."}
+        default="shifted_mean",
+        metadata={"help": "Objective, 'kimi' or 'kimi:beta=0.1'; `pessimism objectives` lists them."},
     )
     hyper: dict[str, Any] | str | None = field(
         default=None,

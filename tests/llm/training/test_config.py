@@ -69,6 +69,10 @@ def test_all_others_are_ours(made: Any) -> None:
     assert tba.beta == 1.0  # TRL is to make the initial policy
 
 
+def test_hyper_parameters_stand_after_a_colon_too(made: Any) -> None:
+    assert made(objective="shifted-mean:shift=2", hyper={"beta": 0.3}).made() == ps.ShiftedMean(beta=0.3, shift=2.0)
+
+
 @pytest.mark.parametrize("hyper", [{"beta": 0.3, "shift": 2.0}, '{"beta": 0.3, "shift": 2.0}'], ids=str)
 def test_hyper_is_a_mapping_or_json(made: Any, hyper: Any) -> None:
     assert made(objective="shifted_mean", hyper=hyper).made() == ps.ShiftedMean(beta=0.3, shift=2.0)
