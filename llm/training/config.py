@@ -43,8 +43,8 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
     Attributes
     ----------
     objective : str
-        Name in `pessimism.objectives()`, or with hyper-parameters "kimi:beta=0.1". GRPO, Dr. GRPO, DAPO, GSPO and CISPO run TRL's own losses, where the eps of
-        the standard deviation is 1e-4.
+        Name in `pessimism.objectives()`, or with hyper-parameters "kimi:beta=0.1". GRPO, Dr. GRPO, DAPO, GSPO and CISPO
+        run TRL's own losses, where the eps of the standard deviation is 1e-4.
     hyper : dict or str
         Hyper-parameters of the objective by name, a mapping or JSON text of one; those left out are as published.
     lag : int
