@@ -11,7 +11,7 @@ from pessimism.arrays import Array
 from pessimism.core.objective import ObjectiveLike
 from pessimism.core.validation import check_integer
 from pessimism.dynamics.trajectory import COLLAPSED, FlowProblem, Trajectory, has_collapsed, make_flow_problem
-from pessimism.fixed_point.equilibrium import find_rest
+from pessimism.fixed_point.equilibrium import find_equilibrium
 from pessimism.fixed_point.flow import Run
 from pessimism.fixed_point.score import data_weight
 from pessimism.losses.registry import make_objective
@@ -69,11 +69,11 @@ def sgd(
     Returns
     -------
     Trajectory
-        ``times`` are steps. ``status`` as for :func:`pessimism.gradient_flow`, at rest meaning within 1e-3 of a rest of
-        the exact gradient, in log-probabilities; ``log_policy`` is that of the last step. Also "diverged": a logit is
-        not finite, or the gradient exceeds 1e6 times the pull at the start, and the run stops there; "collapsed": all
-        mass but 1e-6 on one action where nothing rests; and "not_converged", as runs on sampled gradients mostly end.
-        ``message`` says when.
+        ``times`` are steps. ``status`` as for :func:`pessimism.gradient_flow`, where being in equilibrium means being
+        within 1e-3 of an equilibrium of the exact flow, in log-probabilities; ``log_policy`` is that of the last step.
+        Also "diverged": a logit is not finite, or the gradient exceeds 1e6 times the pull at the start, and the run
+        stops there; "collapsed": all mass but 1e-6 on one action, and no equilibrium there; and "not_converged", as
+        runs on sampled gradients mostly end. ``message`` says when.
 
     Raises
     ------
@@ -118,11 +118,11 @@ def sgd(
 
 
 def _outcome(problem: FlowProblem, log_policy: Array, step: int) -> tuple[str, str]:
-    rest = find_rest(problem.pull, log_policy)
-    if rest is None and has_collapsed(np.exp(log_policy)):
-        return "collapsed", "next to all mass is on one action, which is no rest of the exact gradient"
-    status, message = Run(np.array([step]), log_policy[None], rest, step, log_policy).outcome(problem.pull)
-    return status, f"{step} steps end before a rest of the exact gradient" if status == "not_converged" else message
+    equilibrium = find_equilibrium(problem.pull, log_policy)
+    if equilibrium is None and has_collapsed(np.exp(log_policy)):
+        return "collapsed", "next to all mass is on one action, which is no equilibrium of the exact flow"
+    status, message = Run(np.array([step]), log_policy[None], equilibrium, step, log_policy).outcome(problem.pull)
+    return status, f"{step} steps end before an equilibrium of the exact flow" if status == "not_converged" else message
 
 
 def _gradient(

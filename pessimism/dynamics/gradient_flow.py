@@ -26,12 +26,12 @@ def gradient_flow(
     check: bool = True,
     **hyper: Any,
 ) -> Trajectory:
-    r"""Follow the exact expected gradient of an objective on softmax logits, in continuous time, until it rests.
+    r"""Follow the exact expected gradient of an objective on softmax logits, in continuous time, to its equilibrium.
 
     .. math:: \dot\theta_a = q_a g_a - \pi_a \sum_b q_b g_b
 
-    There is no step size: time is stretched tenfold until the flow is so close to a stable rest that Newton's method
-    finishes it (``log_policy`` of the result, exact to rounding), or until the horizon.
+    There is no step size: time is stretched tenfold until the flow is so close to a stable equilibrium that Newton's
+    method finishes it (``log_policy`` of the result, exact to rounding), or until the horizon.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def gradient_flow(
     times : array_like, shape (T,), optional
         Increasing times >= 0 to record. The flow runs at least to the last. Default: a geometric grid.
     horizon : float, optional
-        Time at which to stop, at rest or not. Default: 1e13 times the time in which the pull at the reference moves a
-        logit by one.
+        Time at which to stop, in equilibrium or not. Default: 1e13 times the time in which the pull at the reference
+        moves a logit by one.
     tolerance : float, default 1e-9
         Relative tolerance of the integrator.
     check : bool, default True
@@ -86,7 +86,7 @@ def gradient_flow(
             raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
     run = follow(problem.pull, problem.log_start, times=_checked(times, horizon), horizon=horizon, tolerance=tolerance)
     status, message = run.outcome(problem.pull)
-    end = run.last if run.rest is None else run.rest.log_policy
+    end = run.last if run.equilibrium is None else run.equilibrium.log_policy
     return problem.trajectory(run.times, run.log_policies, end, status, message)
 
 

@@ -44,10 +44,11 @@ class Trajectory:
     field : ndarray, shape (T,)
         Euclidean norm of the expected gradient on the logits.
     log_policy : ndarray, shape (K,)
-        The limit where the run comes to rest (-inf for actions that lose all mass), else its end.
+        The equilibrium that the run reaches (-inf for actions that lose all mass), else its end.
     status : str
-        "converged" (rest with mass on all actions), "vanishing_support" (rest without some), "collapsed" (one action
-        left), "diverged" (the loss pulls for ever and prefers no policy, or logits explode), "not_converged".
+        "converged" (equilibrium with mass on all actions), "vanishing_support" (equilibrium without some), "collapsed"
+        (one action left), "diverged" (the loss pulls for ever and prefers no policy, or logits explode), or
+        "not_converged".
     message : str
         The reason in one line; empty where converged.
 

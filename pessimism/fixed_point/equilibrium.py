@@ -1,8 +1,8 @@
 r"""Equilibria of the gradient flow of one problem, some actions perhaps without mass.
 
 In log-probabilities the gradient flow is :math:`\dot{\log \pi_a} = F_a - \sum_b \pi_b F_b` with the logit field
-:math:`F_a = q_a g_a - \pi_a \sum_b q_b g_b` (arXiv 2605.28150). It rests where F is equal on the actions that keep mass
-and smaller on those that lose it.
+:math:`F_a = q_a g_a - \pi_a \sum_b q_b g_b` (arXiv 2605.28150). It is in equilibrium where F is equal on the actions
+that keep mass and smaller on those that lose it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import scipy
 from pessimism.arrays import LOG_OF_NO_MASS, Array
 from pessimism.fixed_point.score import BAND, LogitField
 
-_DEEPEST = -1e8  # log-ratio down to which an action is sought that comes to rest without a mass that float64 knows
+_DEEPEST = -1e8  # log-ratio down to which an action is sought that stops without a mass that float64 knows
 _FAINT = np.log(1e-6)  # log-probability below which a falling action may be on its way out
 _STILL = 1e-11  # of the pulls, below which a flow moves no more
 _NEAR = 1e-3  # distance in log-probabilities from which Newton may finish what the flow began
 
 
-class Rest(NamedTuple):
-    """Point where a flow rests.
+class Equilibrium(NamedTuple):
+    """Equilibrium of a flow.
 
     On a saddle it is not stable: a flow that begins exactly between equal actions gets there, none beside it does.
 
@@ -45,24 +45,24 @@ class Rest(NamedTuple):
     stable: bool = True
 
 
-def find_rest(pull: LogitField, log_policy: Array) -> Rest | None:
-    """Rest that a flow which has come to ``log_policy`` will reach, None while it is not close to one.
+def find_equilibrium(pull: LogitField, log_policy: Array) -> Equilibrium | None:
+    """Equilibrium that a flow which has come to ``log_policy`` will reach, None while it is not close to one.
 
     Newton's method must end close by; where it is not stable the flow must have stopped. An action of next to no mass
-    that still falls has lost it for good if its drift stays negative all the way down, the others at rest; otherwise it
-    comes to rest where the drift changes sign.
+    that still falls has lost it for good if its drift stays negative all the way down, the others in equilibrium;
+    otherwise it stops where the drift changes sign.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        return _find_rest(pull, log_policy)
+        return _find(pull, log_policy)
 
 
-def _find_rest(pull: LogitField, log_policy: Array) -> Rest | None:
+def _find(pull: LogitField, log_policy: Array) -> Equilibrium | None:
     field = pull.field(log_policy)
     if not np.all(np.isfinite(field)):
         return None
     faint = (log_policy < _FAINT) & (pull.drift(log_policy) < 0)
     if not np.any(faint) and np.abs(field).max() <= 1e-13 * pull.scale:
-        return _finished(pull, log_policy, ~faint) or Rest(log_policy, _total(pull, log_policy), True)
+        return _finished(pull, log_policy, ~faint) or Equilibrium(log_policy, _total(pull, log_policy), True)
     return _finished(pull, log_policy, ~faint)
 
 
@@ -70,8 +70,8 @@ def _total(pull: LogitField, log_policy: Array) -> float:
     return float(np.sum(pull.q * pull.weight(log_policy - pull.log_nu)))
 
 
-def _finished(pull: LogitField, log_policy: Array, near: Array) -> Rest | None:
-    """Stable rest by Newton: the actions ``near`` where they are, each other one where its fall ends, if it does."""
+def _finished(pull: LogitField, log_policy: Array, near: Array) -> Equilibrium | None:
+    """Equilibrium by Newton: the actions ``near`` where they are, each other one where its fall ends, if it does."""
     start = log_policy - pull.log_nu
     kept, u = near.copy(), np.where(near, start, LOG_OF_NO_MASS)
     for _ in range(6):
@@ -93,8 +93,8 @@ def _finished(pull: LogitField, log_policy: Array, near: Array) -> Rest | None:
     if not stable and np.abs(pull.field(log_policy)).max() > _STILL * pull.scale:
         return None
     gone = (pull.q * pull.plain(u))[~kept]
-    rest = np.where(kept, u + pull.log_nu, -np.inf)
-    return Rest(rest, lam, bool(np.abs(gone).sum() <= 1e-9 * pull.scale), stable)
+    there = np.where(kept, u + pull.log_nu, -np.inf)
+    return Equilibrium(there, lam, bool(np.abs(gone).sum() <= 1e-9 * pull.scale), stable)
 
 
 def _on_both_sides(pull: LogitField, u: Array, kept: Array) -> tuple[Array, Array]:
@@ -166,7 +166,7 @@ def _slope(pull: LogitField, u: Array, free: Array, kept: Array) -> float:
 def _stops(pull: LogitField, u: Array, lam: float, kept: Array, action: int, start: float) -> float | None:
     """Log-ratio at or below ``start`` where the drift of one action changes sign against that of the others kept.
 
-    They are at rest at u, and what the action gains beyond lam times its mass they lose in equal parts.
+    They are in equilibrium at u, and what the action gains beyond lam times its mass they lose in equal parts.
     """
     others = kept.copy()
     others[action] = False
@@ -196,7 +196,7 @@ def _stops(pull: LogitField, u: Array, lam: float, kept: Array, action: int, sta
 
 
 def _is_stable(pull: LogitField, u: Array, kept: Array) -> bool:
-    """Whether the flow returns to a rest, in the directions of the actions that keep mass and sit on no jump.
+    """Whether the flow returns to an equilibrium, in the directions of the actions that keep mass and sit on no jump.
 
     Actions on a jump stay there, pulled as much as that takes: that and the logits' constant sum fix lam and the
     common drift m, which are two linear equations.

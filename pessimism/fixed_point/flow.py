@@ -13,7 +13,7 @@ from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
-from pessimism.fixed_point.equilibrium import Rest, find_rest
+from pessimism.fixed_point.equilibrium import Equilibrium, find_equilibrium
 from pessimism.fixed_point.rows import RowSolution, solve_each_row
 from pessimism.fixed_point.score import LogitField
 
@@ -26,9 +26,9 @@ _STATUS = {
     "diverged": Status.NO_TARGET,
     "not_converged": Status.NOT_CONVERGED,
 }
-_DECADES = 13  # of time, in units of the pull at the reference, before a flow without rest is given up
+_DECADES = 13  # of time, in units of the pull at the reference, before a flow without an equilibrium is given up
 _PER_DECADE = 12  # recorded times, where none are asked for
-# Integrators, each with the evaluations that it may take in a span: LSODA chatters near some rests and on all jumps.
+# Integrators, each with the evaluations that it may take in a span: LSODA chatters near some equilibria, on all jumps.
 _METHODS: dict[bool, dict[Literal["LSODA", "BDF", "Radau"], int]] = {
     False: {"LSODA": 4_000, "Radau": 100_000},
     True: {"BDF": 20_000, "Radau": 100_000},
@@ -54,19 +54,19 @@ def _limit(pull: LogitField, unseen: bool) -> RowSolution:
     if pull.scale == 0.0:  # nothing pulls
         return RowSolution(start - pull.log_nu, 0.0, Status.CONVERGED)
     run = follow(pull, start)
-    parted = run.rest is not None and not run.rest.stable
+    parted = run.equilibrium is not None and not run.equilibrium.stable
     if parted:
         run = follow(pull, start + _TIE * _best_of_equals(pull))
     ended = _STATUS[run.outcome(pull)[0]]
     nothing = np.full_like(start, np.nan)
-    if run.rest is None:
+    if run.equilibrium is None:
         return RowSolution(nothing, np.nan, ended, np.nan)
-    lam = run.rest.multiplier
+    lam = run.equilibrium.multiplier
     if unseen and ended != Status.NO_TARGET and lam < -1e-9 * pull.scale:
         ended = Status.NOT_CONVERGED
     if ended not in (Status.CONVERGED, Status.VANISHING_SUPPORT):
         return RowSolution(nothing, lam, ended, np.nan)
-    return RowSolution(run.rest.log_policy - pull.log_nu, lam, Status.LOCAL_MINIMUM if parted else ended)
+    return RowSolution(run.equilibrium.log_policy - pull.log_nu, lam, Status.LOCAL_MINIMUM if parted else ended)
 
 
 def _best_of_equals(pull: LogitField) -> Array:
@@ -87,8 +87,8 @@ class Run:
         Recorded times.
     log_policies : Array, shape (T, K)
         Log-probabilities at these times.
-    rest : Rest or None
-        Rest that the flow reaches, if any was found.
+    equilibrium : Equilibrium or None
+        Where the flow ends, if that was found.
     last_time : float
         Time at which it was left.
     last : Array, shape (K,)
@@ -99,7 +99,7 @@ class Run:
 
     times: Array
     log_policies: Array
-    rest: Rest | None
+    equilibrium: Equilibrium | None
     last_time: float
     last: Array
     failure: str = ""
@@ -107,15 +107,15 @@ class Run:
     def outcome(self, pull: LogitField) -> tuple[str, str]:
         """Status and message of the flow."""
         end = f"by time {self.last_time:.3g}"
-        if self.rest is None:
+        if self.equilibrium is None:
             explodes = bool(self.failure) and np.abs(pull.field(self.last)).max() > 1e3 * pull.scale
             return "diverged" if explodes else "not_converged", f"{self.failure or 'still moving'} {end}"
-        if not self.rest.stable:
+        if not self.equilibrium.stable:
             return "not_converged", "rests on a saddle, between equal actions that any difference would part"
-        left = int(np.count_nonzero(self.rest.log_policy > -np.inf))
-        if left == len(self.rest.log_policy):
+        left = int(np.count_nonzero(self.equilibrium.log_policy > -np.inf))
+        if left == len(self.equilibrium.log_policy):
             return "converged", ""
-        if not self.rest.vanishes and self.rest.multiplier <= 1e-12 * pull.scale:
+        if not self.equilibrium.vanishes and self.equilibrium.multiplier <= 1e-12 * pull.scale:
             return "diverged", "the loss pulls for ever and prefers no policy: the start decides what is left"
         return ("collapsed", "one action is left") if left == 1 else ("vanishing_support", f"{left} actions are left")
 
@@ -128,16 +128,16 @@ def follow(
     horizon: float | None = None,
     tolerance: float = 1e-9,
 ) -> Run:
-    """Integrate the flow from ``log_policy`` over tenfold longer spans, until a rest and the last of ``times``."""
+    """Integrate the flow from ``log_policy`` over tenfold longer spans, to an equilibrium and the last of ``times``."""
     recorded_times, recorded = [0.0], [log_policy]
     unit = 1.0 / pull.scale if pull.scale > 0 else 1.0
     last = 10.0**_DECADES * unit if horizon is None else horizon
     asked_until = 0.0 if times is None else float(times[-1])
-    rest, failure, time = find_rest(pull, log_policy), "", 0.0
-    if rest is not None and not rest.stable:  # nothing pulls from the very start: there it stays
-        rest = rest._replace(stable=True)
-    while time < asked_until or (rest is None and time < last):
-        target = last if rest is None and time < last else asked_until
+    equilibrium, failure, time = find_equilibrium(pull, log_policy), "", 0.0
+    if equilibrium is not None and not equilibrium.stable:  # nothing pulls from the very start: there it stays
+        equilibrium = equilibrium._replace(stable=True)
+    while time < asked_until or (equilibrium is None and time < last):
+        target = last if equilibrium is None and time < last else asked_until
         until = unit if time == 0.0 else 10.0 * time
         until = target if until > 0.99 * target else until
         if times is None:
@@ -151,9 +151,9 @@ def follow(
         time, log_policy = until, log_policies[-1]
         recorded_times.extend(grid.tolist())
         recorded.extend(log_policies)
-        rest = find_rest(pull, log_policy)
+        equilibrium = find_equilibrium(pull, log_policy)
     kept = np.ones(len(recorded), dtype=bool) if times is None else np.isin(recorded_times, times)
-    return Run(np.array(recorded_times)[kept], np.array(recorded)[kept], rest, time, log_policy, failure)
+    return Run(np.array(recorded_times)[kept], np.array(recorded)[kept], equilibrium, time, log_policy, failure)
 
 
 def _integrate(pull: LogitField, log_policy: Array, begin: float, grid: Array, tolerance: float) -> tuple[Array, str]:

@@ -148,8 +148,8 @@ def _coupled_row(field: LogitField) -> tuple[Array, Status]:
     if ended != Status.NO_TARGET or field.scale == 0.0:
         return u, ended
     run = follow(field, np.log(field.q))
-    if run.rest is not None and run.rest.stable:
-        return _checked(field, run.rest.log_policy - field.log_nu)
+    if run.equilibrium is not None and run.equilibrium.stable:
+        return _checked(field, run.equilibrium.log_policy - field.log_nu)
     found = _newton(field, run.last - field.log_nu, np.ones_like(field.q, dtype=bool))
     return _checked(field, _without_the_faint(field, found))
 

@@ -1,4 +1,4 @@
-"""Gradient descent on softmax logits: Euler's method, unbiased samples, rest, divergence, collapse."""
+"""Gradient descent on softmax logits: Euler's method, unbiased samples, equilibrium, divergence, collapse."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_exact_descent_is_eulers_method(objective: Any) -> None:
             logits = logits + 0.2 * torch_field(objective, behavior, reward, logits)
         np.testing.assert_allclose(run.policies[row], softmax(logits), rtol=1e-10)
     assert run.status == "not_converged"
-    assert run.message == "30 steps end before a rest of the exact gradient"
+    assert run.message == "30 steps end before an equilibrium of the exact flow"
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_divergence_and_collapse_are_reported() -> None:
     assert 10 < at < 3000
     again = sgd(*UNEVEN, "asym_re", shift=-1e-3, steps=at, lr=2.0, record_every=1)
     assert again.policies[-1].max() > 1 - 1e-6 >= again.policies[-2].max()
-    # One likely action under too large a step is no rest of the exact gradient.
+    # One likely action under too large a step is no equilibrium of the exact flow.
     stuck = sgd([0.5, 0.5], [0.0, 1.0], "awr", beta=1.0, steps=1, lr=200.0, batch_size=1)
     assert stuck.status == "collapsed"
-    assert "no rest of the exact gradient" in stuck.message
+    assert "no equilibrium of the exact flow" in stuck.message
     assert sgd(*UNEVEN, "asym_re", shift=0.2, steps=3000, lr=2.0).status == "diverged"
 
 

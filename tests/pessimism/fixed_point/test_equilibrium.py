@@ -1,4 +1,4 @@
-"""Where a flow comes to rest: close to it, with actions that lose their mass, on a saddle between equal actions."""
+"""Equilibria of a flow: close to it, with actions that lose their mass, on a saddle between equal actions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 import pessimism as ps
-from pessimism.fixed_point.equilibrium import find_rest, jacobian
+from pessimism.fixed_point.equilibrium import find_equilibrium, jacobian
 from pessimism.fixed_point.score import LogitField
 from tests.helpers import Array, make_problem
 
@@ -20,13 +20,13 @@ def test_newton_finishes_what_a_flow_began() -> None:
     target = ps.induced_target(q, reward, "kimi", beta=0.4)
     pull = field_of(ps.Kimi(beta=0.4), q, reward)
     beside = np.asarray(target.log_policy) + 1e-4 * np.random.default_rng(0).normal(size=6)
-    found = find_rest(pull, beside - np.logaddexp.reduce(beside))
+    found = find_equilibrium(pull, beside - np.logaddexp.reduce(beside))
     assert found is not None
     np.testing.assert_allclose(found.log_policy, target.log_policy, rtol=1e-11)
     np.testing.assert_allclose(found.multiplier, target.multiplier, rtol=1e-9)
     assert found.vanishes
     assert found.stable
-    assert find_rest(pull, np.log(q)) is None  # the behavior is far from it
+    assert find_equilibrium(pull, np.log(q)) is None  # the behavior is far from it
 
 
 def test_actions_that_fall_for_ever_have_no_mass() -> None:
@@ -36,7 +36,7 @@ def test_actions_that_fall_for_ever_have_no_mass() -> None:
     assert target.status == "vanishing_support"
     pull = field_of(ps.AsymRE(shift=-0.1), q, reward)
     policy = np.maximum(np.asarray(target.policy), 1e-7)
-    found = find_rest(pull, np.log(policy / policy.sum()))
+    found = find_equilibrium(pull, np.log(policy / policy.sum()))
     assert found is not None
     np.testing.assert_allclose(np.exp(found.log_policy), target.policy, atol=1e-12)
     assert not found.vanishes
@@ -50,7 +50,7 @@ def test_a_saddle_between_equal_actions_is_not_stable() -> None:
     minima = [np.asarray(point.log_ratio) + np.log(q) for point in ps.stationary_points(q, reward, objective)]
     assert len(minima) == 2
     for minimum in minima:
-        found = find_rest(pull, minimum)
+        found = find_equilibrium(pull, minimum)
         assert found is not None
         assert found.stable
         np.testing.assert_allclose(found.log_policy, minimum, rtol=1e-9)
@@ -59,7 +59,7 @@ def test_a_saddle_between_equal_actions_is_not_stable() -> None:
         return np.array([x, x, np.log1p(-2.0 * np.exp(x))])
 
     saddle = between(brentq(lambda x: pull.field(between(x))[2], np.log(0.3), np.log(0.4999), xtol=1e-15))
-    found = find_rest(pull, saddle)
+    found = find_equilibrium(pull, saddle)
     assert found is not None
     assert not found.stable
     np.testing.assert_allclose(found.log_policy, saddle, rtol=1e-9)
