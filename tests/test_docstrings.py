@@ -1,5 +1,10 @@
 """The public names describe themselves completely; what `make lint` checks in every docstring is not repeated here."""
 
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -44,3 +49,42 @@ def test_a_class_describes_each_field_once(name: str) -> None:
     page = NumpyDocString(cls.__doc__ or "")
     both = {row.name for row in page["Parameters"]} & {row.name for row in page["Attributes"]}
     assert not both
+
+
+def documented_objects() -> Iterator[tuple[str, Any]]:
+    """Public functions, classes and methods of all packages that can be imported here."""
+    for package in ("pessimism", "analysis", "figures", "llm"):
+        for module in pkgutil.walk_packages([package], f"{package}."):
+            if module.name.endswith("__main__") or "vllm" in module.name:
+                continue
+            for name, value in vars(importlib.import_module(module.name)).items():
+                if name.startswith("_") or getattr(value, "__module__", None) != module.name:
+                    continue
+                if inspect.isfunction(value) or inspect.isclass(value):
+                    yield f"{module.name}.{name}", value
+                for method, inside in vars(value).items() if inspect.isclass(value) else ():
+                    if inspect.isfunction(inside) and not method.startswith("_"):
+                        yield f"{module.name}.{name}.{method}", inside
+
+
+def is_a_type(text: str) -> bool:
+    """Whether a text is a type, as numpydoc wants it, and not the description that belongs on the next line."""
+    without_choices = re.sub(r"\{.*?\}", "", text)
+    described = re.search(r"\. |; |^(the|a|an|as|that|to|see|from|with) |\b(is|are|was)\b", without_choices)
+    return len(without_choices) <= 60 and not described
+
+
+def test_a_type_stands_where_a_type_belongs() -> None:
+    wrong = [
+        f"{place}: {row.name} : {row.type}"
+        for place, value in documented_objects()
+        for section in ("Parameters", "Attributes", "Returns")
+        for row in NumpyDocString(inspect.getdoc(value) or "")[section]
+        if not is_a_type(row.type)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("text", ["the baseline, in reward units", "rewards ``(..., K)``; broadcast against behavior"])
+def test_a_description_is_no_type(text: str) -> None:
+    assert not is_a_type(text)
