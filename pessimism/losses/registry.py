@@ -106,7 +106,7 @@ def register(cls: type[Objective]) -> type[Objective]:
     TypeError
         If the class is not an :class:`Objective` with name, title, paper, formula and induces.
     ValueError
-        If the name is taken by another class.
+        If the name is taken by another class, in any spelling, or cannot be written in "name:key=value".
 
     Examples
     --------
@@ -126,9 +126,12 @@ def register(cls: type[Objective]) -> type[Objective]:
         raise TypeError(
             f"register takes a subclass of pessimism.Objective with its facts; {cls.__name__} lacks {facts}"
         )
-    taken = _load(cls.name) if cls.name in PUBLISHED else _OWN.get(cls.name, cls)
-    if taken is not cls:
-        raise ValueError(f"objective name {cls.name!r} is taken by {taken.__name__}")
+    if not isinstance(cls.name, str) or ":" in cls.name or not cls.name or cls.name != cls.name.strip():
+        raise ValueError(f"objective name must be a text without a colon or blanks around it, got {cls.name!r}")
+    for name in (*PUBLISHED, *_OWN):
+        alike = name == cls.name or _key(name) == _key(cls.name) != ""
+        if alike and (taken := find_class(name)) is not cls:
+            raise ValueError(f"objective name {cls.name!r} is taken by {taken.__name__}")
     _OWN[cls.name] = cls
     return cls
 
@@ -289,18 +292,16 @@ def find_name(written: str) -> str:
     """
     if written in PUBLISHED or written in _OWN:
         return written
-    spelled = {
-        _key(text): name
-        for name, cls in objectives().items()
-        for text in (cls.title, cls.short or name, cls.__name__, name)
-    }
+    spelled: dict[str, str] = {}
+    for fact in ("name", "title", "short", "__name__"):  # a subclass of one's own may inherit the title of another
+        for name, cls in objectives().items():
+            spelled.setdefault(_key(getattr(cls, fact)), name)
+    spelled.pop("", None)
     if (key := _key(written)) in spelled:
         return spelled[key]
-    near = list(dict.fromkeys(spelled[k] for k in difflib.get_close_matches(key, spelled, n=9, cutoff=0.0)))[:3]
-    raise ValueError(
-        f"unknown objective {written!r}; did you mean {near[0]!r}, {near[1]!r} or {near[2]!r}? "
-        "`pessimism objectives` lists all"
-    )
+    near = list(dict.fromkeys(spelled[k] for k in difflib.get_close_matches(key, spelled, n=12, cutoff=0.0)))[:3]
+    meant = f"did you mean {near[0]!r}, {near[1]!r} or {near[2]!r}? " if key else ""
+    raise ValueError(f"unknown objective {written!r}; {meant}`pessimism objectives` lists all")
 
 
 def kinds(cls: type[Objective]) -> dict[str, Any]:

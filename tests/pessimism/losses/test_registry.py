@@ -6,6 +6,7 @@ import ast
 import inspect
 import sys
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from numpydoc.docscrape import NumpyDocString
@@ -75,6 +76,34 @@ def test_a_registered_objective_works_by_name() -> None:
     assert ps.objectives() == before
 
 
+def test_a_subclass_takes_no_title_from_its_parent() -> None:
+    class Calm(ps.Kimi):
+        name = "calm"
+
+    try:
+        ps.register(Calm)
+        assert {find_name(text) for text in ("Kimi", "KIMI", ps.Kimi.title)} == {"kimi"}
+        assert {find_name(text) for text in ("Calm", "CALM")} == {"calm"}
+    finally:
+        sys.modules["pessimism.losses.registry"]._OWN.pop("calm", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("KIMI", "^objective name 'KIMI' is taken by Kimi$"),
+        ("shifted mean", "^objective name 'shifted mean' is taken by ShiftedMean$"),
+        ("my:own", "^objective name must be a text without a colon or blanks around it, got 'my:own'$"),
+        ("", "^objective name must be a text"),
+        (" mine", "^objective name must be a text"),
+        (3, "^objective name must be a text"),
+    ],
+)
+def test_a_name_that_cannot_be_written_is_refused(name: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ps.register(type("Mine", (ps.Kimi,), {"name": name}))
+
+
 def test_every_class_is_registered_under_its_name() -> None:
     assert all(cls.name == name for name, cls in ps.objectives().items())
 
@@ -107,6 +136,8 @@ def test_a_name_is_found_in_any_spelling(name: str) -> None:
 def test_a_near_miss_names_the_nearest_three() -> None:
     with pytest.raises(ValueError, match="^unknown objective 'grppo'; did you mean 'grpo', 'ppo' or 'dr_grpo'[?]"):
         find_name("grppo")
+    with pytest.raises(ValueError, match="^unknown objective ''; `pessimism objectives` lists all$"):
+        find_name("")
 
 
 def test_settings_after_a_colon() -> None:
