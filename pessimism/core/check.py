@@ -19,7 +19,9 @@ from pessimism.messages import one_line, show
 
 _REWARD = np.array([[0.0, 1.0, 0.5, 1.0], [0.0, 0.25, 0.0, 1.0], [1.0, 1.0, 0.0, 0.75]])
 _BINARY = np.array([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 1.0]])  # for who takes no other
-_LOG_RATIO = np.array([[-0.31, 0.12, 0.47, -0.07], [0.23, -0.58, 0.04, 0.36], [-0.14, 0.29, -0.42, 0.08]])
+_LOG_RATIO = np.array(  # away from the round numbers where losses are clipped
+    [[-0.3127, 0.1193, 0.4731, -0.0713], [0.2339, -0.5817, 0.0427, 0.3613], [-0.1433, 0.2887, -0.4219, 0.0797]]
+)
 _WEIGHTS = np.array([[0.1, 0.2, 0.3, 0.4], [0.25, 0.3, 0.15, 0.3], [0.4, 0.1, 0.2, 0.3]])
 _STEP = 1e-5  # of a central difference
 _PASSED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -30,7 +32,7 @@ def check(objective: ObjectiveLike, *, arrays: Literal["numpy", "torch"] | None 
 
     Every verb does this once for each object, unless it is called with ``check=False``. What must hold:
 
-    * the methods keep the shape of what they are given, and their numbers are finite;
+    * the methods leave what they are given as it is, keep its shape, and their numbers are finite;
     * ``score_weight`` is minus the derivative of ``loss`` in the log-ratio, of the mean over the group where actions
       are coupled; what ``loss`` passes through :func:`pessimism.stop_gradient` is held constant;
     * ``advantage`` honours ``weights``: an action cut in two halves of half the weight leaves all advantages as
@@ -65,6 +67,10 @@ def check(objective: ObjectiveLike, *, arrays: Literal["numpy", "torch"] | None 
     ...
     ValueError: objective kimi(beta=0.5): the derivative of loss in log_ratio must be -score_weight, is ...
     """
+    if isinstance(objective, str):
+        raise TypeError(f"check takes an object of one's own, not a name, got {objective!r}")
+    if arrays not in (None, "numpy", "torch"):
+        raise ValueError(f'arrays must be None, "numpy" or "torch", got {arrays!r}')
     made = as_objective(objective)
     reward = _accepted_rewards(made)
     if not made.over_batch:
@@ -92,7 +98,7 @@ def _own(objective: Objective) -> ObjectiveLike:
 def _accepted_rewards(objective: Objective) -> Array:
     """Rewards to try the methods on: fractions, or 0 and 1 where the objective refuses those."""
     try:
-        objective.advantage(_REWARD, _WEIGHTS)
+        objective.advantage(_REWARD.copy(), _WEIGHTS.copy())
     except ValueError:
         return _BINARY
     except Exception:  # what it is about is said below, with the method's name
@@ -126,23 +132,23 @@ def _require_weights_honoured(objective: Objective, reward: Array) -> None:
 def _require_derivative(objective: Objective, reward: Array, weights: Array | None, arrays: str | None) -> None:
     advantage = _call(objective, "advantage", reward, weights)
     weight = _call(objective, "score_weight", _LOG_RATIO, advantage, weights)
-    slope = None
+    slope, rounding = None, 0.0
     if arrays != "numpy" and (arrays == "torch" or "torch" in sys.modules):
         slope = _by_autograd(objective, reward, weights, required=arrays == "torch")
     if slope is None:
-        slope = _by_differences(objective, advantage, weights)
-    if bad := _differ(slope, -weight, absolute=1e-6 * max(1.0, float(np.abs(weight).max()))):
+        slope, rounding = _by_differences(objective, advantage, weights)
+    if bad := _differ(slope, -weight, absolute=max(1e-6 * float(np.abs(weight).max()), 1e-12) + rounding):
         raise ValueError(
-            f"objective {objective}: the derivative of loss in log_ratio must be -score_weight, is {slope[bad]:.3g} "
-            f"and not {-weight[bad]:.3g} at log_ratio {_LOG_RATIO[bad]:.3g}, advantage {advantage[bad]:.3g}"
+            f"objective {objective}: the derivative of loss in log_ratio must be -score_weight, is {slope[bad]:.6g} "
+            f"and not {-weight[bad]:.6g} at log_ratio {_LOG_RATIO[bad]:.4g}, advantage {advantage[bad]:.4g}"
         )
 
 
-def _by_differences(objective: Objective, advantage: Array, weights: Array | None) -> Array:
-    """Derivative of the loss in each log-ratio, central differences; what the loss stops is held."""
+def _by_differences(objective: Objective, advantage: Array, weights: Array | None) -> tuple[Array, float]:
+    """Derivative of the loss in each log-ratio and its rounding, central differences; what the loss stops is held."""
     held: list[Array] = []
     with frozen_stops(held.append):
-        _call(objective, "loss", _LOG_RATIO, advantage, weights)
+        loss = _call(objective, "loss", _LOG_RATIO, advantage, weights)
     share = np.full_like(_LOG_RATIO, 1.0 / _LOG_RATIO.shape[-1]) if weights is None else weights
 
     def total(log_ratio: Array) -> Array:
@@ -152,7 +158,8 @@ def _by_differences(objective: Objective, advantage: Array, weights: Array | Non
 
     steps = _STEP * np.eye(_LOG_RATIO.shape[-1])
     rises = [total(_LOG_RATIO + step) - total(_LOG_RATIO - step) for step in steps]
-    return np.stack(rises, axis=-1) / (2.0 * _STEP) / share
+    digits = np.finfo(np.result_type(loss, np.float32)).eps
+    return np.stack(rises, axis=-1) / (2.0 * _STEP) / share, float(20.0 * digits * np.abs(loss).max() / _STEP)
 
 
 def _by_autograd(objective: Objective, reward: Array, weights: Array | None, *, required: bool) -> Array | None:
@@ -181,8 +188,9 @@ def _by_autograd(objective: Objective, reward: Array, weights: Array | None, *, 
 def _call(objective: Objective, method: str, first: Any, *given: Any) -> Any:
     kind = "numpy arrays" if isinstance(first, np.ndarray) else "torch tensors"
     share = {"log_share": 0.1 + 0.0 * first} if objective.takes_share and method != "advantage" else {}
+    copies = [None if a is None else a.clone() if hasattr(a, "clone") else a.copy() for a in (first, *given)]
     try:
-        value = getattr(objective, method)(first, *given, **share)
+        value = getattr(objective, method)(*copies, **share)
     except Exception as error:  # of somebody else's code
         raise ValueError(
             f"objective {objective}: {method} fails on {kind} ({type(error).__name__}: {one_line(error)}); operators "
@@ -193,6 +201,9 @@ def _call(objective: Objective, method: str, first: Any, *given: Any) -> Any:
         raise ValueError(
             f"objective {objective}: {method} must give {kind} of the shape given, {tuple(first.shape)}, got {got}"
         )
+    for a, copy in zip((first, *given), copies, strict=True):
+        if a is not None and not np.array_equal(to_numpy(a), to_numpy(copy)):
+            raise ValueError(f"objective {objective}: {method} must not change the arrays that it is given")
     finite = np.isfinite(to_numpy(value))
     if not finite.all():
         at = tuple(map(int, np.argwhere(~finite)[0]))

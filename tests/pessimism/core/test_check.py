@@ -120,6 +120,46 @@ class Unmarked(OnNumpy):
     marked = False
 
 
+class Huber(Sigmoid):
+    """A loss that turns linear at a round number."""
+
+    def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return advantage * (log_ratio < 0.12) * (log_ratio > -0.07)
+
+    def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return -advantage * array_namespace(log_ratio).clip(log_ratio, -0.07, 0.12)
+
+
+class Cold(OnNumpy):
+    """A loss of many times the size of its derivative."""
+
+    def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return advantage - 1e-6 * log_ratio
+
+    def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return 0.5e6 * (advantage - 1e-6 * log_ratio) ** 2
+
+
+class Faint(Sigmoid):
+    def score_weight(self, *arguments: Any) -> Any:
+        return 1e-9 * super().score_weight(*arguments)
+
+    def loss(self, *arguments: Any) -> Any:
+        return 3e-9 * super().loss(*arguments)
+
+
+class Shifting(Sigmoid):
+    def advantage(self, reward: Any, weights: Any = None) -> Any:
+        reward -= 0.5
+        return reward
+
+
+class Scaling(Sigmoid):
+    def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        log_ratio *= self.beta
+        return super().loss(log_ratio / self.beta, advantage)
+
+
 CASES = cases()
 
 
@@ -129,7 +169,7 @@ def test_those_of_the_registry_pass(name: str, arrays: Any) -> None:
     check(CASES[name], arrays=arrays)
 
 
-@pytest.mark.parametrize("objective", [Sigmoid(), OnNumpy()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("objective", [Sigmoid(), OnNumpy(), Huber(), Cold()], ids=lambda value: type(value).__name__)
 def test_one_that_is_right_passes(objective: Any) -> None:
     check(objective)
 
@@ -148,10 +188,16 @@ _DERIVATIVE = "the derivative of loss in log_ratio must be -score_weight, is "
     ("objective", "said"),
     [
         (Sum(), r"objective Sum: loss must give numpy arrays of the shape given, \(3, 4\), got "),
-        (Half(), f"objective Half: {_DERIVATIVE}-0.286 and not -0.573 at log_ratio -?[0-9.]+, advantage "),
+        (
+            Half(),
+            f"objective Half: {_DERIVATIVE}-0[.]28[0-9]+ and not -0[.]57[0-9]+ at log_ratio -?[0-9.]+, adv",
+        ),
         (Otherwise(), f"objective Otherwise: {_DERIVATIVE}"),
+        (Faint(), f"objective Faint: {_DERIVATIVE}"),
+        (Shifting(), "objective Shifting: advantage must not change the arrays that it is given$"),
+        (Scaling(), "objective Scaling: loss must not change the arrays that it is given$"),
         (Unmarked(), f"objective Unmarked: {_DERIVATIVE}"),
-        (NotANumber(), r"objective NotANumber: loss must be finite, is nan at log_ratio -0\.31$"),
+        (NotANumber(), r"objective NotANumber: loss must be finite, is nan at log_ratio -0\.313$"),
         (NoAdvantage(), "objective NoAdvantage: advantage must be finite, is nan at reward 0$"),
         (Detached(), f"objective Detached: {_DERIVATIVE}"),
         (OfTorch(), r"objective OfTorch: advantage fails on numpy arrays \(TypeError: .*; operators and array_api"),
@@ -165,6 +211,24 @@ def test_one_that_is_not(objective: Any, said: str) -> None:
     with pytest.raises(ValueError, match=f"^{said}") as error:
         check(objective)
     assert "\n" not in str(error.value)
+
+
+def test_one_that_changes_its_arrays_leaves_no_trace() -> None:
+    def said() -> str:
+        with pytest.raises(ValueError, match="^objective Half") as error:
+            check(Half())
+        return str(error.value)
+
+    before = said()
+    for objective in (Shifting(), Scaling()):
+        with pytest.raises(ValueError, match="must not change"):
+            check(objective)
+    assert said() == before
+
+
+def test_arrays_of_another_library() -> None:
+    with pytest.raises(ValueError, match='^arrays must be None, "numpy" or "torch", got \'jax\'$'):
+        check(Sigmoid(), arrays="jax")  # type: ignore[arg-type]
 
 
 def test_one_of_numpy_where_tensors_are_needed() -> None:
@@ -187,7 +251,7 @@ def test_a_whole_batch_may_be_declared() -> None:
     [
         (Sigmoid, r"objective must be an instance, got the class Sigmoid: write Sigmoid\(\)"),
         (Without(), "objective must be a name or have the methods advantage, score_weight and loss"),
-        ("kimi", "objective must be a name or have the methods"),
+        ("kimi", "check takes an object of one's own, not a name, got 'kimi'$"),
     ],
     ids=["class", "methods", "text"],
 )
