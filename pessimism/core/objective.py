@@ -8,11 +8,11 @@ docs/theory.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
@@ -21,9 +21,6 @@ from pessimism import baselines
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import Bandit
 from pessimism.core.solution import Solution, Status
-
-if TYPE_CHECKING:
-    from pessimism.core.bandit import Bandit
 
 
 @runtime_checkable
@@ -264,7 +261,8 @@ class Objective:
         for name in names:
             value = getattr(self, name)
             if isinstance(value, list | tuple) and name in self.sweeps:
-                object.__setattr__(self, name, value := np.asarray(value))
+                with suppress(ValueError):  # of rows that differ in length, refused below
+                    object.__setattr__(self, name, value := np.asarray(value))
             numbers = is_array_api_obj(value) and np.isdtype(to_numpy(value).dtype, ("real floating", "integral"))
             if numbers and not isinstance(value, Real) and name not in self.sweeps:
                 those = f", which {', '.join(self.sweeps)} may be" if self.sweeps else ""
@@ -286,7 +284,7 @@ class Objective:
         if not np.all(good := holds(values)):
             index = tuple(map(int, np.argwhere(~good)[0]))
             place = f"{name}[{', '.join(map(str, index))}]" if index else name
-            raise ValueError(f"{self.name}: {place} must be {rule}, got {values[index]!r}")
+            raise ValueError(f"{self.name}: {place} must be {rule}, got {values[index].item()!r}")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from pessimism.arrays import Array
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
+from pessimism.core.validation import as_numpy
 
 
 def make_problem(
@@ -96,9 +97,10 @@ def _batch(objective: Objective) -> tuple[int, ...]:
 
 
 def _beside(reward: Any, objective: Objective) -> Any:
-    """Plain rewards as an array of the library of the hyper-parameters."""
+    """Rewards of numpy or plain numbers as an array of the library of the hyper-parameters, for their gradients."""
     arrays = [getattr(objective, name) for name in objective.swept]
     foreign = [a for a in arrays if not isinstance(a, np.ndarray)]
-    if not foreign or reward is None or is_array_api_obj(reward):
+    of_library = is_array_api_obj(reward) and not isinstance(reward, np.ndarray | np.generic)
+    if not foreign or reward is None or of_library:
         return reward
-    return array_namespace(foreign[0]).asarray(reward, device=device(foreign[0]))
+    return array_namespace(foreign[0]).asarray(as_numpy("reward", reward), device=device(foreign[0]))

@@ -23,7 +23,7 @@ def to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any]
     xp = array_namespace(*foreign) if foreign else array_namespace(np.empty(0))
     where = {"device": device(foreign[0])} if foreign else {}
     arrays = {
-        name: value if any(value is f for f in foreign) else xp.asarray(_as_numpy(name, value), **where)
+        name: value if any(value is f for f in foreign) else xp.asarray(as_numpy(name, value), **where)
         for name, value in given.items()
     }
     for name, a in arrays.items():
@@ -48,7 +48,8 @@ def _check_type(xp: Any, name: str, a: Array) -> None:
         raise ValueError(f"{name} must not require gradients, which are taken with respect to reward only: detach it")
 
 
-def _as_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
+def as_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
+    """Numbers that are no array of another library as a numpy array of float64, or of float32 where they are it."""
     try:
         array = np.asarray(value)
     except ValueError:
