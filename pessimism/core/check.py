@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 import weakref
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from pessimism.arrays import Array, to_numpy
-from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective, as_objective, frozen_stops
+from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective, as_objective, frozen_stops, propensities
 from pessimism.messages import one_line, show
 
 _REWARD = np.array([[0.0, 1.0, 0.5, 1.0], [0.0, 0.25, 0.0, 1.0], [1.0, 1.0, 0.0, 0.75]])
@@ -24,6 +24,21 @@ _LOG_RATIO = np.array(  # away from the round numbers where losses are clipped
 )
 _WEIGHTS = np.array([[0.1, 0.2, 0.3, 0.4], [0.25, 0.3, 0.15, 0.3], [0.4, 0.1, 0.2, 0.3]])
 _STEP = 1e-5  # of a central difference
+
+
+class _Groups(NamedTuple):
+    """Three groups of one size to try the methods on."""
+
+    reward: Array
+    log_ratio: Array
+    weights: Array
+
+
+def _groups(reward: Array, width: int) -> _Groups:
+    weights = _WEIGHTS[:, :width]
+    return _Groups(reward[:, :width], _LOG_RATIO[:, :width], weights / weights.sum(axis=-1, keepdims=True))
+
+
 _PASSED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
@@ -72,15 +87,18 @@ def check(objective: ObjectiveLike, *, arrays: Literal["numpy", "torch"] | None 
     if arrays not in (None, "numpy", "torch"):
         raise ValueError(f'arrays must be None, "numpy" or "torch", got {arrays!r}')
     made = as_objective(objective)
-    reward = _accepted_rewards(made)
+    _require_traits(made)
+    made = made.each_swept(lambda values: next(map(float, to_numpy(values).flat), 1.0))  # at one point of a sweep
+    groups = _accepted_groups(made)
     if not made.over_batch:
-        _require_groups_apart(made, reward)
-    if not (made.takes_propensity or made.prices_propensity):
-        _require_weights_honoured(made, reward)
-    for weights in (_WEIGHTS,) if made.takes_propensity else (None, _WEIGHTS):
-        _require_derivative(made, reward, weights, arrays)
+        _require_groups_apart(made, groups.reward)
+    pairs = groups.reward.shape[-1] == 2  # where a third action is refused, none can be cut in two
+    if not (made.takes_propensity or made.prices_propensity or pairs):
+        _require_weights_honoured(made, groups)
+    for weights in (groups.weights,) if made.takes_propensity else (None, groups.weights):
+        _require_derivative(made, groups, weights, arrays)
     with suppress(TypeError):  # an object that cannot be referred to weakly is checked each time
-        _PASSED[id(_own(made))] = _own(made)
+        _PASSED[id(objective)] = objective
 
 
 def checked(objective: Objective) -> Objective:
@@ -95,15 +113,26 @@ def _own(objective: Objective) -> ObjectiveLike:
     return objective.own if isinstance(objective, OwnObjective) else objective
 
 
-def _accepted_rewards(objective: Objective) -> Array:
-    """Rewards to try the methods on: fractions, or 0 and 1 where the objective refuses those."""
-    try:
-        objective.advantage(_REWARD.copy(), _WEIGHTS.copy())
-    except ValueError:
-        return _BINARY
-    except Exception:  # what it is about is said below, with the method's name
-        return _REWARD
-    return _REWARD
+def _accepted_groups(objective: Objective) -> _Groups:
+    """The first groups that the methods take: rewards of fractions, or of 0 and 1, of four actions, or of pairs."""
+    every = [_groups(reward, width) for width in (4, 2) for reward in (_REWARD, _BINARY)]
+    for groups in every:
+        share = {"log_share": np.zeros_like(groups.reward)} if objective.takes_share else {}
+        with suppress(Exception):  # of a method that takes none of them more is said below
+            advantage = objective.advantage(groups.reward.copy(), groups.weights.copy())
+            objective.score_weight(groups.log_ratio.copy(), np.copy(advantage), groups.weights.copy(), **share)
+            return groups
+    return every[0]
+
+
+def _require_traits(objective: Objective) -> None:
+    for trait, rule in (("temperature", "a number or None"), ("kinks", "a tuple of numbers")):
+        try:
+            value = getattr(objective, trait)
+            if trait == "kinks":
+                [float(kink) for kink in value]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"objective {objective}: {trait} must be {rule} ({one_line(error)})") from None
 
 
 def _require_groups_apart(objective: Objective, reward: Array) -> None:
@@ -117,59 +146,64 @@ def _require_groups_apart(objective: Objective, reward: Array) -> None:
         )
 
 
-def _require_weights_honoured(objective: Objective, reward: Array) -> None:
-    whole = _call(objective, "advantage", reward, _WEIGHTS)
-    halves = np.concatenate([_WEIGHTS[:, :-1], 0.5 * _WEIGHTS[:, -1:], 0.5 * _WEIGHTS[:, -1:]], axis=-1)
+def _require_weights_honoured(objective: Objective, groups: _Groups) -> None:
+    reward, _, weights = groups
+    whole = _call(objective, "advantage", reward, weights)
+    halves = np.concatenate([weights[:, :-1], 0.5 * weights[:, -1:], 0.5 * weights[:, -1:]], axis=-1)
     cut = _call(objective, "advantage", np.concatenate([reward, reward[:, -1:]], axis=-1), halves)[:, :-1]
     if bad := _differ(whole, cut):
         raise ValueError(
-            f"objective {objective}: advantage must honour weights, so that cutting an action in two changes nothing; "
-            f"of reward {reward[bad]:.3g} with weights {_list(_WEIGHTS[bad[0]])} it is {whole[bad]:.3g}, after the cut "
+            f"objective {objective}: advantage must honour weights, so that cutting an action in two changes nothing "
+            "(prices_propensity = True says that an advantage depends on the weight of its own action); of reward "
+            f"{reward[bad]:.3g} with weights {_list(weights[bad[0]])} it is {whole[bad]:.3g}, after the cut "
             f"{cut[bad]:.3g}"
         )
 
 
-def _require_derivative(objective: Objective, reward: Array, weights: Array | None, arrays: str | None) -> None:
-    advantage = _call(objective, "advantage", reward, weights)
-    weight = _call(objective, "score_weight", _LOG_RATIO, advantage, weights)
+def _require_derivative(objective: Objective, groups: _Groups, weights: Array | None, arrays: str | None) -> None:
+    log_ratio = groups.log_ratio
+    advantage = _call(objective, "advantage", groups.reward, weights)
+    weight = _call(objective, "score_weight", log_ratio, advantage, weights)
     slope, rounding = None, 0.0
     if arrays != "numpy" and (arrays == "torch" or "torch" in sys.modules):
-        slope = _by_autograd(objective, reward, weights, required=arrays == "torch")
+        slope = _by_autograd(objective, groups, weights, required=arrays == "torch")
     if slope is None:
-        slope, rounding = _by_differences(objective, advantage, weights)
+        slope, rounding = _by_differences(objective, log_ratio, advantage, weights)
     if bad := _differ(slope, -weight, absolute=max(1e-6 * float(np.abs(weight).max()), 1e-12) + rounding):
         raise ValueError(
             f"objective {objective}: the derivative of loss in log_ratio must be -score_weight, is {slope[bad]:.6g} "
-            f"and not {-weight[bad]:.6g} at log_ratio {_LOG_RATIO[bad]:.4g}, advantage {advantage[bad]:.4g}"
+            f"and not {-weight[bad]:.6g} at log_ratio {log_ratio[bad]:.4g}, advantage {advantage[bad]:.4g}"
         )
 
 
-def _by_differences(objective: Objective, advantage: Array, weights: Array | None) -> tuple[Array, float]:
+def _by_differences(
+    objective: Objective, log_ratio: Array, advantage: Array, weights: Array | None
+) -> tuple[Array, float]:
     """Derivative of the loss in each log-ratio and its rounding, central differences; what the loss stops is held."""
     held: list[Array] = []
     with frozen_stops(held.append):
-        loss = _call(objective, "loss", _LOG_RATIO, advantage, weights)
-    share = np.full_like(_LOG_RATIO, 1.0 / _LOG_RATIO.shape[-1]) if weights is None else weights
+        loss = _call(objective, "loss", log_ratio, advantage, weights)
+    share = propensities(log_ratio, weights)
 
-    def total(log_ratio: Array) -> Array:
+    def total(at: Array) -> Array:
         stops = iter(held)
         with frozen_stops(lambda _: next(stops)):
-            return np.sum(share * _call(objective, "loss", log_ratio, advantage, weights), axis=-1)
+            return np.sum(share * _call(objective, "loss", at, advantage, weights), axis=-1)
 
-    steps = _STEP * np.eye(_LOG_RATIO.shape[-1])
-    rises = [total(_LOG_RATIO + step) - total(_LOG_RATIO - step) for step in steps]
+    steps = _STEP * np.eye(log_ratio.shape[-1])
+    rises = [total(log_ratio + step) - total(log_ratio - step) for step in steps]
     digits = np.finfo(np.result_type(loss, np.float32)).eps
     return np.stack(rises, axis=-1) / (2.0 * _STEP) / share, float(20.0 * digits * np.abs(loss).max() / _STEP)
 
 
-def _by_autograd(objective: Objective, reward: Array, weights: Array | None, *, required: bool) -> Array | None:
+def _by_autograd(objective: Objective, groups: _Groups, weights: Array | None, *, required: bool) -> Array | None:
     """The same by torch's autograd; None where the methods do not take tensors and need not."""
     import torch
 
-    u = torch.tensor(_LOG_RATIO, requires_grad=True)
+    u = torch.tensor(groups.log_ratio, requires_grad=True)
     given = None if weights is None else torch.tensor(weights)
     try:
-        advantage = _call(objective, "advantage", torch.tensor(reward), given)
+        advantage = _call(objective, "advantage", torch.tensor(groups.reward), given)
         loss = _call(objective, "loss", u, advantage, given)
         _call(objective, "score_weight", u.detach(), advantage, given)
     except ValueError:
@@ -180,7 +214,7 @@ def _by_autograd(objective: Objective, reward: Array, weights: Array | None, *, 
         if required:
             raise ValueError(f"objective {objective}: loss has no gradient in log_ratio")
         return None
-    share = torch.full_like(u, 1.0 / u.shape[-1]) if given is None else given
+    share = propensities(u.detach(), given)
     (slope,) = torch.autograd.grad((share * loss).sum(), u)
     return np.asarray((slope / share).detach())
 

@@ -160,6 +160,26 @@ class Scaling(Sigmoid):
         return super().loss(log_ratio / self.beta, advantage)
 
 
+class OfPairs(Sigmoid):
+    """That knows two actions only."""
+
+    factor = 1.0
+
+    def advantage(self, reward: Any, weights: Any = None) -> Any:
+        if reward.shape[-1] != 2:
+            raise ValueError("pairs only")
+        return super().advantage(reward, weights)
+
+    def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        if log_ratio.shape[-1] != 2:
+            raise ValueError("pairs only")
+        return self.factor * super().score_weight(log_ratio, advantage, weights)
+
+
+class OfPairsTwice(OfPairs):
+    factor = 2.0
+
+
 CASES = cases()
 
 
@@ -169,7 +189,9 @@ def test_those_of_the_registry_pass(name: str, arrays: Any) -> None:
     check(CASES[name], arrays=arrays)
 
 
-@pytest.mark.parametrize("objective", [Sigmoid(), OnNumpy(), Huber(), Cold()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "objective", [Sigmoid(), OnNumpy(), Huber(), Cold(), OfPairs()], ids=lambda value: type(value).__name__
+)
 def test_one_that_is_right_passes(objective: Any) -> None:
     check(objective)
 
@@ -193,6 +215,7 @@ _DERIVATIVE = "the derivative of loss in log_ratio must be -score_weight, is "
             f"objective Half: {_DERIVATIVE}-0[.]28[0-9]+ and not -0[.]57[0-9]+ at log_ratio -?[0-9.]+, adv",
         ),
         (Otherwise(), f"objective Otherwise: {_DERIVATIVE}"),
+        (OfPairsTwice(), f"objective OfPairsTwice: {_DERIVATIVE}"),
         (Faint(), f"objective Faint: {_DERIVATIVE}"),
         (Shifting(), "objective Shifting: advantage must not change the arrays that it is given$"),
         (Scaling(), "objective Scaling: loss must not change the arrays that it is given$"),
@@ -211,6 +234,36 @@ def test_one_that_is_not(objective: Any, said: str) -> None:
     with pytest.raises(ValueError, match=f"^{said}") as error:
         check(objective)
     assert "\n" not in str(error.value)
+
+
+class Hot(Sigmoid):
+    temperature = "hot"
+
+
+class Kinked(Sigmoid):
+    kinks = 0.3
+
+
+@pytest.mark.parametrize(("objective", "trait"), [(Hot(), "temperature"), (Kinked(), "kinks")])
+def test_a_trait_that_is_no_number(objective: Any, trait: str) -> None:
+    with pytest.raises(ValueError, match=f"^objective {type(objective).__name__}: {trait} must be a "):
+        ps.induced_target([0.5, 0.5], [0.0, 1.0], objective)
+
+
+def test_a_sweep_of_a_subclass_is_checked_at_one_point() -> None:
+    class Mine(ps.Kimi):
+        factor = 1.0
+
+        def score_weight(self, *arguments: Any) -> Any:
+            return self.factor * super().score_weight(*arguments)
+
+    class Twice(Mine):
+        factor = 2.0
+
+    for beta in ([0.1, 0.2], np.empty((0, 2))):
+        ps.induced_target([0.5, 0.5], [0.0, 1.0], Mine(beta=beta))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="derivative of loss"):
+            ps.induced_target([0.5, 0.5], [0.0, 1.0], Twice(beta=beta))  # type: ignore[arg-type]
 
 
 def test_one_that_changes_its_arrays_leaves_no_trace() -> None:
