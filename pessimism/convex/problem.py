@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from pessimism.arrays import Array, finite_log, to_numpy
 from pessimism.convex.program import Program
@@ -145,7 +144,6 @@ def _on_host(bandit: Bandit) -> Bandit:
     own = bandit.own_reference
     return replace(
         bandit,
-        xp=array_namespace(np.empty(0)),
         behavior=to_numpy(bandit.behavior),
         reward=to_numpy(bandit.reward),
         own_reference=None if own is None else to_numpy(own),

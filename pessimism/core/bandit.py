@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from array_api_compat import device
+from array_api_compat import array_namespace, device
 
 from pessimism.arrays import Array
 from pessimism.core.validation import (
@@ -28,8 +28,6 @@ class Bandit:
 
     Attributes
     ----------
-    xp : module
-        Array namespace.
     behavior, reward : Array, shape (N, K)
         Probabilities of the behavior, and rewards.
     own_reference : Array, shape (N, K), or None
@@ -46,7 +44,6 @@ class Bandit:
         Whether every action has positive probability.
     """
 
-    xp: Any
     behavior: Array
     reward: Array
     own_reference: Array | None  # None where the reference is the behavior
@@ -55,6 +52,11 @@ class Bandit:
     dtype: Any
     invalid: dict[int, str]
     full_support: bool  # every action has positive probability, so that no mask is needed
+
+    @property
+    def xp(self) -> Any:
+        """Array namespace; not a field, since a module cannot be pickled."""
+        return array_namespace(self.behavior)
 
     @property
     def reference(self) -> Array:
@@ -184,7 +186,6 @@ def make_bandit(
     if "reference" in rows:
         check_reference_support(xp, rows, shape[:-1], on_error, invalid)
     return Bandit(
-        xp=xp,
         behavior=rows["behavior"],
         reward=rows["reward"],
         own_reference=rows.get("reference"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import pickle
 import re
 from html import unescape
 from typing import Any
@@ -165,3 +166,13 @@ def test_results_are_frozen() -> None:
         target.kappa = 1.0  # type: ignore[misc]
     with pytest.raises(AttributeError):
         ps.Kimi().beta = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "objective", [ps.Kimi(beta=0.1), ps.DPO(beta=0.5), ps.Kimi(beta=np.array([0.1, 0.2]))], ids=str
+)
+def test_a_target_is_pickled(objective: ps.Objective) -> None:
+    target = ps.induced_target([0.5, 0.5], [0.0, 1.0], objective)
+    again = pickle.loads(pickle.dumps(target))
+    np.testing.assert_array_equal(again.policy, target.policy)
+    assert again.certificate().equals(target.certificate())
