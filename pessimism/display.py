@@ -30,7 +30,7 @@ def short(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.ndim:
         return np.array2string(value, precision=4, threshold=8, max_line_width=1000)
     real = isinstance(value, float | np.floating) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
-    return f"{float(value):.4g}" if real else str(value)
+    return f"{float(value):.4g}" if real else " ".join(str(value).split())  # an objective may hold arrays
 
 
 def as_call(name: str, facts: Iterable[tuple[str, Any]]) -> str:

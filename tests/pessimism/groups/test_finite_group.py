@@ -11,6 +11,7 @@ from scipy.stats import binom
 
 import pessimism as ps
 from pessimism import OAPL, AsymRE, Kimi, Nominal
+from pessimism.core.objective import as_objective
 from pessimism.groups.finite_group import FiniteGroup, finite_group
 from pessimism.groups.target import is_squared
 from pessimism.losses.registry import objectives
@@ -156,8 +157,8 @@ class Own(Bounded):
 def test_an_objective_of_ones_own() -> None:
     mine, kimi = (finite_group(o, 5, BEHAVIOR, REWARD, drop_equal=True) for o in (Own(), Kimi(beta=0.1)))
     np.testing.assert_allclose(mine.target.policy, kimi.target.policy, rtol=1e-12)
-    assert is_squared(Own())
-    assert not is_squared(Bounded())
+    assert is_squared(as_objective(Own()))
+    assert not is_squared(as_objective(Bounded()))
     assert not is_squared(Nominal())
     assert not is_squared(AsymRE())
 

@@ -62,7 +62,7 @@ def facts(target: ps.InducedTarget) -> dict[str, str]:
     text = repr(target)
     assert str(target) == text
     assert "\n" not in text
-    inside = re.fullmatch(r"InducedTarget\((\w+\(.*?\))((?:, .*)?)\)", text)
+    inside = re.fullmatch(r"InducedTarget\((\w+\(.*?\))((?:, (?:shape|status|regime)=.*)?)\)", text)
     assert inside is not None, text
     found = {"": inside[1]} | dict(re.findall(r", ([a-z ]+)=(.*?)(?=, [a-z ]+=|$)", inside[2]))
     table = re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", target._repr_html_())
@@ -116,6 +116,8 @@ def test_a_batch_shows_its_shares_and_medians() -> None:
         "median factor": f"{target.conservatism()['pessimism_factor'].median():.4g}",
     }
     assert facts(ps.induced_target([0.5, 0.5], np.zeros((4, 3, 2)), "kimi"))["shape"] == "(4, 3, 2)"
+    sweep = ps.induced_target([0.5, 0.5], [0.0, 1.0], "kimi", beta=np.linspace(0.1, 1.0, 60).reshape(4, 15))
+    assert facts(sweep)["shape"] == "(4, 15, 2)"
     assert facts(ps.induced_target(None, np.zeros((0, 2)), "kimi")) == {"": "kimi(beta=0.01)", "shape": "(0, 2)"}
 
 
