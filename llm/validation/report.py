@@ -50,7 +50,7 @@ def table(frame: pd.DataFrame) -> str:
     >>> row = {"kind": "target", "objective": "kimi", "shift": None, "beta1": None, "beta2": None, "beta": 0.1}
     >>> row |= {"kappa": 1.7, "kappa_fit": 1.6, "tv": 2e-4}
     >>> print(table(pd.DataFrame([row, row | {"kappa": 1.9, "tv": 3e-4}])).splitlines()[-1])
-    | kimi | 1.70 to 1.90 | 3e-04 | 3e-01 |
+    | Kimi | 1.70 to 1.90 | 3e-04 | 3e-01 |
     """
     rows = frame[frame["kind"] == "target"]
     rows = rows.assign(label=labels(rows))

@@ -97,7 +97,7 @@ def lambert(bandit: Bandit, advantage: Array, beta: Any, *, unseen: bool = False
             leak = put(xp, leak, negative, -xp.expm1(log_partition(xp, q, log_q, z)))
         else:
             u, kappa = (put(xp, a, negative, b) for a, b in zip((u, kappa), _negative_rows(xp, q, z), strict=True))
-            status = xp.where(negative, xp.full_like(status, Status.LOCAL_MINIMUM), status)
+            status = xp.where(negative, xp.full_like(status, Status.LOCAL_MINIMUM.value), status)
     return Solution(u if shift is None else u - shift, kappa, regime, leak, status)
 
 
@@ -117,7 +117,7 @@ def truncated(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Soluti
 
 
 def _status(xp: Any, done: Array) -> Array:
-    return xp.astype(~done, xp.int8) * Status.NOT_CONVERGED
+    return xp.astype(~done, xp.int8) * Status.NOT_CONVERGED.value
 
 
 def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
@@ -175,13 +175,15 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
     log_ratio = xp.where(positive, log_policy - log_q, xp.asarray(-xp.inf, dtype=policy.dtype))
     nan = xp.full_like(total, xp.nan)
     vanishing = xp.any(bandit.support & ~positive, axis=-1)
-    status = xp.astype(vanishing, xp.int8) * Status.VANISHING_SUPPORT
+    status = xp.astype(vanishing, xp.int8) * Status.VANISHING_SUPPORT.value
     return Solution(
         log_ratio=xp.where(exists[:, None], log_ratio, xp.where(still, 0.0 * total, nan)[:, None]),
         kappa=nan,
         regime=regime,
         leak=xp.where(exists | still, xp.zeros_like(total), nan),
-        status=xp.where(exists, status, xp.where(still, xp.zeros_like(status), xp.full_like(status, Status.NO_TARGET))),
+        status=xp.where(
+            exists, status, xp.where(still, xp.zeros_like(status), xp.full_like(status, Status.NO_TARGET.value))
+        ),
         differentiable=True,
     )
 
@@ -214,9 +216,9 @@ def greedy(bandit: Bandit, advantage: Array, *, unique: bool = False) -> Solutio
     log_ratio = xp.where(kept, still - xp.log(mass), xp.full_like(advantage, -xp.inf))
     shrinks = xp.any(bandit.support & ~kept, axis=-1)
     ties = xp.sum(xp.astype(kept, xp.int64), axis=-1) > 1
-    status = xp.astype(shrinks, xp.int8) * Status.VANISHING_SUPPORT
+    status = xp.astype(shrinks, xp.int8) * Status.VANISHING_SUPPORT.value
     if not unique:
-        status = xp.where(ties, xp.full_like(status, Status.SET_VALUED), status)
+        status = xp.where(ties, xp.full_like(status, Status.SET_VALUED.value), status)
     nan = xp.full_like(mass[:, 0], xp.nan)
     return Solution(
         log_ratio=bandit.masked(log_ratio, 0.0),

@@ -44,7 +44,7 @@ def make_problem(
     """
     if reference is not None and not objective.takes_reference:
         raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
-    bandit = make_bandit(behavior, _beside(reward, objective), reference, on_error=on_error, batch=_batch(objective))
+    bandit = make_swept_bandit(behavior, reward, objective, reference, on_error=on_error)
     objective = objective.on_rows(bandit)
     xp, unit = bandit.xp, 1.0 if objective.temperature is None else objective.temperature
     with np.errstate(over="ignore", invalid="ignore"):
@@ -58,6 +58,13 @@ def make_problem(
         bad = ~xp.all(xp.isfinite(advantage / unit), axis=-1)
     bandit.report(bad, lambda row: f"{bandit.place('reward', row)}: the advantage of {objective} overflows", on_error)
     return bandit, xp.where(bad[:, None], xp.zeros_like(advantage), advantage)
+
+
+def make_swept_bandit(
+    behavior: Any, reward: Any, objective: Objective, reference: Any = None, *, on_error: str = "raise"
+) -> Bandit:
+    """Validate problems and broadcast them against the hyper-parameters that are arrays over the batch."""
+    return make_bandit(behavior, _beside(reward, objective), reference, on_error=on_error, batch=_batch(objective))
 
 
 def _accepted(bandit: Bandit, objective: Objective, on_error: str) -> Array:

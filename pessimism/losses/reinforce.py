@@ -316,7 +316,7 @@ class TOPR(Objective):
         limit = greedy(bandit, advantage)
         log_ratio = xp.where(gains[:, None], weighted, limit.log_ratio)
         vanishing = xp.any(bandit.support & ~positive, axis=-1)
-        status = xp.where(gains, xp.astype(vanishing, xp.int8) * Status.VANISHING_SUPPORT, limit.status)
+        status = xp.where(gains, xp.astype(vanishing, xp.int8) * Status.VANISHING_SUPPORT.value, limit.status)
         status = xp.where(flat, xp.zeros_like(status), status)
         status = xp.where((best < 0) & ~flat, xp.full_like(status, NOT_COVERED), status)
         return limit._replace(log_ratio=bandit.masked(log_ratio, 0.0), status=xp.astype(status, xp.int8))

@@ -11,7 +11,7 @@ from pessimism.arrays import Array, pick, put
 from pessimism.closed_forms import tilts
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective, ObjectiveLike, stop_gradient
-from pessimism.core.problem import make_problem
+from pessimism.core.problem import make_problem, make_swept_bandit
 from pessimism.core.solution import NOT_COVERED, Solution
 from pessimism.fixed_point.flow import flow_target
 from pessimism.fixed_point.generic import fixed_point
@@ -154,7 +154,7 @@ def nominal_target(behavior: Any, reward: Any, beta: Any, *, reference: Any = No
         objective = Nominal(beta=beta)
     except ValueError as error:
         raise ValueError(str(error).removeprefix("nominal: ")) from None
-    bandit, _ = make_problem(behavior, reward, objective, reference)
+    bandit = make_swept_bandit(behavior, reward, objective, reference)
     return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, objective.on_rows(bandit).beta))
 
 

@@ -59,6 +59,9 @@ def test_noise_does_not_depend_on_the_scale_of_a_loss() -> None:
         def score_weight(self, log_ratio: np.ndarray, advantage: np.ndarray, weights: object = None) -> np.ndarray:
             return 7.0 * super().score_weight(log_ratio, advantage, None)
 
+        def loss(self, log_ratio: np.ndarray, advantage: np.ndarray, weights: object = None) -> np.ndarray:
+            return 7.0 * super().loss(log_ratio, advantage, None)
+
     assert noise(Q, R, Doubled(beta=BETA), 0.5) == pytest.approx(noise(Q, R, ps.Kimi(beta=BETA), 0.5), rel=1e-12)
 
 

@@ -66,6 +66,8 @@ def test_arrays_broadcast_against_the_batch_and_each_other() -> None:
     alone = ps.induced_target(BEHAVIOR, rewards[1, 0], "shifted_mean", beta=0.2, shift=2.0)
     np.testing.assert_allclose(target.policy[1, 2], alone.policy, rtol=1e-12)
     np.testing.assert_allclose(ps.nominal_target(BEHAVIOR, REWARD, [0.1, 0.2])[1], single("nominal", beta=0.2).policy)
+    around = ps.nominal_target(BEHAVIOR, REWARD, [0.1, 0.2], reference=BEHAVIOR[::-1])
+    np.testing.assert_allclose(around[1], ps.nominal_target(BEHAVIOR, REWARD, 0.2, reference=BEHAVIOR[::-1]))
 
 
 def test_verify_takes_each_row_with_its_own() -> None:
