@@ -88,6 +88,18 @@ def _print(columns: dict[str, list[Any]], beta: float | None) -> None:
 def short_setting(objective: Objective, beta: float | None) -> str:
     """Write an objective as ``--objectives`` takes it, without what is the default or the temperature of all.
 
+    Parameters
+    ----------
+    objective : Objective
+        A registered objective.
+    beta : float, optional
+        Temperature of all objectives in the comparison.
+
+    Returns
+    -------
+    str
+        The name, with the settings that differ after a colon.
+
     Examples
     --------
     >>> short_setting(parse_objective("shifted_mean:shift=2", 0.25), 0.25)

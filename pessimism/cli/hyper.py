@@ -116,6 +116,18 @@ def _option(key: str) -> str:
 def chosen_objective(spec: str, options: argparse.Namespace) -> Objective:
     """Return the objective of a command: its name, with hyper-parameters after a colon or as options.
 
+    Parameters
+    ----------
+    spec : str
+        The objective as somebody wrote it.
+    options : argparse.Namespace
+        Options of the command.
+
+    Returns
+    -------
+    Objective
+        The objective.
+
     Examples
     --------
     >>> chosen_objective("oapl:beta1=0.5", argparse.Namespace(beta2="0.1"))

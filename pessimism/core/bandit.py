@@ -148,6 +148,8 @@ def make_bandit(
         Probabilities of the policy in the log-ratio, positive wherever the behavior is; by default the behavior.
     on_error : {"raise", "status"}, default "raise"
         Whether a bad row raises, or is marked while the rest of the batch is kept.
+    batch : tuple of int, optional
+        Leading shape ``(...)`` to broadcast against, too.
 
     Returns
     -------

@@ -423,6 +423,16 @@ _FACTS = (
 def as_objective(objective: ObjectiveLike) -> Objective:
     """Return an objective with all its traits: one of the package as it is, any other object with the usual values.
 
+    Parameters
+    ----------
+    objective : ObjectiveLike
+        An object with the methods ``advantage``, ``score_weight`` and ``loss``.
+
+    Returns
+    -------
+    Objective
+        The object itself, or an :class:`OwnObjective` around it.
+
     Raises
     ------
     TypeError

@@ -58,6 +58,18 @@ def critical_temperature(behavior: Floats, advantage: Floats, rounding: Floats) 
     inf where E[A] >= 0 (and A > 0 somewhere), 0 where A <= 0. Between them log E[exp(t A)], convex in t = 1/beta, falls
     from 0, and rises through 0 once. Hoeffding's lemma bounds that root from below, the mass on max A from above.
 
+    Parameters
+    ----------
+    behavior, advantage : ndarray, shape (N, K)
+        Probabilities and advantages.
+    rounding : ndarray, shape (N,)
+        Error of the advantages.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        Temperatures.
+
     Examples
     --------
     >>> half = np.array([[0.5, 0.5]])
