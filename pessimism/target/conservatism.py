@@ -70,7 +70,7 @@ def numbers(target: InducedTarget) -> dict[str, Array]:
         pi = pi / np.where(pi.sum(axis=-1, keepdims=True) > 0, pi.sum(axis=-1, keepdims=True), np.nan)
         log_z = log_partition(array_namespace(q), q, np.log(q), advantage / np.reshape(beta, (-1, 1)))
     kl = divergences.kl_divergence(pi, q)
-    temperature = np.where(leak > 0, np.nan, temperature_of_logs(log_policy, log_nu, reward)[0])
+    temperature = np.where(leak > 0, np.nan, temperature_of_logs(log_policy, log_nu, reward, _digits(target.policy))[0])
     columns = {
         "regime": np.atleast_1d(target.regime).ravel(),
         "kappa": kappa,
@@ -137,6 +137,7 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     >>> round(float(effective_temperature(nominal, [0.5, 0.5], [0.0, 1.0])), 12)
     0.25
     """
+    digits = max(map(_digits, (policy, behavior)))
     arrays = [to_numpy_float(a) for a in (policy, behavior, reward)]
     try:
         policy, behavior, reward = np.broadcast_arrays(*arrays)
@@ -153,7 +154,8 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     rows = policy.reshape(bandit.reward.shape)
     with np.errstate(divide="ignore"):
         log_policy = np.log(rows)
-    found, worse = temperature_of_logs(log_policy, to_numpy(bandit.log_behavior), to_numpy(bandit.reward))
+    log_q, rewards = to_numpy(bandit.log_behavior), to_numpy(bandit.reward)
+    found, worse = temperature_of_logs(log_policy, log_q, rewards, digits)
     if count := int(worse.sum()):
         whose = f"{count} of {len(rows)} policies have" if bandit.shape else "the policy has"
         why = "a smaller mean reward than the behavior, which no nominal target has"
@@ -235,11 +237,16 @@ class _Distance:
         return terms - np.logaddexp.reduce(terms, axis=-1)[:, None]
 
 
-def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array) -> tuple[Array, Array]:
+def _digits(probabilities: Any) -> float:
+    """Rounding of probabilities as they were given."""
+    return float(np.finfo(np.float32 if str(getattr(probabilities, "dtype", "")).endswith("float32") else float).eps)
+
+
+def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array, digits: float) -> tuple[Array, Array]:
     """Temperatures ``(N,)`` of rows ``(N, K)`` of log-probabilities, and which have none since they earn too little.
 
     Mass that leaked is left out. A nominal target has at least the mean reward of the behavior: a policy that has less
-    by more than rounding has no temperature.
+    by more than rounding, of which ``digits`` is the size, has no temperature.
     """
     with np.errstate(invalid="ignore"):
         log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1)[:, None]
@@ -248,8 +255,9 @@ def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array) -> tuple
     outside = np.any(np.isfinite(log_policy) & ~problem.seen, axis=-1) | np.isnan(log_policy).any(axis=-1)
     result = np.full(len(reward), np.nan)
     # Log-ratios within rounding of the log-probabilities are no distance.
-    rounding = 8.0 * np.finfo(float).eps * (1.0 - np.min(np.where(problem.seen, log_q, 0.0), axis=-1))
-    worse = (problem.scale > 0) & ~outside & (problem.loss(log_policy) > rounding)
+    logs = 8.0 * (1.0 - np.min(np.where(problem.seen, log_q, 0.0), axis=-1))
+    rounding = np.finfo(float).eps * logs
+    worse = (problem.scale > 0) & ~outside & (problem.loss(log_policy) > digits * logs)
     informative = (problem.scale > 0) & ~outside & ~worse
     none = informative & (distance <= rounding**2)
     result[none] = np.inf

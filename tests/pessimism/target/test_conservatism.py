@@ -81,6 +81,13 @@ def test_rounding_makes_no_policy_worse_than_the_behavior(reward: list[float]) -
         assert not np.isnan(found).any()
 
 
+@pytest.mark.parametrize("behavior", [[0.37, 0.33, 0.3], [0.41, 0.27, 0.32], [0.7, 0.2, 0.1]])
+def test_rounding_to_single_precision_makes_no_policy_worse_either(behavior: list[float]) -> None:
+    assert ps.effective_temperature(np.float32(behavior), behavior, [0.0, 1.0, 2.0]) > 1e6
+    target = ps.induced_target(np.float32(behavior), np.float32([0.0, 1.0, 2.0]), "kimi", beta=1e9)
+    assert target.conservatism()["effective_temperature"][0] > 1e6
+
+
 def test_a_target_worse_than_its_reference_has_no_temperature() -> None:
     behavior, reference, reward = [0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.0, 0.1, 1.0]
     target = ps.induced_target(behavior, reward, "cql_reference", reference=reference)
