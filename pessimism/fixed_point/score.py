@@ -107,7 +107,8 @@ def stationarity(
     least = xp.max(xp.where(kept, xp.minimum(below, above) / safe, -infinity), axis=-1)
     most = xp.min(xp.where(kept, xp.maximum(below, above) / safe, infinity), axis=-1)
     agreed = xp.sum(xp.where(smooth, below, nothing), axis=-1) / xp.where(mass > 0, mass, xp.ones_like(mass))
-    agreed = xp.where(mass > 0, agreed, 0.5 * (least + most))
+    with np.errstate(invalid="ignore"):  # of a row without a target, where nothing is kept
+        agreed = xp.where(mass > 0, agreed, 0.5 * (least + most))
     return Stationarity(below, above, xp.where(xp.any(jumps, axis=-1), agreed, total))
 
 

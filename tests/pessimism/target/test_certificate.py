@@ -37,3 +37,10 @@ def test_certificate_rejects_a_policy_beside_the_target(name: str, moved: list[f
     wrong = replace(target, solution=target.solution._replace(log_ratio=u[None]))
     np.testing.assert_allclose(wrong.policy.sum(), 1.0, rtol=1e-14)
     assert float(wrong.certificate()["worst"].iloc[0]) > 1e-8  # a target is allowed 1e-10
+
+
+def test_a_row_without_a_target_warns_of_nothing() -> None:
+    target = ps.induced_target([[0.5, 0.5], [0.2, 0.9]], [0.0, 1.0], "ppo", on_error="status")
+    worst = target.certificate()["worst"]
+    assert worst[0] < 1e-9
+    assert np.isnan(worst[1])
