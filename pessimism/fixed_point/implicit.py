@@ -59,9 +59,12 @@ def _slopes(g: Array, u: Array, coupled: bool) -> Array:
     """Derivative of each weight in its own log-ratio ``(N, K)``; coupled: in every log-ratio, ``(N, K, K)``."""
     import torch
 
+    def slope(total: Array) -> Array:  # zero for a weight of hyper-parameters alone
+        return torch.autograd.grad(total, u, retain_graph=True, materialize_grads=True)[0]
+
     if not coupled:
-        return torch.autograd.grad(g.sum(), u)[0] if g.requires_grad else torch.zeros_like(u)
-    rows = [torch.autograd.grad(g[:, k].sum(), u, retain_graph=True)[0] for k in range(u.shape[-1])]
+        return slope(g.sum()) if g.requires_grad else torch.zeros_like(u)
+    rows = [slope(g[:, k].sum()) for k in range(u.shape[-1])]
     return torch.stack(rows, dim=1)
 
 

@@ -150,3 +150,15 @@ def test_a_tensor_of_temperatures_keeps_its_gradient_and_all_digits(given: Any) 
 def test_a_sweep_that_is_no_array() -> None:
     with pytest.raises(ValueError, match=r"^kimi: beta must be a finite number, got \[\[0.1\], \[0.2, 0.3\]\]$"):
         ps.induced_target(BEHAVIOR, REWARD, "kimi", beta=[[0.1], [0.2, 0.3]])
+
+
+@pytest.mark.parametrize("name", ["awr", "kimi"])
+def test_both_routes_have_the_gradient_of_a_temperature(name: str) -> None:
+    """That of AWR appears in a weight that knows no log-ratio."""
+    found = []
+    for method in ("closed_form", "fixed_point"):
+        beta = torch.tensor([0.3, 0.7], dtype=torch.float64, requires_grad=True)
+        policy = ps.induced_target(BEHAVIOR, REWARD, name, beta=beta, method=method).policy
+        found.append(torch.autograd.grad(policy[:, 1].sum(), beta)[0].numpy())
+    np.testing.assert_allclose(*found, rtol=1e-7)
+    assert np.all(found[0] != 0.0)
