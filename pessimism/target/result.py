@@ -235,6 +235,12 @@ class InducedTarget:
         InducedTarget
             One target of the batch ``(sum n_i, max K_i)``.
 
+        Raises
+        ------
+        ValueError
+            Unless all targets have one objective, without arrays over the batch, and the behavior as their reference,
+            and every row is valid.
+
         Examples
         --------
         >>> import pessimism as ps
@@ -243,6 +249,11 @@ class InducedTarget:
         array([[0.5   , 0.5   , 0.    ],
                [0.3333, 0.3333, 0.3333]])
         """
+        for target in targets:
+            if target.objective.swept or target.objective != targets[0].objective:
+                raise ValueError("targets must have one objective, without arrays over the batch")
+            if target.bandit.own_reference is not None or target.bandit.invalid:
+                raise ValueError("targets must have the behavior as their reference, and no invalid rows")
         behavior = _padded([target.bandit.behavior for target in targets], mode="constant")
         reward = _padded([target.bandit.reward for target in targets], mode="edge")
         names = ("kappa", "regime", "leak", "status")

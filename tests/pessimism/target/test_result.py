@@ -178,3 +178,23 @@ def test_a_target_is_pickled(objective: ps.Objective) -> None:
     again = pickle.loads(pickle.dumps(target))
     np.testing.assert_array_equal(again.policy, target.policy)
     assert again.certificate().equals(target.certificate())
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (("oapl", {}), "one objective"),
+        (("kimi", {"beta": 0.5}), "one objective"),
+        (("kimi", {"beta": [0.01]}), "without arrays over the batch"),
+        (("kimi", {"reference": [0.3, 0.7]}), "the behavior as their reference"),
+    ],
+)
+def test_what_cannot_be_concatenated_is_refused(second: tuple[str, dict[str, Any]], said: str) -> None:
+    name, options = second
+    targets = [ps.induced_target([[0.5, 0.5]], [0.0, 1.0], "kimi")]
+    targets.append(ps.induced_target([[0.5, 0.5]], [0.0, 1.0], name, **options))
+    with pytest.raises(ValueError, match=f"^targets must have .*{said}"):
+        ps.InducedTarget.concatenate(targets)
+    bad = ps.induced_target([[0.5, 0.6]], [0.0, 1.0], "kimi", on_error="status")
+    with pytest.raises(ValueError, match="no invalid rows"):
+        ps.InducedTarget.concatenate([*targets[:1], bad])
