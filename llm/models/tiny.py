@@ -127,11 +127,12 @@ def _train(settings: TinyModel) -> tuple[Any, PreTrainedTokenizerFast, float]:
         model = _new_model(settings, tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98))
     batches = settings.task.examples(settings.seed, settings.batch)
-    if not sys.stderr.isatty():  # which has no bar
-        print(f"pretrain {settings.name}: {settings.steps} steps, kept for the next time", file=sys.stderr, flush=True)
     bar = tqdm(range(settings.steps), desc=f"pretrain {settings.name}", delay=2, disable=None, leave=False)
     model.train()
-    for _ in bar:
+    for step in bar:
+        if not sys.stderr.isatty() and step % max(1, settings.steps // 10) == 0:  # which has no bar
+            said = f"pretrain {settings.name}: step {step} of {settings.steps}, kept when it is done"
+            print(said, file=sys.stderr, flush=True)
         ids, labels = _encoded(next(batches), tokenizer)
         loss = model(input_ids=ids, labels=labels).loss
         optimizer.zero_grad()

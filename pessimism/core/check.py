@@ -6,6 +6,7 @@ contradict each other, every number that follows is one of something else.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import weakref
 from contextlib import suppress
@@ -15,7 +16,7 @@ import numpy as np
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective, as_objective, frozen_stops, propensities
-from pessimism.messages import one_line, show
+from pessimism.messages import one_line
 
 _REWARD = np.array([[0.0, 1.0, 0.5, 1.0], [0.0, 0.25, 0.0, 1.0], [1.0, 1.0, 0.0, 0.75]])
 _BINARY = np.array([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 1.0]])  # for who takes no other
@@ -222,6 +223,15 @@ def _by_autograd(objective: Objective, groups: _Groups, weights: Array | None, *
 def _call(objective: Objective, method: str, first: Any, *given: Any) -> Any:
     kind = "numpy arrays" if isinstance(first, np.ndarray) else "torch tensors"
     share = {"log_share": 0.1 + 0.0 * first} if objective.takes_share and method != "advantage" else {}
+    try:
+        inspect.signature(getattr(_own(objective), method)).bind(first, *given, **share)
+    except TypeError as error:
+        wanted = "reward" if method == "advantage" else "log_ratio, advantage"
+        raise ValueError(
+            f"objective {objective}: {method} must accept ({wanted}, weights=None): {one_line(error)}"
+        ) from None
+    except ValueError:  # a method without a signature, of an extension module
+        pass
     copies = [None if a is None else a.clone() if hasattr(a, "clone") else a.copy() for a in (first, *given)]
     try:
         value = getattr(objective, method)(*copies, **share)
@@ -231,9 +241,11 @@ def _call(objective: Objective, method: str, first: Any, *given: Any) -> Any:
             "and array_api_compat take numpy arrays and torch tensors; check=False leaves this check out"
         ) from error
     if not isinstance(value, type(first)) or value.shape != first.shape:
-        got = tuple(getattr(value, "shape", ())) or show(value)
+        shape = tuple(getattr(value, "shape", ()))
+        got = f"one of shape {shape}" if shape else f"a {type(value).__name__}"
         raise ValueError(
-            f"objective {objective}: {method} must give {kind} of the shape given, {tuple(first.shape)}, got {got}"
+            f"objective {objective}: {method} must give one number for each action, {kind} of shape "
+            f"{tuple(first.shape)}, got {got}"
         )
     for a, copy in zip((first, *given), copies, strict=True):
         if a is not None and not np.array_equal(to_numpy(a), to_numpy(copy)):

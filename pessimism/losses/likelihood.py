@@ -97,7 +97,7 @@ class PolicyGradient(Objective):
     @property
     def on_policy(self) -> bool:
         """Whether the data follow the current policy."""
-        return getattr(self, "sampling", None) == "on_policy"
+        return self.settings.get("sampling") == "on_policy"
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g = A."""

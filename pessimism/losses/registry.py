@@ -112,7 +112,8 @@ def register(cls: type[Objective]) -> type[Objective]:
     --------
     >>> from dataclasses import dataclass
     >>> import pessimism as ps
-    >>> @dataclass(frozen=True)
+    >>> @ps.register
+    ... @dataclass(frozen=True)
     ... class Timid(ps.Kimi):
     ...     name = "timid"
     ...     beta: float = 10.0
@@ -179,7 +180,9 @@ def make_objective(
     """
     if not isinstance(objective, str):
         if hyper:
-            raise ValueError(f"hyper-parameters {sorted(hyper)} go with a name; set them on the objective itself")
+            raise ValueError(
+                f"{sorted(hyper)[0]} is given as a keyword, but the objective is an object already: set it there"
+            )
         made = as_objective(objective)
         return _single(checked(made) if check else made, sweep)
     name, own = parse_spec(objective)
@@ -297,6 +300,9 @@ def find_name(written: str) -> str:
         for name, cls in objectives().items():
             spelled.setdefault(_key(getattr(cls, fact)), name)
     spelled.pop("", None)
+    if "(" in written and "=" in written:
+        plain = re.sub(r"[()]", ":", written, count=1).rstrip(")").replace(" ", "")
+        raise ValueError(f"objective {written!r}: hyper-parameters stand after a colon, as in {plain!r}")
     if (key := _key(written)) in spelled:
         return spelled[key]
     near = list(dict.fromkeys(spelled[k] for k in difflib.get_close_matches(key, spelled, n=12, cutoff=0.0)))[:3]
@@ -373,7 +379,7 @@ def find_class(name: str) -> type[Objective]:
 def _key(text: str) -> str:
     for symbol, spelled in (("*", "star"), ("χ", "chi"), ("²", "2")):
         text = text.replace(symbol, spelled)
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+    return re.sub(r"[\s\-_./()^,]", "", text.lower())  # other signs tell methods apart: REINFORCE++ is not REINFORCE
 
 
 def _kind(hint: Any) -> Any:

@@ -103,7 +103,8 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     Parameters
     ----------
     policy : array_like, shape (..., K)
-        Probabilities. They may sum to less than one: mass that leaked is left out, and the rest renormalized.
+        Probabilities, or a target that has them. They may sum to less than one: mass that leaked is left out, and the
+        rest renormalized.
     behavior : array_like, shape (..., K)
         Probabilities of the behavior.
     reward : array_like, shape (..., K)
@@ -138,7 +139,7 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     0.25
     """
     digits = max(map(_digits, (policy, behavior)))
-    arrays = [to_numpy_float(a) for a in (policy, behavior, reward)]
+    arrays = [to_numpy_float(a) for a in (getattr(policy, "policy", policy), behavior, reward)]
     try:
         policy, behavior, reward = np.broadcast_arrays(*arrays)
     except ValueError:
@@ -158,7 +159,7 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     found, worse = temperature_of_logs(log_policy, log_q, rewards, digits)
     if count := int(worse.sum()):
         whose = f"{count} of {len(rows)} policies have" if bandit.shape else "the policy has"
-        why = "a smaller mean reward than the behavior, which no nominal target has"
+        why = "a smaller mean reward than the behavior; no nominal target has, so that no temperature fits"
         warnings.warn(f"effective temperature is nan: {whose} {why}", RuntimeWarning, stacklevel=2)
     return found.reshape(bandit.shape)[()]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _REGIMES = np.array(["negative", "boundary", "positive"])
 _LABELS = np.array([status.label for status in Status])
-_MANY = 100_000  # probabilities in a batch, beyond which its text leaves out the pessimism factor
+_MANY = 10_000  # probabilities in a batch, beyond which its text leaves out the pessimism factor
 FIELDS = (
     "policy",
     "log_policy",
@@ -279,9 +279,12 @@ class InducedTarget:
         if one:
             facts += [] if self.status == "converged" else [("status", self.status)]
             facts += [("regime", self.regime), ("kappa", kappa)]
-            facts += [] if factor is None else [("factor", factor[0])]
+            facts += [] if factor is None or self.leak > 0 else [("factor", factor[0])]
+            facts += [("leak", to_numpy(self.leak))] if self.leak > 0 else []
             return [*facts, ("policy", to_numpy(self.policy))]
         facts += [("shape", shape), ("regime", shares(self.regime)), ("status", shares(self.status))]
+        leak = to_numpy(self.leak)
+        facts += [("largest leak", np.nanmax(leak))] if np.any(leak > 0) else []
         facts += [("median kappa", median(kappa))]
         return facts if factor is None else [*facts, ("median factor", median(factor))]
 

@@ -104,7 +104,7 @@ class MomentObjective(LoggedObjective):
 
     @property
     def _moments(self) -> tuple[float, ...] | None:
-        return getattr(self, "second_moment", None)
+        return self.settings.get("second_moment")
 
     def _require_moments(self) -> None:
         given = self._moments

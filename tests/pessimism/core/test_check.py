@@ -203,13 +203,17 @@ def test_both_derivatives_find_a_loss_of_something_else(kind: Any, arrays: Any) 
         check(kind(), arrays=arrays)
 
 
+_SHAPE = r"must give one number for each action, numpy arrays of shape \(3, 4\), got"
 _DERIVATIVE = "the derivative of loss in log_ratio must be -score_weight, is "
 
 
 @pytest.mark.parametrize(
     ("objective", "said"),
     [
-        (Sum(), r"objective Sum: loss must give numpy arrays of the shape given, \(3, 4\), got "),
+        (
+            Sum(),
+            f"objective Sum: loss {_SHAPE} a float64$",
+        ),
         (
             Half(),
             f"objective Half: {_DERIVATIVE}-0[.]28[0-9]+ and not -0[.]57[0-9]+ at log_ratio -?[0-9.]+, adv",
@@ -226,7 +230,10 @@ _DERIVATIVE = "the derivative of loss in log_ratio must be -score_weight, is "
         (OfTorch(), r"objective OfTorch: advantage fails on numpy arrays \(TypeError: .*; operators and array_api"),
         (Across(), r"objective Across: advantage of a group must not depend on other groups \(over_batch"),
         (Unweighted(), "objective Unweighted: advantage must honour weights"),
-        (Mean(), r"objective Mean: advantage must give numpy arrays of the shape given, \(3, 4\), got \(3,\)"),
+        (
+            Mean(),
+            rf"objective Mean: advantage {_SHAPE} one of shape \(3,\)",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -355,3 +362,12 @@ def test_no_certificate_for_one_that_fails() -> None:
     target = ps.induced_target([0.5, 0.5], [0.0, 1.0], Half(), check=False)
     with pytest.raises(ValueError, match=r"^objective Half: the derivative"):
         target.certificate()
+
+
+def test_a_method_that_takes_no_weights_is_told_so() -> None:
+    class Without(Sigmoid):
+        def advantage(self, reward: Any) -> Any:
+            return reward - 0.5
+
+    with pytest.raises(ValueError, match=r"^objective Without: advantage must accept \(reward, weights=None\): "):
+        check(Without())

@@ -83,4 +83,6 @@ def test_the_temperature_zero_is_called_greedy() -> None:
         population_shift=math.nan,
     )
     assert numbers(read_group(group)) == []
+    assert "greedy" in read_group(group)
+    assert "greedy" not in read_group(group._replace(effective_temperature=0.5, pessimism_factor=2.0))
     assert numbers(read_group(group._replace(effective_temperature=0.5, pessimism_factor=2.0))) == [2.0, 0.5]

@@ -160,3 +160,14 @@ def test_settings_after_a_colon() -> None:
 def test_mistakes_in_a_spelling(spec: str, hyper: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=f"^{said}$"):
         make_objective(spec, **hyper)
+
+
+@pytest.mark.parametrize("written", ["REINFORCE++", "GRPO++", "TBA!", "DPO*"])
+def test_other_signs_tell_methods_apart(written: str) -> None:
+    with pytest.raises(ValueError, match="^unknown objective "):
+        find_name(written)
+
+
+def test_settings_in_parentheses_are_shown_the_colon() -> None:
+    with pytest.raises(ValueError, match="hyper-parameters stand after a colon, as in 'oapl:beta1=0.5,beta2=0.1'$"):
+        find_name("oapl(beta1=0.5, beta2=0.1)")

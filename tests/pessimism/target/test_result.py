@@ -198,3 +198,10 @@ def test_what_cannot_be_concatenated_is_refused(second: tuple[str, dict[str, Any
     bad = ps.induced_target([[0.5, 0.6]], [0.0, 1.0], "kimi", on_error="status")
     with pytest.raises(ValueError, match="no invalid rows"):
         ps.InducedTarget.concatenate([*targets[:1], bad])
+
+
+def test_text_says_how_much_leaks() -> None:
+    target = ps.induced_target([0.5, 0.5], [0.0, 1.0], "constant_baseline", beta=0.25, value=1.5, unseen=True)
+    assert f"leak={float(target.leak):.4g}" in repr(target)
+    batch = ps.induced_target([0.5, 0.5], [[0.0, 1.0], [1.0, 2.0]], target.objective, unseen=True)
+    assert f"largest leak={float(batch.leak.max()):.4g}" in repr(batch)
