@@ -340,7 +340,7 @@ def test_objectives_are_checked_before_the_log_is_read(tmp_path: Path) -> None:
         ("kimmy", {}, "unknown objective"),
         ("kimi", {"beta": -1.0}, "beta must be > 0"),
         ("kimi", {"betta": 1.0}, "no hyper-parameter 'betta'"),
-        (Kimi(beta=0.1), {"beta": 1.0}, "hyper-parameters"),
+        (Kimi(beta=0.1), {"beta": 1.0}, "beta is given as a keyword"),
     ):
         with pytest.raises(ValueError, match=what):
             diagnose(tmp_path / "nothing.csv", objective, **hyper)

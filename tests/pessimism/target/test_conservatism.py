@@ -60,7 +60,7 @@ def test_ends_of_the_scale(policy: list[float], expected: float) -> None:
 
 def test_a_policy_worse_than_the_behavior_has_no_temperature() -> None:
     behavior, reward = [0.2, 0.3, 0.5], [0.0, 1.0, 2.0]
-    one = "^effective temperature is nan: the policy has a smaller mean reward than the behavior, which"
+    one = "^effective temperature is nan: the policy has a smaller mean reward than the behavior; no nominal"
     for policy in ([1.0, 0.0, 0.0], [0.21, 0.3, 0.49], [0.2 + 1e-9, 0.3, 0.5 - 1e-9]):
         with pytest.warns(RuntimeWarning, match=one):
             assert np.isnan(ps.effective_temperature(policy, behavior, reward))
