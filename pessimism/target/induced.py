@@ -60,7 +60,8 @@ def induced_target(
         Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : Any
         Hyper-parameters of a named objective. Temperatures, ``shift`` and ``value`` may be arrays ``(...)`` over the
-        batch where the objective says so (its ``sweeps``): a sweep is one call.
+        batch where the objective says so (its ``sweeps``): a sweep is one call. One that is out of range raises,
+        whatever ``on_error`` says.
 
     Returns
     -------
