@@ -140,7 +140,7 @@ def _block(name: str, objective: ps.Objective, beta: float, behavior: np.ndarray
         {
             "objective": name,
             "beta": beta,
-            "beta1": getattr(objective, "beta1", np.nan),
+            "beta1": objective.settings.get("beta1", np.nan),
             "action": np.arange(behavior.size),
             "behavior": behavior,
             "reward": reward,

@@ -145,7 +145,7 @@ def _named(objective: ps.Objective, asked: Asked) -> dict[str, Any]:
     return {
         "objective": objective.name,
         "setting": str(objective),
-        **{name: getattr(objective, name, np.nan) for name in ("shift", "beta1", "beta2")},
+        **{name: objective.settings.get(name, np.nan) for name in ("shift", "beta1", "beta2")},
         "beta": objective.temperature,
         "prompt": asked.text,
         "pass_rate": asked.pass_rate,
