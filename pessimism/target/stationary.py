@@ -51,7 +51,13 @@ class StationaryPoint:
 
 
 def stationary_points(
-    behavior: Any, reward: Any, objective: str | ObjectiveLike, *, reference: Any = None, **hyper: Any
+    behavior: Any,
+    reward: Any,
+    objective: str | ObjectiveLike,
+    *,
+    reference: Any = None,
+    check: bool = True,
+    **hyper: Any,
 ) -> list[StationaryPoint]:
     """Every local minimizer over the simplex of the behavior's support, lowest loss first (numpy).
 
@@ -70,6 +76,8 @@ def stationary_points(
         a_star_po.
     reference : array_like, shape (K,), optional
         Probabilities of the policy in the log-ratio, where it is not the behavior.
+    check : bool, default True
+        Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : Any
         Hyper-parameters of a named objective.
 
@@ -93,13 +101,13 @@ def stationary_points(
     >>> [p.branch for p in points]
     [1, 0]
     """
-    objective = make_objective(objective, **hyper)
+    objective = make_objective(objective, check=check, **hyper)
     if not isinstance(objective, SquaredRegression) or objective.on_policy:
         raise ValueError(
             f"objective {objective} is not an off-policy squared regression: its minimizers are not enumerated"
         )
     # With unseen=True the target of the negative regime costs nothing: the search for minimizers is ours.
-    target = induced_target(behavior, reward, objective, reference=reference, unseen=True)
+    target = induced_target(behavior, reward, objective, reference=reference, unseen=True, check=False)
     bandit = target.bandit
     if bandit.shape:
         raise ValueError(f"reward must be one problem (K,), got a batch of shape {bandit.shape}")

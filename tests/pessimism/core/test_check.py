@@ -346,6 +346,18 @@ def test_every_verb_can_be_told_not_to(verb: str) -> None:
     VERBS[verb](Half(), check=False)
 
 
+def test_minimizers_of_an_unchecked_regression_are_those_of_its_score_weight() -> None:
+    class Doubled(ps.Kimi):
+        def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+            return 2.0 * super().loss(log_ratio, advantage, weights)
+
+    problem = [0.5, 0.3, 0.2], [0.0, 0.5, 1.0]
+    with pytest.raises(ValueError, match=_DERIVATIVE):
+        ps.stationary_points(*problem, Doubled(beta=0.3))
+    (found,) = ps.stationary_points(*problem, Doubled(beta=0.3), check=False)
+    np.testing.assert_allclose(found.policy, ps.induced_target(*problem, "kimi", beta=0.3).policy, rtol=1e-12)
+
+
 def test_an_object_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     objective, loss = Sigmoid(), Sigmoid.loss
