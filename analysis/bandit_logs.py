@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pessimism as ps
+from pessimism.arrays import Floats
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 

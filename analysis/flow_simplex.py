@@ -6,18 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 import pessimism as ps
 from analysis.names import display_name, display_names
 from analysis.settings import at_temperature, besides_temperature
 from analysis.work import each
+from pessimism.arrays import Floats
 
 SMOKE = {"starts": 3, "spacing": 0.05}
 _TIMES = np.append(0.0, np.geomspace(1e-3, 1e5, 385))  # recorded, from before anything moves until all is over
 _SAME = 1e-6  # largest difference in probability from the target reached; of losses, relative
-
-Floats = NDArray[np.float64]
 
 
 def default_settings(beta: float, beta1: float) -> dict[str, ps.Objective]:

@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 
 import pessimism as ps
-from analysis.lag_steps import Flags, Floats, Prompts, draw_prompts, measured, walk
+from analysis.lag_steps import Flags, Prompts, draw_prompts, measured, walk
 from analysis.names import display_name, display_names
 from analysis.settings import at_temperature
 from analysis.work import each
+from pessimism.arrays import Floats
 
 SMOKE = {"lags": (0, 16), "lrs": (0.8, 3.2), "steps": 120, "rounds": 17, "prompts": 8, "records": 2}
 COMPARED = ("nominal", "ppo", "grpo", "kimi", "optimal_value", "oapl", "shifted_mean", "reinforce", "asym_re")

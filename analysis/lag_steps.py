@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 import pessimism as ps
 from pessimism import divergences
+from pessimism.arrays import Floats
 from pessimism.fixed_point.score import data_weight
 
 COLLAPSED = 0.01  # a policy with less than this beside its likeliest completion has collapsed
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Actions = NDArray[np.intp]
 

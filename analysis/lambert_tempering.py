@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pessimism.arrays import Floats
 from pessimism.special import branch_gap, log_wright_omega
 
 SMOKE = {"n": 41}
 _DOUBLE = 2.0  # the ratio whose advantage and temperature the finding quotes
-
-Floats = NDArray[np.float64]
 
 
 def tempered(z: Floats, kappa: float, branch: int = 0) -> tuple[Floats, Floats]:

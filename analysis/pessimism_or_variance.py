@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 import pessimism as ps
-from analysis.bandit_logs import Floats, check, drawn_logs, likelier_first, trained, world
+from analysis.bandit_logs import check, drawn_logs, likelier_first, trained, world
+from pessimism.arrays import Floats
 
 Makers = dict[tuple[str, float], Callable[[float], ps.Objective]]
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from pessimism.arrays import to_numpy
+from pessimism.arrays import LOG_OF_NO_MASS, Array, to_numpy
 from pessimism.convex.verify import verify
 from pessimism.core.objective import Objective
 from pessimism.dynamics.gradient_descent import sgd
 from pessimism.dynamics.gradient_flow import gradient_flow
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
-
-Array = Any
 
 _MANY = 32  # actions beyond which jumps that hold them are too costly to follow
 _NEAR = 1e-4  # a flow that never rests, its log-ratios growing without bound, has still reached its limit
@@ -139,5 +137,5 @@ def _distance(target: InducedTarget, policy: Array) -> float:
 def _population_loss(target: InducedTarget, policy: Array) -> float:
     q = to_numpy(target.behavior)
     with np.errstate(divide="ignore"):
-        u = np.maximum(np.log(policy / q), -700.0)
+        u = np.maximum(np.log(policy / q), LOG_OF_NO_MASS)
     return float(np.sum(q * target.objective.loss(u, to_numpy(target.advantage), q)))

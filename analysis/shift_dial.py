@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 import pessimism as ps
-from analysis.bandit_logs import Counts, Floats, check, drawn_logs, likelier_first, trained, world
+from analysis.bandit_logs import Counts, check, drawn_logs, likelier_first, trained, world
+from pessimism.arrays import Floats
 
 SMOKE = {"seeds": 120, "rollouts": (32, 256, 1024), "shifts": (0.0, 1.0, 4.0, 10.0)}
 WORLDS = ("competent", "uninformed")

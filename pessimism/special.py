@@ -10,7 +10,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-Array = Any  # an array of any library that follows the Python array API standard
+from pessimism.arrays import Array
 
 _EXPN1 = 0.36787944117144233  # exp(-1) = _EXPN1 + _EXPN1_LOW
 _EXPN1_LOW = -1.2428753672788363e-17

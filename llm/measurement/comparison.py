@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import pessimism as ps
 from llm.measurement.readings import READINGS, TERMS, effective_temperature, is_lambert, moments, readings
+from pessimism.arrays import Floats
 from pessimism.core.objective import Objective, ObjectiveLike, as_objective
 from pessimism.groups.target import is_affine, why_undefined
-
-Floats = NDArray[np.float64]
 
 PREDICTED = ("regime", "kappa", "effective_temperature", "kl", "kl_reverse", "max_ratio", "value", "leak")
 COLUMNS = (

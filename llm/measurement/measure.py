@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from llm.data.prompts import as_completions, required_tokens, token_ids
@@ -19,9 +18,8 @@ from llm.measurement.comparison import COLUMNS, compare, pool
 from llm.measurement.readings import has_kappa
 from llm.models.enumeration import Completions
 from llm.models.scoring import score
+from pessimism.arrays import Floats
 from pessimism.core.objective import Objective, ObjectiveLike, as_objective
-
-Floats = NDArray[np.float64]
 
 _TOGETHER = 4096  # completions sampled and scored at a time
 

@@ -13,14 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import NDArray
 
 import pessimism as ps
-from pessimism.arrays import to_numpy
+from pessimism.arrays import Array, Floats, to_numpy
 from pessimism.core.objective import Objective
-
-Array = Any
-Floats = NDArray[np.float64]
 
 # Summed over the completions of a cluster, "clusters" being 1 for each cluster; x = A/beta - u. The terms of the two
 # divergences are the nonnegative ones of mean zero beside the plain ones, with the digits of a small log-ratio.

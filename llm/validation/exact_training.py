@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import pessimism as ps
 from llm.models.enumeration import Completions
 from pessimism import divergences
+from pessimism.arrays import Floats
 
-Floats = NDArray[np.float64]
 _DRAWN = 4096  # completions that a measured kappa is fitted on
 _ROUND = 60  # iterations of L-BFGS after which it is asked whether the policy still moves
 _STILL = 2e-4  # total variation that it moves in a round at the end

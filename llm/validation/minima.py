@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import pessimism as ps
 from pessimism import divergences
-
-Floats = NDArray[np.float64]
+from pessimism.arrays import Floats
 
 
 class Minimum(NamedTuple):

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from llm.data.addition import Addition, digits_right
 from llm.models.enumeration import Completions
+from pessimism.arrays import Floats
 
-Floats = NDArray[np.float64]
 Pair = tuple[int, int]
 
 # Of one digit and with so few weights that it is made in seconds.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pessimism import divergences
+from pessimism.arrays import Floats
 from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.diagnosis import population as group_plugin
 from pessimism.diagnosis.report import Diagnosis
@@ -26,8 +27,6 @@ from pessimism.losses.registry import make_objective
 from pessimism.rollouts.read import read_rollouts
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
-
-Floats = NDArray[np.float64]
 
 COLUMNS = (
     *("step", "prompt", "n", "reward_mean", "baseline", "Z", "regime", "kappa", "effective_temperature"),

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
 from pessimism.diagnosis.thresholds import thresholds
 from pessimism.groups import expected_advantage
@@ -22,8 +23,6 @@ from pessimism.groups.design import least_beta1
 from pessimism.groups.reward_law import expected_by_counts
 from pessimism.groups.target import NOT_AFFINE, is_affine, log_z_of, solve_group, why_undefined
 from pessimism.losses.regression import OAPL, AStarPO
-
-Floats = NDArray[np.float64]
 
 COLUMNS = (
     *("population_regime", "population_log_z", "population_error", "population_kappa"),

@@ -9,13 +9,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
 from pessimism.target.induced import induced_target, solve_rows
 from pessimism.target.result import InducedTarget
-
-Floats = NDArray[np.float64]
 
 SIGN = {"positive": 1.0, "boundary": 0.0, "negative": -1.0}
 _EPS = float(np.finfo(np.float64).eps)

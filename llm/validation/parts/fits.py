@@ -9,7 +9,8 @@ import numpy as np
 import pessimism as ps
 from llm.validation.exact_training import fit, train
 from llm.validation.minima import Minimum, minima
-from llm.validation.problem import Floats, Pair, SumProblem, one_thread
+from llm.validation.problem import Pair, SumProblem, one_thread
+from pessimism.arrays import Floats
 
 _TILTED = 0.9  # probability of the completion that a start is tilted towards
 

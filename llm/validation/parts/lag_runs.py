@@ -13,9 +13,10 @@ from analysis.lag import settings
 from analysis.lag_steps import Prompts, walk
 from llm.data.addition import digits_right
 from llm.models.load import model_path
-from llm.validation.problem import Floats, completions_of, drawn, load, rewards
+from llm.validation.problem import completions_of, drawn, load, rewards
 from llm.validation.training import trained
 from pessimism import divergences
+from pessimism.arrays import LOG_OF_NO_MASS, Floats
 
 COMPARED = ("grpo", "nominal", "kimi", "optimal_value", "oapl", "shifted_mean", "asym_re", "reinforce")
 
@@ -49,7 +50,7 @@ class Task:
             rest = np.logaddexp.reduce(log_q[~kept])
             rows.append((np.append(log_q[kept], rest), np.append(reward[kept], 0.0)))
         width = max(len(row) for row, _ in rows)
-        starts = np.stack([np.pad(q, (0, width - len(q)), constant_values=-700.0) for q, _ in rows])
+        starts = np.stack([np.pad(q, (0, width - len(q)), constant_values=LOG_OF_NO_MASS) for q, _ in rows])
         return starts, np.stack([np.pad(r, (0, width - len(r))) for _, r in rows])
 
 

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import minimize
 
 import pessimism as ps
-from llm.validation.minima import Floats, minima, nearest
+from llm.validation.minima import minima, nearest
+from pessimism.arrays import Floats
 
 
 def problem(seed: int) -> tuple[Floats, Floats]:
