@@ -105,7 +105,7 @@ def _flow(target: InducedTarget) -> Comparison:
     problem = (target.behavior, target.reward, target.objective)
     if target.status == "set_valued":  # flat where it ends: plain steps get there, and no jump need be resolved
         reached = sgd(*problem, steps=20_000, lr=5.0)
-    elif target.objective.kinks and len(target.reward) > _MANY:
+    elif target.objective.kinks_at(to_numpy(target.behavior)) and len(target.reward) > _MANY:
         return Comparison("flow", np.nan, f"more than {_MANY} actions on jumps of the weight")
     else:
         # Where it rests is polished, whatever the way there.

@@ -42,7 +42,7 @@ def descend(objective: Any, q: Array, reward: Array, *, reference: Array | None 
         return -gradient.numpy()
 
     logits, end = np.log(nu), 0.0
-    if objective.kinks:
+    if objective.kinks_at(q):
         for size in np.geomspace(1.0, 1e-4, 10):
             for _ in range(200):
                 logits = logits + size * velocity(logits)

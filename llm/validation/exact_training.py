@@ -101,7 +101,7 @@ def train(
 def _refuse(q: Floats, reward: Floats, objective: ps.Objective) -> None:
     if objective.on_policy:
         raise ValueError(f"objective {objective} is on-policy: there is no frozen behavior to train on")
-    if objective.kinks:
+    if objective.kinks_at(q):
         raise ValueError(f"objective {objective} has a weight that jumps: training to the end is not defined for it")
     # In the negative regime there are minima, and unseen=True spares us the search for all of them.
     status = str(ps.induced_target(q, reward, objective, unseen=True).status)

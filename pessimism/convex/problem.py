@@ -107,7 +107,8 @@ class ConvexProblem:
         log_ratio = finite_log(bandit.masked(self.log_ratio_row, 0.0))
         policy = bandit.masked(bandit.reference * np.exp(log_ratio), 0.0)
         with np.errstate(over="ignore"):
-            found = stationarity(pull, self.objective, log_ratio, share, policy, bandit.support)
+            kinks = self.objective.kinks_at(bandit.behavior)
+            found = stationarity(pull, kinks, log_ratio, share, policy, bandit.support)
         smooth = bandit.support & (found.below == found.above)
         lam: float = found.multiplier[0].item() if np.any(policy[smooth] > 0) else np.nan
         return lam

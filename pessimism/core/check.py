@@ -134,6 +134,14 @@ def _require_traits(objective: Objective) -> None:
                 [float(kink) for kink in value]
         except (TypeError, ValueError) as error:
             raise ValueError(f"objective {objective}: {trait} must be {rule} ({one_line(error)})") from None
+    try:
+        for kink in objective.kinks_at(_WEIGHTS.copy()):
+            np.broadcast_to(np.asarray(kink, dtype=np.float64), _WEIGHTS.shape)
+    except Exception as error:  # of somebody else's code
+        raise ValueError(
+            f"objective {objective}: kinks_at must give a tuple of numbers or arrays like the probabilities it takes "
+            f"({one_line(error)})"
+        ) from error
 
 
 def _require_groups_apart(objective: Objective, reward: Array) -> None:

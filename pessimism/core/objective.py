@@ -202,6 +202,14 @@ class Objective:
         """Values of log(policy / behavior) where the weight jumps; a fixed point there holds for a weight between."""
         return ()
 
+    def kinks_at(self, propensity: Array) -> tuple[Array | float, ...]:
+        """The same for actions of these probabilities ``(..., K)`` under the behavior, on which they may depend.
+
+        Each is a number or an array ``(..., K)``, infinite where an action has no such jump. A probability may be 0:
+        of an action that the behavior does not take.
+        """
+        return self.kinks
+
     @property
     def by_flow(self) -> bool:
         """Whether fixed points are several: the target is the one that gradient flow from the reference reaches."""
@@ -351,6 +359,11 @@ class OwnObjective(Objective):
     def kinks(self) -> tuple[float, ...]:
         """Values of log(policy / behavior) where the weight jumps."""
         return tuple(self._declared("kinks", ()))
+
+    def kinks_at(self, propensity: Array) -> tuple[Array | float, ...]:
+        """The object's ``kinks_at``, where it has one; else its kinks."""
+        own = self._declared("kinks_at", None)
+        return self.kinks if own is None else tuple(own(propensity))
 
     @property
     def by_flow(self) -> bool:

@@ -53,7 +53,7 @@ def _checked(field: LogitField, u: Array) -> tuple[Array, Status]:
     def pull(at: Array) -> Array:
         return (field.q * field.plain(at[0]))[None]
 
-    found = stationarity(pull, field.objective, finite[None], field.log_share, policy[None], kept[None])
+    found = stationarity(pull, field.kinks, finite[None], field.log_share, policy[None], kept[None])
     lam = float(found.multiplier[0])
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no solution
         low, high = found.drift(policy[None])

@@ -30,7 +30,7 @@ def attach_gradient(solution: Solution, bandit: Bandit, objective: Objective, ad
         g = weight_on(bandit, objective, u, advantage.detach())
         slopes = _slopes(g, u, objective.coupled)
     g, u = g.detach(), u.detach()
-    below, above = sides(objective, u, bandit.log_reference_ratio)
+    below, above = sides(objective.kinks_at(q), u, bandit.log_reference_ratio)
     moves = moves & (below == above)
     policy = torch.where(moves, bandit.reference * torch.exp(u), zeros)
     lam = torch.where(moves, q * g, zeros).sum(-1, keepdim=True) / _or_one(policy.sum(-1, keepdim=True))

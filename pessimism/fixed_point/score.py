@@ -48,11 +48,14 @@ def weight_on(bandit: Bandit, objective: Objective, log_ratio: Array, advantage:
     return data_weight(objective, log_ratio, advantage, group_weights(bandit, objective), bandit.log_reference_ratio)
 
 
-def sides(objective: Objective, log_ratio: Array, log_share: Array | None) -> tuple[Array, Array]:
+Kinks = tuple[Array | float, ...]  # what `Objective.kinks_at` gives: log(policy / behavior) where the weight jumps
+
+
+def sides(kinks: Kinks, log_ratio: Array, log_share: Array | None) -> tuple[Array, Array]:
     """Log-ratios just below and above each one that sits on a jump of the weight; the same twice elsewhere."""
     below, above = log_ratio, log_ratio
     xp = array_namespace(log_ratio)
-    for kink in objective.kinks:
+    for kink in kinks:
         at = kink if log_share is None else kink - log_share
         here = xp.abs(log_ratio - at) <= BESIDE
         below = xp.where(here, at - 2.0 * BESIDE, below)
@@ -61,10 +64,10 @@ def sides(objective: Objective, log_ratio: Array, log_share: Array | None) -> tu
 
 
 def beside(
-    pull: Callable[[Array], Array], objective: Objective, log_ratio: Array, log_share: Array | None
+    pull: Callable[[Array], Array], kinks: Kinks, log_ratio: Array, log_share: Array | None
 ) -> tuple[Array, Array]:
     """A pull just below and just above each log-ratio on a jump of the weight; without jumps it is taken once."""
-    below, above = sides(objective, log_ratio, log_share)
+    below, above = sides(kinks, log_ratio, log_share)
     low = pull(below)
     return low, low if above is below else pull(above)
 
@@ -84,7 +87,7 @@ class Stationarity(NamedTuple):
 
 def stationarity(
     pull: Callable[[Array], Array],
-    objective: Objective,
+    kinks: Kinks,
     log_ratio: Array,
     log_share: Array | None,
     policy: Array,
@@ -93,9 +96,10 @@ def stationarity(
     """How q g = lam pi stands at log-ratios ``(N, K)``, all of them finite.
 
     lam is E_q[g] where no weight is on a jump; else what the actions off the jumps agree on; where all are on jumps,
-    the middle of what every one of them allows. ``pull`` maps log-ratios to q g; ``kept`` are the actions with mass.
+    the middle of what every one of them allows. ``pull`` maps log-ratios to q g; ``kinks`` are the objective's at the
+    behavior's probabilities; ``kept`` are the actions with mass.
     """
-    below, above = beside(pull, objective, log_ratio, log_share)
+    below, above = beside(pull, kinks, log_ratio, log_share)
     xp = array_namespace(below)
     total = xp.sum(below, axis=-1)
     if above is below or not bool(xp.any(kept & (below != above))):
@@ -122,7 +126,7 @@ class LogitField:
         self.objective, self.q, self.advantage, self.weights = objective, q, advantage, weights
         self.nu, self.log_nu = nu, np.log(nu)
         self.log_share = self.log_nu - np.log(q)
-        self.kinks = objective.kinks
+        self.kinks = objective.kinks_at(q)
 
     def plain(self, u: Array) -> Array:
         """Score weight against data of the behavior at log-ratios ``(..., K)`` to the reference."""
@@ -139,7 +143,8 @@ class LogitField:
             inside = np.abs(u - at) < BAND
             if np.any(inside):
                 below, above = (self.plain(np.where(inside, at + side, u)) for side in (-BAND, BAND))
-                g = np.where(inside, below + (above - below) * (u - at + BAND) / (2.0 * BAND), g)
+                beyond = np.where(inside, u - at, 0.0)  # finite where an action has no such jump, too
+                g = np.where(inside, below + (above - below) * (beyond + BAND) / (2.0 * BAND), g)
         return g
 
     def on_kink(self, u: Array) -> tuple[Array, Array]:

@@ -158,7 +158,8 @@ class InducedTarget:
         kept = bandit.support & ~bandit.xp.isinf(u)
         share = bandit.log_reference_ratio
         with np.errstate(over="ignore"):  # an uncapped exponential weight may be infinite
-            found = stationarity(pull, self.row_objective, finite_log(u), share, self._policy_rows, kept)
+            kinks = self.row_objective.kinks_at(bandit.behavior)
+            found = stationarity(pull, kinks, finite_log(u), share, self._policy_rows, kept)
         return bandit.shaped(found.multiplier)
 
     @cached_property

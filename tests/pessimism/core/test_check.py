@@ -257,6 +257,15 @@ def test_a_trait_that_is_no_number(objective: Any, trait: str) -> None:
         ps.induced_target([0.5, 0.5], [0.0, 1.0], objective)
 
 
+def test_jumps_that_are_no_number_for_each_action() -> None:
+    class Ragged(Sigmoid):
+        def kinks_at(self, propensity: Any) -> Any:
+            return (propensity[..., :-1],)
+
+    with pytest.raises(ValueError, match="^objective Ragged: kinks_at must give a tuple of numbers or arrays like"):
+        ps.induced_target([0.5, 0.5], [0.0, 1.0], Ragged())
+
+
 def test_a_sweep_of_a_subclass_is_checked_at_one_point() -> None:
     class Mine(ps.Kimi):
         factor = 1.0

@@ -134,36 +134,50 @@ class Clipped:
     def advantage(self, reward: Any, weights: Any = None) -> Any:
         return reward - np.average(reward, axis=-1, weights=weights)[..., None]
 
-    def _inside(self, log_ratio: Any, advantage: Any) -> Any:
-        return np.where(advantage > 0, log_ratio < self.kinks[1], log_ratio > self.kinks[0])
+    def kinks_at(self, propensity: Any) -> Any:
+        return self.kinks
+
+    def _inside(self, log_ratio: Any, advantage: Any, weights: Any) -> Any:
+        low, high = self.kinks_at(weights)
+        return np.where(advantage > 0, log_ratio < high, log_ratio > low)
 
     def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
-        weight = np.where(self._inside(log_ratio, advantage), np.exp(log_ratio) * advantage, 0.0)
+        weight = np.where(self._inside(log_ratio, advantage, weights), np.exp(log_ratio) * advantage, 0.0)
         return weight - self.penalty * np.expm1(log_ratio)
 
     def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
-        edge = np.exp(np.clip(log_ratio, *self.kinks))
-        surrogate = np.where(self._inside(log_ratio, advantage), np.exp(log_ratio), edge) * advantage
+        edge = np.exp(np.clip(log_ratio, *self.kinks_at(weights)))
+        surrogate = np.where(self._inside(log_ratio, advantage, weights), np.exp(log_ratio), edge) * advantage
         return self.penalty * (np.exp(log_ratio) - log_ratio) - surrogate
+
+
+class ClippedByProbability(Clipped):
+    """The same with the clip on pi - q, at ratios that depend on the action's probability."""
+
+    takes_propensity = True
+
+    def kinks_at(self, propensity: Any) -> Any:
+        return np.log(np.maximum(1.0 - 0.06 / propensity, 0.3)), np.log1p(0.06 / propensity)
 
 
 @pytest.mark.parametrize("penalty", [0.05, 1.0])
 @pytest.mark.parametrize("seed", [1, 3])
-def test_flow_slides_along_a_jump(penalty: float, seed: int) -> None:
+@pytest.mark.parametrize("kind", [Clipped, ClippedByProbability])
+def test_flow_slides_along_a_jump(penalty: float, seed: int, kind: type[Clipped]) -> None:
     behavior, reward = make_problem(seed, 4)
-    mine = Clipped(penalty)
+    mine = kind(penalty)
     flow = gradient_flow(behavior, reward, mine)
     assert flow.status == "converged"
     advantage = mine.advantage(reward, behavior)
     policy = behavior.copy()
     for size in (0.05, 0.002):  # small steps chatter about the jump
         for _ in range(8_000):
-            pull = behavior * mine.score_weight(np.log(policy / behavior), advantage)
+            pull = behavior * mine.score_weight(np.log(policy / behavior), advantage, behavior)
             policy = softmax(np.log(policy) + size * (pull - policy * pull.sum()))
     np.testing.assert_allclose(flow.policy, policy, atol=2e-3)
     # The condition of a fixed point, for weights between the sides of a jump.
     u = np.log(flow.policy / behavior)
-    sides = [behavior * mine.score_weight(u + s, advantage) / flow.policy for s in (-1e-8, 1e-8)]
+    sides = [behavior * mine.score_weight(u + s, advantage, behavior) / flow.policy for s in (-1e-8, 1e-8)]
     least, most = np.max(np.minimum(*sides)), np.min(np.maximum(*sides))
     assert least <= most + 1e-6
 
