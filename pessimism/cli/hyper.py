@@ -30,11 +30,11 @@ PHRASES = {
     "r_max": "The difference of the links, times beta, is clipped at plus or minus twice this, in units of the reward",
     "transform": "What is regressed on: the quantile of the reward (identity) or its logarithm (log)",
     "min_std": "Standard deviation of the rewards up to which a group has no signal",
-    "lengths": "Tokens of each action, which weigh its reward in the baseline; without it all are equal",
     "weight": "Weight of the likelihood: the reward (identity) or exp(r/beta) (exponential)",
     "eps_low": "The ratio is clipped from below at 1 - eps_low",
     "eps_high": "The ratio is clipped from above at 1 + eps_high",
-    "length": "Tokens of a completion; the ratio that is clipped is its geometric mean over them",
+    "length": "Tokens of each completion, one number for all or one for each action: the ratio that is clipped is the "
+    "geometric mean over them (gspo), and they weigh the reward in the baseline (opo)",
     "delta": "Radius of the trust region, a KL in nats (trpo); chance that the lower bound fails (pevi, pevi_kl)",
     "estimator": "Estimator of the KL: u (k1), u^2/2 (k2) or exp(-u) - 1 + u (k3), u the log-ratio",
     "placement": "Where the estimate of the KL stands: in the reward or in the loss",

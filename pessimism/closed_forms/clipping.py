@@ -1,20 +1,22 @@
 r"""The optimal set of a clipped surrogate, and its element nearest to the behavior in KL(pi || mu).
 
 The surrogate of action a is :math:`q A \min(w^{1/L}, 1+\epsilon)` where A > 0 and :math:`q A \max(w^{1/L}, 1-\epsilon)`
-where A < 0; with L = 1 a linear program over the ratios w. Derived from the published loss of PPO (arXiv 1707.06347).
+where A < 0, L the tokens of its completion; with L = 1 a linear program over the ratios w. Derived from the published
+losses of PPO (arXiv 1707.06347) and GSPO (arXiv 2507.18071).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from pessimism.arrays import Array, to_numpy
+from pessimism.arrays import Array, to_numpy, to_numpy_float
 from pessimism.closed_forms import separable
 from pessimism.core.bandit import Bandit
-from pessimism.core.objective import Objective
+from pessimism.core.objective import Objective, stop_gradient
 from pessimism.core.solution import Solution
 
 
@@ -37,16 +39,15 @@ def clipped_surrogate(log_w: Array, advantage: Array, edges: tuple[float, float]
 
 
 def optimal_set(
-    bandit: Bandit, objective: Objective, advantage: Array, log_low: float, log_high: float, length: float
+    bandit: Bandit, objective: Objective, advantage: Array, log_low: float, log_high: float
 ) -> Solution:
-    """Nearest element of the set whose bounds on log w are ``log_low`` and ``log_high``.
+    """Nearest element of the set of a linear surrogate whose bounds on log w are ``log_low`` and ``log_high``.
 
     If the positive actions cannot all reach the upper bound, the negative ones have no mass and the positive ones share
     it. The result carries its derivative in the advantage, which is zero wherever the bounds decide.
     """
     q, A = to_numpy(bandit.behavior), to_numpy(advantage)
-    # The mean is known to the rounding of E|A|: an advantage below that has no sign.
-    sign = np.sign(np.where(np.abs(A) <= 16.0 * np.finfo(float).eps * np.vecdot(q, np.abs(A))[:, None], 0.0, A))
+    sign = _signs(q, A)
     better, equal, worse = (np.sum(np.where(sign == s, q, 0.0), axis=-1) for s in (1, 0, -1))
     gain, loss = np.expm1(log_high), np.expm1(log_low)
     room = equal + worse - gain * better
@@ -54,19 +55,109 @@ def optimal_set(
     level = _level(better, equal, worse, gain, loss, log_low, log_high, fits)[:, None]
     log_w = np.where(sign > 0, np.maximum(log_high, level), np.where(sign < 0, np.minimum(log_low, level), level))
     several, lam = np.sum(q > 0, axis=-1) > 1, np.zeros(len(q))
-    free = np.zeros_like(q, dtype=bool)
     if not np.all(fits):
         tight = ~fits
-        rows = (q[tight], A[tight], sign[tight] > 0, log_high)
-        log_w[tight], free[tight], several[tight] = _knapsack(*rows) if length == 1.0 else _concave(*rows, length)
+        log_w[tight], several[tight] = _knapsack(q[tight], A[tight], sign[tight] > 0, log_high)
         lam[tight] = 1.0
     found = separable.wrap(bandit, objective, advantage, log_w, lam, set_valued=several)
     log_ratio = found.log_ratio + 0.0 * advantage
-    if length > 1.0 and np.any(free):
-        log_ratio = _attached(bandit, advantage, log_ratio, free, length)
     if bandit.own_reference is not None:
         log_ratio = log_ratio - bandit.log_reference_ratio
     return found._replace(log_ratio=log_ratio, differentiable=True)
+
+
+def optimal_set_of_lengths(
+    bandit: Bandit,
+    objective: Objective,
+    advantage: Array,
+    clip: tuple[float, float],
+    length: Any,
+    *,
+    by_length: bool = False,
+) -> Solution:
+    """Nearest element of the set of the surrogate in s = w^(1/L), the bounds on log s being ``clip``.
+
+    Parameters
+    ----------
+    bandit : Bandit
+        The problems, N of them.
+    objective : Objective
+        Whose target it is.
+    advantage : Array, shape (N, K)
+        Advantages.
+    clip : tuple of float
+        Bounds on log s; the lower one may be -inf.
+    length : float or Array, shape (N, K)
+        Tokens L of each completion, >= 1.
+    by_length : bool, default False
+        Whether the surrogate of a completion is multiplied by its length.
+
+    Returns
+    -------
+    Solution
+        If the positive actions cannot all reach their upper bounds L log(1 + eps), the negative ones have no mass and
+        w = min(bound, c A^(L/(L - 1)) ...) maximizes what is left, which is concave. It carries its derivative in the
+        advantage.
+    """
+    q, A = to_numpy(bandit.behavior), to_numpy(advantage)
+    tokens = np.broadcast_to(to_numpy_float(length), q.shape)
+    sign, seen = _signs(q, A), q > 0
+    low, high = (tokens * edge for edge in clip)
+    with np.errstate(over="ignore", invalid="ignore"):  # a bound may be infinite, where the behavior has no mass, too
+        needed = np.sum(np.where(seen & (sign > 0), q * np.expm1(high), 0.0), axis=-1)
+    others = np.sum(np.where(sign > 0, 0.0, q), axis=-1)
+    fits = others - needed > 8.0 * np.finfo(float).eps * others
+    log_w, several = np.zeros_like(q), np.sum(seen, axis=-1) > 1
+    log_w[fits] = _nearest_in_box(q[fits], sign[fits], low[fits], high[fits])
+    free, power = np.zeros_like(seen), np.zeros_like(q)
+    held = np.zeros_like(seen)
+    if not np.all(fits):
+        tight = ~fits
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score = np.where(seen & (sign > 0), np.log(np.abs(A)), -np.inf) - (0.0 if by_length else np.log(tokens))
+            power = tokens / (tokens - 1.0)
+        log_w[tight], free[tight], held[tight] = _concave(q[tight], score[tight], power[tight], high[tight])
+        several[tight] = np.sum(held[tight], axis=-1) > 1
+    found = separable.wrap(bandit, objective, advantage, log_w, (~fits).astype(float), set_valued=several)
+    log_ratio = found.log_ratio + 0.0 * advantage
+    if np.any(free):
+        log_ratio = _attached(bandit, advantage, log_ratio, q * np.exp(log_w), free, held, power)
+    return found._replace(log_ratio=log_ratio, differentiable=True)
+
+
+def _signs(q: Array, A: Array) -> Array:
+    """Signs of the advantages; the mean is known to the rounding of E|A|, and one below that has no sign."""
+    return np.sign(np.where(np.abs(A) <= 16.0 * np.finfo(float).eps * np.vecdot(q, np.abs(A))[:, None], 0.0, A))
+
+
+def _nearest_in_box(q: Array, sign: Array, low: Array, high: Array) -> Array:
+    """Log-ratios max(high, t), t or min(low, t) by the sign of the advantage, with the one t that normalizes.
+
+    The mass is piecewise linear in e^t, with a break where t passes the bound of an action: the breaks are sorted.
+    """
+    bound = np.where(sign > 0, high, np.where(sign < 0, low, np.inf))
+    order = np.argsort(bound, axis=-1)
+    b, ranked, mass = (np.take_along_axis(a, order, axis=-1) for a in (bound, sign, q))
+    with np.errstate(over="ignore", invalid="ignore"):  # bounds of actions without mass may be infinite
+        excess = np.where((ranked != 0) & (mass > 0), mass * np.expm1(b), 0.0)
+    up, down = (np.where(ranked == s, mass, 0.0) for s in (1, -1))
+    none = np.zeros((len(q), 1))
+
+    def before(a: Array) -> Array:
+        return np.concatenate([none, np.cumsum(a, axis=-1)], axis=-1)
+
+    # Between two breaks: the mass that moves with t, and the excess over one of what is held at its bound.
+    moving = np.sum(np.where(sign > 0, 0.0, q), axis=-1, keepdims=True) + before(up) - before(down)
+    above = np.where(ranked > 0, excess, 0.0)
+    fixed = np.sum(above, axis=-1, keepdims=True) - before(above) + before(np.where(ranked < 0, excess, 0.0))
+    moves = moving > 1e-14
+    with np.errstate(divide="ignore"):
+        t = np.log1p(np.maximum(-fixed / np.where(moves, moving, 1.0), -1.0))
+    last = np.concatenate([b, np.full_like(none, np.inf)], axis=-1)
+    first = np.argmax((moves & (t <= last)) | np.isposinf(last), axis=-1)[:, None]
+    start = np.concatenate([np.full_like(none, -np.inf), b], axis=-1)
+    level = np.maximum(*(np.take_along_axis(a, first, axis=-1) for a in (t, start)))
+    return np.where(sign > 0, np.maximum(high, level), np.where(sign < 0, np.minimum(low, level), level))
 
 
 def _level(
@@ -80,7 +171,7 @@ def _level(
     return np.where(down < log_low, down, np.where(up > log_high, up, np.clip(between, log_low, log_high)))
 
 
-def _knapsack(q: Array, A: Array, positive: Array, log_high: float) -> tuple[Array, Array, Array]:
+def _knapsack(q: Array, A: Array, positive: Array, log_high: float) -> tuple[Array, Array]:
     """Log-ratios that fill the best actions first, each up to the bound; ties at the level may share the rest."""
     cap = np.exp(log_high)
     order = np.argsort(np.where(positive, -A, np.inf), axis=-1, kind="stable")
@@ -94,42 +185,68 @@ def _knapsack(q: Array, A: Array, positive: Array, log_high: float) -> tuple[Arr
         log_left = np.log(left / mass_at)[:, None]
     log_w = np.where(above, log_high, np.where(at, np.minimum(log_left, log_high), -np.inf))
     choice = (np.sum(at & (q > 0), axis=-1) > 1) & (left < cap * mass_at * (1.0 - 1e-12))
-    return log_w, np.zeros_like(at), choice
+    return log_w, choice
 
 
-def _concave(q: Array, A: Array, positive: Array, log_high: float, length: float) -> tuple[Array, Array, Array]:
-    """Log-ratios of w = min(cap, c A^p) with p = length/(length - 1): the largest c for which the best k are capped."""
-    with np.errstate(divide="ignore"):
-        score = np.where(positive & (q > 0), np.log(np.where(positive, A, 1.0)), -np.inf) * (length / (length - 1.0))
-        order = np.argsort(-score, axis=-1, kind="stable")
-        ranked, log_q = (np.take_along_axis(a, order, axis=-1) for a in (score, np.log(q)))
-        tail = np.logaddexp.accumulate((ranked + log_q)[:, ::-1], axis=-1)[:, ::-1]
-        held = np.exp(log_high) * (np.cumsum(np.exp(log_q), axis=-1) - np.exp(log_q))
-        scale = np.log(np.maximum(1.0 - held, 0.0)) - np.where(np.isneginf(tail), np.inf, tail)
-        # The first rank that stays below the bound although the better ones are held at it.
-        under = np.isneginf(ranked) | (ranked + scale <= log_high)
-    capped = np.argmax(under, axis=-1)
-    log_c = np.take_along_axis(scale, capped[:, None], axis=-1)
-    rank = np.argsort(order, axis=-1)
-    is_capped = rank < capped[:, None]
-    free = positive & ~is_capped & (q > 0)
-    log_w = np.where(is_capped, log_high, np.where(free, score + log_c, -np.inf))
-    return log_w, free, np.zeros(len(q), dtype=bool)
+def _concave(q: Array, score: Array, power: Array, high: Array) -> tuple[Array, Array, Array]:
+    """Log-ratios min(high, p (score - x)) with the one x = log lam that normalizes, p = L/(L - 1) of each action.
+
+    Where p is infinite (L = 1) an action is full above x and empty below; those at x share what the others leave.
+    Also masks of the actions below their bound, and of those at a jump. x is bracketed, and found by Newton's method
+    in the logarithm of the mass, which halves the bracket where it leaves it.
+    """
+    linear, has = np.isinf(power), np.isfinite(score)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        log_q = np.log(q)
+        full = np.where(has, score - np.where(linear, 0.0, high / power), np.inf)  # x below which it is at its bound
+
+        def log_w(x: Array) -> Array:
+            inner = np.where(linear, np.where(score > x, np.inf, -np.inf), power * (score - x))
+            return np.where(has, np.minimum(high, inner), -np.inf)
+
+        least, most = np.min(full, axis=-1, keepdims=True), np.max(score, axis=-1, keepdims=True)
+        x = 0.5 * (least + most)
+        for step in range(200):
+            parts = log_q + log_w(x)
+            mass = np.logaddexp.reduce(parts, axis=-1, keepdims=True)
+            least, most = np.where(mass > 0, x, least), np.where(mass > 0, most, x)
+            moving = has & ~linear & (x > full)
+            slope = np.sum(np.where(moving, power * np.exp(parts - mass), 0.0), axis=-1, keepdims=True)
+            newton = x + np.where(slope > 0, mass / slope, np.inf)
+            middle = 0.5 * (least + most)
+            following = np.where((newton >= least) & (newton <= most) & (step % 4 < 3), newton, middle)
+            done = (np.abs(mass) <= 4e-16) | (most - least <= 4e-16 * np.maximum(1.0, np.abs(most)))
+            if np.all(done):
+                break
+            x = np.where(done, x, following)
+        width = 1e-14 * np.maximum(1.0, np.abs(x))
+        jump = has & linear & (np.abs(score - x) <= width)
+        x = np.where(np.any(jump, axis=-1, keepdims=True), np.max(np.where(jump, score, -np.inf), axis=-1)[:, None], x)
+        found = np.where(jump, -np.inf, log_w(x))
+        rest = 1.0 - np.sum(q * np.exp(found), axis=-1, keepdims=True)
+        shared = np.log(np.maximum(rest, 0.0) / np.sum(np.where(jump, q, 0.0), axis=-1, keepdims=True))
+        found = np.where(jump, np.minimum(shared, high), found)
+    return found, has & ~linear & (found < high), jump
 
 
-def _attached(bandit: Bandit, advantage: Array, log_ratio: Array, free: Array, length: float) -> Array:
-    """Log-ratios whose free ones are written so that autograd sees the advantage: they keep their common mass."""
-    xp = bandit.xp
-    mask = xp.asarray(free, device=device(bandit.reward))
-    power = length / (length - 1.0)
-    score = power * xp.log(xp.where(mask, advantage, xp.ones_like(advantage)))
-    low = xp.full_like(score, -xp.inf)
-    top = xp.max(xp.where(mask, score, low), axis=-1, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    weight = xp.where(mask, bandit.behavior * xp.exp(xp.where(mask, score - top, low)), xp.zeros_like(score))
-    held = xp.where(mask | xp.isinf(log_ratio), xp.zeros_like(score), bandit.behavior * xp.exp(log_ratio))
-    total = xp.sum(weight, axis=-1, keepdims=True)
-    total = xp.where(total > 0, total, xp.ones_like(total))
-    left = 1.0 - xp.sum(held, axis=-1, keepdims=True)
-    left = xp.where(left > 0, left, xp.ones_like(left))
-    return xp.where(mask, score - top - xp.log(total) + xp.log(left), log_ratio)
+def _attached(
+    bandit: Bandit, advantage: Array, log_ratio: Array, policy: Array, free: Array, held: Array, power: Array
+) -> Array:
+    """Log-ratios whose value stays and whose derivative in the advantage is that of p (log A - log lam).
+
+    The free actions keep their common mass, unless those at a jump fix lam and take what they lose.
+    """
+    xp, place = bandit.xp, device(bandit.reward)
+    rows = {"free": free, "held": held, "p": np.where(free, power, 0.0), "pi": policy}
+    there = {name: xp.asarray(a, device=place) for name, a in rows.items()}
+    log_a = xp.log(xp.where(there["free"] | there["held"], advantage, xp.ones_like(advantage)))
+    change = log_a - stop_gradient(log_a)
+    fixed = np.any(held, axis=-1, keepdims=True)
+    share = np.where(fixed, held * policy, rows["p"] * policy * free)
+    total = np.sum(share, axis=-1, keepdims=True)
+    share = xp.asarray(share / np.where(total > 0, total, 1.0), device=place)
+    moved = there["p"] * (change - xp.sum(share * change, axis=-1, keepdims=True))
+    log_ratio = xp.where(there["free"], log_ratio + moved, log_ratio)
+    mass = np.sum(np.where(held, policy, 0.0), axis=-1, keepdims=True)
+    lost = xp.sum(there["pi"] * moved, axis=-1, keepdims=True) / xp.asarray(np.where(mass > 0, mass, 1.0), device=place)
+    return xp.where(there["held"], log_ratio - lost, log_ratio)

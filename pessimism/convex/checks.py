@@ -147,7 +147,7 @@ def greedy(problem: ConvexProblem) -> Check:
 def clipped(problem: ConvexProblem) -> Check:
     """PPO's surrogate: the optimum that is nearest to the reference."""
     objective = problem.objective
-    length = objective.length if isinstance(objective, GSPO) else 1.0
+    length = (objective.length or 1.0) if isinstance(objective, GSPO) else 1.0
     found = ppo_program(
         *(problem.q, problem.advantage, objective.eps_low, objective.eps_high),
         length=length,

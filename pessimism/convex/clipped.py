@@ -21,7 +21,8 @@ def ppo_program(
     low: float = 0.2,
     high: float = 0.2,
     *,
-    length: float = 1.0,
+    length: Any = 1.0,
+    by_length: bool = False,
     reference: Array | None = None,
     solvers: Sequence[str] | None = None,
 ) -> Program:
@@ -39,8 +40,10 @@ def ppo_program(
         Probabilities q of the behavior, all positive, and advantages A.
     low, high : float, default 0.2
         Clip of the ratio below and above one.
-    length : float, default 1.0
-        Number L of tokens, >= 1.
+    length : float or array_like, shape (K,), default 1.0
+        Number L of tokens of each completion, >= 1.
+    by_length : bool, default False
+        Whether the surrogate of a completion is multiplied by its length (LUSPO, arXiv 2602.05261).
     reference : array_like, shape (K,), optional
         Probabilities nu, all positive. Default: the behavior.
     solvers : sequence of str, optional
@@ -58,27 +61,34 @@ def ppo_program(
     """
     q, advantage = policies(behavior=behavior, advantage=advantage)
     nu = q if reference is None else policies(advantage=advantage, reference=reference)[1]
+    tokens = np.broadcast_to(np.asarray(length, dtype=float), q.shape)
+    rooted = bool(np.any(tokens > 1.0))
+    advantage = advantage * tokens if by_length else advantage
     gain, loss = np.maximum(advantage, 0.0), np.maximum(-advantage, 0.0)
     unit = float(np.abs(advantage).max()) or 1.0
     least = max(1.0 - low, 0.0)
-    edges = np.where(advantage > 0, (1.0 + high) ** length, least**length) * q
+    edges = np.where(advantage > 0, (1.0 + high) ** tokens, least**tokens) * q
 
     def utility(cp: Any, policy: Any) -> Any:
-        if length == 1.0:
+        if not rooted:
             return (gain / unit) @ cp.minimum(policy, edges) - (loss / unit) @ cp.maximum(policy, edges)
         good, bad = np.flatnonzero(gain > 0), np.flatnonzero(loss > 0)
         weight, lost = gain[good] * q[good] / unit, float(loss @ q) * least / unit
-        root = cp.power(cp.multiply(1.0 / q[good], policy[good]), 1.0 / length, approx=False)
+        ratio = cp.multiply(1.0 / q[good], policy[good])
+        root = cp.hstack([cp.power(ratio[i], 1.0 / tokens[a], approx=False) for i, a in enumerate(good)])
         further = {"bad": policy[bad] <= edges[bad]} if bad.size else {}
         return (weight @ cp.minimum(root, 1.0 + high) if good.size else 0.0 * cp.sum(policy)) - lost, further
 
     best = policy_program("ppo_clip", len(q), utility, unit=unit, solvers=solvers)
     near = _ON_SLOPE * unit
-    if not best.solved or (length > 1.0 and best.dual > near):
+    tight = best.dual > near
+    if not best.solved or (tight and bool(np.all(tokens[advantage > 0] > 1.0))):
         return best
     before, after = np.maximum(advantage, 0.0), np.minimum(advantage, 0.0)  # slopes below and above the edge
     floor = np.where(best.dual < before - near, edges, 0.0)
     ceiling = np.where(best.dual > before + near, 0.0, np.where(best.dual > after + near, edges, np.inf))
+    if tight:  # a root has one optimum, and what is linear shares the rest
+        floor, ceiling = (np.where((tokens > 1.0) & (advantage > 0), best.policy, bound) for bound in (floor, ceiling))
     return _nearest(best, nu, floor, ceiling, solvers)
 
 

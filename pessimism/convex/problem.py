@@ -128,7 +128,7 @@ def problems_of(target: InducedTarget, solvers: Sequence[str] | None = None) -> 
     objective = target.row_objective
     return [
         ConvexProblem(
-            objective=objective.each_swept(lambda column, row=index: column[row, 0].item()),  # type: ignore[misc]
+            objective=objective.on_row(index),
             bandit=bandit.rows(np.arange(len(status)) == index),
             advantage_row=advantage[index : index + 1],
             log_ratio_row=log_ratio[index : index + 1],

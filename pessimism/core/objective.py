@@ -18,7 +18,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from pessimism import baselines
-from pessimism.arrays import Array, to_numpy
+from pessimism.arrays import Array, to_numpy, to_numpy_float
 from pessimism.core.bandit import Bandit
 from pessimism.core.solution import Solution, Status
 
@@ -128,6 +128,8 @@ class Objective:
         Whether the advantage of a group depends on the other groups of the batch.
     sweeps : tuple of str
         Hyper-parameters that may be arrays ``(...)`` over the batch of :func:`pessimism.induced_target`.
+    per_action : tuple of str
+        Facts of a completion, such as its length: a number for all actions, or an array ``(..., K)``.
     no_target_because : str
         Reason to give where there is no target.
     """
@@ -150,6 +152,7 @@ class Objective:
     mixes_data: ClassVar[bool] = False  # samples of the current policy beside those of the behavior
     takes_propensity: ClassVar[bool] = False  # its ``weights`` are always the behavior's probabilities, never None
     sweeps: ClassVar[tuple[str, ...]] = ()  # hyper-parameters that may be arrays over the batch
+    per_action: ClassVar[tuple[str, ...]] = ()  # facts of a completion: a number, or an array (..., K)
     prices_propensity: ClassVar[bool] = False  # an action's advantage depends on its own probability under the behavior
     no_target_because: ClassVar[str] = Status.NO_TARGET.message  # where there is none
 
@@ -176,21 +179,61 @@ class Objective:
         """Hyper-parameters that are arrays over the batch."""
         return tuple(name for name in self.sweeps if not isinstance(getattr(self, name), Real))
 
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Facts of a completion that are given for each action."""
+        return tuple(name for name in self.per_action if not isinstance(getattr(self, name), Real | None))
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Hyper-parameters that are arrays, over the batch or over the actions."""
+        return self.swept + self.facts
+
     def each_swept(self, change: Callable[[Array], Any]) -> Self:
-        """The objective with each array over the batch changed by a function."""
-        changed = {name: change(getattr(self, name)) for name in self.swept}
+        """The objective with each of its arrays, over the batch or over the actions, changed by a function."""
+        values = {name: getattr(self, name) for name in self.arrays}
+        changed = {name: change(np.asarray(v) if isinstance(v, tuple) else v) for name, v in values.items()}
         return replace(self, **changed) if changed else self
 
     def on_rows(self, bandit: Bandit) -> Self:
-        """The objective for rows ``(N, K)`` of a batch: arrays over the batch become columns ``(N, 1)``."""
-        xp = bandit.xp
+        """The objective for rows ``(N, K)``: arrays over the batch become columns ``(N, 1)``, facts ``(N, K)``."""
+        if not self.arrays:
+            return self
+        xp, width = bandit.xp, bandit.reward.shape[-1]
 
-        def column(values: Array) -> Array:
+        def rows(name: str) -> Array:
+            values = getattr(self, name)
             if not is_array_api_obj(values) or array_namespace(values) is not array_namespace(bandit.reward):
-                values = xp.asarray(to_numpy(values), device=device(bandit.reward))
-            return xp.reshape(xp.broadcast_to(xp.astype(values, xp.float64, copy=False), bandit.shape), (-1, 1))
+                values = xp.asarray(to_numpy_float(values), device=device(bandit.reward))
+            values = xp.astype(values, xp.float64, copy=False)
+            if name in self.sweeps:
+                return xp.reshape(xp.broadcast_to(values, bandit.shape), (-1, 1))
+            self._require_width(name, values, width)
+            return xp.reshape(xp.broadcast_to(values, (*bandit.shape, width)), (-1, width))
 
-        return self.each_swept(column)
+        return replace(self, **{name: rows(name) for name in self.arrays})
+
+    def on_row(self, row: int, actions: Any = slice(None)) -> Self:
+        """The objective for some actions of one row, numbers and numpy arrays ``(k,)``, from that of all rows."""
+        values = {name: to_numpy(getattr(self, name))[row] for name in self.arrays}
+        own = {name: v[actions] if name in self.facts else v[0].item() for name, v in values.items()}
+        return replace(self, **own) if own else self
+
+    def fact(self, name: str, like: Array) -> Any:
+        """A fact of the completions as a number, or an array that broadcasts against ``like`` ``(..., K)``."""
+        value = getattr(self, name)
+        if value is None or isinstance(value, Real):
+            return value
+        xp = array_namespace(like)
+        if not is_array_api_obj(value) or array_namespace(value) is not xp:
+            value = xp.asarray(to_numpy_float(value), dtype=like.dtype, device=device(like))
+        self._require_width(name, value, like.shape[-1])
+        return value
+
+    def _require_width(self, name: str, values: Array, width: int) -> None:
+        if values.shape[-1] != width:
+            counts = f"{values.shape[-1]} for {width} actions"
+            raise ValueError(f"{self.name}: {name} must hold one number per action, got {counts}")
 
     @property
     def on_policy(self) -> bool:
@@ -268,11 +311,11 @@ class Objective:
         """Raise ``ValueError`` unless each named field is a finite real number, or an array of them that may be one."""
         for name in names:
             value = getattr(self, name)
-            if isinstance(value, list | tuple) and name in self.sweeps:
+            if isinstance(value, list | tuple) and name in self.sweeps + self.per_action:
                 with suppress(ValueError):  # of rows that differ in length, refused below
                     object.__setattr__(self, name, value := np.asarray(value))
             numbers = is_array_api_obj(value) and np.isdtype(to_numpy(value).dtype, ("real floating", "integral"))
-            if numbers and not isinstance(value, Real) and name not in self.sweeps:
+            if numbers and not isinstance(value, Real) and name not in self.sweeps + self.per_action:
                 those = f", which {', '.join(self.sweeps)} may be" if self.sweeps else ""
                 raise ValueError(f"{self.name}: {name} must be one number, not an array over the batch{those}")
             number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
@@ -281,6 +324,15 @@ class Objective:
             self._require_all(
                 name, lambda values: np.isfinite(values) | (allow_infinite & np.isinf(values)), "a finite number"
             )
+            if name in self.per_action and isinstance(value, np.ndarray) and value.ndim == 1:
+                object.__setattr__(self, name, tuple(map(float, value)))  # of one problem: it compares and hashes
+
+    def require_at_least(self, least: float, *names: str) -> None:
+        """Raise ``ValueError`` unless each named field is None or a finite number of at least ``least``."""
+        for name in names:
+            if getattr(self, name) is not None:
+                self.require_number(name)
+                self._require_all(name, lambda values: values >= least, f">= {least:g}")
 
     def _require_all(self, name: str, holds: Callable[[Array], Array], rule: str) -> None:
         value = getattr(self, name)
@@ -288,7 +340,7 @@ class Objective:
             if not holds(value):
                 raise ValueError(f"{self.name}: {name} must be {rule}, got {value!r}")
             return
-        values = to_numpy(value)
+        values = np.asarray(value) if isinstance(value, tuple) else to_numpy(value)
         if not np.all(good := holds(values)):
             index = tuple(map(int, np.argwhere(~good)[0]))
             place = f"{name}[{', '.join(map(str, index))}]" if index else name

@@ -63,7 +63,7 @@ def make_problem(
 def make_swept_bandit(
     behavior: Any, reward: Any, objective: Objective, reference: Any = None, *, on_error: str = "raise"
 ) -> Bandit:
-    """Validate problems and broadcast them against the hyper-parameters that are arrays over the batch."""
+    """Validate problems and broadcast them against the hyper-parameters that are arrays."""
     return make_bandit(behavior, _beside(reward, objective), reference, on_error=on_error, batch=_batch(objective))
 
 
@@ -95,6 +95,7 @@ def _of_row(objective: Objective, row: int) -> Objective:
 def _batch(objective: Objective) -> tuple[int, ...]:
     """Shape ``(...)`` of a sweep over hyper-parameters."""
     shapes = {name: tuple(getattr(objective, name).shape) for name in objective.swept}
+    shapes |= {name: np.shape(getattr(objective, name))[:-1] for name in objective.facts}
     try:
         return np.broadcast_shapes(*shapes.values())
     except ValueError:
@@ -105,8 +106,8 @@ def _batch(objective: Objective) -> tuple[int, ...]:
 
 def _beside(reward: Any, objective: Objective) -> Any:
     """Rewards of numpy or plain numbers as an array of the library of the hyper-parameters, for their gradients."""
-    arrays = [getattr(objective, name) for name in objective.swept]
-    foreign = [a for a in arrays if not isinstance(a, np.ndarray)]
+    arrays = [getattr(objective, name) for name in objective.arrays]
+    foreign = [a for a in arrays if not isinstance(a, np.ndarray | tuple)]
     of_library = is_array_api_obj(reward) and not isinstance(reward, np.ndarray | np.generic)
     if not foreign or reward is None or of_library:
         return reward

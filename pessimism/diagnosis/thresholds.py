@@ -102,7 +102,8 @@ def lowering_helps(rewards: Floats, objective: Objective) -> bool:
     target = induced_target(None, rewards, objective, unseen=True, check=False)
     advantage = target.advantage_rows
     higher = advantage + np.ptp(rewards) + max(0.0, -float(advantage.mean()))
-    lowered = InducedTarget(objective, target.bandit, solve_rows(target.bandit, objective, higher, True, None), higher)
+    solution = solve_rows(target.bandit, target.row_objective, higher, True, None)
+    lowered = InducedTarget(objective, target.bandit, solution, higher)
     before, after = (int((t.policy > 0).sum()) for t in (target, lowered))
     lost = target.status == "no_target"
     found = lowered.status in ("converged", "vanishing_support", "set_valued")

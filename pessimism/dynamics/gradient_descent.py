@@ -129,7 +129,7 @@ def _gradient(
     problem: FlowProblem, batch_size: int | None, group_size: int | None, rng: np.random.Generator
 ) -> Callable[[Array], Array]:
     """Map a log-policy ``(K,)`` to the direction of the step: exact, of single samples, or of groups."""
-    pull, objective = problem.pull, problem.objective
+    pull, objective = problem.pull, problem.pull.objective
     on_policy = objective.on_policy
     if batch_size is None:
         return pull.field
@@ -156,13 +156,14 @@ def _gradient(
     def of_groups(log_policy: Array) -> Array:
         assert group_size is not None
         actions = draw(log_policy, (count // group_size, group_size))
+        drawn = objective.each_swept(lambda values: values[actions])
         if objective.baseline_under_reference:
             advantage = pull.advantage[actions]  # its baseline is not the group's
         else:
-            advantage = objective.advantage(problem.reward[problem.seen][actions], None)
+            advantage = drawn.advantage(problem.reward[problem.seen][actions], None)
         weights = pull.q[actions] if objective.takes_propensity else None
         u = (log_policy - pull.log_nu)[actions]
-        g = data_weight(objective, u, advantage, weights, pull.log_share[actions])
+        g = data_weight(drawn, u, advantage, weights, pull.log_share[actions])
         return on_samples(log_policy, actions, published(g, log_policy, actions))
 
     return of_singles if group_size is None else of_groups

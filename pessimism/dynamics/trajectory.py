@@ -171,6 +171,6 @@ def make_flow_problem(behavior: Any, reward: Any, objective: Objective, referenc
         except ValueError as error:
             raise ValueError(str(error).replace("reference", "start")) from None
     first = np.log(first[seen])
-    pull = LogitField(objective, q[seen], nu[seen], advantage[seen], weights)
+    pull = LogitField(objective.on_rows(bandit).on_row(0, seen), q[seen], nu[seen], advantage[seen], weights)
     log_start = first - np.logaddexp.reduce(first)
     return FlowProblem(objective, q, rewards, seen, pull, log_start)

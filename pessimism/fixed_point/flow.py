@@ -72,7 +72,7 @@ def _limit(pull: LogitField, unseen: bool) -> RowSolution:
 def _best_of_equals(pull: LogitField) -> Array:
     """Mask of the first, hence best, of actions that are equal but for next to nothing."""
     size = np.abs(pull.advantage).max() or 1.0
-    facts = np.stack([np.log(pull.q), pull.log_nu, pull.advantage / size])
+    facts = np.stack([np.log(pull.q), pull.log_nu, pull.advantage / size, *pull.facts])
     equal = np.all(np.abs(np.diff(facts)) <= _ALIKE, axis=0)
     return np.append(equal, False) & ~np.append(False, equal)
 

@@ -8,6 +8,8 @@ Everything runs on the host in float64. Source: arXiv 2605.28150.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import scipy
 
@@ -95,11 +97,13 @@ def _separate_row(field: LogitField, unseen: bool) -> tuple[Array, Status]:
 
     def log_ratio(lam: Array) -> Array:
         """u of every action for multipliers (n,): (n, K); +inf where the weight stays above, -inf where below."""
-        parts = np.broadcast_arrays(lam[:, None], field.advantage, field.log_share, own)
+        parts = np.broadcast_arrays(lam[:, None], field.advantage, field.log_share, own, *field.facts)
 
-        def gap(u: Array, lam: Array, a: Array, share: Array, p: Array) -> Array:
+        def gap(u: Array, lam: Array, a: Array, share: Array, p: Array, *facts: Array) -> Array:
+            left = dict(zip(field.objective.facts, facts, strict=True))  # of the actions still searched for
+            objective = replace(field.objective, **left) if left else field.objective
             with np.errstate(over="ignore", invalid="ignore"):
-                return data_weight(field.objective, u, a, p if known else None, share) - lam * np.exp(share + u)
+                return data_weight(objective, u, a, p if known else None, share) - lam * np.exp(share + u)
 
         shape = parts[0].shape
         low = np.where(gap(np.full(shape, LOG_OF_NO_MASS), *parts) > 0, LOG_OF_NO_MASS, _DEEPEST)

@@ -63,11 +63,12 @@ def solve_each_row(
     for row in range(len(q)):
         seen = np.flatnonzero(q[row] > 0)
         if order_free:
-            seen = seen[np.lexsort((nu[row, seen], q[row, seen], -host_advantage[row, seen]))]
+            facts = [to_numpy(getattr(objective, name))[row, seen] for name in objective.facts]
+            seen = seen[np.lexsort((*facts, nu[row, seen], q[row, seen], -host_advantage[row, seen]))]
         own = None if weights is None else weights[row, seen]
-        of_row = objective.each_swept(lambda column, row=row: column[row, 0].item())  # type: ignore[misc]
+        of_row = objective.on_row(row, seen)
         field = LogitField(of_row, q[row, seen], nu[row, seen], host_advantage[row, seen], own)
-        key = np.stack([field.q, field.log_nu, field.advantage]).tobytes()
+        key = np.stack([field.q, field.log_nu, field.advantage, *field.facts]).tobytes()
         key += str([getattr(of_row, name) for name in objective.swept]).encode()
         if key not in known:
             known[key] = solve_row(field)

@@ -127,6 +127,7 @@ class LogitField:
         self.nu, self.log_nu = nu, np.log(nu)
         self.log_share = self.log_nu - np.log(q)
         self.kinks = objective.kinks_at(q)
+        self.facts = [np.asarray(getattr(objective, name), dtype=np.float64) for name in objective.facts]
 
     def plain(self, u: Array) -> Array:
         """Score weight against data of the behavior at log-ratios ``(..., K)`` to the reference."""

@@ -31,6 +31,8 @@ def why_undefined(objective: Objective, *, drop_equal: bool = False) -> str | No
         return "its groups follow the policy itself, so that no fixed behavior has drawn them"
     if objective.coupled:
         return "its weight couples the log-ratios of a group, so that the expected advantage is not enough"
+    if objective.facts:
+        return f"its {objective.facts[0]} belongs to each action, which the completions of other groups do not have"
     if _reads_propensity(objective):
         return "its advantage needs the probability of each completion, which a group does not show"
     of_the_sampler = objective.takes_propensity or objective.takes_share or objective.kinks or objective.by_flow

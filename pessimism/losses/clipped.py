@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from array_api_compat import array_namespace
 
 from pessimism.arrays import Array
-from pessimism.closed_forms.clipping import clip_edges, clipped_surrogate, is_clipped, optimal_set
+from pessimism.closed_forms.clipping import clip_edges, clipped_surrogate, is_clipped, optimal_set, optimal_set_of_lengths
 from pessimism.core.objective import MeanBaseline
 from pessimism.losses.standardized import Standardized
 
@@ -40,34 +41,27 @@ class Clipped(MeanBaseline):
         self.require_positive("eps_low", "eps_high")
 
     @property
-    def _length(self) -> float:
-        """Number of tokens over which the log-ratio is averaged before it is clipped."""
-        return 1.0
-
-    @property
     def kinks(self) -> tuple[float, ...]:
         """Log-ratios at which the clip begins; there is none below if 1 - eps_low is not positive."""
         return tuple(edge for edge in self._edges if math.isfinite(edge))
 
     @property
     def _edges(self) -> tuple[float, float]:
-        low, high = clip_edges(self.eps_low, self.eps_high)
-        return self._length * low, self._length * high
+        return clip_edges(self.eps_low, self.eps_high)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """Score weight g = s A / length where the ratio is not clipped, 0 where it is."""
+        """Score weight g = w A where the ratio is not clipped, 0 where it is."""
         xp = array_namespace(log_ratio)
-        pull = xp.exp(log_ratio / self._length) * advantage / self._length
+        pull = xp.exp(log_ratio) * advantage
         return xp.where(is_clipped(log_ratio, advantage, self._edges), xp.zeros_like(pull), pull)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """Loss: -min(s A, clip(s, 1 - eps_low, 1 + eps_high) A)."""
-        low, high = (edge / self._length for edge in self._edges)
-        return -clipped_surrogate(log_ratio / self._length, advantage, (low, high))
+        """Loss: -min(w A, clip(w, 1 - eps_low, 1 + eps_high) A)."""
+        return -clipped_surrogate(log_ratio, advantage, self._edges)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """The optimal policy nearest to the behavior in KL(pi || mu)."""
-        return optimal_set(bandit, self, advantage, *self._edges, self._length)
+        return optimal_set(bandit, self, advantage, *self._edges)
 
 
 @dataclass(frozen=True)
@@ -208,15 +202,18 @@ class GSPO(Standardized, Clipped):
         The ratio is clipped from below at 1 - eps_low; > 0.
     eps_high : float, default 0.0004
         The ratio is clipped from above at 1 + eps_high; > 0.
-    length : float, default 1.0
-        Tokens of a completion, the same for every action; >= 1. The gradient is divided by it.
+    length : float or array_like, shape (..., K), optional
+        Tokens of each completion, one number for all or one for each action; >= 1, without it 1. The gradient of a
+        completion is divided by it.
     eps : float, default 1e-6
         Added to the standard deviation of the rewards before the advantage is divided by it; > 0.
 
     Notes
     -----
-    If P(A > 0) (1 + eps_high)^length > 1, no positive action vanishes, since s is concave in w:
-    w = min((1 + eps_high)^length, c A^(length/(length - 1))).
+    If the positive actions cannot all reach their clip, E[(1 + eps_high)^length, A > 0] > 1, none of them vanishes,
+    since s is concave in w: w = min((1 + eps_high)^length, (A/(length lam))^(length/(length - 1))), lam normalizing.
+    Completions of one token are full or empty there. Where lengths differ, a longer completion has a wider clip on w and
+    a weaker pull.
 
     References
     ----------
@@ -227,6 +224,8 @@ class GSPO(Standardized, Clipped):
     >>> import pessimism as ps
     >>> ps.induced_target([0.5, 0.5], [0.0, 1.0], "gspo", length=1000.0).policy.round(4)
     array([0.2541, 0.7459])
+    >>> ps.induced_target([0.4, 0.3, 0.3], [0.0, 1.0, 1.0], "gspo", length=[100, 100, 900]).policy.round(4)
+    array([0.2578, 0.3122, 0.43  ])
     """
 
     name: ClassVar[str] = "gspo"
@@ -235,18 +234,41 @@ class GSPO(Standardized, Clipped):
     formula: ClassVar[str] = "-min(s A, clip(s, 1 - eps_low, 1 + eps_high) A), s = w^(1/length), A standardized"
     induces: ClassVar[str] = "a set: w >= (1 + eps_high)^length where A > 0, w <= (1 - eps_low)^length where A < 0"
     level: ClassVar[Literal["sequence", "token"]] = "sequence"
+    per_action: ClassVar[tuple[str, ...]] = ("length",)
 
     eps_low: float = 3e-4
     eps_high: float = 4e-4
-    length: float = 1.0
+    length: float | tuple[float, ...] | None = None
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
         self.require_positive("eps_low", "eps_high", "eps")
-        self.require_number("length")
-        if self.length < 1:
-            raise ValueError(f"gspo: length must be >= 1, got {self.length!r}")
+        self.require_at_least(1, "length")
+
+    def _tokens(self, like: Array) -> Any:
+        tokens = self.fact("length", like)
+        return 1.0 if tokens is None else tokens
 
     @property
-    def _length(self) -> float:
-        return float(self.length)
+    def kinks(self) -> tuple[float, ...]:
+        """Log-ratios of whole completions at which the clip begins; of one token where lengths differ."""
+        tokens = float(self.length) if isinstance(self.length, Real) else 1.0
+        return tuple(tokens * edge for edge in super().kinks)
+
+    def kinks_at(self, propensity: Array) -> tuple[Any, ...]:
+        """Log-ratios of the whole completions at which the clip begins."""
+        tokens = self._tokens(propensity)
+        return tuple(tokens * edge for edge in super().kinks)
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Score weight g = s A / length where the ratio is not clipped, 0 where it is."""
+        tokens = self._tokens(log_ratio)
+        return super().score_weight(log_ratio / tokens, advantage, weights) / tokens
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Loss: -min(s A, clip(s, 1 - eps_low, 1 + eps_high) A)."""
+        return super().loss(log_ratio / self._tokens(log_ratio), advantage, weights)
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """The optimal policy nearest to the behavior in KL(pi || mu)."""
+        return optimal_set_of_lengths(bandit, self, advantage, self._edges, self._tokens(bandit.behavior))

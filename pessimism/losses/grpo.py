@@ -127,5 +127,5 @@ class GRPO(Standardized):
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Stable branch of the penalty; without a penalty the element of PPO's set nearest to the behavior."""
         if self.beta == 0:
-            return optimal_set(bandit, self, advantage, *self._edges, 1.0)
+            return optimal_set(bandit, self, advantage, *self._edges)
         return stable_branch(bandit, self, advantage, self.beta, K3, self._edges, unseen)

@@ -8,6 +8,8 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from pessimism.core.check import checked
 from pessimism.core.objective import Objective, ObjectiveLike, as_objective
 
@@ -331,7 +333,7 @@ def parse_value(place: str, text: str, kind: Any) -> Any:
     Returns
     -------
     float, int, bool, str or tuple of float
-        The value.
+        The value; of a list with one entry that entry, which holds for all actions.
 
     Raises
     ------
@@ -340,13 +342,14 @@ def parse_value(place: str, text: str, kind: Any) -> Any:
 
     Examples
     --------
-    >>> parse_value("lengths", "1/2", tuple), parse_value("beta", "1e-3", float), parse_value("phi", "true", bool)
+    >>> parse_value("length", "1/2", tuple), parse_value("beta", "1e-3", float), parse_value("phi", "true", bool)
     ((1.0, 2.0), 0.001, True)
     """
     if kind is tuple:
         entries = text.strip("[]").replace("/", ",").split(",")
         try:
-            return tuple(map(float, entries))
+            numbers = tuple(map(float, entries))
+            return numbers if len(numbers) > 1 else numbers[0]
         except ValueError:
             raise ValueError(f"{place} must be numbers separated by slashes, got {text!r}") from None
     if kind is bool and text.lower() in ("true", "false"):
@@ -360,8 +363,10 @@ def parse_value(place: str, text: str, kind: Any) -> Any:
 
 
 def _single(objective: Objective, sweep: bool) -> Objective:
-    if objective.swept and not sweep:
-        raise ValueError(f"{objective.name}: {objective.swept[0]} must be one number here; induced_target takes arrays")
+    batched = objective.swept + tuple(name for name in objective.facts if np.ndim(getattr(objective, name)) > 1)
+    if batched and not sweep:
+        one = "one number for each action" if batched[0] in objective.facts else "one number"
+        raise ValueError(f"{objective.name}: {batched[0]} must be {one} here; induced_target takes arrays")
     return objective
 
 
@@ -385,6 +390,6 @@ def _key(text: str) -> str:
 def _kind(hint: Any) -> Any:
     if get_origin(hint) is Literal:
         return hint
-    # An optional field counts as what it may be beside None.
-    inner = next((a for a in get_args(hint) if a is not type(None)), hint) if type(None) in get_args(hint) else hint
-    return tuple if get_origin(inner) is tuple else inner
+    # An optional field counts as what it may be beside None; a number for all actions or one for each as the latter.
+    inner = [a for a in get_args(hint) if a is not type(None)] if type(None) in get_args(hint) else [hint]
+    return tuple if any(get_origin(a) is tuple for a in inner) else inner[0]

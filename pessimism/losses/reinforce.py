@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from pessimism import baselines
 from pessimism.arrays import Array
@@ -95,8 +95,8 @@ class OPO(PolicyGradient):
 
     Parameters
     ----------
-    lengths : tuple of float, optional
-        Tokens of each action, which weigh its reward in the baseline; > 0. Without it all are equal.
+    length : float or array_like, shape (..., K), optional
+        Tokens of each action, which weigh its reward in the baseline; >= 1. Without it all are equal.
     sampling : {"on_policy", "off_policy"}, default "on_policy"
         Who samples: the policy in training (``"on_policy"``) or the behavior (``"off_policy"``).
 
@@ -112,7 +112,7 @@ class OPO(PolicyGradient):
     Examples
     --------
     >>> import pessimism as ps
-    >>> short_is_right = OPO(lengths=(300.0, 100.0), sampling="off_policy")
+    >>> short_is_right = OPO(length=(300.0, 100.0), sampling="off_policy")
     >>> target = ps.induced_target([0.5, 0.5], [0.0, 1.0], short_is_right)
     >>> float(target.baseline), target.policy
     (0.25, array([0., 1.]))
@@ -127,29 +127,22 @@ class OPO(PolicyGradient):
     formula: ClassVar[str] = "-(r - sum(len r)/sum(len)) u"
     induces: ClassVar[str] = "on-policy: greedy; off-policy: (mu A - c)_+ / E_mu[A], exists iff cov(len, r) < 0"
     subtracts: ClassVar[str] = "sum(len r)/sum(len)"
+    per_action: ClassVar[tuple[str, ...]] = ("length",)
 
-    lengths: tuple[float, ...] | None = None
+    length: float | tuple[float, ...] | None = None
     sampling: Sampling = "on_policy"
 
     def __post_init__(self) -> None:
         self.require_choice("sampling", ("on_policy", "off_policy"))
-        if self.lengths is None:
-            return
-        numbers = isinstance(self.lengths, tuple) and len(self.lengths) > 0
-        if not numbers or not all(_is_length(value) for value in self.lengths):
-            raise ValueError(f"opo: lengths must be a tuple of finite numbers > 0, got {self.lengths!r}")
+        self.require_at_least(1, "length")
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Mean reward per token."""
-        if self.lengths is None:
+        tokens = self.fact("length", reward)
+        if tokens is None or isinstance(tokens, Real):
             return baselines.mean_parts(reward, weights)
-        xp = array_namespace(reward)
-        if len(self.lengths) != reward.shape[-1]:
-            counts = f"{len(self.lengths)} for {reward.shape[-1]} actions"
-            raise ValueError(f"opo: lengths must hold one number per action, got {counts}")
-        tokens = xp.asarray(self.lengths, dtype=reward.dtype, device=device(reward))
-        tokens = tokens + xp.zeros_like(reward) if weights is None else tokens * weights
-        return baselines.mean_parts(reward, tokens / xp.sum(tokens, axis=-1, keepdims=True))
+        tokens = tokens + array_namespace(reward).zeros_like(reward) if weights is None else tokens * weights
+        return baselines.mean_parts(reward, tokens / array_namespace(reward).sum(tokens, axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -225,10 +218,6 @@ class RLOO(MeanBaseline):
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Nominal target."""
         return tilts.nominal(bandit, advantage, self.beta)
-
-
-def _is_length(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < float("inf")
 
 
 @dataclass(frozen=True)

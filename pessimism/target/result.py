@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ class InducedTarget:
 
     @cached_property
     def row_objective(self) -> Objective:
-        """The objective with hyper-parameters that are arrays over the batch as columns ``(N, 1)``."""
+        """The objective with arrays over the batch as columns ``(N, 1)`` and facts of the actions ``(N, K)``."""
         return self.objective.on_rows(self.bandit)
 
     @cached_property
@@ -251,7 +251,7 @@ class InducedTarget:
                [0.3333, 0.3333, 0.3333]])
         """
         for target in targets:
-            if target.objective.swept or target.objective != targets[0].objective:
+            if target.objective.swept or _alike(target.objective) != _alike(targets[0].objective):
                 raise ValueError("targets must have one objective, without arrays over the batch")
             if target.bandit.own_reference is not None or target.bandit.invalid:
                 raise ValueError("targets must have the behavior as their reference, and no invalid rows")
@@ -260,7 +260,13 @@ class InducedTarget:
         names = ("kappa", "regime", "leak", "status")
         facts: dict[str, Any] = {name: np.concatenate([getattr(t.solution, name) for t in targets]) for name in names}
         return cls(
-            objective=targets[0].objective,
+            objective=replace(
+                targets[0].objective,
+                **{
+                    name: _padded([getattr(target.row_objective, name) for target in targets], mode="edge")
+                    for name in targets[0].objective.facts
+                },
+            ),
             bandit=make_bandit(behavior, reward),
             solution=Solution(_padded([target.solution.log_ratio for target in targets], mode="constant"), **facts),
             advantage_rows=_padded([target.advantage_rows for target in targets], mode="edge"),
@@ -295,6 +301,11 @@ class InducedTarget:
     def _repr_html_(self) -> str:
         (_, objective), *others = self._facts()
         return html_table([("objective", objective), *others])
+
+
+def _alike(objective: Objective) -> Objective:
+    """The objective without what it knows of the single actions."""
+    return replace(objective, **dict.fromkeys(objective.facts)) if objective.facts else objective
 
 
 def _plain(value: Any) -> Any:

@@ -8,12 +8,10 @@ m = p^2 a deterministic reward (c = p), the two cases that the literature works 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from array_api_compat import array_namespace
-from array_api_compat import device as device_of
 
 from pessimism import baselines
 from pessimism.arrays import Array
@@ -102,18 +100,10 @@ class ShrunkReward(LoggedObjective, KLPenalized):
 class MomentObjective(LoggedObjective):
     """Base of objectives that are not linear in the reward; a subclass has the field ``second_moment``."""
 
-    @property
-    def _moments(self) -> tuple[float, ...] | None:
-        return self.settings.get("second_moment")
+    per_action: ClassVar[tuple[str, ...]] = ("second_moment",)
 
-    def _require_moments(self) -> None:
-        given = self._moments
-        if given is None:
-            return
-        numbers = isinstance(given, Sequence) and not isinstance(given, str)
-        if not numbers or not all(isinstance(m, int | float) and math.isfinite(m) and m >= 0 for m in given):
-            raise ValueError(f"{self.name}: second_moment must be numbers >= 0, one for each action, got {given!r}")
-        object.__setattr__(self, "second_moment", tuple(float(m) for m in given))  # a list hashes, too
+    if TYPE_CHECKING:
+        second_moment: Any
 
     def moment(self, mean: Array) -> Array:
         """Second moments of the rewards: those given, else the means themselves (Bernoulli).
@@ -133,19 +123,13 @@ class MomentObjective(LoggedObjective):
         ValueError
             If there is not one number for each action.
         """
-        if self._moments is None:
-            return mean
-        if len(self._moments) != mean.shape[-1]:
-            count = f"{len(self._moments)} for {mean.shape[-1]} actions"
-            raise ValueError(f"{self.name}: second_moment must hold one number for each action, got {count}")
-        xp = array_namespace(mean)
-        own = xp.asarray(self._moments, dtype=mean.dtype, device=device_of(mean))
-        return own + xp.zeros_like(mean)
+        own = self.fact("second_moment", mean)
+        return mean if own is None else own + array_namespace(mean).zeros_like(mean)
 
     def two_points(self, mean: Array) -> tuple[Array, Array]:
         """Probability and size ``(..., K)`` of the value of the reward that is not 0."""
         xp = array_namespace(mean)
-        if self._moments is None:
+        if self.second_moment is None:
             return mean, xp.ones_like(mean)
         pays = mean > 0
         size = xp.where(pays, self.moment(mean) / xp.where(pays, mean, xp.ones_like(mean)), xp.ones_like(mean))
@@ -172,7 +156,7 @@ class MomentObjective(LoggedObjective):
         ValueError
             If a mean is negative, above 1 where it is Bernoulli's, or no reward >= 0 has its two moments.
         """
-        if self._moments is None:
+        if self.second_moment is None:
             return self.within(reward, weights, most=1.0)
         mean = self.within(reward, weights)
         xp = array_namespace(mean)
@@ -182,6 +166,7 @@ class MomentObjective(LoggedObjective):
         bad = bad | (free if weights is None else free & (weights > 0))
         if bool(xp.any(bad)):
             rule = "at least the square of the mean, and 0 where that is 0"
-            action = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int8))) % bad.shape[-1]
-            raise ValueError(f"{self.name}: second_moment[{action}] must be {rule}, got {self._moments[action]!r}")
+            first = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int8)))
+            action, value = first % bad.shape[-1], float(xp.reshape(second, (-1,))[first])
+            raise ValueError(f"{self.name}: second_moment[{action}] must be {rule}, got {value!r}")
         return mean

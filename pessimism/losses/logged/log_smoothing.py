@@ -30,7 +30,7 @@ class LogSmoothing(MomentObjective):
     lam : float, default 0.1
         Strength of log(1 + lam x)/lam, which flattens the weighted rewards x; > 0. The published ones are 1/sqrt(n)
         and sqrt(2 log(2 m/delta)/n); the default is the former at n = 100.
-    second_moment : tuple of float, optional
+    second_moment : float or array_like, shape (..., K), optional
         E[R^2] of each action, one number for each. Without it the rewards are means of 0 or 1 (Bernoulli).
 
     Notes
@@ -61,11 +61,11 @@ class LogSmoothing(MomentObjective):
     temperature_field: ClassVar[str | None] = None
 
     lam: float = 0.1
-    second_moment: tuple[float, ...] | None = None
+    second_moment: float | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         self.require_positive("lam")
-        self._require_moments()
+        self.require_at_least(0, "second_moment")
 
     @property
     def coupled(self) -> bool:  # type: ignore[override]
@@ -115,7 +115,7 @@ class LogSmoothingLinear(ShrunkReward, MomentObjective):
         and 1/sqrt(n); the default is the latter at n = 100.
     beta : float or array_like, default 0.1
         Weight of the explicit KL to the behavior, in units of the reward; > 0.
-    second_moment : tuple of float, optional
+    second_moment : float or array_like, shape (..., K), optional
         E[R^2] of each action, one number for each. Without it the rewards are means of 0 or 1 (Bernoulli).
 
     Notes
@@ -144,11 +144,11 @@ class LogSmoothingLinear(ShrunkReward, MomentObjective):
 
     lam: float = 0.1
     beta: float = 0.1
-    second_moment: tuple[float, ...] | None = None
+    second_moment: float | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         self.require_positive("lam", "beta")
-        self._require_moments()
+        self.require_at_least(0, "second_moment")
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """Expected reward (mu/lam) E log(1 + lam R/mu)."""

@@ -165,7 +165,7 @@ class EmpiricalLikelihoodLCB(MomentObjective):
     z : float, default 1.96
         Width of the lower bound, in standard errors; > 0. The default is the two-sided 95% of the published
         alpha = .05.
-    second_moment : tuple of float, optional
+    second_moment : float or array_like, shape (..., K), optional
         E[R^2] of each action, one number for each. Without it the rewards are means of 0 or 1 (Bernoulli).
 
     Notes
@@ -200,11 +200,11 @@ class EmpiricalLikelihoodLCB(MomentObjective):
 
     n: float = 100.0
     z: float = 1.96
-    second_moment: tuple[float, ...] | None = None
+    second_moment: float | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         self.require_positive("n", "z")
-        self._require_moments()
+        self.require_at_least(0, "second_moment")
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """The mean reward itself."""

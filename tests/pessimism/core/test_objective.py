@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import pessimism as ps
+from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import as_objective
 from pessimism.losses.registry import make_objective
 from tests.helpers import (
@@ -86,3 +87,19 @@ def test_an_object_without_words_is_named_by_its_class() -> None:
     assert str(as_objective(Uncoupled())) == "Uncoupled"
     assert str(as_objective(Loud())) == "loud(2)"
     assert str(as_objective(ps.Kimi(beta=0.5))) == "kimi(beta=0.5)"
+
+
+def test_facts_of_the_actions_follow_rows_and_actions() -> None:
+    objective = ps.OPO(length=[3.0, 1.0, 2.0])
+    assert objective == ps.OPO(length=(3, 1, 2))
+    assert hash(objective) == hash(ps.OPO(length=np.array([3.0, 1.0, 2.0])))
+    assert (objective.swept, objective.facts, objective.arrays) == ((), ("length",), ("length",))
+    assert ps.OPO().facts == ps.OPO(length=2.0).facts == ()
+    rows = objective.on_rows(make_bandit(np.full(3, 1 / 3), np.zeros((2, 3))))
+    assert rows.length.tolist() == [[3.0, 1.0, 2.0]] * 2
+    assert rows.on_row(1, [2, 0]).length == (2.0, 3.0)
+    assert ps.OPO(length=2.0).fact("length", np.zeros(3)) == 2.0
+    with pytest.raises(ValueError, match=r"^opo: length\[1, 0\] must be >= 1, got 0.5$"):
+        ps.OPO(length=[[1.0, 2.0], [0.5, 1.0]])
+    with pytest.raises(ValueError, match="^opo: length must be one number for each action here; induced_target takes"):
+        make_objective(ps.OPO(length=[[1.0, 2.0]]))

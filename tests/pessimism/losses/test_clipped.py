@@ -8,8 +8,10 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import pytest
+import torch
 
 import pessimism as ps
+from pessimism.convex.verify import verify
 from pessimism.fixed_point.flow import flow_target
 from pessimism.losses.registry import make_objective
 from tests.flows import descend, maximize
@@ -62,9 +64,66 @@ def test_the_flow_of_the_library_fills_the_best_actions() -> None:
         np.testing.assert_allclose(q * np.exp(flow.log_ratio[0]), target.policy, atol=1e-9)
 
 
+LENGTHS = np.array([3.0, 1.0, 4.0, 2.0, 1.0, 5.0])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_completions_of_several_lengths_are_clipped_each_at_its_own(seed: int) -> None:
+    """The certificate holds and a cone program, with a root and a bound for each action, finds the same policy."""
+    rng = np.random.default_rng(seed)
+    q, reward, length = rng.dirichlet(np.full(6, 2.0)), rng.integers(0, 3, 6) / 2, rng.permutation(LENGTHS)
+    target = ps.induced_target(q, reward, "gspo", length=length, eps_low=0.3, eps_high=rng.uniform(0.02, 1.5))
+    assert float(target.certificate()["worst"].iloc[0]) <= 1e-12
+    row = verify(target).iloc[0]
+    assert row["agrees"], row
+
+
+def test_lengths_may_be_those_of_a_batch() -> None:
+    q, reward = np.full(3, 1 / 3), np.array([[0.0, 0.5, 1.0], [1.0, 0.0, 1.0]])
+    length = np.array([[2.0, 3.0, 4.0], [2.0, 2.0, 5.0]])
+    both = ps.induced_target(q, reward, "gspo", length=length, eps_high=0.9)
+    for row in range(2):
+        alone = ps.induced_target(q, reward[row], "gspo", length=length[row], eps_high=0.9)
+        np.testing.assert_allclose(both.policy[row], alone.policy, rtol=1e-13)
+    assert both.certificate()["worst"].max() <= 1e-12
+    joined = type(both).concatenate([both, ps.induced_target([[0.5, 0.5]], [[0.0, 1.0]], "gspo", length=[4, 2], eps_high=0.9)])
+    np.testing.assert_allclose(joined.policy[:2], both.policy, rtol=1e-13)
+    assert joined.certificate()["worst"].max() <= 1e-12
+    with pytest.raises(ValueError, match="^gspo: length must hold one number per action, got 2 for 3 actions$"):
+        ps.induced_target(q, reward, "gspo", length=[2.0, 3.0])
+
+
+def test_a_tight_clip_with_several_lengths_is_where_the_flow_ends() -> None:
+    q, reward, length = np.array([0.4, 0.25, 0.2, 0.15]), np.array([0.0, 1.0, 0.7, 0.9]), np.array([2.0, 3.0, 1.5, 4.0])
+    target = ps.induced_target(q, reward, "gspo", length=length, eps_high=3.0)
+    flow = flow_target(target.bandit, target.row_objective, target.advantage_rows)
+    np.testing.assert_allclose(q * np.exp(flow.log_ratio[0]), target.policy, atol=1e-9)
+    order = np.array([2, 0, 3, 1])
+    moved = ps.induced_target(q[order], reward[order], "gspo", length=length[order], eps_high=3.0)
+    np.testing.assert_allclose(moved.policy, target.policy[order], rtol=1e-13)
+    again = ps.induced_target(q, reward, target.objective, method="fixed_point")
+    np.testing.assert_allclose(again.policy, target.policy, atol=1e-10)
+
+
+@pytest.mark.parametrize("length", [3.0, [2.0, 3.0, 1.5, 4.0], [2.0, 1.0, 1.0, 1.0]])
+def test_the_gradient_of_a_tight_clip_with_lengths(length: Any) -> None:
+    q, reward = np.array([0.4, 0.25, 0.2, 0.15]), np.array([0.0, 1.0, 0.7, 0.9])
+
+    def policy(r: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = ps.induced_target(torch.tensor(q), r, "gspo", length=length, eps_high=0.9).policy
+        return found
+
+    r = torch.tensor(reward, requires_grad=True)
+    slopes, steps = torch.autograd.functional.jacobian(policy, r), 1e-6 * torch.eye(4, dtype=torch.float64)
+    for i in range(4):
+        numeric = (policy(r.detach() + steps[i]) - policy(r.detach() - steps[i])) / 2e-6
+        np.testing.assert_allclose(slopes[:, i], numeric, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("name", "hyper", "message"),
     [
+        ("gspo", {"length": [3.0, 0.5]}, "gspo: length[1] must be >= 1, got 0.5"),
         ("ppo", {"eps_low": 0.0}, "ppo: eps_low must be > 0, got 0.0"),
         ("dr_grpo", {"eps_high": float("nan")}, "dr_grpo: eps_high must be a finite number, got nan"),
         ("dapo", {"eps": -1.0}, "dapo: eps must be > 0, got -1.0"),

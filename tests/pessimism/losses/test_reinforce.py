@@ -46,13 +46,13 @@ def test_lengths_decide_whether_stale_opo_has_a_target() -> None:
     q, reward = np.array([0.5, 0.3, 0.2]), np.array([0.0, 1.0, 0.5])
     for length, exists in (((3.0, 1.0, 2.0), True), ((1.0, 3.0, 2.0), False), (None, False)):
         tokens = np.ones(3) if length is None else np.array(length)
-        target = ps.induced_target(q, reward, "opo", lengths=length, sampling="off_policy")
+        target = ps.induced_target(q, reward, "opo", length=length, sampling="off_policy")
         assert float(target.baseline) == pytest.approx((q * tokens) @ reward / (q @ tokens), rel=1e-14)
         assert (target.status != "no_target") == exists
         if exists:
             shift = float(target.baseline) - q @ reward
             np.testing.assert_allclose(target.policy, ps.induced_target(q, reward, "asym_re", shift=shift).policy)
-    grouped = make_objective("opo", lengths=(3.0, 1.0, 2.0)).baseline(np.stack([reward, reward]))
+    grouped = make_objective("opo", length=(3.0, 1.0, 2.0)).baseline(np.stack([reward, reward]))
     np.testing.assert_allclose(grouped, 2.0 / 6.0)
 
 
@@ -138,5 +138,5 @@ def test_a_batch_mixes_kinds_of_rows() -> None:
 
 
 def test_lengths_must_fit_the_actions() -> None:
-    with pytest.raises(ValueError, match="^opo: lengths must hold one number per action, got 2 for 3 actions$"):
-        ps.induced_target([0.2, 0.3, 0.5], [0.0, 1.0, 2.0], "opo", lengths=(1.0, 2.0))
+    with pytest.raises(ValueError, match="^opo: length must hold one number per action, got 2 for 3 actions$"):
+        ps.induced_target([0.2, 0.3, 0.5], [0.0, 1.0, 2.0], "opo", length=(1.0, 2.0))
