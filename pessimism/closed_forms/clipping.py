@@ -38,9 +38,7 @@ def clipped_surrogate(log_w: Array, advantage: Array, edges: tuple[float, float]
     return xp.minimum(xp.exp(log_w) * advantage, held * advantage)
 
 
-def optimal_set(
-    bandit: Bandit, objective: Objective, advantage: Array, log_low: float, log_high: float
-) -> Solution:
+def optimal_set(bandit: Bandit, objective: Objective, advantage: Array, log_low: float, log_high: float) -> Solution:
     """Nearest element of the set of a linear surrogate whose bounds on log w are ``log_low`` and ``log_high``.
 
     If the positive actions cannot all reach the upper bound, the negative ones have no mass and the positive ones share

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from array_api_compat import array_namespace
 
 from pessimism.arrays import Array
-from pessimism.closed_forms.clipping import clip_edges, clipped_surrogate, is_clipped, optimal_set, optimal_set_of_lengths
+from pessimism.closed_forms.clipping import (
+    clip_edges,
+    clipped_surrogate,
+    is_clipped,
+    optimal_set,
+    optimal_set_of_lengths,
+)
 from pessimism.core.objective import MeanBaseline
 from pessimism.losses.standardized import Standardized
 
@@ -212,8 +218,8 @@ class GSPO(Standardized, Clipped):
     -----
     If the positive actions cannot all reach their clip, E[(1 + eps_high)^length, A > 0] > 1, none of them vanishes,
     since s is concave in w: w = min((1 + eps_high)^length, (A/(length lam))^(length/(length - 1))), lam normalizing.
-    Completions of one token are full or empty there. Where lengths differ, a longer completion has a wider clip on w and
-    a weaker pull.
+    Completions of one token are full or empty there. Where lengths differ, a longer completion has a wider clip on w
+    and a weaker pull.
 
     References
     ----------

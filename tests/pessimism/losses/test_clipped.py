@@ -86,7 +86,9 @@ def test_lengths_may_be_those_of_a_batch() -> None:
         alone = ps.induced_target(q, reward[row], "gspo", length=length[row], eps_high=0.9)
         np.testing.assert_allclose(both.policy[row], alone.policy, rtol=1e-13)
     assert both.certificate()["worst"].max() <= 1e-12
-    joined = type(both).concatenate([both, ps.induced_target([[0.5, 0.5]], [[0.0, 1.0]], "gspo", length=[4, 2], eps_high=0.9)])
+    joined = type(both).concatenate(
+        [both, ps.induced_target([[0.5, 0.5]], [[0.0, 1.0]], "gspo", length=[4, 2], eps_high=0.9)]
+    )
     np.testing.assert_allclose(joined.policy[:2], both.policy, rtol=1e-13)
     assert joined.certificate()["worst"].max() <= 1e-12
     with pytest.raises(ValueError, match="^gspo: length must hold one number per action, got 2 for 3 actions$"):
