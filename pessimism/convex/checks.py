@@ -216,20 +216,20 @@ def policy_gradient(problem: ConvexProblem) -> Check | str:
 
 
 def shaped(problem: ConvexProblem) -> Check | str:
-    """LUFFY: own samples and shaped samples of an expert."""
+    """LUFFY: own samples and shaped samples of an expert, at the advantages of the target."""
     if not np.any(problem.advantage > 0):
         return "no advantage: every policy is optimal"
     gamma, share = float(problem.objective.gamma), float(problem.objective.expert_share)
     return Check(
-        shaped_program(problem.q, problem.advantage, gamma, share, solvers=problem.solvers), problem.multiplier
+        shaped_program(problem.q, problem.own_advantage, gamma, share, solvers=problem.solvers), problem.multiplier
     )
 
 
 def imitation(problem: ConvexProblem) -> Check:
-    """CHORD: own samples and imitation of an expert."""
+    """CHORD: own samples and imitation of an expert, at the advantages of the target."""
     mu, bounded = float(problem.objective.mu), bool(problem.objective.phi)
     return Check(
-        imitation_program(problem.q, problem.advantage, mu, bounded, solvers=problem.solvers), problem.multiplier
+        imitation_program(problem.q, problem.own_advantage, mu, bounded, solvers=problem.solvers), problem.multiplier
     )
 
 

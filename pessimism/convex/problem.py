@@ -64,6 +64,12 @@ class ConvexProblem:
         return self._of(self.advantage_row)
 
     @cached_property
+    def own_advantage(self) -> Array:
+        """Advantage at the target, of an objective whose advantage moves with the policy."""
+        log_ratio = finite_log(self.bandit.masked(self.log_ratio_row, 0.0))
+        return self._of(self.objective.own_advantage(log_ratio, self.advantage_row, self.bandit.behavior))
+
+    @cached_property
     def log_ratio(self) -> Array:
         """log(policy / reference) of the target."""
         return self._of(self.log_ratio_row)

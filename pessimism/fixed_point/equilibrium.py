@@ -177,9 +177,11 @@ def _stops(pull: LogitField, u: Array, lam: float, kept: Array, action: int, sta
         everywhere = np.broadcast_to(u, (*own.shape, len(u))).copy()
         everywhere[..., action] = own
         pulls = pull.q * pull.weight(everywhere)
-        excess = pulls[..., action] - lam * np.exp(pull.log_nu[action] + own)
-        pulls[..., action] = 0.0
-        return excess * (1.0 + 1.0 / count) - _level(pulls, others)[..., 0]
+        # What the lost actions gain beyond lam times a mass that is next to none, so that none of them holds another.
+        excess = pulls - lam * np.exp(pull.log_nu + everywhere)
+        own_excess = excess[..., action].copy()
+        excess[..., action] = 0.0
+        return own_excess * (1.0 + 1.0 / count) - _level(excess, others)[..., 0]
 
     # Below, a weight that carries the ratio has underflowed: only what rises still counts.
     shallow, deep = (

@@ -166,16 +166,19 @@ class KLRegularized(MeanBaseline):
         return greedy(bandit, advantage) if self.estimator == "k1" else self._barrier(bandit, advantage)
 
     def _barrier(self, bandit: Bandit, advantage: Array) -> Solution:
-        log_ratio, log_gap = log_barrier(to_numpy(bandit.reference), bandit, to_numpy(advantage) / self.beta)
+        weight = np.where(to_numpy(bandit.support), to_numpy(bandit.reference), 0.0)
+        log_ratio, log_gap = log_barrier(weight, to_numpy(advantage) / self.beta)
         best = np.max(np.where(to_numpy(bandit.support), to_numpy(advantage), -np.inf), axis=-1)
         lam = best + self.beta * (np.exp(log_gap) - 1.0)
         return separable.wrap(bandit, self, advantage, log_ratio, lam)
 
 
-def log_barrier(weight: Array, bandit: Bandit, z: Array) -> tuple[Array, Array]:
-    """Log-ratios ``(N, K)`` of 1/(e^t + max z - z), and the t ``(N,)`` whose mean under ``weight`` is one (numpy)."""
-    seen = to_numpy(bandit.behavior) > 0
-    weight = np.where(seen, weight, 0.0)
+def log_barrier(weight: Array, z: Array) -> tuple[Array, Array]:
+    """Log-ratios ``(N, K)`` of 1/(e^t + max z - z), and the t ``(N,)`` whose mean under ``weight`` is one (numpy).
+
+    The maximum is that of the actions of positive weight.
+    """
+    seen = weight > 0
     best = np.max(np.where(seen, z, -np.inf), axis=-1, keepdims=True)
     with np.errstate(divide="ignore"):
         log_gap = np.log(np.where(seen, best - z, 1.0))

@@ -19,6 +19,7 @@ def _kl(estimator: str, placement: str, sampling: str, beta: float, **laws: Any)
 
 
 _SHARE = "its shape depends on the probability itself, not on the ratio alone"
+_OWN_SAMPLES = "the advantages are those of the policy's own samples and not differentiated: no loss descends"
 _SAMPLING = "on-policy data follow the policy, so that the loss on fixed data is not what descends"
 _GREEDY = {"softening": None, "descends": False, "routes": False, "unique": False}
 
@@ -63,9 +64,19 @@ CASES: dict[str, Case] = {
     ),
     "kl_regularized-k2-loss-on": _kl("k2", "loss", "on_policy", 0.3, descends=False, because=_SAMPLING),
     "kl_regularized-k3-loss-on": _kl("k3", "loss", "on_policy", 0.3, descends=False, because=_SAMPLING),
-    "luffy": registered("luffy", {"expert_share": 0.9}, softening=None, split=False, routes=False, because=_SHARE),
+    "luffy": registered(
+        "luffy",
+        {"gamma": 0.5, "expert_share": 0.97},
+        softening=None,
+        split=False,
+        descends=False,
+        routes=False,
+        because=_SHARE,
+    ),
     "chord": registered(
         "chord", {"mu": 0.95, "eps": 1e-2}, softening=None, split=False, descends=False, routes=False, because=_SHARE
     ),
-    "chord-without_phi": registered("chord", {"mu": 0.4, "phi": False, "eps": 1e-2}, softening=None),
+    "chord-without_phi": registered(
+        "chord", {"mu": 0.4, "phi": False, "eps": 1e-2}, softening=None, descends=False, because=_OWN_SAMPLES
+    ),
 }
