@@ -82,7 +82,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "#D55E00": ("shifted_mean", "constant_baseline"),
     "#009E73": ("oapl", "a_star_po", "luffy", "chord"),
     "#56B4E9": ("asym_re", "reinforce", "opo", "topr", "roirl"),
-    "#CC79A7": ("ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "trpo", "truncated_is"),
+    "#CC79A7": ("ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "trpo", "truncated_is", "rloo_clipped"),
     "#E69F00": ("mixed_chi2_kl", "chi2", "cql", "cql_reference", "cql_huber", "divergence_augmented"),
     "#8F8600": ("dpo", "async_dpo", "chi_po"),
     "#8B4513": (

@@ -31,6 +31,7 @@ from .losses.clipped import DAPO as DAPO
 from .losses.clipped import GSPO as GSPO
 from .losses.clipped import PPO as PPO
 from .losses.clipped import DrGRPO as DrGRPO
+from .losses.clipped import RLOOClipped as RLOOClipped
 from .losses.conservative_q import CQL as CQL
 from .losses.conservative_q import CQLHuber as CQLHuber
 from .losses.conservative_q import CQLReference as CQLReference

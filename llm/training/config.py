@@ -17,11 +17,11 @@ from pessimism.losses.registry import make_objective
 # Set here from the objective; what the user may not set beside it.
 OF_THE_OBJECTIVE = (
     *("beta", "epsilon", "epsilon_high", "loss_type", "importance_sampling_level", "scale_rewards"),
-    "use_bias_correction_kl",
+    *("use_bias_correction_kl", "delta"),
 )
 # Of TRL's losses alone: another objective would ignore them silently, or lose its meaning.
 _OF_TRL = (
-    *("delta", "entropy_coef", "use_adaptive_entropy", "off_policy_mask_threshold", "top_entropy_quantile"),
+    *("entropy_coef", "use_adaptive_entropy", "off_policy_mask_threshold", "top_entropy_quantile"),
     *("multi_objective_aggregation", "mask_truncated_completions", "sync_ref_model"),
 )
 _TRL = {f.name: f.default for f in fields(GRPOConfig)}

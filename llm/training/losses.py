@@ -13,6 +13,7 @@ from torch import Tensor
 
 import pessimism as ps
 from pessimism.core.objective import Objective
+from pessimism.losses.clipped import Clipped
 
 LogRatio = Literal["sequence", "token", "length_normalized"]
 LEVELS: tuple[LogRatio, ...] = ("sequence", "token", "length_normalized")
@@ -180,8 +181,11 @@ def trl_loss(objective: Objective) -> dict[str, Any] | None:
     True
     """
     match objective:
+        case ps.PPO() | ps.GRPO() | ps.DrGRPO() | ps.DAPO() | ps.GSPO() if not _dual_clip_is_trls(objective):
+            return None
         case ps.GRPO():
-            penalty = {"beta": objective.beta, "use_bias_correction_kl": False}  # as published, not as TRL by default
+            # As published False, not as TRL by default.
+            penalty = {"beta": objective.beta, "use_bias_correction_kl": objective.unbiased_kl}
             return {**_clip("grpo", objective), **penalty, "scale_rewards": "group"}
         case ps.DrGRPO():
             return {**_clip("dr_grpo", objective), "scale_rewards": "none"}
@@ -189,11 +193,17 @@ def trl_loss(objective: Objective) -> dict[str, Any] | None:
             return {**_clip("dapo", objective), "scale_rewards": "group"}
         case ps.GSPO():
             return {**_clip("grpo", objective), "importance_sampling_level": "sequence", "scale_rewards": "group"}
-        case ps.CISPO():
+        case ps.CISPO(floor=0.0):
             return {"loss_type": "cispo", "epsilon_high": objective.cap, "scale_rewards": "group"}
         case _:
             return None
 
 
 def _clip(loss_type: str, objective: ps.GRPO | ps.DrGRPO | ps.DAPO | ps.GSPO) -> dict[str, Any]:
-    return {"loss_type": loss_type, "epsilon": objective.eps_low, "epsilon_high": objective.eps_high}
+    clip = {"loss_type": loss_type, "epsilon": objective.eps_low, "epsilon_high": objective.eps_high}
+    return clip if objective.dual_clip is None else clip | {"delta": objective.dual_clip}
+
+
+def _dual_clip_is_trls(objective: Clipped | ps.GRPO) -> bool:
+    """Whether there is no dual clip, or one above the clip: TRL clips better actions at a lower ``delta``, too."""
+    return objective.dual_clip is None or objective.dual_clip > 1.0 + objective.eps_high

@@ -1,4 +1,4 @@
-r"""The optimal set of a clipped surrogate, and its element nearest to the behavior in KL(pi || mu).
+r"""The optimal set of a clipped surrogate, its element nearest to the behavior in KL(pi || mu), and its KL-tilted best.
 
 The surrogate of action a is :math:`q A \min(w^{1/L}, 1+\epsilon)` where A > 0 and :math:`q A \max(w^{1/L}, 1-\epsilon)`
 where A < 0, L the tokens of its completion; with L = 1 a linear program over the ratios w. Derived from the published
@@ -25,17 +25,74 @@ def clip_edges(eps_low: float, eps_high: float) -> tuple[float, float]:
     return math.log1p(-eps_low) if eps_low < 1 else -math.inf, math.log1p(eps_high)
 
 
-def is_clipped(log_w: Array, advantage: Array, edges: tuple[float, float]) -> Array:
-    """Mask of the samples at which the clipped surrogate is flat."""
+def is_clipped(log_w: Array, advantage: Array, edges: tuple[float, float], dual: float | None = None) -> Array:
+    """Mask of the samples at which the clipped surrogate is flat; ``dual`` is the ratio of a dual clip, if there is."""
     low, high = edges
-    return ((advantage > 0) & (log_w > high)) | ((advantage < 0) & (log_w < low))
+    flat = ((advantage > 0) & (log_w > high)) | ((advantage < 0) & (log_w < low))
+    return flat if dual is None else flat | ((advantage < 0) & (log_w > math.log(dual)))
 
 
-def clipped_surrogate(log_w: Array, advantage: Array, edges: tuple[float, float]) -> Array:
-    """Clipped surrogate min(w A, clip(w) A)."""
+def clipped_surrogate(log_w: Array, advantage: Array, edges: tuple[float, float], dual: float | None = None) -> Array:
+    """Clipped surrogate min(w A, clip(w) A), where A < 0 no lower than dual A if there is a dual clip."""
     xp, (low, high) = array_namespace(log_w), edges
     held = xp.exp(xp.clip(log_w, None if math.isinf(low) else low, high))
-    return xp.minimum(xp.exp(log_w) * advantage, held * advantage)
+    surrogate = xp.minimum(xp.exp(log_w) * advantage, held * advantage)
+    return surrogate if dual is None else xp.where(advantage < 0, xp.maximum(surrogate, dual * advantage), surrogate)
+
+
+def clip_kinks(edges: tuple[float, float], dual: float | None) -> tuple[float, ...]:
+    """Log-ratios at which a clip begins; there is none below if 1 - eps_low is not positive."""
+    return tuple(edge for edge in (*edges, *(() if dual is None else (math.log(dual),))) if math.isfinite(edge))
+
+
+def clipped_tilt(
+    bandit: Bandit, objective: Objective, advantage: Array, beta: float, edges: tuple[float, float], unseen: bool
+) -> Solution:
+    r"""Maximizer of the clipped surrogate less beta KL(pi || nu), by one scalar.
+
+    With t = -lam/beta, an action is at log-ratio A/beta + t inside the clip and at t beyond it, or at the edge between
+    the two: the median of the three. That rises in t, and t normalizes. With ``unseen``, where the mass at t = 0 is
+    less than one, that is the target, and the rest leaks.
+    """
+    q, nu = (to_numpy(a) for a in (bandit.behavior, bandit.reference))
+    seen = q > 0
+    z = np.where(seen, to_numpy(advantage), 0.0) / beta
+    nu = np.where(seen, nu, 0.0)
+    with np.errstate(divide="ignore"):
+        log_nu = np.log(nu)
+    log_share = 0.0 if bandit.own_reference is None else np.where(seen, log_nu - np.log(np.where(seen, q, 1.0)), 0.0)
+    edge = np.where(z > 0, edges[1], edges[0]) - log_share
+
+    def answer(t: Array, row: Array) -> Array:
+        inside, beyond = z[row] + t[:, None], np.zeros_like(z[row]) + t[:, None]
+        return np.clip(edge[row], np.minimum(inside, beyond), np.maximum(inside, beyond))
+
+    total = np.sum(nu, axis=-1)
+    total = np.where(np.abs(total - 1.0) <= 1e-14 * z.shape[-1], 1.0, total)
+
+    def mass(lam: Array, row: Array) -> Array:  # lam in units of beta
+        return total[row] + np.sum(nu[row] * np.expm1(answer(-lam, row)), axis=-1)
+
+    rows = np.arange(len(q))
+    low, high = -np.max(np.maximum(-z, 0.0), axis=-1), np.max(np.maximum(z, 0.0), axis=-1)
+    slack = 1e-9 * (high - low) + 1e-12
+    t = -separable.normalizing_multiplier(mass, low - slack, high + slack)
+    missing = 1.0 - mass(np.zeros_like(t), rows)
+    leaks = unseen & (missing > 1e-13)
+    t = np.where(leaks, 0.0, t)
+    u = answer(t, rows)
+    # Those at an edge stay there: the others have what is left, and t follows to the last digit.
+    free = seen & (u != edge) & ~leaks[:, None]
+    base = np.where(free, u - t[:, None], -np.inf)
+    left = 1.0 - np.sum(np.where(seen & ~free, nu * np.exp(u), 0.0), axis=-1)
+    some = np.any(free, axis=-1) & (left > 0)
+    with np.errstate(divide="ignore"):
+        exact = np.log(np.where(some, left, 1.0)) - np.logaddexp.reduce(
+            np.where(some[:, None], log_nu + base, 0.0), axis=-1
+        )
+    t = np.where(some, exact, t)
+    u = np.where(free, base + t[:, None], u)
+    return separable.wrap(bandit, objective, advantage, u, -beta * t, leak=np.where(leaks, missing, 0.0))
 
 
 def optimal_set(bandit: Bandit, objective: Objective, advantage: Array, log_low: float, log_high: float) -> Solution:

@@ -158,9 +158,16 @@ def clipped(problem: ConvexProblem) -> Check:
 
 
 def grpo(problem: ConvexProblem) -> Check | str:
-    """GRPO: PPO's surrogate, where the penalty has no weight."""
-    if problem.objective.beta > 0:
+    """GRPO: PPO's surrogate, less the KL where its estimate is unbiased."""
+    objective = problem.objective
+    if objective.beta > 0 and not objective.unbiased_kl:
         return "k3 on samples of the behavior is not convex in the policy"
+    if objective.beta > 0 and objective.dual_clip is not None:
+        return "a surrogate with a dual clip is not convex in the policy"
+    if objective.beta > 0:
+        return penalized(
+            problem, {"kl": problem.beta}, clip=(max(1.0 - objective.eps_low, 0.0), 1.0 + objective.eps_high)
+        )
     return clipped(problem)
 
 
@@ -174,6 +181,8 @@ def trust_region(problem: ConvexProblem) -> Check:
 
 def capped_score(problem: ConvexProblem) -> Check | str:
     """CISPO: likelihood weighted by a capped ratio."""
+    if problem.objective.floor > 0:
+        return "with a floor of the ratio no surrogate is convex in the policy"
     if not np.any(problem.advantage > 0):
         return "no advantage: every policy is optimal"
     return Check(

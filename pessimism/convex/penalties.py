@@ -60,6 +60,7 @@ def penalized_program(
     *,
     reference: Array | None = None,
     max_ratio: float = float("inf"),
+    clip: tuple[float, float] | None = None,
     ratio_bounds: tuple[float, float] = (0.0, float("inf")),
     name: str = "penalized",
     solvers: Sequence[str] | None = None,
@@ -79,6 +80,8 @@ def penalized_program(
         Probabilities nu, all positive. Default: the behavior.
     max_ratio : float, optional
         M, the largest ratio that carries reward; then advantages must be >= 0. Default: none.
+    clip : tuple of two floats, optional
+        Ratios at which PPO clips: w A becomes A min(w, upper) where A > 0, A max(w, lower) where A < 0. Default: none.
     ratio_bounds : tuple of two floats, optional
         Least and largest ratio that are allowed at all. Default: any.
     name : str, default "penalized"
@@ -111,7 +114,7 @@ def penalized_program(
     if capped and np.any(advantage < 0):
         raise ValueError(f"max_ratio needs advantages >= 0, got {advantage.min()}")
     # A constant on all advantages moves value and dual alone; from the best one the solver sees small numbers.
-    top = 0.0 if capped else float(advantage.max())
+    top = 0.0 if capped or clip is not None else float(advantage.max())
     weighed = [(key, *(entry if isinstance(entry, tuple) else (entry, nu))) for key, entry in penalties.items()]
     for key, c, _ in weighed:
         if not c > 0:
@@ -120,8 +123,14 @@ def penalized_program(
     least, most = ratio_bounds
 
     def utility(cp: Any, policy: Any) -> Any:
-        held = cp.minimum(policy, max_ratio * q) if capped else policy
-        gain = held @ ((advantage - top) / unit) - cost(cp, policy, weighed, unit)
+        if clip is None:
+            held = cp.minimum(policy, max_ratio * q) if capped else policy
+            gain = held @ ((advantage - top) / unit)
+        else:
+            edges = np.where(advantage > 0, clip[1], clip[0]) * q
+            up, down = np.maximum(advantage, 0.0) / unit, np.maximum(-advantage, 0.0) / unit
+            gain = up @ cp.minimum(policy, edges) - down @ cp.maximum(policy, edges)
+        gain -= cost(cp, policy, weighed, unit)
         bounds = {}
         if least > 0:
             bounds["least"] = policy >= least * q

@@ -74,6 +74,7 @@ PROGRAMS: dict[str, Builder] = {
     "dapo": checks.clipped,
     "gspo": checks.clipped,
     "grpo": checks.grpo,
+    "rloo_clipped": checks.clipped,
     "cispo": checks.capped_score,
     "trpo": checks.trust_region,
     "kl_regularized": kl_estimator,

@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 class CISPO(Standardized):
     r"""CISPO, the loss of MiniMax-M1: a capped importance weight that is not differentiated.
 
-    The loss of a sample is :math:`-\mathrm{sg}[\min(w, cap)] A \log \pi` with GRPO's advantage
-    ``A = (r - mean r)/(std r + eps)``; the ratio has no lower bound, and there is no KL. It induces w = cap A/lam where
-    A exceeds the level lam; the action at the level takes the rest (w <= cap), and all others vanish, in any case those
-    with A < 0.
+    The loss of a sample is :math:`-\mathrm{sg}[\mathrm{clip}(w, floor, cap)] A \log \pi` with GRPO's advantage
+    ``A = (r - mean r)/(std r + eps)``; as published the ratio has no lower bound, and there is no KL. It induces
+    w = cap A/lam where A exceeds the level lam; the action at the level takes the rest (w <= cap), and all others
+    vanish, in any case those with A < 0.
 
     Parameters
     ----------
     cap : float, default 5.0
         Cap of the ratio of policy to behavior; > 0. The paper's eps_high is unpublished; the default is TRL's
-        (ScaleRL's recipe), open-instruct caps at 1.272.
+        (ScaleRL's recipe), open-instruct caps at 1.272, verl at 1.2, its own example at 11.
+    floor : float, default 0.0
+        Lower bound of the ratio; >= 0 and at most the cap. verl has 1 - 0.2 unless it is told otherwise.
     eps : float, default 1e-6
         Added to the standard deviation of the rewards before the advantage is divided by it; > 0.
 
@@ -41,6 +43,15 @@ class CISPO(Standardized):
     The fixed point maximizes the concave surrogate whose slope is A min(1, cap/w). As cap tends to 0 the target tends
     to A_+/E[A_+], Kimi's limit at beta = 0; as cap tends to infinity, to the greedy policy. Ties at the level leave a
     choice (status ``"set_valued"``). One action is one token here; the mean over tokens of the batch does not matter.
+
+    With a floor there is no closed form. An action with A < 0 is pulled down for ever, with weight floor A even where
+    it has no mass left, as in off-policy REINFORCE, and what it loses in logits the others gain. Against that common
+    drift an action has two answers, one below the floor and one above the cap, and gradient flow from the behavior
+    tells which it takes.
+
+    verl's ``bypass_mode`` with ``loss_type="reinforce"`` and truncated importance weights is this loss: its
+    ``rollout_is_threshold`` is the cap, 2 by default, with verl's advantage. The off-policy sequence mask (see
+    :class:`~pessimism.losses.clipped.PPO`) changes nothing here: actions with A < 0 vanish with it or without.
 
     References
     ----------
@@ -58,31 +69,42 @@ class CISPO(Standardized):
     title: ClassVar[str] = "CISPO (MiniMax-M1)"
     short: ClassVar[str] = "CISPO"
     paper: ClassVar[str] = "2506.13585"
-    formula: ClassVar[str] = "-sg[min(w, cap)] A u, A = (r - mean r)/(std r + eps)"
-    induces: ClassVar[str] = "w = cap A/lam where A > lam, the rest at the level A = lam; others vanish"
+    formula: ClassVar[str] = "-sg[clip(w, floor, cap)] A u, A = (r - mean r)/(std r + eps)"
+    induces: ClassVar[str] = "w = cap A/lam where A > lam, the rest at the level A = lam; others vanish; or a flow"
     level: ClassVar[Literal["sequence", "token"]] = "token"
     temperature_field: ClassVar[str | None] = None
 
     cap: float = 5.0
+    floor: float = 0.0
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
         self.require_positive("cap", "eps")
+        self.require_number("floor")
+        if not 0 <= self.floor <= self.cap:
+            raise ValueError(f"cispo: floor must be >= 0 and at most cap, got {self.floor!r}")
+
+    @property
+    def by_flow(self) -> bool:
+        """Whether there is a floor, with which there may be several fixed points."""
+        return self.floor > 0
 
     def _weight(self, log_ratio: Array) -> Array:
         xp = array_namespace(log_ratio)
-        return xp.exp(xp.clip(log_ratio, None, math.log(self.cap)))
+        return xp.exp(xp.clip(log_ratio, math.log(self.floor) if self.floor else None, math.log(self.cap)))
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """Score weight g = min(w, cap) A."""
+        """Score weight g = clip(w, floor, cap) A."""
         return self._weight(log_ratio) * advantage
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """Loss: -sg[min(w, cap)] A log pi, up to a constant of the policy."""
+        """Loss: -sg[clip(w, floor, cap)] A log pi, up to a constant of the policy."""
         return -self._weight(stop_gradient(log_ratio)) * advantage * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Level lam = max over k of min(A_k, cap E[A; the k best]), and the ratios that follow from it."""
+        """Level lam = max over k of min(A_k, cap E[A; the k best]), and the ratios that follow; None with a floor."""
+        if self.floor:
+            return None
         q, A = to_numpy(bandit.behavior), to_numpy(advantage)
         gain = np.where((q > 0) & (A > 0), A, 0.0)
         order = np.argsort(-gain, axis=-1, kind="stable")

@@ -6,7 +6,6 @@ below it where A < 0 is optimal. In a bandit a completion is one action, so that
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,12 +15,13 @@ from array_api_compat import array_namespace
 from pessimism.arrays import Array
 from pessimism.closed_forms.clipping import (
     clip_edges,
+    clip_kinks,
     clipped_surrogate,
     is_clipped,
     optimal_set,
     optimal_set_of_lengths,
 )
-from pessimism.core.objective import MeanBaseline
+from pessimism.core.objective import MeanBaseline, Objective, partners
 from pessimism.losses.standardized import Standardized
 
 if TYPE_CHECKING:
@@ -42,14 +42,16 @@ class Clipped(MeanBaseline):
 
     eps_low: float = 0.2
     eps_high: float = 0.2
+    dual_clip: float | None = None
 
     def __post_init__(self) -> None:
         self.require_positive("eps_low", "eps_high")
+        require_dual_clip(self)
 
     @property
     def kinks(self) -> tuple[float, ...]:
         """Log-ratios at which the clip begins; there is none below if 1 - eps_low is not positive."""
-        return tuple(edge for edge in self._edges if math.isfinite(edge))
+        return clip_kinks(self._edges, self.dual_clip)
 
     @property
     def _edges(self) -> tuple[float, float]:
@@ -59,15 +61,24 @@ class Clipped(MeanBaseline):
         """Score weight g = w A where the ratio is not clipped, 0 where it is."""
         xp = array_namespace(log_ratio)
         pull = xp.exp(log_ratio) * advantage
-        return xp.where(is_clipped(log_ratio, advantage, self._edges), xp.zeros_like(pull), pull)
+        return xp.where(is_clipped(log_ratio, advantage, self._edges, self.dual_clip), xp.zeros_like(pull), pull)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-        """Loss: -min(w A, clip(w, 1 - eps_low, 1 + eps_high) A)."""
-        return -clipped_surrogate(log_ratio, advantage, self._edges)
+        """Loss: -min(w A, clip(w, 1 - eps_low, 1 + eps_high) A), where A < 0 at most -dual_clip A."""
+        return -clipped_surrogate(log_ratio, advantage, self._edges, self.dual_clip)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """The optimal policy nearest to the behavior in KL(pi || mu)."""
         return optimal_set(bandit, self, advantage, *self._edges)
+
+
+def require_dual_clip(objective: Objective) -> None:
+    """Raise ``ValueError`` unless the objective's ``dual_clip`` is None or a number > 1."""
+    value = objective.settings["dual_clip"]
+    if value is not None:
+        objective.require_number("dual_clip")
+        if value <= 1:
+            raise ValueError(f"{objective.name}: dual_clip must be > 1, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -85,13 +96,25 @@ class PPO(Clipped):
         The ratio is clipped from below at 1 - eps_low; > 0. It is no temperature.
     eps_high : float, default 0.2
         The ratio is clipped from above at 1 + eps_high; > 0. It is no temperature.
+    dual_clip : float, optional
+        Ratio above which an action with A < 0 is not pushed down any more; > 1. Without it all are, as
+        published; verl's default is 3.
 
     Notes
     -----
     The paper's loss is one per token, with the ratio to the policy that sampled and A from GAE: in a bandit one action
     is one token and A = r - E[r]. Gradient flow stops where it enters the set, which is elsewhere in it. If P(A > 0)
-    (1 + eps_high) > 1 the best actions have the mass, each up to the clip. Dual clipping (verl) and the value loss are
-    not part of it.
+    (1 + eps_high) > 1 the best actions have the mass, each up to the clip. The value loss is not part of it.
+
+    A dual clip (arXiv 1912.09729; ``delta`` of TRL, where it exceeds 1 + eps_high) lets go of actions with A < 0 at
+    ratios above it. A policy gains nothing by holding such an action there, so that the optima are the same. But the
+    loss is no longer convex: a flow that has driven one so far up, which takes a worse action that frees more mass than
+    the better ones take, leaves it there.
+
+    The off-policy sequence mask of DeepSeek-V3.2 (arXiv 2512.02556, eq. 9; TRL's ``off_policy_mask_threshold``) drops
+    the surrogate, not the KL, of completions with A < 0 whose mean log-ratio is below -delta. Where that mean is what
+    is clipped, as in a completion of one token, it is a lower clip at ``eps_low = 1 - exp(-delta)``, if that is
+    tighter.
 
     References
     ----------
@@ -127,6 +150,8 @@ class DrGRPO(Clipped):
         The ratio is clipped from below at 1 - eps_low; > 0.
     eps_high : float, default 0.2
         The ratio is clipped from above at 1 + eps_high; > 0.
+    dual_clip : float, optional
+        Ratio above which an action with A < 0 is not pushed down any more; > 1. See :class:`PPO`.
 
     References
     ----------
@@ -147,6 +172,55 @@ class DrGRPO(Clipped):
 
 
 @dataclass(frozen=True)
+class RLOOClipped(Clipped):
+    """RLOO as TRL trains it: the clipped ratio of the sequence with the leave-one-out advantage.
+
+    The loss of a sample is ``-min(w A, clip(w, 1 - eps_low, 1 + eps_high) A)`` with ``A = r - mean of the others' r``.
+    In the population that is r - mean r, so that it induces PPO's set of policies; see :class:`PPO`. The loss of the
+    paper, whose target is nominal, is :class:`~pessimism.losses.reinforce.RLOO`.
+
+    Parameters
+    ----------
+    eps_low : float, default 0.2
+        The ratio is clipped from below at 1 - eps_low; > 0.
+    eps_high : float, default 0.2
+        The ratio is clipped from above at 1 + eps_high; > 0.
+    dual_clip : float, optional
+        Ratio above which an action with A < 0 is not pushed down any more; > 1. See :class:`PPO`.
+
+    Notes
+    -----
+    TRL adds a KL, beta 0.05, to the reward when it samples: r - beta log(old/initial), summed over tokens. It is a
+    number for each completion from then on, that follows no gradient: pass rewards that contain it. Other than a KL of
+    the policy in training it stops nothing, and where old is the initial policy it is zero. A is r less the mean of the
+    G - 1 others in a sampled group, G/(G - 1) times the centered reward.
+
+    References
+    ----------
+    .. [1] arXiv 2402.14740; `RLOOTrainer` of TRL 1.16.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.75, 0.25], [0.0, 1.0], "rloo_clipped").policy.round(4)
+    array([0.6, 0.4])
+    """
+
+    name: ClassVar[str] = "rloo_clipped"
+    title: ClassVar[str] = "RLOO with a clipped ratio (TRL)"
+    short: ClassVar[str] = "RLOO clipped"
+    paper: ClassVar[str] = "2402.14740"
+    formula: ClassVar[str] = "-min(w A, clip(w, 1 - eps_low, 1 + eps_high) A), A = r - mean of the others' r"
+    induces: ClassVar[str] = _SET
+    subtracts: ClassVar[str] = "mean of the others' r"
+    level: ClassVar[Literal["sequence", "token"]] = "sequence"
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """Advantages G/(G - 1) (r - mean) in a sampled group, r - mean in a population."""
+        return partners(reward.shape[-1], weights) * super().advantage(reward, weights)
+
+
+@dataclass(frozen=True)
 class DAPO(Standardized, Clipped):
     """DAPO: the clipped loss with a higher upper clip, GRPO's advantage and no KL penalty.
 
@@ -159,6 +233,8 @@ class DAPO(Standardized, Clipped):
         The ratio is clipped from below at 1 - eps_low; > 0.
     eps_high : float, default 0.28
         The ratio is clipped from above at 1 + eps_high; > 0.
+    dual_clip : float, optional
+        Ratio above which an action with A < 0 is not pushed down any more; > 1. See :class:`PPO`.
     eps : float, default 1e-6
         Added to the standard deviation of the rewards before the advantage is divided by it; > 0. The default is
         verl's.
@@ -192,6 +268,7 @@ class DAPO(Standardized, Clipped):
 
     def __post_init__(self) -> None:
         self.require_positive("eps_low", "eps_high", "eps")
+        require_dual_clip(self)
 
 
 @dataclass(frozen=True)
@@ -208,6 +285,8 @@ class GSPO(Standardized, Clipped):
         The ratio is clipped from below at 1 - eps_low; > 0.
     eps_high : float, default 0.0004
         The ratio is clipped from above at 1 + eps_high; > 0.
+    dual_clip : float, optional
+        Ratio s above which an action with A < 0 is not pushed down any more; > 1. See :class:`PPO`.
     length : float or array_like, shape (..., K), optional
         Tokens of each completion, one number for all or one for each action; >= 1, without it 1. The gradient of a
         completion is divided by it.
@@ -249,6 +328,7 @@ class GSPO(Standardized, Clipped):
 
     def __post_init__(self) -> None:
         self.require_positive("eps_low", "eps_high", "eps")
+        require_dual_clip(self)
         self.require_at_least(1, "length")
 
     def _tokens(self, like: Array) -> Any:

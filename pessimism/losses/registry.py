@@ -47,6 +47,7 @@ PUBLISHED = {
     "dr_grpo": ("clipped", "DrGRPO"),
     "dapo": ("clipped", "DAPO"),
     "gspo": ("clipped", "GSPO"),
+    "rloo_clipped": ("clipped", "RLOOClipped"),
     "cispo": ("cispo", "CISPO"),
     "trpo": ("trust_region", "TRPO"),
     "kl_regularized": ("kl_regularized", "KLRegularized"),

@@ -52,6 +52,14 @@ BASELINES = {
 }
 
 
+def test_options_that_trl_has(made: Any) -> None:
+    config = made(objective="grpo", hyper={"beta": 0.1, "unbiased_kl": True, "dual_clip": 3.0})
+    assert (config.use_bias_correction_kl, config.delta) == (True, 3.0)
+    assert made(objective="grpo").delta is None
+    assert trl_loss(ps.GRPO(dual_clip=1.1)) is None  # TRL would clip better actions there
+    assert trl_loss(ps.CISPO(floor=0.8)) is None
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_five_losses_are_those_of_trl(made: Any, name: str) -> None:
     hyper, expected = BASELINES[name]
@@ -179,7 +187,7 @@ REFUSED = [
     ({"repetition_penalty": 1.1}, "repetition_penalty must be 1.0"),
     ({"generation_kwargs": {"temperature": 0.7}}, "generation_kwargs must be None: the behavior is the policy itself"),
     ({"vllm_structured_outputs_regex": "[0-9]+"}, "vllm_structured_outputs_regex must be None"),
-    ({"delta": 1.5}, "delta is not for objective shifted_mean(.*), got delta=1.5"),
+    ({"delta": 1.5}, "delta is set by the objective: use hyper, got delta=1.5"),
     ({"entropy_coef": 0.1}, "entropy_coef is not for objective"),
     ({"use_adaptive_entropy": True}, "use_adaptive_entropy is not for objective"),
     ({"off_policy_mask_threshold": 0.1}, "off_policy_mask_threshold is not for objective"),
@@ -198,7 +206,7 @@ def test_what_is_refused(made: Any, given: Any, said: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("field", ["delta", "top_entropy_quantile", "off_policy_mask_threshold"])
+@pytest.mark.parametrize("field", ["top_entropy_quantile", "off_policy_mask_threshold"])
 def test_what_trl_reads_is_taken_for_its_own_losses(made: Any, field: str) -> None:
     assert getattr(made(objective="dapo", **{field: 0.5}), field) == 0.5
 

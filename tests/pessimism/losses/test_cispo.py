@@ -31,6 +31,23 @@ def test_cispo_is_where_gradient_flow_ends() -> None:
         np.testing.assert_allclose(descend(target.objective, q, reward, time=1e8), target.policy, atol=1e-4)
 
 
+@pytest.mark.parametrize(("cap", "floor"), [(1.2, 0.8), (11.0, 0.8), (2.0, 0.3)])
+@pytest.mark.parametrize("problem", [0, 1, 2])
+def test_cispo_with_a_floor_is_where_descent_ends(cap: float, floor: float, problem: int) -> None:
+    q, reward = BANDITS[problem]
+    target = ps.induced_target(q, reward, "cispo", cap=cap, floor=floor)
+    assert float(target.certificate()["worst"].iloc[0]) <= 1e-10
+    np.testing.assert_allclose(descend(target.objective, q, reward, time=1e8), target.policy, atol=1e-4)
+
+
+def test_a_floor_at_the_cap_is_a_constant_weight() -> None:
+    """g = c A without a ratio: off-policy REINFORCE, which has a target only where E[A] > 0; here it is 0."""
+    q, reward = BANDITS[1]
+    assert str(ps.induced_target(q, reward, "cispo", cap=1.0, floor=1.0).status) == "no_target"
+    asym = ps.induced_target(q, reward, "asym_re", shift=0.0)
+    assert str(asym.status) == "no_target"
+
+
 def test_cispo_between_its_limits() -> None:
     q, reward = BANDITS[4]
     positive = np.maximum(reward - q @ reward, 0.0)

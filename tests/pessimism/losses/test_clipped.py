@@ -26,6 +26,9 @@ SETS: list[tuple[str, dict[str, float]]] = [
     ("dapo", {}),
     ("gspo", {}),
     ("grpo", {"beta": 0.0}),
+    ("rloo_clipped", {"eps_high": 0.4}),
+    ("ppo", {"eps_high": 4.0, "dual_clip": 1.5}),
+    ("grpo", {"beta": 0.0, "dual_clip": 3.0}),
 ]
 
 
@@ -122,6 +125,62 @@ def test_the_gradient_of_a_tight_clip_with_lengths(length: Any) -> None:
         np.testing.assert_allclose(slopes[:, i], numeric, atol=1e-7)
 
 
+@pytest.mark.parametrize("hyper", [{"dual_clip": 1.3}, {"dual_clip": 3.0, "eps_high": 4.0}])
+def test_a_dual_clip_leaves_the_optimum(hyper: dict[str, Any]) -> None:
+    """Its surrogate is not concave, so all of the simplex is searched, the vertices too."""
+    for q, reward in BANDITS[:4]:
+        target = ps.induced_target(q, reward, "ppo", **hyper)
+        plain = ps.induced_target(q, reward, "ppo", **(hyper | {"dual_clip": None}))
+        np.testing.assert_array_equal(target.policy, plain.policy)
+        rng = np.random.default_rng(0)
+        policies = np.concatenate([rng.dirichlet(np.full(len(q), s), size=20_000) for s in (0.1, 1.0)])
+        policies = np.concatenate([policies, np.eye(len(q)), target.policy[None]])
+        with np.errstate(divide="ignore"):
+            losses = np.sum(q * target.objective.loss(np.log(policies / q), target.advantage + 0.0 * policies), axis=-1)
+        assert losses[-1] <= losses.min() + 1e-15
+
+
+def test_a_flow_may_stop_above_a_dual_clip() -> None:
+    """An action a little below the mean takes what a worse one frees, and is let go there: off the optimum for good."""
+    q, reward = np.array([0.73, 0.003, 0.06, 0.01, 0.197]), np.array([0.24, 0.82, 0.58, 0.48, 0.256])
+    target = ps.induced_target(q, reward, "ppo", dual_clip=1.5)
+    loss = {}
+    for dual_clip in (1.5, None):
+        objective = ps.PPO(dual_clip=dual_clip)
+        policy = ps.sgd(q, reward, objective, steps=6_000, lr=1.0).policy
+        loss[dual_clip] = float(q @ objective.loss(np.log(policy / q), target.advantage))
+        assert target.advantage[-1] < 0
+        assert bool(policy[-1] / q[-1] > 1.5) == (dual_clip is not None)
+    optimum = float(q @ ps.PPO().loss(np.maximum(target.log_ratio, -700.0), target.advantage))
+    assert loss[None] == pytest.approx(optimum, abs=1e-6)
+    assert loss[1.5] > optimum + 1e-3
+
+
+@pytest.mark.parametrize("delta", [0.1, 0.3])
+def test_the_off_policy_mask_of_trl_is_a_lower_clip(delta: float) -> None:
+    """On completions of one token: its own mask, times its own surrogate, is ours at the tighter of two clips."""
+    from trl import GRPOTrainer
+
+    u = torch.linspace(-1.0, 1.0, 40, dtype=torch.float64)[:, None].requires_grad_()
+    for A in (-0.7, 0.7):
+        advantage, ones = torch.full_like(u, A), torch.ones_like(u)
+        mask = GRPOTrainer.get_off_policy_mask(advantage, u, torch.zeros_like(u), ones, delta)
+        ratio = u.exp()
+        theirs = -torch.minimum(ratio * A, ratio.clamp(0.8, 1.2) * A) * mask
+        (gradient,) = torch.autograd.grad(theirs.sum(), u)
+        ours = ps.PPO(eps_low=min(0.2, -np.expm1(-delta))).score_weight(u.detach(), advantage)
+        np.testing.assert_allclose(-gradient.numpy(), ours.numpy(), rtol=1e-12, atol=0)
+
+
+def test_the_clipped_rloo_leaves_one_out() -> None:
+    objective = ps.objectives()["rloo_clipped"]()
+    reward = np.array([1.0, 0.0, 0.5, 0.25])
+    others = np.array([reward[np.arange(4) != i].mean() for i in range(4)])
+    np.testing.assert_allclose(objective.advantage(reward), reward - others, rtol=1e-15)
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(objective.advantage(reward, weights), reward - weights @ reward, rtol=1e-15)
+
+
 @pytest.mark.parametrize(
     ("name", "hyper", "message"),
     [
@@ -130,6 +189,12 @@ def test_the_gradient_of_a_tight_clip_with_lengths(length: Any) -> None:
         ("dr_grpo", {"eps_high": float("nan")}, "dr_grpo: eps_high must be a finite number, got nan"),
         ("dapo", {"eps": -1.0}, "dapo: eps must be > 0, got -1.0"),
         ("grpo", {"beta": -0.1}, "grpo: beta must be >= 0, got -0.1"),
+        ("ppo", {"dual_clip": 1.0}, "ppo: dual_clip must be > 1, got 1.0"),
+        ("gspo", {"dual_clip": "x"}, "gspo: dual_clip must be a finite number, got 'x'"),
+        ("grpo", {"dual_clip": -3.0}, "grpo: dual_clip must be > 1, got -3.0"),
+        ("grpo", {"unbiased_kl": 1}, "grpo: unbiased_kl must be True or False, got 1"),
+        ("cispo", {"floor": -0.1}, "cispo: floor must be >= 0 and at most cap, got -0.1"),
+        ("cispo", {"floor": 6.0}, "cispo: floor must be >= 0 and at most cap, got 6.0"),
         ("gspo", {"length": 0.5}, "gspo: length must be >= 1, got 0.5"),
         ("cispo", {"cap": 0.0}, "cispo: cap must be > 0, got 0.0"),
         ("trpo", {"delta": 0}, "trpo: delta must be > 0, got 0"),

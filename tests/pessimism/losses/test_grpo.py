@@ -87,10 +87,63 @@ def test_grpo_between_its_limits() -> None:
     np.testing.assert_allclose(1e6 * strong.log_ratio, strong.advantage, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["grpo", "kl_regularized"])
+@pytest.mark.parametrize("beta", [0.04, 0.5, 3.0])
+@pytest.mark.parametrize("around", ["behavior", "initial"])
+@pytest.mark.parametrize("problem", [0, 1, 2, 3, 5])
+def test_grpo_with_an_unbiased_kl_is_the_only_fixed_point(beta: float, around: str, problem: int) -> None:
+    """By the generic route from the score weight alone, by the concave program, and by the best of random policies."""
+    q, reward = BANDITS[problem]
+    reference = None if around == "behavior" else np.random.default_rng(problem).dirichlet(np.ones(len(q)))
+    hyper: dict[str, Any] = {"beta": beta, "unbiased_kl": True, "reference": reference}
+    target = ps.induced_target(q, reward, "grpo", **hyper)
+    assert float(target.certificate()["worst"].iloc[0]) <= 1e-14
+    generic = ps.induced_target(q, reward, "grpo", method="fixed_point", **hyper)
+    np.testing.assert_allclose(target.log_policy, generic.log_policy, rtol=1e-11, atol=1e-11)
+    assert bool(ps.verify(target)["agrees"].iloc[0])
+
+
+def test_grpo_with_an_unbiased_kl_is_where_descent_ends() -> None:
+    q, reward = np.array([0.2, 0.3, 0.25, 0.25]), np.array([0.4, 0.0, 1.0, -0.3])
+    for reference in (None, np.array([0.3, 0.3, 0.2, 0.2])):
+        target = ps.induced_target(q, reward, "grpo", beta=1.5, unbiased_kl=True, reference=reference)
+        policy = descend(target.objective, q, reward, reference=reference)
+        np.testing.assert_allclose(policy, target.policy, atol=1e-4)
+
+
+def test_an_unbiased_kl_without_a_clip_is_nominal() -> None:
+    q, reward = BANDITS[3]
+    target = ps.induced_target(q, reward, "grpo", beta=0.5, eps_low=10.0, eps_high=1e6, unbiased_kl=True)
+    tilted = q * np.exp(target.advantage / 0.5)
+    np.testing.assert_allclose(target.policy, tilted / tilted.sum(), rtol=1e-13)
+
+
+def test_what_an_unbiased_kl_cannot_place_leaks() -> None:
+    """At lam = 0 every action is where its own surrogate is best; the rest of the mass goes to unseen actions."""
+    q, reward = np.array([0.1, 0.9]), np.array([1.0, 0.0])
+    hyper: dict[str, Any] = {"beta": 0.5, "eps": 1e-9, "unbiased_kl": True}
+    target = ps.induced_target(q, reward, "grpo", unseen=True, **hyper)
+    np.testing.assert_allclose(target.policy, [0.12, 0.72], rtol=1e-12)  # both at the clip
+    np.testing.assert_allclose(target.leak, 0.16, rtol=1e-12)
+    kept = ps.induced_target(q, reward, "grpo", **hyper)
+    # With lam < 0 both move on: -beta u = lam where A is cut off, A - beta u = lam where the worse is back in the clip.
+    odds = 0.1 / (0.9 * np.exp(-2.0 / 3.0))
+    np.testing.assert_allclose(kept.policy[0] / kept.policy[1], odds, rtol=1e-7)
+
+
+def test_a_dual_clip_beside_a_penalty_is_the_flow() -> None:
+    """Far below the dual clip it changes nothing; the loss may be followed beyond it only."""
+    q, reward = make_problem(50, 5)
+    plain = ps.induced_target(q, reward, "grpo", beta=0.7)
+    dual = ps.induced_target(q, reward, "grpo", beta=0.7, dual_clip=50.0)
+    np.testing.assert_allclose(dual.policy, plain.policy, rtol=1e-10)
+    with pytest.raises(ValueError, match="^method: objective grpo.* has no closed form$"):
+        ps.induced_target(q, reward, "grpo", beta=0.7, dual_clip=50.0, method="closed_form")
+
+
+@pytest.mark.parametrize("name", ["grpo", "grpo-unbiased", "kl_regularized"])
 def test_two_ratios_in_one_loss(name: str) -> None:
     """Autograd of the loss with a share is minus the score weight with it."""
-    objective: Any = make_objective(name, beta=0.4) if name == "grpo" else None
+    objective: Any = ps.GRPO(beta=0.4, dual_clip=1.4, unbiased_kl=name == "grpo-unbiased")
     if name == "kl_regularized":
         objective = make_objective(name, placement="loss", estimator="k3", sampling="off_policy")
     rng = np.random.default_rng(5)
