@@ -1,9 +1,10 @@
 """The scalar-dual solver: from an advantage to the Lambert-tempered ratio, for a batch of rows.
 
-A joint Newton iteration on (u, dual) takes one exponential a step and about five steps, the first three in single
-precision; it runs on chunks of rows that stay in the processor's cache. Rows that it does not finish go to a bracketed
-root finder around Wright's omega, which cannot fail, and are polished by the same iteration. The families of problems
-are in ``duals``. Derivation: arXiv 2605.28150; docs/theory.md.
+A joint Newton iteration on (u, dual) starts from a rational guess of Wright's omega and takes two steps in single
+precision and two in double, of which only the first needs an exponential; it runs on chunks of rows that stay in the
+processor's cache. The few rows that this leaves go on by themselves. What the iteration does not finish goes to a
+bracketed root finder around Wright's omega, which cannot fail, and is polished by the same iteration. The families of
+problems are in ``duals``. Derivation: arXiv 2605.28150; docs/theory.md.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import numpy as np
 from array_api_compat import device
 
 from pessimism.arrays import Array, pick, put, to_numpy
-from pessimism.closed_forms.duals import TOLERANCE, Dual
+from pessimism.closed_forms.duals import TOLERANCE, Dual, dot
 
 _CHUNK = 1 << 16  # elements a chunk: half a dozen working arrays stay in cache, calls into numpy stay few
-_WARM, _FIRST, _FULL = 3, 6, 40  # Newton steps: in single precision, in double, from a bracketed start
+_NARROW = 32  # actions up to which the rows of a chunk become columns: sums over few actions are slow along rows
+_WARM, _FIRST, _FULL = 2, 6, 40  # Newton steps: in single precision, in double of a hard row, from a bracketed start
+_SHORT = 2e-4  # longest step whose exponential three terms give to rounding
+_LOWEST_SINGLE, _LOWEST_DOUBLE = -74.0, -602.0  # logarithms of numbers whose product with a small q is normal, still
+_WEAK = 1e-3  # factor of w in the condition below which the mass is the balance of small excesses
 
 
 def solve_dual(
@@ -54,40 +59,110 @@ def solve_dual(
     done = xp.ones_like(value, dtype=xp.bool)
     on_cpu = str(device(z)).lower().startswith("cpu")
     size = max(1, _CHUNK // z.shape[1]) if on_cpu else max(1, z.shape[0])
+    axis = 0 if on_cpu and z.shape[1] <= _NARROW else -1
     left: list[Array] = []
     for first in range(0, z.shape[0], size):
         part = slice(first, min(first + size, z.shape[0]))
-        q_part, z_part = q[part, :], z[part, :]
-        start = dual.start(xp, q_part, z_part)
-        chosen = None
-        if rounding is not None and bool(xp.any(start < 0.5)):
-            regime[part] = _regime(xp, q_part, z_part, rounding(part), start)
-            start = xp.where(start < 0.5, xp.maximum(start, _near_boundary(xp, q_part, z_part)), start)
+        q_part, z_part, chosen = q[part, :], z[part, :], None
+        with np.errstate(over="ignore", invalid="ignore"):
+            given = _laid_out(xp, q_part, z_part, axis)
+            start = dual.start(xp, *given[2:], axis)
+        # A bound in single precision proves nothing where it is small, or where a number overflowed.
+        low = ~((start >= 0.5) & (start <= xp.finfo(xp.float32).max))
+        if rounding is not None and bool(xp.any(low)):
+            low = xp.reshape(low, (-1,))
+            q_low, z_low = pick(xp, q_part, low), pick(xp, z_part, low)
+            bound = dual.start(xp, q_low, z_low)[:, 0]
+            regime[part] = put(xp, regime[part], low, _regime(xp, q_low, z_low, pick(xp, rounding(part), low), bound))
+            near = xp.astype(xp.maximum(bound, _near_boundary(xp, q_low, z_low)), xp.float32)
+            start = xp.expand_dims(put(xp, xp.reshape(start, (-1,)), low, near), axis=axis)
             if not bool(xp.all(regime[part] > 0)):
                 chosen = regime[part] > 0
-                q_part, z_part, start = (pick(xp, a, chosen) for a in (q_part, z_part, start))
-        u, start = _warm_start(xp, q_part, z_part, start, dual)
-        found = _newton(xp, q_part, z_part, u, start, dual, _FIRST)
-        if not bool(xp.all(found[2])):
-            left.append(pick(xp, z_part, ~found[2]))
-        for rows, values in zip((z, value, done), found, strict=True):
+                q_part, z_part = pick(xp, q_part, chosen), pick(xp, z_part, chosen)
+                start = _taken(xp, start, chosen, axis)
+                with np.errstate(over="ignore"):
+                    given = _laid_out(xp, q_part, z_part, axis)
+        u, kappa, ready = _two_steps(xp, *given[:2], *_warm_start(xp, *given[2:], start, dual, axis), dual, axis)
+        hard = ~ready
+        if bool(xp.any(hard)):
+            hard = xp.reshape(hard, (-1,))
+            q_hard, z_hard, u_hard, kappa_hard = (_taken(xp, a, hard, axis) for a in (*given[:2], u, kappa))
+            found = _newton(xp, q_hard, z_hard, u_hard, kappa_hard, dual, _FIRST, axis)
+            for a, values in zip((u, kappa, ready), found, strict=True):
+                _by_row(a, axis)[hard, ...] = _by_row(values, axis)
+        if not bool(xp.all(ready)):
+            left.append(pick(xp, z_part, ~xp.reshape(ready, (-1,))))
+        solved = (_by_row(u, axis), xp.reshape(kappa, (-1,)), xp.reshape(ready, (-1,)))
+        for rows, values in zip((z, value, done), solved, strict=True):
             rows[part, ...] = values if chosen is None else put(xp, rows[part, ...], chosen, values)
     if left:
         unfinished, z_left = ~done, xp.concat(left, axis=0)
         q_left = pick(xp, q, unfinished)
-        exact = xp.asarray(dual.bracketed(to_numpy(q_left), to_numpy(z_left)), dtype=z.dtype, device=device(z))
-        found = _newton(xp, q_left, z_left, dual.guess(xp, z_left, exact), exact, dual, _FULL)
-        for rows, values in zip((z, value, done), found, strict=True):
+        exact = xp.asarray(dual.bracketed(to_numpy(q_left), to_numpy(z_left)), dtype=z.dtype, device=device(z))[:, None]
+        with np.errstate(over="ignore"):
+            u = dual.guess(xp, z_left, exact)
+        u, kappa, ready = _newton(xp, q_left, z_left, u, exact, dual, _FULL, -1)
+        for rows, values in zip((z, value, done), (u, kappa[:, 0], ready[:, 0]), strict=True):
             rows[...] = put(xp, rows, unfinished, values)
     return value, regime, done
 
 
-def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual) -> tuple[Array, Array]:
-    """Log-ratios and dual to about 1e-5, by steps in single precision at half the cost; not finite on overflow."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        q, z, start = (xp.astype(a, xp.float32) for a in (q, z, start))
-        u, value, _ = _newton(xp, q, z, dual.guess(xp, z, start), start, dual, _WARM)
-    return xp.astype(u, xp.float64), xp.astype(value, xp.float64)
+def _laid_out(xp: Any, q: Array, z: Array, axis: int) -> tuple[Array, Array, Array, Array]:
+    """q and z with their actions on an axis, contiguous, in double and in single precision."""
+    if axis == 0:
+        turned = [xp.empty((a.shape[1], a.shape[0]), dtype=a.dtype, device=device(a)) for a in (q, z)]
+        for a, rows in zip(turned, (q, z), strict=True):
+            a[...] = rows.T
+        q, z = turned
+    return q, z, xp.astype(q, xp.float32), xp.astype(z, xp.float32)
+
+
+def _taken(xp: Any, a: Array, mask: Array, axis: int) -> Array:
+    """Problems that a mask chooses, with the actions on ``axis``."""
+    return xp.take(a, xp.nonzero(mask)[0], axis=0 if axis else 1)
+
+
+def _by_row(a: Array, axis: int) -> Array:
+    """View of problems with the actions on ``axis`` as rows."""
+    return a.T if axis == 0 else a
+
+
+def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual, axis: int) -> tuple[Array, Array]:
+    """Log-ratios and dual to about 1e-4, by steps in single precision at half the cost; not finite on overflow."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        u = dual.guess(xp, z, start)
+        for _ in range(_WARM):
+            start = _step(xp, q, z, u, _exp(xp, u), start, dual, axis)[1]
+    return xp.astype(u, xp.float64), xp.astype(start, xp.float64)
+
+
+def _two_steps(
+    xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, axis: int
+) -> tuple[Array, Array, Array]:
+    """Two Newton steps, u in place, with one exponential; and whether that solved a row to rounding."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        w = _exp(xp, u)
+        move, value, *_ = _step(xp, q, z, u, w, value, dual, axis)
+        short = dot(xp, move, move, axis) <= _SHORT**2
+        if dual.smooth:
+            series = move * (-1.0 / 6.0)
+            series += 0.5
+            series *= move
+            series -= 1.0
+            series *= move
+            series *= w
+            w += series
+        else:
+            w = _exp(xp, u)
+        move, value, change, mean, _ = _step(xp, q, z, u, w, value, dual, axis)
+        ready = short & (dot(xp, move, move, axis) <= TOLERANCE**2) & (xp.abs(mean - 1.0) <= 1e-6)
+        return u, value, ready & (dual.strength(xp, value) >= _WEAK) & dual.small(xp, change, value)
+
+
+def _exp(xp: Any, u: Array) -> Array:
+    """Exponential, never subnormal, which is slow, in w as in q w: so small a ratio makes no difference."""
+    lowest = _LOWEST_SINGLE if u.dtype == xp.float32 else _LOWEST_DOUBLE
+    return xp.exp(xp.maximum(u, lowest) if bool(xp.any(u < lowest)) else u)
 
 
 def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array:
@@ -117,51 +192,57 @@ def _near_boundary(xp: Any, q: Array, z: Array) -> Array:
         return xp.maximum(mean + variance / (2.0 + 2.5 * xp.sqrt(variance)), 0.0)
 
 
-def _newton(xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, steps: int) -> tuple[Array, Array, Array]:
-    """Joint Newton iteration on (u, dual), u in place: eliminate u row by row, step in the dual, correct both."""
+def _step(
+    xp: Any, q: Array, z: Array, u: Array, w: Array, value: Array, dual: Dual, axis: int, weak: Array | None = None
+) -> tuple[Array, Array, Array, Array, tuple[Array, Array, Array]]:
+    """Joint Newton step on (u, dual), u in place: eliminate u row by row, step in the dual, correct both."""
+    move = u - z
+    added, slope, tilt = dual.pull(xp, w, value)
+    move += added
+    slope += 1.0
+    move /= slope
+    tilt = tilt / slope
+    weighted = w * q
+    mean = xp.sum(weighted, axis=0, keepdims=True) if axis == 0 else xp.vecdot(q, w)[:, None]
+    excess = mean - 1.0
+    if weak is not None:
+        excess = xp.where(weak, dot(xp, q, xp.expm1(u), axis), excess)
+    excess = excess - dot(xp, weighted, move, axis)
+    dual_slope = dot(xp, weighted, tilt, axis)
+    stepped = dual.step(xp, value, excess, dual_slope)
+    change = stepped - value
+    tilt *= change
+    move += tilt
+    u -= move
+    dual.limit(xp, u, weighted, q)
+    return move, stepped, change, mean, (weighted, slope, dual_slope)
+
+
+def _newton(
+    xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, steps: int, axis: int
+) -> tuple[Array, Array, Array]:
+    """Newton steps, u in place, until all rows are solved."""
     # What rounding leaves in a step must not keep a finished row from being accepted; each action has its own.
     grain = 8.0 * xp.finfo(z.dtype).eps
-    # Subnormal numbers are slow, in w as in q w, and ratios this small make no difference.
-    lowest = 0.85 * float(np.log(float(xp.finfo(z.dtype).smallest_normal)))
-    deep = bool(xp.any(u < lowest))
     still = done = xp.zeros_like(value, dtype=xp.bool)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        settles = z.dtype == xp.float64  # single precision only warms up: all its steps are taken
-        coarse = 4.0 * grain**2 * xp.vecdot(z, z) if settles else value
+        coarse = 4.0 * grain**2 * dot(xp, z, z, axis)
         for _ in range(steps):
-            w = xp.exp(xp.maximum(u, lowest) if deep else u)
-            mean = xp.vecdot(q, w)
-            excess = mean - 1.0
-            weak = dual.strength(xp, value) < 1e-3
-            if bool(xp.any(weak)):  # a tiny kappa is the balance of small excesses: no digit may cancel
-                excess = xp.where(weak, xp.vecdot(q, xp.expm1(u)), excess)
-            move = u - z
-            added, slope, tilt = dual.pull(xp, w, value)
-            move += added
-            slope += 1.0
-            move /= slope
-            tilt = tilt / slope
-            w *= q
-            excess = excess - xp.vecdot(w, move)
-            dual_slope = xp.vecdot(w, tilt)
-            stepped = dual.step(xp, value, excess, dual_slope)
-            change, value = stepped - value, stepped
-            tilt *= change[:, None]
-            move += tilt
-            u -= move
-            dual.limit(xp, u, w, q)
-            if not settles:
-                continue
+            # A tiny kappa is the balance of small excesses, of which no digit may cancel.
+            weak = dual.strength(xp, value) < _WEAK
+            move, value, change, mean, (weighted, slope, dual_slope) = _step(
+                xp, q, z, u, _exp(xp, u), value, dual, axis, weak if bool(xp.any(weak)) else None
+            )
             # A step of almost no mass is small whatever the dual: the mass itself must be right too.
-            size = xp.vecdot(move, move)
+            size = dot(xp, move, move, axis)
             still = size <= TOLERANCE**2
             if bool(xp.any(~still & (size <= coarse))):
-                move /= TOLERANCE + grain * (xp.abs(u) + dual.offset(xp, value)[:, None])
-                still = still | (xp.vecdot(move, move) <= 1.0)
+                move /= TOLERANCE + grain * (xp.abs(u) + dual.offset(xp, value))
+                still = still | (dot(xp, move, move, axis) <= 1.0)
             still = still & (xp.abs(mean - 1.0) <= 1e-6)
             done = still & dual.small(xp, change, value)
             if bool(xp.all(done)):
                 return u, value, done
         # A dual near zero may be known no better than rounding of z allows.
-        noise = 8.0 * grain * xp.vecdot(w, xp.abs(z) / slope) / dual_slope
+        noise = 8.0 * grain * dot(xp, weighted, xp.abs(z) / slope, axis) / dual_slope
     return u, value, done | (still & (xp.abs(change) <= noise))

@@ -102,9 +102,9 @@ def report(bad: Array, message: Callable[[int], str], on_error: str, invalid: di
 
 def check_reward(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]) -> Array:
     """Check that all rewards are finite; rows that are not become zeros."""
-    # The sum of a row is finite exactly if its entries are (and do not overflow together).
+    # A sum is finite exactly if its terms are (and do not overflow together).
     with np.errstate(over="ignore", invalid="ignore"):
-        if bool(xp.all(xp.isfinite(xp.sum(a, axis=-1)))):
+        if bool(xp.isfinite(xp.sum(a))):
             return a
     finite = xp.isfinite(a)
 

@@ -34,7 +34,7 @@ def test_newton_finds_the_bracketed_root(dual: Any) -> None:
     if isinstance(dual, KappaDual):  # of a shift the strength is given: only where it normalizes is unknown
         assert (regime == 1).all()
         np.testing.assert_allclose(found, expected, rtol=1e-9)
-    added = dual.pull(np, np.exp(u), expected)[0]
+    added = dual.pull(np, np.exp(u), expected[:, None])[0]
     np.testing.assert_allclose(u + added, z, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(np.vecdot(q, np.exp(u)), 1.0, rtol=1e-12)
 
@@ -43,19 +43,19 @@ def test_newton_finds_the_bracketed_root(dual: Any) -> None:
 def test_the_start_is_a_lower_bound(dual: Any) -> None:
     q, z = rows()
     exact = dual.bracketed(q, z)
-    start = dual.start(np, q, z)
+    start = dual.start(np, q, z)[:, 0]
     assert np.all(start <= exact + 1e-9 * (1.0 + np.abs(exact)))
 
 
 def test_the_lower_bound_is_tight_for_one_likely_action() -> None:
     """A single action has kappa = z, and the bound is E[z] = z."""
     q, z = np.array([[1.0, 0.0]]), np.array([[3.0, -9.0]])
-    np.testing.assert_allclose(kappa_lower_bound(np, q, z), 3.0)
+    np.testing.assert_allclose(kappa_lower_bound(np, q, z), [[3.0]])
 
 
 def test_the_guess_is_near_the_exact_log_ratio() -> None:
     z = np.linspace(-30.0, 30.0, 601)[None, :]
     for kappa in (1e-6, 0.1, 1.0, 30.0):
         exact = np.log(wrightomega(z + np.log(kappa)).real) - np.log(kappa)
-        guess = KappaDual().guess(np, z, np.array([kappa]))
+        guess = KappaDual().guess(np, z, np.array([[kappa]]))
         assert np.abs(guess - exact).max() < 0.7  # log 2 where the asymptotes cross
