@@ -14,10 +14,10 @@ from array_api_compat import device
 from pessimism.arrays import Array, per_row, pick, put, to_numpy
 from pessimism.closed_forms.dual_newton import solve_dual
 from pessimism.closed_forms.duals import KappaDual, ShiftDual
-from pessimism.closed_forms.negative_regime import log_partition, negative_minima, principal_minima
+from pessimism.closed_forms.negative_regime import Minimum, log_partition, negative_minima
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import stop_gradient
-from pessimism.core.solution import Solution, Status
+from pessimism.core.solution import NOT_COVERED, Solution, Status
 
 if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
@@ -70,8 +70,8 @@ def lambert(bandit: Bandit, advantage: Array, beta: Any, *, unseen: bool = False
 
     It is the minimizer of E_q[(beta log(pi/nu) - A)^2] over policies. With a reference nu other than the behavior q it
     is the same problem around q with advantage A + beta log(nu/q). ``floor=c`` holds the term of ratios below c at
-    kappa c. In the negative regime the mass 1 - Z leaks (``unseen=True``), or the W_0 minimizer is returned where it
-    exists and else the one of lowest loss.
+    kappa c. In the negative regime the mass 1 - Z leaks (``unseen=True``), or rows are NOT_COVERED: minimizers are
+    several, and the flow from the reference decides.
     """
     xp = bandit.xp
     shift = bandit.log_reference_ratio
@@ -92,13 +92,37 @@ def lambert(bandit: Bandit, advantage: Array, beta: Any, *, unseen: bool = False
     leak, status = xp.zeros_like(kappa), _status(xp, done)
     negative = regime < 0
     if bool(xp.any(negative)):
-        q, log_q, z = (pick(xp, a, negative) for a in (bandit.behavior, bandit.log_behavior, u))
         if unseen:
+            q, log_q, z = (pick(xp, a, negative) for a in (bandit.behavior, bandit.log_behavior, u))
             leak = put(xp, leak, negative, -xp.expm1(log_partition(xp, q, log_q, z)))
         else:
-            u, kappa = (put(xp, a, negative, b) for a, b in zip((u, kappa), _negative_rows(xp, q, z), strict=True))
-            status = xp.where(negative, xp.full_like(status, Status.LOCAL_MINIMUM.value), status)
+            status = xp.where(negative, xp.full_like(status, NOT_COVERED), status)
     return Solution(u if shift is None else u - shift, kappa, regime, leak, status)
+
+
+def minima(bandit: Bandit, advantage: Array, beta: Any) -> list[list[Minimum]]:
+    """Every local minimizer of the squared loss of each row in the negative regime, lowest first, on the host.
+
+    Log-ratios are those to the reference, 0 where the behavior has no mass.
+    """
+    shift = bandit.log_reference_ratio
+    z = advantage / beta if shift is None else advantage / beta + shift
+    q, z = to_numpy(bandit.behavior), to_numpy(_seen_only(bandit, z))
+    moved = np.zeros_like(q) if shift is None else to_numpy(shift)
+    return [
+        [
+            m._replace(log_ratio=np.where(q[row] > 0, m.log_ratio - moved[row], 0.0))
+            for m in negative_minima(q[row], z[row])
+        ]
+        for row in range(len(q))
+    ]
+
+
+def lowest_minima(bandit: Bandit, advantage: Array, beta: Any) -> tuple[Array, Array]:
+    """Log-ratios ``(N, K)`` and kappa ``(N,)`` of the minimizer of lowest loss of each row in the negative regime."""
+    best = [of_row[0] for of_row in minima(bandit, advantage, beta)]
+    found = np.stack([m.log_ratio for m in best]), np.array([m.kappa for m in best])
+    return tuple(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found)
 
 
 def truncated(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Solution:
@@ -118,16 +142,6 @@ def truncated(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Soluti
 
 def _status(xp: Any, done: Array) -> Array:
     return xp.astype(~done, xp.int8) * Status.NOT_CONVERGED.value
-
-
-def _negative_rows(xp: Any, q: Array, z: Array) -> tuple[Array, Array]:
-    """Log-ratios and kappa of the W_0 minimizer where it exists, else of the one of lowest loss."""
-    host_q, host_z = to_numpy(q), to_numpy(z)
-    u, kappa, exists = principal_minima(host_q, host_z)
-    for row in np.flatnonzero(~exists):
-        best = negative_minima(host_q[row], host_z[row])[0]
-        u[row], kappa[row] = best.log_ratio, best.kappa
-    return tuple(xp.asarray(a, dtype=z.dtype, device=device(z)) for a in (u, kappa))
 
 
 def chi_square_kl(bandit: Bandit, advantage: Array, beta: Any, gamma: float) -> Solution:

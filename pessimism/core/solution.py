@@ -18,6 +18,7 @@ class Status(IntEnum):
     NOT_CONVERGED = 4
     INVALID_INPUT = 5
     SET_VALUED = 6
+    UNSTABLE = 7
 
     @property
     def label(self) -> str:
@@ -32,11 +33,17 @@ class Status(IntEnum):
 
 _MESSAGES = {
     Status.CONVERGED: "the target is found to working accuracy",
-    Status.LOCAL_MINIMUM: "one of several minimizers, in the negative regime or where equal actions part",
+    Status.LOCAL_MINIMUM: (
+        "one of several minimizers, in the negative regime or where equal actions part: the one in which gradient flow "
+        "from the reference ends, unless another was asked for"
+    ),
     Status.VANISHING_SUPPORT: "the target gives up some actions that the behavior takes",
     Status.NO_TARGET: "the loss has no fixed point here, it is unbounded or some action loses all its mass",
     Status.NOT_CONVERGED: "the solver found no fixed point to working accuracy, so the numbers cannot be relied on",
     Status.INVALID_INPUT: "the input breaks a rule",
+    Status.UNSTABLE: (
+        "gradient flow from the reference stays at this policy, but any difference between the actions drives it away"
+    ),
     Status.SET_VALUED: "many policies are optimal; this one is nearest to the reference in KL(pi || reference)",
 }
 NOT_COVERED = -1  # of a closed form, at rows that it does not hold for: the generic route solves them

@@ -14,16 +14,20 @@ from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
 from pessimism.fixed_point.equilibrium import Equilibrium, find_equilibrium
-from pessimism.fixed_point.rows import RowSolution, solve_each_row
+from pessimism.fixed_point.limits import Limits, find_limits
+from pessimism.fixed_point.row_field import RowField
+from pessimism.fixed_point.rows import RowSolution, as_solution, solve_each_row
 from pessimism.fixed_point.score import LogitField
 
 _ALIKE = 1e-6  # relative difference of actions that an integrator cannot tell apart on a saddle
 _TIE = 1e-5  # log-probability by which the first of equal actions is favored: more than an integrator's errors
+_MOVED = 1e-9  # probability that has changed, where a flow has left its start
 _STATUS = {
     "converged": Status.CONVERGED,
     "vanishing_support": Status.VANISHING_SUPPORT,
     "collapsed": Status.VANISHING_SUPPORT,
     "diverged": Status.NO_TARGET,
+    "unstable": Status.UNSTABLE,
     "not_converged": Status.NOT_CONVERGED,
 }
 _DECADES = 13  # of time, in units of the pull at the reference, before a flow without an equilibrium is given up
@@ -39,22 +43,86 @@ _ON_JUMPS = 1e-7  # relative tolerance where jumps of the weight are bridged, wh
 
 
 def flow_target(bandit: Bandit, objective: Objective, advantage: Array, *, unseen: bool = False) -> Solution:
-    """Limit of the gradient flow on softmax logits from the reference, row by row; shapes as in :class:`Solution`.
+    """Limit of the gradient flow on softmax logits from the reference; shapes as in :class:`Solution`.
 
-    A flow that collapses to one action has vanishing support; one that diverges has no target. Where the limit from
-    the very reference is a saddle between equal actions, the first of them is favored by next to nothing, and the
-    limit is one of several alike: "local_minimum". With ``unseen`` and a negative multiplier, mass would leave for
-    actions whose share at the start nobody knows: "not_converged".
+    A flow that collapses to one action has vanishing support; one that diverges has no target. Where the flow does not
+    leave the reference, although any tilt would drive it away, that is "unstable". Where it goes to a saddle between
+    equal actions, the first of them is favored by next to nothing, and the limit is one of several alike:
+    "local_minimum". With ``unseen`` and a negative multiplier, mass would leave for actions whose share at the start
+    nobody knows: "not_converged".
     """
-    return solve_each_row(bandit, objective, advantage, lambda field: _limit(field, unseen), order_free=True)
+    if objective.coupled:
+        return solve_each_row(
+            bandit, objective, advantage, lambda field: _coupled_limit(field, unseen), order_free=True
+        )
+    field = RowField.of_bandit(bandit, objective, advantage)
+    alone, whose = _different(field)
+    log_ratio, lam, status = (a[whose] for a in _limits(field.rows(alone)))
+    unsolved = np.isin(status, (Status.NO_TARGET, Status.NOT_CONVERGED))
+    log_ratio = np.where(unsolved[:, None] & field.seen, np.nan, log_ratio)
+    if unseen:
+        status = np.where(~unsolved & (lam < -1e-9 * field.scale), Status.NOT_CONVERGED, status)
+    return as_solution(bandit, objective, advantage, log_ratio, lam, status, np.zeros_like(lam))
 
 
-def _limit(pull: LogitField, unseen: bool) -> RowSolution:
+def _different(field: RowField) -> tuple[Array, Array]:
+    """Indices of problems that differ, and for every problem which of these it is equal to."""
+    swept = [getattr(field.objective, name) for name in field.objective.arrays]
+    facts = np.concatenate([field.q, field.log_nu, field.advantage, *swept], axis=-1)
+    _, alone, whose = np.unique(facts, axis=0, return_index=True, return_inverse=True)
+    return alone, whose.reshape(-1)
+
+
+def _limits(field: RowField) -> tuple[Array, Array, Array]:
+    """Log-ratios ``(N, K)``, multipliers and statuses of the limits of flows that begin at their references."""
+    start = field.at_reference
+    found = find_limits(field, start)
+    status = _ended(field, found)
+    moved = np.max(np.abs(np.exp(found.log_ratio) - np.exp(start)), axis=-1) > _MOVED
+    parting = np.flatnonzero((status == Status.UNSTABLE) & moved)
+    if len(parting):
+        theirs = field.rows(parting)
+        again = find_limits(theirs, start[parting] + _TIE * _best_of_equals(theirs))
+        ended = _ended(theirs, again)
+        ended = np.where(np.isin(ended, (Status.CONVERGED, Status.VANISHING_SUPPORT)), Status.LOCAL_MINIMUM, ended)
+        found.log_ratio[parting], found.multiplier[parting], status[parting] = again.log_ratio, again.multiplier, ended
+    return found.log_ratio, found.multiplier, status
+
+
+def _ended(field: RowField, found: Limits) -> Array:
+    """Status of each limit."""
+    gone = np.any(np.isneginf(found.log_ratio), axis=-1)
+    # The loss pulls for ever and prefers no policy: the start decides what is left.
+    forever = gone & ~found.vanishes & (found.multiplier <= 1e-12 * field.scale)
+    status = np.where(gone, Status.VANISHING_SUPPORT, Status.CONVERGED)
+    status = np.where(found.stable, np.where(forever, Status.NO_TARGET, status), Status.UNSTABLE)
+    return np.where(found.found, status, np.where(found.diverges, Status.NO_TARGET, Status.NOT_CONVERGED))
+
+
+def _best_of_equals(field: RowField | LogitField) -> Array:
+    """Mask of the first of actions that are equal but for next to nothing; none of those with q = 0."""
+    q, log_nu, advantage, *own = (np.atleast_2d(a) for a in (field.q, field.log_nu, field.advantage, *field.facts))
+    size = np.abs(advantage).max(axis=-1, keepdims=True)
+    seen = q > 0
+    log_q, log_nu = np.log(np.where(seen, q, 1.0)), np.where(seen, log_nu, 0.0)
+    facts = np.stack([log_q, log_nu, *own, advantage / np.where(size > 0, size, 1.0)])
+    order = np.lexsort(facts, axis=-1)
+    ordered = np.take_along_axis(facts, order[None], axis=-1)
+    next_is = np.all(np.abs(np.diff(ordered)) <= _ALIKE, axis=0)
+    none = np.zeros((len(order), 1), dtype=bool)
+    first = np.concatenate([next_is, none], axis=-1) & ~np.concatenate([none, next_is], axis=-1)
+    mask = np.zeros_like(seen)
+    np.put_along_axis(mask, order, first, axis=-1)
+    return np.reshape(mask & seen, np.shape(field.q))
+
+
+def _coupled_limit(pull: LogitField, unseen: bool) -> RowSolution:
+    """Limit of the flow of one problem whose weight couples the actions."""
     start = pull.log_nu - np.logaddexp.reduce(pull.log_nu)
     if pull.scale == 0.0:  # nothing pulls
         return RowSolution(start - pull.log_nu, 0.0, Status.CONVERGED)
     run = follow(pull, start)
-    parted = run.equilibrium is not None and not run.equilibrium.stable
+    parted = run.outcome(pull)[0] == "unstable" and bool(np.max(np.abs(np.exp(run.last) - np.exp(start))) > _MOVED)
     if parted:
         run = follow(pull, start + _TIE * _best_of_equals(pull))
     ended = _STATUS[run.outcome(pull)[0]]
@@ -64,17 +132,10 @@ def _limit(pull: LogitField, unseen: bool) -> RowSolution:
     lam = run.equilibrium.multiplier
     if unseen and ended != Status.NO_TARGET and lam < -1e-9 * pull.scale:
         ended = Status.NOT_CONVERGED
-    if ended not in (Status.CONVERGED, Status.VANISHING_SUPPORT):
+    if ended in (Status.NO_TARGET, Status.NOT_CONVERGED):
         return RowSolution(nothing, lam, ended, np.nan)
+    parted &= ended in (Status.CONVERGED, Status.VANISHING_SUPPORT)
     return RowSolution(run.equilibrium.log_policy - pull.log_nu, lam, Status.LOCAL_MINIMUM if parted else ended)
-
-
-def _best_of_equals(pull: LogitField) -> Array:
-    """Mask of the first, hence best, of actions that are equal but for next to nothing."""
-    size = np.abs(pull.advantage).max() or 1.0
-    facts = np.stack([np.log(pull.q), pull.log_nu, pull.advantage / size, *pull.facts])
-    equal = np.all(np.abs(np.diff(facts)) <= _ALIKE, axis=0)
-    return np.append(equal, False) & ~np.append(False, equal)
 
 
 @dataclass(frozen=True)
@@ -111,7 +172,7 @@ class Run:
             explodes = bool(self.failure) and np.abs(pull.field(self.last)).max() > 1e3 * pull.scale
             return "diverged" if explodes else "not_converged", f"{self.failure or 'still moving'} {end}"
         if not self.equilibrium.stable:
-            return "not_converged", "rests on a saddle, between equal actions that any difference would part"
+            return "unstable", "rests on a saddle, between equal actions that any difference would part"
         left = int(np.count_nonzero(self.equilibrium.log_policy > -np.inf))
         if left == len(self.equilibrium.log_policy):
             return "converged", ""
@@ -134,8 +195,6 @@ def follow(
     last = 10.0**_DECADES * unit if horizon is None else horizon
     asked_until = 0.0 if times is None else float(times[-1])
     equilibrium, failure, time = find_equilibrium(pull, log_policy), "", 0.0
-    if equilibrium is not None and not equilibrium.stable:  # nothing pulls from the very start: there it stays
-        equilibrium = equilibrium._replace(stable=True)
     while time < asked_until or (equilibrium is None and time < last):
         target = last if equilibrium is None and time < last else asked_until
         until = unit if time == 0.0 else 10.0 * time

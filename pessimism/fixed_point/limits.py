@@ -26,6 +26,7 @@ _TRY_EVERY = 8  # steps between two tries to finish
 _FAINT = float(np.log(1e-6))  # log-probability below which a falling action may be on its way out
 _NEAR = 1e-2  # distance in log-probabilities from which Newton may finish what the flow began
 _STILL = 1e-11  # of the pulls, below which a flow moves no more
+_FAST = 1e3  # times the pulls at the start: the speed of a flow that runs away
 _DEEPEST = -1e8  # log-ratio down to which an action is sought that stops without a mass that float64 knows
 
 
@@ -44,6 +45,8 @@ class Limits(NamedTuple):
         Whether a flow that begins close by returns.
     vanishes : Array, shape (N,)
         Whether the logit field vanishes there; else the kept actions drift away from the vanished ones.
+    diverges : Array, shape (N,)
+        Whether the flow was left while it ran away.
     """
 
     log_ratio: Array
@@ -51,29 +54,31 @@ class Limits(NamedTuple):
     found: Array
     stable: Array
     vanishes: Array
+    diverges: Array
 
 
-def find_limits(field: RowField) -> Limits:
-    """Follow the flow of each problem from its reference to the end."""
+def find_limits(field: RowField, start: Array) -> Limits:
+    """Follow the flow of each problem from log-ratios ``start (N, K)`` to its end."""
     count, width = field.q.shape
-    nothing = np.zeros(count, dtype=bool)
-    ended = Limits(np.full((count, width), np.nan), np.full(count, np.nan), nothing, nothing.copy(), nothing.copy())
+    ended = Limits(np.full((count, width), np.nan), np.full(count, np.nan), *np.zeros((4, count), dtype=bool))
     unit = 1.0 / np.where(field.scale > 0, field.scale, 1.0)
-    total = np.sum(np.where(field.seen, field.nu, 0.0), axis=-1, keepdims=True)
-    state = _State(field.log_ratio(field.log_nu - np.log(total)), np.zeros_like(field.seen), 0.0 * unit, 1e-2 * unit)
+    state = _State(start, np.zeros_like(field.seen), 0.0 * unit, 1e-2 * unit)
     index, last = np.arange(count), 10.0**_DECADES * unit
     for number in range(_MOST_STEPS):
         if number % _TRY_EVERY == 0:
             limit = settle(field, state.log_ratio, state.held)
+            over = limit.found | (state.time >= last)
             for whole, part in zip(ended, limit, strict=True):
-                whole[index[limit.found]] = part[limit.found]
-            left = np.flatnonzero(~limit.found & (state.time < last))
+                whole[index[over]] = part[over]
+            left = np.flatnonzero(~over)
             if len(left) < len(index):
                 index, last, state, field = index[left], last[left], _State(*(a[left] for a in state)), field.rows(left)
             if len(index) == 0:
                 break
         with np.errstate(all="ignore"):
             state = _stepped(field, state, last)
+    if len(index):
+        ended.diverges[index] = settle(field, state.log_ratio, state.held).diverges
     return ended
 
 
@@ -244,10 +249,12 @@ def settle(field: RowField, log_ratio: Array, held: Array) -> Limits:
 def _settle(field: RowField, start: Array, held: Array) -> Limits:
     drift = _Force(field, held)(start)
     near = field.seen & ~((field.log_nu + start < _FAINT) & (drift < 0))
-    found = Limits(np.full_like(start, np.nan), np.full(len(start), np.nan), *np.zeros((3, len(start)), dtype=bool))
+    speed = np.max(np.abs(drift), axis=-1)
+    found = Limits(np.full_like(start, np.nan), np.full(len(start), np.nan), *np.zeros((4, len(start)), dtype=bool))
+    found.diverges[:] = ~(speed <= _FAST * field.scale)
     rows = np.flatnonzero(_close(field, start, near, held))
     if len(rows):
-        own = _finish(field.rows(rows), start[rows], near[rows], held[rows], np.max(np.abs(drift[rows]), axis=-1))
+        own = _finish(field.rows(rows), start[rows], near[rows], held[rows], speed[rows])
         for whole, part in zip(found, own, strict=True):
             whole[rows] = part
     return found
@@ -277,7 +284,7 @@ def _finish(field: RowField, start: Array, near: Array, held: Array, speed: Arra
     found &= stable | (speed <= _STILL * field.scale)
     gone = np.where(field.seen & ~kept, field.plain(u), 0.0)
     vanishes = np.abs(gone).sum(axis=-1) <= 1e-9 * field.scale
-    return Limits(np.where(field.seen & ~kept, -np.inf, u), lam, found, stable, vanishes)
+    return Limits(np.where(field.seen & ~kept, -np.inf, u), lam, found, stable, vanishes, np.zeros_like(found))
 
 
 def _close(field: RowField, start: Array, near: Array, held: Array) -> Array:
@@ -394,7 +401,9 @@ def _stops(field: RowField, u: Array, lam: Array, kept: Array, faint: Array, sta
         excess = part.plain(v) - lam[rows, None] * np.exp(part.log_nu + v)
         return excess * (1.0 + 1.0 / others) - level
 
-    offsets = np.concatenate([[0.0], np.geomspace(0.05, -LOG_OF_NO_MASS, 60), -np.geomspace(-LOG_OF_NO_MASS + 100.0, -_DEEPEST, 24)])
+    offsets = np.concatenate(
+        [[0.0], np.geomspace(0.05, -LOG_OF_NO_MASS, 60), -np.geomspace(-LOG_OF_NO_MASS + 100.0, -_DEEPEST, 24)]
+    )
     high = low = np.where(own, top, 0.0)
     looking = own.copy()
     for offset in np.abs(offsets):

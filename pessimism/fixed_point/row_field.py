@@ -39,7 +39,7 @@ class RowField:
             self.log_nu = np.where(self.seen, np.log(np.where(self.seen, nu, 1.0)), -np.inf)
         self.advantage = np.where(self.seen, advantage, 0.0)
         self.log_share = np.where(self.seen, self.log_nu - np.log(np.where(self.seen, q, 1.0)), 0.0)
-        self.jumps = [self._jump(kink) for kink in objective.kinks]
+        self.jumps = [self._jump(kink) for kink in objective.kinks_at(q)]
         self.scale = np.sum(np.abs(self.plain(np.zeros_like(q))), axis=-1)
 
     @classmethod
@@ -59,6 +59,11 @@ class RowField:
         part.jumps = [Jump(*(a[chosen] for a in jump)) for jump in self.jumps]
         return part
 
+    @property
+    def facts(self) -> list[Array]:
+        """Facts of the completions ``(N, K)`` that the weight depends on."""
+        return [getattr(self.objective, name) for name in self.objective.facts]
+
     def _jump(self, kink: Array | float) -> Jump:
         at = kink - self.log_share
         return Jump(at, self.plain(at - 2.0 * BESIDE), self.plain(at + 2.0 * BESIDE))
@@ -76,7 +81,8 @@ class RowField:
             h = np.where((u <= jump.at) & (u + 2.0 * h >= jump.at), -h, h)
         return p, (self.plain(u + h) - p) / h
 
-    def log_ratio(self, log_policy: Array) -> Array:
-        """Log-ratios to the reference, 0 where the behavior never goes."""
-        with np.errstate(invalid="ignore"):
-            return np.where(self.seen, log_policy - self.log_nu, 0.0)
+    @property
+    def at_reference(self) -> Array:
+        """Log-ratios ``(N, K)`` of the reference on the support of the behavior, normalized there."""
+        total = np.sum(np.where(self.seen, self.nu, 0.0), axis=-1, keepdims=True)
+        return np.where(self.seen, -np.log(total), 0.0)

@@ -73,7 +73,40 @@ def solve_each_row(
         if key not in known:
             known[key] = solve_row(field)
         log_ratio[row, seen], multiplier[row], status[row], leak[row] = known[key]
-    kappa, regime = lambert_fit(objective, q, nu, host_advantage, log_ratio, multiplier)
+    return as_solution(bandit, objective, advantage, log_ratio, multiplier, status, leak)
+
+
+def as_solution(
+    bandit: Bandit,
+    objective: Objective,
+    advantage: Array,
+    log_ratio: Array,
+    multiplier: Array,
+    status: Array,
+    leak: Array,
+) -> Solution:
+    """Wrap what a route found, on the host, as a solution: kappa and regime are read off it.
+
+    Parameters
+    ----------
+    bandit : Bandit
+        The problems, N of them.
+    objective : Objective
+        The objective.
+    advantage : array, shape (N, K)
+        Its advantages.
+    log_ratio : ndarray, shape (N, K)
+        Log-ratios to the reference.
+    multiplier, status, leak : ndarray, shape (N,)
+        Multiplier lam, how the search ended, and leaked mass.
+
+    Returns
+    -------
+    Solution
+        The same with kappa and regime, as arrays of the bandit's library.
+    """
+    q, nu = to_numpy(bandit.behavior), to_numpy(bandit.reference)
+    kappa, regime = lambert_fit(objective, q, nu, to_numpy(advantage), log_ratio, multiplier)
     regime[leak > 0] = -1
-    found = (log_ratio, kappa, regime, leak, status)
+    found = (log_ratio, kappa, regime, leak, status.astype(np.int8))
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))

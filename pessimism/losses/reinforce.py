@@ -237,9 +237,9 @@ class TOPR(Objective):
     Notes
     -----
     Rewards are +-1 in the paper. There is no KL and no reference. Groups without a positive A: if the best A is 0, its
-    actions share the mass in any way; if all A are equal, nothing moves; otherwise the gradient has several limits of
-    one action each, and the one that gradient flow reaches from the behavior is returned (by the generic route): with
-    failures alone the policy does not stay where it is.
+    actions share the mass in any way; otherwise the gradient has several limits of one action each, and the one that
+    gradient flow reaches from the behavior is returned. If all A are equal, the flow does not move, but any tilt grows
+    until one action is left: the status is ``"unstable"``.
 
     References
     ----------
@@ -250,8 +250,9 @@ class TOPR(Objective):
     >>> import pessimism as ps
     >>> ps.induced_target([0.5, 0.3, 0.2], [-1.0, 1.0, 1.0], TOPR()).policy
     array([0. , 0.6, 0.4])
-    >>> ps.induced_target([0.5, 0.3, 0.2], [-1.0, -1.0, -1.0], TOPR()).policy
-    array([0.5, 0.3, 0.2])
+    >>> target = ps.induced_target([0.5, 0.3, 0.2], [-1.0, -1.0, -1.0], TOPR())
+    >>> target.policy, str(target.status)
+    (array([0.5, 0.3, 0.2]), 'unstable')
     """
 
     name: ClassVar[str] = "topr"
@@ -293,8 +294,8 @@ class TOPR(Objective):
         """Behavior weighted by the positive part; the best actions where that is zero; see the class for the rest."""
         xp = bandit.xp
         own = bandit.masked(advantage, -xp.inf)
-        best, worst = xp.max(own, axis=-1), xp.min(bandit.masked(advantage, xp.inf), axis=-1)
-        gains, flat = best > 0, (best < 0) & (best == worst)
+        best = xp.max(own, axis=-1)
+        gains = best > 0
         positive = own > 0
         safe = xp.where(positive, advantage, xp.ones_like(advantage))
         # In units of the best, so that no sum underflows.
@@ -306,6 +307,5 @@ class TOPR(Objective):
         log_ratio = xp.where(gains[:, None], weighted, limit.log_ratio)
         vanishing = xp.any(bandit.support & ~positive, axis=-1)
         status = xp.where(gains, xp.astype(vanishing, xp.int8) * Status.VANISHING_SUPPORT.value, limit.status)
-        status = xp.where(flat, xp.zeros_like(status), status)
-        status = xp.where((best < 0) & ~flat, xp.full_like(status, NOT_COVERED), status)
+        status = xp.where(best < 0, xp.full_like(status, NOT_COVERED), status)
         return limit._replace(log_ratio=bandit.masked(log_ratio, 0.0), status=xp.astype(status, xp.int8))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 from array_api_compat import is_torch_array
@@ -12,11 +14,12 @@ from pessimism.closed_forms import tilts
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective, ObjectiveLike, stop_gradient
 from pessimism.core.problem import make_problem, make_swept_bandit
-from pessimism.core.solution import NOT_COVERED, Solution
+from pessimism.core.solution import NOT_COVERED, Solution, Status
 from pessimism.fixed_point.flow import flow_target
 from pessimism.fixed_point.generic import fixed_point
 from pessimism.losses.importance_weighted import Nominal
 from pessimism.losses.registry import make_objective
+from pessimism.losses.regression import SquaredRegression
 from pessimism.target.result import InducedTarget
 
 
@@ -28,6 +31,7 @@ def induced_target(
     reference: Any = None,
     unseen: bool = False,
     method: str | None = None,
+    minimum: str = "flow",
     on_error: str = "raise",
     check: bool = True,
     **hyper: Any,
@@ -54,6 +58,10 @@ def induced_target(
         Whether the actions are only those seen in a larger space: in the negative regime mass may leave them.
     method : {"closed_form", "fixed_point"}, optional
         Route to insist on. By default the closed form is taken where there is one.
+    minimum : {"flow", "lowest"}, default "flow"
+        Which of several minimizers a squared regression in the negative regime gives: the one in which gradient flow
+        from the reference ends, as training does, or the one of lowest loss, which training may never reach.
+        :func:`pessimism.stationary_points` lists them all.
     on_error : {"raise", "status"}, default "raise"
         Whether an invalid row raises, or is marked while the others are solved.
     check : bool, default True
@@ -111,10 +119,14 @@ def induced_target(
     objective = make_objective(objective, check=check, sweep=True, **hyper)
     if method not in (None, "closed_form", "fixed_point"):
         raise ValueError(f'method must be None, "closed_form" or "fixed_point", got {method!r}')
+    if minimum not in ("flow", "lowest"):
+        raise ValueError(f'minimum must be "flow" or "lowest", got {minimum!r}')
     bandit, advantage = make_problem(behavior, reward, objective, reference, on_error=on_error)
     on_rows = objective.on_rows(bandit)
     fixed = on_rows.each_swept(stop_gradient)
     solution = solve_rows(_detached(bandit), fixed, stop_gradient(advantage), unseen, method)
+    if minimum == "lowest":
+        solution = _lowest(solution, _detached(bandit), fixed, stop_gradient(advantage))
     moving = [advantage, *(getattr(on_rows, name) for name in on_rows.swept)]
     if any(is_torch_array(a) and a.requires_grad for a in moving):
         solution = _with_gradient(solution, bandit, on_rows, advantage, unseen)
@@ -174,14 +186,68 @@ def solve_rows(bandit: Bandit, objective: Objective, advantage: Array, unseen: b
     if method == "closed_form":
         where = bandit.place("reward", int(bandit.xp.argmax(bandit.xp.astype(uncovered, bandit.xp.int8))))
         raise ValueError(f"method: objective {objective} has no closed form at {where}")
-    theirs = objective.each_swept(lambda column: pick(bandit.xp, column, uncovered))
-    rest = _generic(bandit.rows(uncovered), theirs, pick(bandit.xp, advantage, uncovered), unseen)
-    return Solution(*(put(bandit.xp, a, uncovered, b) for a, b in zip(solution[:-1], rest[:-1], strict=True)))
+    return _filled(solution, uncovered, bandit, objective, advantage, unseen, _uncovered)
+
+
+_Route = Callable[[Bandit, Objective, Array, bool], Solution]
+
+
+def _filled(
+    solution: Solution,
+    chosen: Array,
+    bandit: Bandit,
+    objective: Objective,
+    advantage: Array,
+    unseen: bool,
+    route: _Route,
+) -> Solution:
+    """The solution with the chosen rows ``(N,)`` solved by another route."""
+    theirs = objective.each_swept(lambda column: pick(bandit.xp, column, chosen))
+    rest = route(bandit.rows(chosen), theirs, pick(bandit.xp, advantage, chosen), unseen)
+    return Solution(*(put(bandit.xp, a, chosen, b) for a, b in zip(solution[:-1], rest[:-1], strict=True)))
 
 
 def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool) -> Solution:
-    route = flow_target if objective.by_flow else fixed_point
-    return route(bandit, objective, advantage, unseen=unseen)
+    if objective.by_flow:
+        return flow_target(bandit, objective, advantage, unseen=unseen)
+    solution = fixed_point(bandit, objective, advantage, unseen=unseen)
+    unsolved = solution.status == Status.NOT_CONVERGED.value
+    if objective.coupled or unseen or not bool(bandit.xp.any(unsolved)):
+        return solution
+    return _filled(solution, unsolved, bandit, objective, advantage, unseen, _uncovered)
+
+
+def _uncovered(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool) -> Solution:
+    """Rows that a closed form does not cover: where fixed points are several, the flow from the reference decides."""
+    if objective.coupled or (unseen and not objective.by_flow):
+        return _generic(bandit, objective, advantage, unseen)
+    solution = flow_target(bandit, objective, advantage, unseen=unseen)
+    if objective.by_flow:
+        return solution
+    xp, status = bandit.xp, solution.status
+    among_others = xp.full_like(status, Status.LOCAL_MINIMUM.value)
+    return solution._replace(status=xp.where(status == Status.CONVERGED.value, among_others, status))
+
+
+def _lowest(solution: Solution, bandit: Bandit, objective: Objective, advantage: Array) -> Solution:
+    """The solution with the minimizers of lowest loss in the place of those that the flow reaches."""
+    if not isinstance(objective, SquaredRegression):
+        raise ValueError(
+            f'minimum="lowest": objective {objective} is no squared regression, whose minimizers can be enumerated'
+        )
+    xp = bandit.xp
+    several = (solution.status == Status.LOCAL_MINIMUM.value) | (solution.status == Status.UNSTABLE.value)
+    if not bool(xp.any(several)):
+        return solution
+    advantage, beta = pick(xp, advantage, several), objective.temperature
+    own = beta if isinstance(beta, Real) else pick(xp, beta, several)
+    log_ratio, kappa = tilts.lowest_minima(bandit.rows(several), advantage, own)
+    return solution._replace(
+        log_ratio=put(xp, solution.log_ratio, several, log_ratio),
+        kappa=put(xp, solution.kappa, several, kappa),
+        regime=xp.where(several, xp.full_like(solution.regime, -1), solution.regime),
+        status=xp.where(several, xp.full_like(solution.status, Status.LOCAL_MINIMUM.value), solution.status),
+    )
 
 
 def _with_gradient(

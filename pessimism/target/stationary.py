@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pessimism.arrays import Array, to_numpy
-from pessimism.closed_forms.negative_regime import negative_minima
+from pessimism.closed_forms import tilts
 from pessimism.core.objective import ObjectiveLike
 from pessimism.display import as_call, html_table
 from pessimism.losses.registry import make_objective
@@ -117,17 +117,14 @@ def stationary_points(
         u = to_numpy(target.log_ratio)
         loss = float(np.sum(q * (beta * u - to_numpy(target.advantage)) ** 2))
         return [StationaryPoint(to_numpy(target.policy), u, float(target.kappa), loss, None)]
-    shift = bandit.log_reference_ratio
-    shift = np.zeros_like(q) if shift is None else to_numpy(shift)[0]
-    z = to_numpy(target.advantage) / beta + shift
-    z = np.where(q > 0, z, np.sum(q * np.where(q > 0, z, 0.0)))
+    nu = to_numpy(bandit.reference)[0]
     return [
         StationaryPoint(
-            policy=q * np.exp(np.where(q > 0, m.log_ratio, 0.0)),
-            log_ratio=np.where(q > 0, m.log_ratio - shift, 0.0),
+            policy=np.where(q > 0, nu * np.exp(m.log_ratio), 0.0),
+            log_ratio=m.log_ratio,
             kappa=m.kappa,
             loss=beta**2 * m.loss,
             branch=m.branch,
         )
-        for m in negative_minima(q, z)
+        for m in tilts.minima(bandit, target.advantage_rows, beta)[0]
     ]
