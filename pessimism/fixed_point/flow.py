@@ -58,11 +58,12 @@ def flow_target(bandit: Bandit, objective: Objective, advantage: Array, *, unsee
     field = RowField.of_bandit(bandit, objective, advantage)
     alone, whose = _different(field)
     log_ratio, lam, status = (a[whose] for a in _limits(field.rows(alone)))
+    if unseen:
+        fled = (lam < -1e-9 * field.scale) & (status != Status.NO_TARGET)
+        status = np.where(fled, Status.NOT_CONVERGED, status)
     unsolved = np.isin(status, (Status.NO_TARGET, Status.NOT_CONVERGED))
     log_ratio = np.where(unsolved[:, None] & field.seen, np.nan, log_ratio)
-    if unseen:
-        status = np.where(~unsolved & (lam < -1e-9 * field.scale), Status.NOT_CONVERGED, status)
-    return as_solution(bandit, objective, advantage, log_ratio, lam, status, np.zeros_like(lam))
+    return as_solution(bandit, objective, advantage, log_ratio, lam, status, np.where(unsolved, np.nan, 0.0))
 
 
 def _different(field: RowField) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from pessimism.fixed_point.row_field import RowField
 from pessimism.fixed_point.score import BESIDE
 
 _GAMMA = 0.5  # of RODAS3
-_TOLERANCE = 1e-6  # of a step, on logits
+_TOLERANCE = 1e-5  # of a step, on logits
 _DECADES = 13  # of time, in units of the pull at the start
 _MOST_STEPS = 4_000
 _TRY_EVERY = 8  # steps between two tries to finish
@@ -98,19 +98,20 @@ def _total(a: Array) -> Array:
 class _Force:
     r"""Velocity of the log-probabilities, those held on a jump staying where they are, and its Jacobian.
 
-    On the free actions it is :math:`p_a - \lambda \pi_a - m`. That the logits keep their sum, and the free actions their
-    mass M, fixes lam and m. With n held actions, P = sum p, Q = sum pi p and S = sum pi^2 over the free ones,
-    lam = (M P + n Q)/D and m = (M Q - S P)/D, where D = M^2 + n S. The Jacobian is diag(p' - lam pi) - pi v' - 1 w' with
-    the gradients v of lam and w of m: a diagonal and two ranks.
+    On the free actions it is :math:`p_a - \lambda \pi_a - m`. That the logits keep their sum, and the free actions
+    their mass M, fixes lam and m. With n held actions, P = sum p, Q = sum pi p and S = sum pi^2 over the free ones,
+    lam = (M P + n Q)/D and m = (M Q - S P)/D, where D = M^2 + n S. The Jacobian is diag(dp/du - lam pi) - pi v' - 1 w'
+    with the gradients v of lam and w of m: a diagonal and two ranks, so that a linear system costs as much as a sum.
     """
 
-    def __init__(self, field: RowField, held: Array) -> None:
-        self.field, self.held = field, held
+    def __init__(self, field: RowField, held: Array, u: Array) -> None:
+        self.field = field
         self.free, self.sides = field.seen & ~held, (-np.inf, np.inf)
-        self.count = _total(held & field.seen)
+        self.count = np.count_nonzero(held, axis=-1, keepdims=True)
+        self.mass = 1.0 - _total(np.where(held, np.exp(field.log_nu + u), 0.0))
 
     def _parts(self, p: Array, pi: Array) -> tuple[Array, ...]:
-        mass, P, Q, S = _total(pi), _total(p), _total(pi * p), _total(pi * pi)
+        mass, P, Q, S = self.mass, _total(p), _total(pi * p), _total(pi * pi)
         D = mass * mass + self.count * S
         return mass, P, S, D, (mass * P + self.count * Q) / D, (mass * Q - S * P) / D
 
@@ -161,10 +162,10 @@ class _Force:
 def _stepped(field: RowField, state: _State, last: Array) -> _State:
     """One step of each problem, or a shorter one to try next."""
     u, held, time, step = state
-    force = _Force(field, held)
+    force = _Force(field, held, u)
     force.linearized(u)
-    # Beyond the time in which the fastest growing direction triples, an implicit step is blind.
-    growth = np.max(force.e, axis=-1)
+    # Beyond the time in which a growing direction triples, an implicit step is blind.
+    growth = np.where(_keeps(force.e, force.pi, force.free, 0.0), 0.0, np.max(force.e, axis=-1))
     h = np.where(growth * step > 1.0, 1.0 / np.where(growth > 0, growth, 1.0), step)
     h = np.minimum(h, last - time)[:, None]
     force.solve_with(1.0 / (_GAMMA * h))
@@ -247,16 +248,17 @@ def settle(field: RowField, log_ratio: Array, held: Array) -> Limits:
 
 
 def _settle(field: RowField, start: Array, held: Array) -> Limits:
-    drift = _Force(field, held)(start)
-    near = field.seen & ~((field.log_nu + start < _FAINT) & (drift < 0))
+    drift = _Force(field, held, start)(start)
     speed = np.max(np.abs(drift), axis=-1)
     found = Limits(np.full_like(start, np.nan), np.full(len(start), np.nan), *np.zeros((4, len(start)), dtype=bool))
     found.diverges[:] = ~(speed <= _FAST * field.scale)
-    rows = np.flatnonzero(_close(field, start, near, held))
-    if len(rows):
-        own = _finish(field.rows(rows), start[rows], near[rows], held[rows], speed[rows])
-        for whole, part in zip(found, own, strict=True):
-            whole[rows] = part
+    leaving = field.seen & (field.log_nu + start < _FAINT) & (drift < 0)
+    for near, rows in ((field.seen, ~found.found), (field.seen & ~leaving, np.any(leaving, axis=-1))):
+        tried = np.flatnonzero(rows & ~found.found & _close(field, start, near, held))
+        if len(tried):
+            own = _finish(field.rows(tried), start[tried], near[tried], held[tried], speed[tried])
+            for whole, part in zip(found, own, strict=True):
+                whole[tried[own.found]] = part[own.found]
     return found
 
 
@@ -370,15 +372,19 @@ def _holds(field: RowField, u: Array, lam: Array, kept: Array, held: Array) -> A
 
 
 def _is_stable(field: RowField, u: Array, lam: Array, free: Array) -> Array:
-    """Whether e is negative in every direction that keeps the mass of the free actions, which sit on no jump."""
+    """Whether a flow that begins close to u returns, in the directions of the free actions, which sit on no jump."""
     _, d = field.linearized(u)
     policy = np.where(free, np.exp(field.log_nu + u), 0.0)
-    e = np.where(free, d - lam[:, None] * policy, -1.0)
-    tolerance = 1e-7 * np.maximum(np.max(np.abs(np.where(free, e, 0.0)), axis=-1), field.scale)[:, None]
+    e = np.where(free, d - lam[:, None] * policy, 0.0)
+    return _keeps(e, policy, free, 1e-7 * np.maximum(np.max(np.abs(e), axis=-1), field.scale)[:, None])
+
+
+def _keeps(e: Array, policy: Array, free: Array, tolerance: Array | float) -> Array:
+    """Whether diag(e) is negative, up to a tolerance, on all directions that keep the mass of the free actions."""
     rising = free & (e > tolerance)
     count = np.count_nonzero(rising, axis=-1)
-    flat = np.where(free & ~rising, np.minimum(e, -1e-300), e)
-    bent = np.sum(np.where(free, policy * policy / flat, 0.0), axis=-1)
+    falling = np.where(rising, e, np.minimum(e, -1e-300))
+    bent = np.sum(np.where(free, policy * policy / falling, 0.0), axis=-1)
     return (count == 0) | ((count == 1) & (bent > 0))
 
 
