@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _REGIMES = np.array(["negative", "boundary", "positive"])
 _LABELS = np.array([status.label for status in Status])
+_EXPLAINED = (Status.NO_TARGET, Status.NOT_CONVERGED, Status.LOCAL_MINIMUM, Status.UNSTABLE)
 _MANY = 10_000  # probabilities in a batch, beyond which its text leaves out the pessimism factor
 FIELDS = (
     "policy",
@@ -67,9 +68,9 @@ class InducedTarget:
         Mass that leaves the seen actions.
     status : ndarray of str, shape (...)
         How the search ended: "converged"; "local_minimum", one of several, in the negative regime or where equal
-        actions part; "vanishing_support", some action loses all its mass; "set_valued", many policies are optimal and
-        this one is nearest to the reference; "no_target", "not_converged" or "invalid_input", for which ``message`` has
-        the reason.
+        actions part; "unstable", gradient flow stays there but any tilt drives it away; "vanishing_support", some
+        action loses all its mass; "set_valued", many policies are optimal and this one is nearest to the reference;
+        "no_target", "not_converged" or "invalid_input". ``message`` has the reasons.
     residual : Array, shape (...)
         Error of the normalization, abs(sum(policy) + leak - 1).
     nominal : Array, shape (..., K)
@@ -185,9 +186,9 @@ class InducedTarget:
 
     @property
     def message(self) -> dict[tuple[int, ...], str]:
-        """Reasons why problems have no target to rely on (invalid, none, or none found), by index in the batch."""
+        """What to know of problems without a target to rely on, or with one of several, by index in the batch."""
         ended = to_numpy(self.solution.status)
-        unsolved = np.flatnonzero(np.isin(ended, (Status.NO_TARGET, Status.NOT_CONVERGED)))
+        unsolved = np.flatnonzero(np.isin(ended, _EXPLAINED))
         why = {int(row): self.objective.explain(Status(ended[row])) for row in unsolved} | self.bandit.invalid
         return {tuple(map(int, np.unravel_index(row, self.bandit.shape))): str(why[row]) for row in sorted(why)}
 

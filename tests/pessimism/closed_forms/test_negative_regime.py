@@ -33,15 +33,57 @@ def test_a_lone_minimum_of_the_negative_regime_is_the_target() -> None:
     assert target.status == "local_minimum"
 
 
-@pytest.mark.parametrize(("behavior", "reward", "beta", "value"), NEGATIVE)
-def test_the_target_is_the_lowest_minimum_without_a_smooth_one(
-    behavior: Array, reward: Array, beta: float, value: float
-) -> None:
+@pytest.mark.parametrize(("behavior", "reward", "beta", "value"), [*NEGATIVE, BARELY])
+def test_the_lowest_minimum_is_there_for_the_asking(behavior: Array, reward: Array, beta: float, value: float) -> None:
     points = ps.stationary_points(behavior, reward, "constant_baseline", beta=beta, value=value)
-    target = ps.induced_target(behavior, reward, "constant_baseline", beta=beta, value=value)
-    expected = next((p for p in points if p.branch is None), points[0])
-    np.testing.assert_allclose(target.policy, expected.policy, rtol=1e-10, atol=1e-14)
-    assert float(target.kappa) < 0
+    hyper = {"beta": beta, "value": value}
+    lowest = ps.induced_target(behavior, reward, "constant_baseline", minimum="lowest", **hyper)
+    np.testing.assert_allclose(lowest.policy, points[0].policy, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(lowest.kappa, points[0].kappa, rtol=1e-10)
+    assert lowest.status == "local_minimum"
+    reached = ps.induced_target(behavior, reward, "constant_baseline", **hyper)
+    assert min(np.abs(p.policy - reached.policy).max() for p in points) <= 1e-10
+    assert float(reached.kappa) < 0
+
+
+def test_only_minimizers_of_regressions_are_enumerated() -> None:
+    with pytest.raises(ValueError, match=r'minimum="lowest": objective grpo\(.*\) is no squared regression'):
+        ps.induced_target([0.5, 0.5], [0.0, 1.0], "grpo", minimum="lowest")
+    with pytest.raises(ValueError, match='minimum must be "flow" or "lowest", got \'deepest\''):
+        ps.induced_target([0.5, 0.5], [0.0, 1.0], "kimi", minimum="deepest")
+
+
+@pytest.mark.parametrize(
+    ("behavior", "reward", "name", "hyper", "policy"),
+    [
+        ([0.9, 0.1], [1, 0], "constant_baseline", {"beta": 1.0, "value": 2.5}, [0.9906, 0.0094]),
+        ([0.9, 0.1], [1, 0], "constant_baseline", {"beta": 1.0, "value": 4.0}, [0.9981, 0.0019]),
+        (
+            [0.015, 0.444, 0.231, 0.271, 0.039],
+            [1, 0, 1, 0, 0],
+            "oapl",
+            {"beta1": 0.01, "beta2": 0.1},
+            [0.0369, 0.0, 0.9631, 0.0, 0.0],
+        ),
+    ],
+)
+def test_the_target_is_where_training_from_the_behavior_ends(
+    behavior: list[float], reward: list[float], name: str, hyper: dict[str, float], policy: list[float]
+) -> None:
+    target = ps.induced_target(behavior, reward, name, **hyper)
+    np.testing.assert_allclose(target.policy, policy, atol=6e-5)
+    assert target.status == "local_minimum"
+    assert "gradient flow from the reference" in target.message[()]
+
+
+@pytest.mark.parametrize("behavior", [[0.5, 0.3, 0.2], [0.5, 0.5, 0.0]])
+def test_equal_rewards_above_the_baseline_by_more_than_a_temperature_are_unstable(behavior: list[float]) -> None:
+    stable = ps.induced_target(behavior, [0.0, 0.0, 0.0], "constant_baseline", beta=0.1, value=0.09)
+    unstable = ps.induced_target(behavior, [0.0, 0.0, 0.0], "constant_baseline", beta=0.1, value=0.11)
+    for target, status in ((stable, "local_minimum"), (unstable, "unstable")):
+        np.testing.assert_allclose(target.policy, behavior, atol=1e-15)
+        assert target.status == status
+    assert "drives it away" in unstable.message[()]
 
 
 @pytest.mark.parametrize(("behavior", "reward", "beta", "value"), [*NEGATIVE, BARELY])
