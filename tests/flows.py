@@ -57,6 +57,54 @@ def descend(objective: Any, q: Array, reward: Array, *, reference: Array | None 
     return np.exp(logits - np.logaddexp.reduce(logits))
 
 
+def leak_of_flow(
+    objective: Any,
+    q: Array,
+    reward: Array,
+    *,
+    reference: Array | None = None,
+    unseen: float = 1e-4,
+    time: float = 1e12,
+) -> tuple[float, Array]:
+    """Mass that gradient flow of ``objective.loss`` takes to one more action without data, and the policy ``(K,)``.
+
+    Of that action the start has the mass ``unseen``, taken from the reference, where the flow begins; nothing else
+    is known of it. Losses with jumps in their gradient are followed by steps that shrink.
+    """
+    nu = q if reference is None else reference
+    behavior, log_nu = torch.tensor(q), torch.tensor(np.log(nu))
+    advantage = torch.tensor(objective.advantage(reward, nu if objective.baseline_under_reference else q))
+    share = {"log_share": log_nu - torch.log(behavior)} if objective.takes_share else {}
+
+    def velocity(logits: Array) -> Array:
+        theta = torch.tensor(logits, requires_grad=True)
+        log_policy = torch.log_softmax(theta, -1)[:-1]
+        loss = (behavior * objective.loss(log_policy - log_nu, advantage, behavior, **share)).sum()
+        (gradient,) = torch.autograd.grad(loss, theta)
+        return -gradient.numpy()
+
+    logits = np.append(np.log(nu * (1.0 - unseen)), np.log(unseen))
+    if objective.kinks_at(q):
+        for size, steps in ((2.0, 2000), (0.2, 500), (0.02, 500), (0.002, 500)):
+            for _ in range(steps):
+                step = velocity(logits)
+                if not step.any():
+                    break
+                logits = logits + size * step
+    else:
+
+        def faint(_: float, logits: Array) -> float:
+            """Falls below zero where a hundredth of that mass is left and still falls."""
+            left = float(logits[-1] - np.logaddexp.reduce(logits) - np.log(1e-2 * unseen))
+            return left if left > 0 or velocity(logits)[-1] < 0 else 1.0
+
+        faint.terminal = True  # type: ignore[attr-defined]
+        run = solve_ivp(lambda _, y: velocity(y), (0.0, time), logits, method="BDF", rtol=1e-6, atol=1e-8, events=faint)
+        logits = run.y[:, -1]
+    policy = np.exp(logits - np.logaddexp.reduce(logits))
+    return float(policy[-1]), policy[:-1]
+
+
 def maximize(value: Any, constraints: list[Any]) -> float:
     """Solve a cone program as tightly as the solver can: an error of a value is the square of one of a policy."""
     tight = {"tol_gap_abs": 1e-13, "tol_gap_rel": 1e-13, "tol_feas": 1e-13}

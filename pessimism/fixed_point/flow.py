@@ -42,25 +42,19 @@ _METHODS: dict[bool, dict[Literal["LSODA", "BDF", "Radau"], int]] = {
 _ON_JUMPS = 1e-7  # relative tolerance where jumps of the weight are bridged, which costs as much
 
 
-def flow_target(bandit: Bandit, objective: Objective, advantage: Array, *, unseen: bool = False) -> Solution:
+def flow_target(bandit: Bandit, objective: Objective, advantage: Array) -> Solution:
     """Limit of the gradient flow on softmax logits from the reference; shapes as in :class:`Solution`.
 
     A flow that collapses to one action has vanishing support; one that diverges has no target. Where the flow does not
     leave the reference, although any tilt would drive it away, that is "unstable". Where it goes to a saddle between
     equal actions, the first of them is favored by next to nothing, and the limit is one of several alike:
-    "local_minimum". With ``unseen`` and a negative multiplier, mass would leave for actions whose share at the start
-    nobody knows: "not_converged".
+    "local_minimum".
     """
     if objective.coupled:
-        return solve_each_row(
-            bandit, objective, advantage, lambda field: _coupled_limit(field, unseen), order_free=True
-        )
+        return solve_each_row(bandit, objective, advantage, _coupled_limit, order_free=True)
     field = RowField.of_bandit(bandit, objective, advantage)
     alone, whose = _different(field)
     log_ratio, lam, status = (a[whose] for a in _limits(field.rows(alone)))
-    if unseen:
-        fled = (lam < -1e-9 * field.scale) & (status != Status.NO_TARGET)
-        status = np.where(fled, Status.NOT_CONVERGED, status)
     unsolved = np.isin(status, (Status.NO_TARGET, Status.NOT_CONVERGED))
     log_ratio = np.where(unsolved[:, None] & field.seen, np.nan, log_ratio)
     return as_solution(bandit, objective, advantage, log_ratio, lam, status, np.where(unsolved, np.nan, 0.0))
@@ -117,7 +111,7 @@ def _best_of_equals(field: RowField | LogitField) -> Array:
     return np.reshape(mask & seen, np.shape(field.q))
 
 
-def _coupled_limit(pull: LogitField, unseen: bool) -> RowSolution:
+def _coupled_limit(pull: LogitField) -> RowSolution:
     """Limit of the flow of one problem whose weight couples the actions."""
     start = pull.log_nu - np.logaddexp.reduce(pull.log_nu)
     if pull.scale == 0.0:  # nothing pulls
@@ -131,8 +125,6 @@ def _coupled_limit(pull: LogitField, unseen: bool) -> RowSolution:
     if run.equilibrium is None:
         return RowSolution(nothing, np.nan, ended, np.nan)
     lam = run.equilibrium.multiplier
-    if unseen and ended != Status.NO_TARGET and lam < -1e-9 * pull.scale:
-        ended = Status.NOT_CONVERGED
     if ended in (Status.NO_TARGET, Status.NOT_CONVERGED):
         return RowSolution(nothing, lam, ended, np.nan)
     parted &= ended in (Status.CONVERGED, Status.VANISHING_SUPPORT)

@@ -17,6 +17,7 @@ from pessimism.core.problem import make_problem, make_swept_bandit
 from pessimism.core.solution import NOT_COVERED, Solution, Status
 from pessimism.fixed_point.flow import flow_target
 from pessimism.fixed_point.generic import fixed_point
+from pessimism.fixed_point.unseen import let_leak, may_leak
 from pessimism.losses.importance_weighted import Nominal
 from pessimism.losses.registry import make_objective
 from pessimism.losses.regression import SquaredRegression
@@ -172,7 +173,16 @@ def nominal_target(behavior: Any, reward: Any, beta: Any, *, reference: Any = No
 
 
 def solve_rows(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, method: str | None) -> Solution:
-    """Solve validated problems: the closed form where there is one, the generic route for the rest."""
+    """Solve validated problems: the closed form where there is one, the generic route for the rest.
+
+    With ``unseen`` each route may know what leaks; where it does not, and lam is negative, mass is let go after it.
+    """
+    unseen = unseen and may_leak(objective)
+    solution = _on_seen(bandit, objective, advantage, unseen, method)
+    return let_leak(bandit, objective, advantage, solution) if unseen else solution
+
+
+def _on_seen(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, method: str | None) -> Solution:
     solution = None
     if method != "fixed_point":
         solution = objective.closed_form(bandit, advantage, unseen=unseen)
@@ -209,7 +219,7 @@ def _filled(
 
 def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool) -> Solution:
     if objective.by_flow:
-        return flow_target(bandit, objective, advantage, unseen=unseen)
+        return flow_target(bandit, objective, advantage)
     solution = fixed_point(bandit, objective, advantage, unseen=unseen)
     unsolved = solution.status == Status.NOT_CONVERGED.value
     if objective.coupled or unseen or not bool(bandit.xp.any(unsolved)):
@@ -221,7 +231,7 @@ def _uncovered(bandit: Bandit, objective: Objective, advantage: Array, unseen: b
     """Rows that a closed form does not cover: where fixed points are several, the flow from the reference decides."""
     if objective.coupled or (unseen and not objective.by_flow):
         return _generic(bandit, objective, advantage, unseen)
-    solution = flow_target(bandit, objective, advantage, unseen=unseen)
+    solution = flow_target(bandit, objective, advantage)
     if objective.by_flow:
         return solution
     xp, status = bandit.xp, solution.status

@@ -15,10 +15,10 @@ from pessimism.fixed_point.flow import flow_target
 from tests.helpers import Array, assert_log_policies_agree, make_problem
 
 
-def by_flow(behavior: Any, reward: Any, objective: Any, *, reference: Any = None, unseen: bool = False) -> Solution:
+def by_flow(behavior: Any, reward: Any, objective: Any, *, reference: Any = None) -> Solution:
     bandit = make_bandit(behavior, reward, reference)
     advantage = objective.advantage(bandit.reward, bandit.baseline_weights(objective))
-    return flow_target(bandit, objective, advantage, unseen=unseen)
+    return flow_target(bandit, objective, advantage)
 
 
 def statuses(solution: Solution) -> list[str]:
@@ -142,13 +142,3 @@ def test_of_several_fixed_points_it_is_the_one_reached(seed: int) -> None:
     pull = behavior * mine.score_weight(np.maximum(target.log_ratio, -700.0), advantage)
     if target.status == "converged":
         np.testing.assert_allclose(pull, pull.sum() * target.policy, atol=1e-10)
-
-
-def test_unseen_actions_are_not_guessed() -> None:
-    problem = [0.3, 0.2, 0.5], [0.0, 1.0, 0.5]
-    negative = ps.ConstantBaseline(beta=0.5, value=1.2)
-    assert statuses(by_flow(*problem, negative)) == ["converged"]
-    leaking = by_flow(*problem, negative, unseen=True)
-    assert statuses(leaking) == ["not_converged"]
-    assert np.isnan(leaking.log_ratio).all()
-    assert statuses(by_flow(*problem, ps.Kimi(beta=0.5), unseen=True)) == ["converged"]
