@@ -140,14 +140,18 @@ class _Seen:
         place = np.nonzero(self.support[rows] & ~np.isneginf(zeros))
         row, column = np.flatnonzero(rows)[place[0]], place[1]
 
+        own = self.q[row, column] if self.objective.takes_propensity else None
+        share = None if self.log_share is None else self.log_share[row, column]
+        advantage = self.advantage[row, column]
+        # Arrays over the batch are columns, facts of the actions have one column for each.
+        theirs = self.objective.each_swept(lambda a: a[row, np.minimum(column, a.shape[1] - 1)])
+
         def weight(u: Array, entry: Array) -> Array:
             """Weights of the actions ``entry``, each with a sign: what is zero counts as not below it."""
-            at = row[entry], column[entry]
-            theirs = self.objective.each_swept(lambda values: values[at[0], 0])
-            own = self.q[at] if self.objective.takes_propensity else None
-            share = None if self.log_share is None else self.log_share[at]
+            objective = theirs.each_swept(lambda a: a[entry])
+            p, s = (None if a is None else a[entry] for a in (own, share))
             with np.errstate(over="ignore", invalid="ignore"):
-                g = data_weight(theirs, u, self.advantage[at], own, share)
+                g = data_weight(objective, u, advantage[entry], p, s)
             return np.where((g == 0.0) & (u > LOG_OF_NO_MASS), _TINY, g)
 
         below = sides(self.kinks, finite_log(self.log_ratio), self.log_share)[0]
