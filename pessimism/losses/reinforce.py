@@ -239,7 +239,7 @@ class TOPR(Objective):
     Rewards are +-1 in the paper. There is no KL and no reference. Groups without a positive A: if the best A is 0, its
     actions share the mass in any way; otherwise the gradient has several limits of one action each, and the one that
     gradient flow reaches from the behavior is returned. If all A are equal, the flow does not move, but any tilt grows
-    until one action is left: the status is ``"unstable"``.
+    until one action is left: the status is ``"unstable"``. With ``unseen=True`` all the mass of such a group leaks.
 
     References
     ----------
@@ -307,5 +307,10 @@ class TOPR(Objective):
         log_ratio = xp.where(gains[:, None], weighted, limit.log_ratio)
         vanishing = xp.any(bandit.support & ~positive, axis=-1)
         status = xp.where(gains, xp.astype(vanishing, xp.int8) * Status.VANISHING_SUPPORT.value, limit.status)
-        status = xp.where(best < 0, xp.full_like(status, NOT_COVERED), status)
-        return limit._replace(log_ratio=bandit.masked(log_ratio, 0.0), status=xp.astype(status, xp.int8))
+        failing, leak = best < 0, limit.leak
+        if unseen:  # no weight has a zero at any mass
+            log_ratio = xp.where(failing[:, None], xp.full_like(log_ratio, -xp.inf), log_ratio)
+            leak = xp.where(failing, xp.ones_like(leak), leak)
+        ended = Status.VANISHING_SUPPORT.value if unseen else NOT_COVERED
+        status = xp.astype(xp.where(failing, xp.full_like(status, ended), status), xp.int8)
+        return limit._replace(log_ratio=bandit.masked(log_ratio, 0.0), status=status, leak=leak)
