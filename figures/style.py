@@ -78,11 +78,11 @@ class Look(NamedTuple):
 FAMILIES: dict[str, tuple[str, ...]] = {
     "#000000": ("nominal", "optimal_value", "ips", "awr", "brac", "awac", "kl_regularized"),
     "#777777": ("tba", "rebel", "copg", "rloo", "tpo", "ipo"),
-    "#0072B2": ("kimi", "std_normalized", "apa", "qrpo"),
+    "#0072B2": ("kimi", "std_normalized", "apa", "qrpo", "dro", "opmd"),
     "#D55E00": ("shifted_mean", "constant_baseline"),
     "#009E73": ("oapl", "a_star_po", "luffy", "chord"),
-    "#56B4E9": ("asym_re", "reinforce", "opo", "topr", "roirl"),
-    "#CC79A7": ("ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "trpo", "truncated_is", "rloo_clipped"),
+    "#56B4E9": ("asym_re", "reinforce", "opo", "topr", "roirl", "gpg"),
+    "#CC79A7": ("ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "trpo", "truncated_is", "max_rl", "rloo_clipped"),
     "#E69F00": ("mixed_chi2_kl", "chi2", "cql", "cql_reference", "cql_huber", "divergence_augmented"),
     "#8F8600": ("dpo", "async_dpo", "chi_po"),
     "#8B4513": (

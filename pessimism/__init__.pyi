@@ -31,6 +31,7 @@ from .losses.clipped import DAPO as DAPO
 from .losses.clipped import GSPO as GSPO
 from .losses.clipped import PPO as PPO
 from .losses.clipped import DrGRPO as DrGRPO
+from .losses.clipped import MaxRL as MaxRL
 from .losses.clipped import RLOOClipped as RLOOClipped
 from .losses.conservative_q import CQL as CQL
 from .losses.conservative_q import CQLHuber as CQLHuber
@@ -66,13 +67,16 @@ from .losses.preferences import ChiPO as ChiPO
 from .losses.quantile import QRPO as QRPO
 from .losses.registry import objectives as objectives
 from .losses.registry import register as register
+from .losses.regression import DRO as DRO
 from .losses.regression import OAPL as OAPL
+from .losses.regression import OPMD as OPMD
 from .losses.regression import AStarPO as AStarPO
 from .losses.regression import ConstantBaseline as ConstantBaseline
 from .losses.regression import Kimi as Kimi
 from .losses.regression import OptimalValue as OptimalValue
 from .losses.regression import ShiftedMean as ShiftedMean
 from .losses.regression import StdNormalized as StdNormalized
+from .losses.reinforce import GPG as GPG
 from .losses.reinforce import OPO as OPO
 from .losses.reinforce import RLOO as RLOO
 from .losses.reinforce import TOPR as TOPR

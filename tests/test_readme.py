@@ -52,8 +52,7 @@ def test_families_are_the_registry() -> None:
     rows = re.findall(r"^\| [^|]* \| ((?:`\w+` ?)+) \| [^|]* \|$", README, re.MULTILINE)
     names = [name for row in rows for name in re.findall(r"\w+", row)]
     assert sorted(names) == sorted(ps.objectives())
-    assert f"{'Fifty-five'} published objectives" in README
-    assert len(names) == 55
+    assert f"\n{len(names)} published objectives" in README
 
 
 def test_the_page_is_the_registry_and_what_was_measured() -> None:

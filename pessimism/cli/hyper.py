@@ -18,8 +18,10 @@ PHRASES = {
     "shift": "How far the baseline lies below the mean reward, in temperatures (shifted_mean), or above it, in units "
     "of the reward (asym_re)",
     "value": "Constant baseline, in units of the reward",
-    "eps": "Added to the standard deviation of the rewards (apa: to their variance) before the advantage is divided "
-    "by it",
+    "eps": "Added to the standard deviation of the rewards (apa: to their variance; max_rl: to their mean) before the "
+    "advantage is divided by it",
+    "opmd_baseline": "What the advantage subtracts: the mean reward (mean) or the optimal value at tau (logavgexp)",
+    "kl_coef": "Weight of the penalty u^2/2, in units of the advantage, 0 for none",
     "eta": "Inverse temperature, per unit of the reward",
     "w_max": "Cap of the weight exp(A/beta), inf for none",
     "cap": "Cap of the ratio of policy to behavior",
@@ -41,7 +43,8 @@ PHRASES = {
     "expert_share": "Share of the group that is the expert's",
     "mu": "Weight of the expert's likelihood; the policy gradient has the rest",
     "phi": "Whether the likelihood of the expert's tokens is weighted by p (1 - p)",
-    "tau": "Propensities below this are raised to it; without it, it is 1/(number of actions)",
+    "tau": "Propensities below this are raised to it, by default 1/(number of actions) (propensity_clipping); "
+    "temperature of V* (opmd)",
     "alpha": "Exponent of the propensity, without it 1 - 1/(number of actions) (exponential_smoothing); weight of the "
     "conservative term (cql)",
     "lam": "Strength of log(1 + lam x)/lam, which flattens the weighted rewards x",

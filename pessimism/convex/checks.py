@@ -37,10 +37,15 @@ def squared(problem: ConvexProblem) -> Check | str:
     return Check(found, problem.multiplier)
 
 
-def regression_over_beta(problem: ConvexProblem) -> Check | str:
-    """Take the regression of the loss (u - A/beta)^2, whose multiplier is beta^2 times smaller."""
+def scaled_regression(problem: ConvexProblem) -> Check | str:
+    """Take the regression of a loss that is a multiple of (beta u - A)^2, as its multiplier is."""
+    if problem.objective.temperature is None:
+        return likelihood(problem)
     found = squared(problem)
-    return found if isinstance(found, str) else found._replace(multiplier=problem.multiplier * problem.beta**2)
+    if isinstance(found, str):
+        return found
+    factor = 2.0 * problem.beta / float(problem.objective.score_weight(np.zeros(1), np.ones(1))[0])
+    return found._replace(multiplier=problem.multiplier * factor)
 
 
 def penalized(problem: ConvexProblem, penalties: Penalties, slope: Array | None = None, **options: Any) -> Check:

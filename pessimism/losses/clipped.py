@@ -358,3 +358,60 @@ class GSPO(Standardized, Clipped):
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """The optimal policy nearest to the behavior in KL(pi || mu)."""
         return optimal_set_of_lengths(bandit, self, advantage, self._edges, self._tokens(bandit.behavior))
+
+
+@dataclass(frozen=True)
+class MaxRL(Clipped):
+    """Maximum-likelihood RL (MaxRL): the clipped loss with advantages divided by the mean reward of the group.
+
+    The loss of a token is ``-min(w A, clip(w, 1 - eps_low, 1 + eps_high) A)`` with ``A = (r - mean r)/(mean r + eps)``.
+    The division weighs prompts by one over their pass rate; within one it is a positive factor, so that it induces
+    PPO's set of policies; see :class:`PPO`. A group whose mean is not positive has no signal: A = 0.
+
+    Parameters
+    ----------
+    eps_low : float, default 0.2
+        The ratio is clipped from below at 1 - eps_low; > 0.
+    eps_high : float, default 0.2
+        The ratio is clipped from above at 1 + eps_high; > 0.
+    eps : float, default 1e-6
+        Added to the mean of the rewards before the advantage is divided by it; > 0.
+
+    Notes
+    -----
+    Made for rewards of 0 and 1, in expectation over groups it ascends the likelihood of a success, truncated at the
+    order of the group. Loss, clip and eps are those of the authors' code (verl) and of SkyRL; prime-rl gives its own
+    loss the same advantages and has no eps. That a mean below zero counts as no signal is prime-rl's rule: elsewhere
+    such a mean turns every advantage around. On-policy and unclipped it is greedy, as REINFORCE.
+
+    References
+    ----------
+    .. [1] arXiv 2602.02710.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.75, 0.25], [0.0, 1.0], "max_rl").policy.round(4)
+    array([0.6, 0.4])
+    >>> ps.induced_target([0.75, 0.25], [0.0, 1.0], "max_rl").advantage.round(4)
+    array([-1.,  3.])
+    """
+
+    name: ClassVar[str] = "max_rl"
+    title: ClassVar[str] = "Maximum-likelihood RL"
+    short: ClassVar[str] = "MaxRL"
+    paper: ClassVar[str] = "2602.02710"
+    formula: ClassVar[str] = "-min(w A, clip(w, 1 - eps_low, 1 + eps_high) A), A = (r - mean r)/(mean r + eps)"
+    induces: ClassVar[str] = _SET
+
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        self.require_positive("eps_low", "eps_high", "eps")
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        """Advantages (r - mean) / (mean + eps), 0 where the mean is not positive."""
+        mean = self.baseline(reward, weights)[..., None]
+        xp, paid = array_namespace(reward), mean > 0
+        gap = super().advantage(reward, weights)
+        return xp.where(paid, gap / xp.where(paid, mean + self.eps, xp.ones_like(mean)), xp.zeros_like(gap))

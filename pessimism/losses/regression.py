@@ -6,8 +6,8 @@ They differ only in the baseline, hence in the regime (arXiv 2605.28150): with d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pessimism import baselines
 from pessimism.arrays import Array, per_row
@@ -45,7 +45,7 @@ class SquaredRegression(Objective):
 
 @dataclass(frozen=True)
 class Kimi(MeanBaseline, SquaredRegression):
-    """Policy mirror descent of Kimi k1.5 and K2: regression with the group mean as baseline, not standardized.
+    """Policy mirror descent of Kimi k1.5 and K2 (2025): regression with the group mean as baseline, not standardized.
 
     The loss of a sample is ``(beta u - (r - mean r))^2``, that of K2. It induces the Lambert target,
     log w + kappa w = A/beta with E_mu[w] = 1, where kappa = KL(mu || pi) >= 0.
@@ -55,6 +55,10 @@ class Kimi(MeanBaseline, SquaredRegression):
     beta : float or array_like, default 0.01
         Temperature, or weight of the penalty, in units of the advantage; > 0. It is the reports' tau, which both
         leave unpublished; the default is OpenKimi's (arXiv 2602.05933).
+
+    Notes
+    -----
+    K2.5 (2026, arXiv 2602.02276) is trained with another loss, a masked ratio of each token and a square beside it.
 
     References
     ----------
@@ -386,3 +390,159 @@ class AStarPO(_TwoTemperatures):
         if self.on_policy:
             return tilts.nominal(bandit, advantage, self.beta2)
         return super().closed_form(bandit, advantage, unseen=unseen)
+
+
+@dataclass(frozen=True)
+class DRO(MeanBaseline, SquaredRegression):
+    """Direct reward optimization (DRO) as Tinker and verl ship it: the advantage less a square of the log-ratio.
+
+    The loss of a token is ``-A u + beta/2 u^2`` with ``A = r - mean r``: Kimi's regression, divided by 2 beta. It
+    induces the Lambert target, log w + kappa w = A/beta with E_mu[w] = 1, where kappa = KL(mu || pi) >= 0.
+
+    Parameters
+    ----------
+    beta : float or array_like, default 0.05
+        Temperature, or weight of the penalty, in units of the advantage; > 0. The default is that of Tinker's example;
+        verl has none.
+
+    Notes
+    -----
+    Both frameworks take the advantage from outside; r - mean r is the group's. The paper's DRO-V fits the baseline V by
+    the same loss, which makes lam = 0: that target is nominal, as TBA's. The reference is the policy that sampled; the
+    paper's is the initial one. Each token has its own ratio, and the frameworks differ in the mean over tokens; here a
+    completion is one action.
+
+    References
+    ----------
+    .. [1] arXiv 2405.19107.
+    .. [2] The loss ``dro`` of Tinker and of verl 0.9.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> bandit = [0.5, 0.5], [0.0, 1.0]
+    >>> same = ps.induced_target(*bandit, DRO(beta=0.5)).policy == ps.induced_target(*bandit, Kimi(beta=0.5)).policy
+    >>> bool(same.all())
+    True
+    """
+
+    name: ClassVar[str] = "dro"
+    title: ClassVar[str] = "Direct reward optimization"
+    short: ClassVar[str] = "DRO"
+    paper: ClassVar[str] = "2405.19107"
+    formula: ClassVar[str] = "-A u + beta/2 u^2, A = r - mean r"
+    induces: ClassVar[str] = f"Lambert, {LAMBERT}; kappa = KL(mu||pi) >= 0"
+    level: ClassVar[Literal["sequence", "token"]] = "token"
+
+    beta: float = 0.05
+
+    def __post_init__(self) -> None:
+        self.require_positive("beta")
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Score weight g = A - beta u."""
+        return advantage - self.beta * log_ratio
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Loss: -A u + beta/2 u^2."""
+        return 0.5 * self.beta * log_ratio**2 - advantage * log_ratio
+
+
+@dataclass(frozen=True)
+class OPMD(SquaredRegression):
+    """OPMD of Trinity-RFT, online policy mirror descent: the likelihood weighted by the advantage, and a k2 penalty.
+
+    The loss of a token is ``-A u/(1 + tau) + kl_coef/2 u^2``, on data of an older policy without a ratio. That is a
+    regression at beta = kl_coef (1 + tau), and it induces the Lambert target, log w + kappa w = A/beta: with the mean
+    as baseline that of Kimi, with ``"logavgexp"`` that of OAPL at beta1 = tau, beta2 = beta. Without the penalty there
+    is no target.
+
+    Parameters
+    ----------
+    opmd_baseline : {"mean", "logavgexp"}, default "mean"
+        What the advantage subtracts: the mean reward, or the optimal value V*_tau (``"logavgexp"``).
+    tau : float, default 1.0
+        Temperature of the optimal value, in units of the reward, which also divides the loss by 1 + tau; > 0.
+    kl_coef : float, default 0.001
+        Weight of the penalty u^2/2, in units of the advantage; >= 0, and 0 removes it. It is the default of the
+        framework's algorithm ``opmd``.
+
+    Notes
+    -----
+    Without the penalty the mean advantage is zero (mean) or negative (logavgexp), so that the loss is unbounded on data
+    that lag: then everything depends on when one stops. The penalty is to the initial policy (``reference=``), and
+    averaged over old samples without a ratio. A group of one has the baseline 0 in the framework.
+
+    References
+    ----------
+    .. [1] arXiv 2505.17826 (Trinity-RFT 0.6, its algorithm ``opmd``).
+    .. [2] arXiv 2509.24203 on the relatives of off-policy REINFORCE.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> float(OPMD().temperature)
+    0.002
+    >>> bandit = [0.5, 0.3, 0.2], [0.0, 0.5, 1.0]
+    >>> ps.induced_target(*bandit, OPMD(kl_coef=0.1)).policy.round(4)
+    array([0.0816, 0.3191, 0.5993])
+    >>> ps.induced_target(*bandit, "kimi", beta=0.2).policy.round(4)
+    array([0.0816, 0.3191, 0.5993])
+    >>> str(ps.induced_target(*bandit, OPMD(kl_coef=0.0)).status)
+    'no_target'
+    """
+
+    name: ClassVar[str] = "opmd"
+    title: ClassVar[str] = "Online policy mirror descent"
+    short: ClassVar[str] = "OPMD"
+    paper: ClassVar[str] = "2505.17826"
+    formula: ClassVar[str] = "-A u/(1 + tau) + kl_coef/2 u^2, A = r - mean r or r - V*_tau"
+    induces: ClassVar[str] = f"Lambert, {LAMBERT}, beta = kl_coef (1 + tau); none without the penalty"
+    subtracts: ClassVar[str] = "E[r] or V*_tau"
+    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
+    level: ClassVar[Literal["sequence", "token"]] = "token"
+    temperature_field: ClassVar[str | None] = "kl_coef"
+    sweeps: ClassVar[tuple[str, ...]] = ()
+    no_target_because: ClassVar[str] = (
+        "the mean advantage is not positive and there is no penalty, the loss is unbounded"
+    )
+
+    opmd_baseline: Literal["mean", "logavgexp"] = "mean"
+    tau: float = 1.0
+    kl_coef: float = 0.001
+
+    def __post_init__(self) -> None:
+        self.require_choice("opmd_baseline", ("mean", "logavgexp"))
+        self.require_positive("tau")
+        self.require_number("kl_coef")
+        if self.kl_coef < 0:
+            raise ValueError(f"opmd: kl_coef must be >= 0, got {self.kl_coef!r}")
+
+    @property
+    def temperature(self) -> float | None:
+        """Temperature kl_coef (1 + tau) of the regression; None without a penalty."""
+        return float(self.kl_coef * (1.0 + self.tau)) if self.kl_coef > 0 else None
+
+    def at_temperature(self, beta: float) -> Self:
+        """The same objective with the penalty that makes the temperature beta; itself without a penalty."""
+        return replace(self, kl_coef=beta / (1.0 + self.tau)) if self.kl_coef > 0 else self
+
+    def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """Mean reward, or optimal value V*_tau."""
+        if self.opmd_baseline == "mean":
+            return baselines.mean_parts(reward, weights)
+        return baselines.optimal_value_parts(reward, self.tau, weights)
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Score weight g = A/(1 + tau) - kl_coef u."""
+        return advantage / (1.0 + self.tau) - self.kl_coef * log_ratio
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        """Loss: -A u/(1 + tau) + kl_coef/2 u^2."""
+        return 0.5 * self.kl_coef * log_ratio**2 - advantage * log_ratio / (1.0 + self.tau)
+
+    def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
+        """Lambert-tempered target at kl_coef (1 + tau); without a penalty the water filling of a likelihood."""
+        if self.temperature is None:
+            return tilts.water_filling(bandit, advantage)
+        return tilts.lambert(bandit, advantage, self.temperature, unseen=unseen)

@@ -146,6 +146,53 @@ class OPO(PolicyGradient):
 
 
 @dataclass(frozen=True)
+class GPG(MeanBaseline, PolicyGradient):
+    """Group policy gradient (GPG): REINFORCE with the group mean as baseline, without ratio, clip or penalty.
+
+    The loss of a token is ``-(r - mean r) u``. On-policy, as published, it induces the target of REINFORCE, the greedy
+    policy. On stale data (``sampling="off_policy"``) the mean advantage is zero and the loss unbounded: there is no
+    target, as with AsymRE at shift 0.
+
+    Parameters
+    ----------
+    sampling : {"on_policy", "off_policy"}, default "on_policy"
+        Who samples: the policy in training (``"on_policy"``) or the behavior (``"off_policy"``).
+
+    Notes
+    -----
+    The paper multiplies the advantages of a batch by the inverse of its share of groups with a signal, and may divide
+    them by the standard deviation of the group (F_norm): both are positive factors on a group, which move no target.
+    verl gives a group of one sample the baseline 0.
+
+    References
+    ----------
+    .. [1] arXiv 2504.02546.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> ps.induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], GPG()).policy
+    array([0., 0., 1.])
+    >>> str(ps.induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], GPG(sampling="off_policy")).status)
+    'no_target'
+    """
+
+    name: ClassVar[str] = "gpg"
+    title: ClassVar[str] = "Group policy gradient"
+    short: ClassVar[str] = "GPG"
+    paper: ClassVar[str] = "2504.02546"
+    formula: ClassVar[str] = "-(r - mean r) u"
+    induces: ClassVar[str] = "on-policy: greedy; off-policy: none, since E_mu[A] = 0"
+    level: ClassVar[Literal["sequence", "token"]] = "token"
+    no_target_because: ClassVar[str] = "the mean advantage of stale data is 0, the loss is unbounded"
+
+    sampling: Sampling = "on_policy"
+
+    def __post_init__(self) -> None:
+        self.require_choice("sampling", ("on_policy", "off_policy"))
+
+
+@dataclass(frozen=True)
 class RLOO(MeanBaseline):
     """REINFORCE leave-one-out (RLOO) with the KL of the sequence in the reward.
 

@@ -6,6 +6,8 @@ from tests.cases.case import Case, registered
 
 _NOT_DIFFERENTIATED = "the gradient does not differentiate the weights, so that their loss is not what descends"
 
+_ONE_PLUS_TAU = "tau is a temperature of the rewards, and 1 + tau a number: no scale of both keeps their product"
+
 # Hyper-parameters that are no special case, then second settings where they change the kind of target.
 CASES: dict[str, Case] = {
     "nominal": registered("nominal", {"beta": 0.3}),
@@ -22,6 +24,20 @@ CASES: dict[str, Case] = {
     "optimal_value": registered("optimal_value", {"beta": 0.3}),
     "constant_baseline": registered("constant_baseline", {"beta": 0.3, "value": -0.2}, moves_with="value"),
     "std_normalized": registered("std_normalized", {"beta": 0.8, "eps": 1e-2}, units={"beta": 0}),
+    "dro": registered("dro", {"beta": 0.3}),
+    "opmd": registered(
+        "opmd",
+        {"tau": 0.5, "kl_coef": 0.2},
+        units={"tau": 0, "kl_coef": 1},
+        softening=("kl_coef", 1),
+    ),
+    "opmd-logavgexp": registered(
+        "opmd",
+        {"opmd_baseline": "logavgexp", "tau": 0.5, "kl_coef": 0.2},
+        units=None,
+        softening=("kl_coef", 1),
+        because=_ONE_PLUS_TAU,
+    ),
     "tba": registered("tba", {"beta": 0.3}),
     "rebel": registered("rebel", {"eta": 2.5}, softening=("eta", -1)),
     "awr": registered("awr", {"beta": 0.4, "w_max": 2.0}),

@@ -60,6 +60,7 @@ CASES: dict[str, Case] = {
         "reinforce", {"value": -40.0, "sampling": "off_policy"}, moves_with="value", softening=("value", 1)
     ),
     "opo": registered("opo", {}, **_GREEDY),
+    "gpg": registered("gpg", {}, **_GREEDY),
     "rloo": registered("rloo", {"beta": 0.3}, **_STOPPED),
     "rloo-off_policy": registered("rloo", {"beta": 0.3, "sampling": "off_policy"}, **_STOPPED),
     "topr": registered(

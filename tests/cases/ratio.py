@@ -29,6 +29,7 @@ CASES: dict[str, Case] = {
     "dr_grpo": _set("dr_grpo", {}),
     "dapo": _set("dapo", {"eps": 1e-3}),
     "gspo": _set("gspo", {"length": 500.0}),
+    "max_rl": _set("max_rl", {"eps": 1e-3}, unit_rewards=True, shift=False, plain=False),
     "gspo-tight": registered(
         "gspo",
         {"length": 3.0, "eps_low": 0.3, "eps_high": 1.5},

@@ -209,3 +209,15 @@ def test_the_clipped_rloo_leaves_one_out() -> None:
 def test_bad_hyper_parameters(name: str, hyper: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make_objective(name, **hyper)
+
+
+def test_max_rl_weighs_prompts_and_leaves_their_targets() -> None:
+    q, reward = np.array([0.9, 0.1]), np.array([0.0, 1.0])
+    target = ps.induced_target(q, reward, "max_rl", eps=1e-12)
+    np.testing.assert_allclose(target.advantage, [-1.0, 9.0], rtol=1e-10)  # one over the pass rate, less one
+    np.testing.assert_array_equal(target.policy, ps.induced_target(q, reward, "ppo").policy)
+    sampled = make_objective("max_rl").advantage(np.array([0.0, 0.0, 0.0, 1.0]))
+    np.testing.assert_allclose(sampled, [-1.0, -1.0, -1.0, 3.0], rtol=1e-5)
+    for lost in ([0.0, 0.0], [-2.0, 1.0]):
+        np.testing.assert_array_equal(make_objective("max_rl").advantage(np.array(lost)), [0.0, 0.0])
+        np.testing.assert_allclose(ps.induced_target(q, lost, "max_rl").policy, q)

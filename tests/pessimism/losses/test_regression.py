@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import pessimism as ps
 from pessimism import divergences
@@ -14,6 +17,7 @@ from tests.helpers import (
     Array,
     assert_monotone,
     cases,
+    make_problem,
 )
 from tests.pessimism.closed_forms.regimes import OUTCOMES
 
@@ -100,3 +104,49 @@ def test_the_shift_is_a_dial_of_conservatism(behavior: Array, reward: Array, bet
 def test_monotone_helper_rejects_a_plateau() -> None:
     with pytest.raises(AssertionError, match="are not all of one sign"):
         assert_monotone([1.0, 2.0, 2.0], increasing=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dro_is_kimi_and_opmd_is_kimi_or_oapl(seed: int) -> None:
+    q, reward = make_problem(seed, 5)
+    kimi = ps.induced_target(q, reward, "kimi", beta=0.3).policy
+    np.testing.assert_array_equal(ps.induced_target(q, reward, "dro", beta=0.3).policy, kimi)
+    np.testing.assert_allclose(ps.induced_target(q, reward, "opmd", tau=0.5, kl_coef=0.2).policy, kimi, rtol=1e-13)
+    oapl = ps.induced_target(q, reward, "oapl", beta1=0.5, beta2=0.3).policy
+    opmd = ps.induced_target(q, reward, "opmd", opmd_baseline="logavgexp", tau=0.5, kl_coef=0.2)
+    np.testing.assert_allclose(opmd.policy, oapl, rtol=1e-13)
+    assert opmd.objective.at_temperature(0.6).temperature == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("baseline", ["mean", "logavgexp"])
+def test_opmd_without_a_penalty_has_no_target_on_stale_data(baseline: str) -> None:
+    q, reward = make_problem(3, 4)
+    target = ps.induced_target(q, reward, "opmd", opmd_baseline=baseline, kl_coef=0.0)
+    assert target.status == "no_target"
+    assert target.objective.temperature is None
+    assert ps.gradient_flow(q, reward, target.objective).status not in ("converged", "vanishing_support")
+
+
+def test_dro_and_opmd_end_where_their_published_losses_descend() -> None:
+    """The lines of verl 0.9 (``dro``) and Trinity-RFT 0.6 (``opmd`` with its k2 loss), written down once more."""
+    q, reward = make_problem(4, 4)
+    old, rewards = torch.tensor(np.log(q)), torch.tensor(reward)
+    advantages = rewards - (torch.tensor(q) * rewards).sum()
+
+    def descend(loss: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        logits = old.clone().requires_grad_()
+        optimizer = torch.optim.LBFGS([logits], max_iter=500, tolerance_grad=1e-13, tolerance_change=0.0)
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            value = (torch.tensor(q) * loss(torch.log_softmax(logits, -1))).sum()
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+        return torch.softmax(logits, -1).detach().numpy()
+
+    dro = descend(lambda log_prob: -(log_prob * advantages - 0.5 * 0.3 * (log_prob - old).square()))
+    np.testing.assert_allclose(ps.induced_target(q, reward, "dro", beta=0.3).policy, dro, atol=1e-7)
+    opmd = descend(lambda logprob: -advantages * logprob / (1.0 + 0.5) + (logprob - old).square() * 0.5 * 0.2)
+    np.testing.assert_allclose(ps.induced_target(q, reward, "opmd", tau=0.5, kl_coef=0.2).policy, opmd, atol=1e-7)

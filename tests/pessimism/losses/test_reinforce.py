@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import pessimism as ps
+from pessimism.core.solution import Status
 from pessimism.losses.registry import make_objective
 from tests.helpers import assert_log_policies_agree, make_problem
 from tests.pessimism.losses.published import flow
 
 
-@pytest.mark.parametrize("name", ["reinforce", "opo"])
+@pytest.mark.parametrize("name", ["reinforce", "opo", "gpg"])
 def test_on_its_own_samples_reinforce_is_greedy(name: str) -> None:
     q, reward = np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.5, 1.0])
     target = ps.induced_target(q, reward, name)
@@ -140,3 +141,11 @@ def test_a_batch_mixes_kinds_of_rows() -> None:
 def test_lengths_must_fit_the_actions() -> None:
     with pytest.raises(ValueError, match="^opo: length must hold one number per action, got 2 for 3 actions$"):
         ps.induced_target([0.2, 0.3, 0.5], [0.0, 1.0, 2.0], "opo", length=(1.0, 2.0))
+
+
+def test_gpg_has_no_target_on_stale_data() -> None:
+    q, reward = make_problem(7, 4)
+    target = ps.induced_target(q, reward, "gpg", sampling="off_policy")
+    assert target.status == "no_target"
+    assert "mean advantage" in target.objective.explain(Status.NO_TARGET)
+    assert ps.gradient_flow(q, reward, target.objective).status not in ("converged", "vanishing_support")
