@@ -374,6 +374,8 @@ class MaxRL(Clipped):
         The ratio is clipped from below at 1 - eps_low; > 0.
     eps_high : float, default 0.2
         The ratio is clipped from above at 1 + eps_high; > 0.
+    dual_clip : float, optional
+        Ratio above which an action with A < 0 is not pushed down any more; > 1. See :class:`PPO`.
     eps : float, default 1e-6
         Added to the mean of the rewards before the advantage is divided by it; > 0.
 
@@ -408,6 +410,7 @@ class MaxRL(Clipped):
 
     def __post_init__(self) -> None:
         self.require_positive("eps_low", "eps_high", "eps")
+        require_dual_clip(self)
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """Advantages (r - mean) / (mean + eps), 0 where the mean is not positive."""
