@@ -26,6 +26,8 @@ _LOWEST_SINGLE, _LOWEST_DOUBLE = -74.0, -602.0  # logarithms of numbers whose pr
 _WEAK = 1e-3  # factor of w in the condition below which the mass is the balance of small excesses
 
 
+# Overflow and what follows from it make a row hard, or prove its regime; no case of it is an error.
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def solve_dual(
     xp: Any, q: Array, z: Array, dual: Dual, rounding: Callable[[slice], Array] | None = None
 ) -> tuple[Array, Array, Array]:
@@ -64,43 +66,41 @@ def solve_dual(
     for first in range(0, z.shape[0], size):
         part = slice(first, min(first + size, z.shape[0]))
         q_part, z_part, chosen = q[part, :], z[part, :], None
-        with np.errstate(over="ignore", invalid="ignore"):
-            given = _laid_out(xp, q_part, z_part, axis)
-            start = dual.start(xp, *given[2:], axis)
+        given = _laid_out(xp, q_part, z_part, axis)
+        start = dual.start(xp, *given[2:], axis)
         # A bound in single precision proves nothing where it is small, or where a number overflowed.
-        low = ~((start >= 0.5) & (start <= xp.finfo(xp.float32).max))
+        low = ~((start >= 0.5) & (start < 3e38))
         if rounding is not None and bool(xp.any(low)):
-            low = xp.reshape(low, (-1,))
+            low = _by_row(low, axis)[:, 0]
             q_low, z_low = pick(xp, q_part, low), pick(xp, z_part, low)
             bound = dual.start(xp, q_low, z_low)[:, 0]
             regime[part] = put(xp, regime[part], low, _regime(xp, q_low, z_low, pick(xp, rounding(part), low), bound))
             near = xp.astype(xp.maximum(bound, _near_boundary(xp, q_low, z_low)), xp.float32)
-            start = xp.expand_dims(put(xp, xp.reshape(start, (-1,)), low, near), axis=axis)
+            start = xp.expand_dims(put(xp, _by_row(start, axis)[:, 0], low, near), axis=axis)
             if not bool(xp.all(regime[part] > 0)):
                 chosen = regime[part] > 0
                 q_part, z_part = pick(xp, q_part, chosen), pick(xp, z_part, chosen)
                 start = _taken(xp, start, chosen, axis)
-                with np.errstate(over="ignore"):
-                    given = _laid_out(xp, q_part, z_part, axis)
+                given = _laid_out(xp, q_part, z_part, axis)
         u, kappa, ready = _two_steps(xp, *given[:2], *_warm_start(xp, *given[2:], start, dual, axis), dual, axis)
-        hard = ~ready
-        if bool(xp.any(hard)):
-            hard = xp.reshape(hard, (-1,))
+        if not bool(xp.any(ready)):
+            u, kappa, ready = _newton(xp, *given[:2], u, kappa, dual, _FIRST, axis)
+        elif not bool(xp.all(ready)):
+            hard = ~_by_row(ready, axis)[:, 0]
             q_hard, z_hard, u_hard, kappa_hard = (_taken(xp, a, hard, axis) for a in (*given[:2], u, kappa))
             found = _newton(xp, q_hard, z_hard, u_hard, kappa_hard, dual, _FIRST, axis)
             for a, values in zip((u, kappa, ready), found, strict=True):
                 _by_row(a, axis)[hard, ...] = _by_row(values, axis)
-        if not bool(xp.all(ready)):
-            left.append(pick(xp, z_part, ~xp.reshape(ready, (-1,))))
-        solved = (_by_row(u, axis), xp.reshape(kappa, (-1,)), xp.reshape(ready, (-1,)))
+        solved = (_by_row(u, axis), _by_row(kappa, axis)[:, 0], _by_row(ready, axis)[:, 0])
+        if not bool(xp.all(solved[2])):
+            left.append(pick(xp, z_part, ~solved[2]))
         for rows, values in zip((z, value, done), solved, strict=True):
             rows[part, ...] = values if chosen is None else put(xp, rows[part, ...], chosen, values)
     if left:
         unfinished, z_left = ~done, xp.concat(left, axis=0)
         q_left = pick(xp, q, unfinished)
         exact = xp.asarray(dual.bracketed(to_numpy(q_left), to_numpy(z_left)), dtype=z.dtype, device=device(z))[:, None]
-        with np.errstate(over="ignore"):
-            u = dual.guess(xp, z_left, exact)
+        u = dual.guess(xp, z_left, exact)
         u, kappa, ready = _newton(xp, q_left, z_left, u, exact, dual, _FULL, -1)
         for rows, values in zip((z, value, done), (u, kappa[:, 0], ready[:, 0]), strict=True):
             rows[...] = put(xp, rows, unfinished, values)
@@ -129,10 +129,9 @@ def _by_row(a: Array, axis: int) -> Array:
 
 def _warm_start(xp: Any, q: Array, z: Array, start: Array, dual: Dual, axis: int) -> tuple[Array, Array]:
     """Log-ratios and dual to about 1e-4, by steps in single precision at half the cost; not finite on overflow."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        u = dual.guess(xp, z, start)
-        for _ in range(_WARM):
-            start = _step(xp, q, z, u, _exp(xp, u), start, dual, axis)[1]
+    u = dual.guess(xp, z, start)
+    for _ in range(_WARM):
+        start = _step(xp, q, z, u, _exp(xp, u), start, dual, axis)[1]
     return xp.astype(u, xp.float64), xp.astype(start, xp.float64)
 
 
@@ -140,23 +139,22 @@ def _two_steps(
     xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, axis: int
 ) -> tuple[Array, Array, Array]:
     """Two Newton steps, u in place, with one exponential; and whether that solved a row to rounding."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    w = _exp(xp, u)
+    move, value, *_ = _step(xp, q, z, u, w, value, dual, axis)
+    short = dot(xp, move, move, axis) <= _SHORT**2
+    if dual.smooth:
+        series = move * (-1.0 / 6.0)
+        series += 0.5
+        series *= move
+        series -= 1.0
+        series *= move
+        series *= w
+        w += series
+    else:
         w = _exp(xp, u)
-        move, value, *_ = _step(xp, q, z, u, w, value, dual, axis)
-        short = dot(xp, move, move, axis) <= _SHORT**2
-        if dual.smooth:
-            series = move * (-1.0 / 6.0)
-            series += 0.5
-            series *= move
-            series -= 1.0
-            series *= move
-            series *= w
-            w += series
-        else:
-            w = _exp(xp, u)
-        move, value, change, mean, _ = _step(xp, q, z, u, w, value, dual, axis)
-        ready = short & (dot(xp, move, move, axis) <= TOLERANCE**2) & (xp.abs(mean - 1.0) <= 1e-6)
-        return u, value, ready & (dual.strength(xp, value) >= _WEAK) & dual.small(xp, change, value)
+    move, value, change, mean, _ = _step(xp, q, z, u, w, value, dual, axis)
+    ready = short & (dot(xp, move, move, axis) <= TOLERANCE**2) & (xp.abs(mean - 1.0) <= 1e-6)
+    return u, value, ready & (dual.strength(xp, value) >= _WEAK) & dual.small(xp, change, value)
 
 
 def _exp(xp: Any, u: Array) -> Array:
@@ -168,28 +166,26 @@ def _exp(xp: Any, u: Array) -> Array:
 def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array:
     """Sign of Z - 1, zero within the error that z carries; a lower bound of kappa beyond it proves it positive."""
     eps = xp.finfo(z.dtype).eps
-    with np.errstate(over="ignore", invalid="ignore"):
-        norm = xp.sqrt(xp.vecdot(z, z))
-        sure = lower > 8.0 * (rounding + eps * norm)
-        if bool(xp.all(sure)):
-            return xp.ones_like(lower, dtype=xp.int8)
-        growth = xp.expm1(z)
-        excess = xp.vecdot(q, growth)
-        # Rounding of z, and of expm1 and its sum; first a cheap upper bound that most rows pass.
-        noise = eps * (excess + 3.0) * (1.0 + norm) + rounding
-        if not bool(xp.all(sure | ~(excess <= 1.0) | (xp.abs(excess) > 8.0 * noise))):
-            noise = eps * xp.vecdot(q, (growth + 2.0) * xp.abs(z) + xp.abs(growth)) + rounding
-        sign = xp.sign(xp.where(xp.abs(excess) <= 8.0 * noise, xp.zeros_like(excess), excess))
+    norm = xp.sqrt(xp.vecdot(z, z))
+    sure = lower > 8.0 * (rounding + eps * norm)
+    if bool(xp.all(sure)):
+        return xp.ones_like(lower, dtype=xp.int8)
+    growth = xp.expm1(z)
+    excess = xp.vecdot(q, growth)
+    # Rounding of z, and of expm1 and its sum; first a cheap upper bound that most rows pass.
+    noise = eps * (excess + 3.0) * (1.0 + norm) + rounding
+    if not bool(xp.all(sure | ~(excess <= 1.0) | (xp.abs(excess) > 8.0 * noise))):
+        noise = eps * xp.vecdot(q, (growth + 2.0) * xp.abs(z) + xp.abs(growth)) + rounding
+    sign = xp.sign(xp.where(xp.abs(excess) <= 8.0 * noise, xp.zeros_like(excess), excess))
     # Z > 2 is beyond any rounding, and so is overflow (of the noise, too).
     return xp.astype(xp.where(sure | ~(excess <= 1.0), xp.ones_like(sign), sign), xp.int8)
 
 
 def _near_boundary(xp: Any, q: Array, z: Array) -> Array:
     """Estimate of kappa where the bound is poor: E[z] + var/2 for a small spread of z, + 0.4 std for a large one."""
-    with np.errstate(over="ignore", invalid="ignore"):  # a useless estimate only costs steps
-        mean = xp.vecdot(q, z)
-        variance = xp.maximum(xp.vecdot(q * z, z) - mean * mean, 0.0)
-        return xp.maximum(mean + variance / (2.0 + 2.5 * xp.sqrt(variance)), 0.0)
+    mean = xp.vecdot(q, z)
+    variance = xp.maximum(xp.vecdot(q * z, z) - mean * mean, 0.0)
+    return xp.maximum(mean + variance / (2.0 + 2.5 * xp.sqrt(variance)), 0.0)
 
 
 def _step(
@@ -225,24 +221,22 @@ def _newton(
     # What rounding leaves in a step must not keep a finished row from being accepted; each action has its own.
     grain = 8.0 * xp.finfo(z.dtype).eps
     still = done = xp.zeros_like(value, dtype=xp.bool)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        coarse = 4.0 * grain**2 * dot(xp, z, z, axis)
-        for _ in range(steps):
-            # A tiny kappa is the balance of small excesses, of which no digit may cancel.
-            weak = dual.strength(xp, value) < _WEAK
-            move, value, change, mean, (weighted, slope, dual_slope) = _step(
-                xp, q, z, u, _exp(xp, u), value, dual, axis, weak if bool(xp.any(weak)) else None
-            )
-            # A step of almost no mass is small whatever the dual: the mass itself must be right too.
-            size = dot(xp, move, move, axis)
-            still = size <= TOLERANCE**2
-            if bool(xp.any(~still & (size <= coarse))):
-                move /= TOLERANCE + grain * (xp.abs(u) + dual.offset(xp, value))
-                still = still | (dot(xp, move, move, axis) <= 1.0)
-            still = still & (xp.abs(mean - 1.0) <= 1e-6)
-            done = still & dual.small(xp, change, value)
-            if bool(xp.all(done)):
-                return u, value, done
-        # A dual near zero may be known no better than rounding of z allows.
-        noise = 8.0 * grain * dot(xp, weighted, xp.abs(z) / slope, axis) / dual_slope
+    for _ in range(steps):
+        # A tiny kappa is the balance of small excesses, of which no digit may cancel.
+        weak = dual.strength(xp, value) < _WEAK
+        move, value, change, mean, (weighted, slope, dual_slope) = _step(
+            xp, q, z, u, _exp(xp, u), value, dual, axis, weak if bool(xp.any(weak)) else None
+        )
+        # A step of almost no mass is small whatever the dual: the mass itself must be right too.
+        size = dot(xp, move, move, axis)
+        still = size <= TOLERANCE**2
+        if not bool(xp.all(still)) and bool(xp.any(~still & (size <= 4.0 * grain**2 * dot(xp, z, z, axis)))):
+            move /= TOLERANCE + grain * (xp.abs(u) + dual.offset(xp, value))
+            still = still | (dot(xp, move, move, axis) <= 1.0)
+        still = still & (xp.abs(mean - 1.0) <= 1e-6)
+        done = still & dual.small(xp, change, value)
+        if bool(xp.all(done)):
+            return u, value, done
+    # A dual near zero may be known no better than rounding of z allows.
+    noise = 8.0 * grain * dot(xp, weighted, xp.abs(z) / slope, axis) / dual_slope
     return u, value, done | (still & (xp.abs(change) <= noise))

@@ -29,8 +29,8 @@ def to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any]
     for name, a in arrays.items():
         _check_type(xp, name, a)
     # A plain list takes the type of the arrays beside it, as a Python scalar does; integers have no say.
-    typed = [value for value in given.values() if is_array_api_obj(value)]
-    floats = [str(v.dtype) for v in typed if array_namespace(v).isdtype(v.dtype, "real floating")]
+    types = [str(value.dtype) for value in given.values() if is_array_api_obj(value)]
+    floats = [name for name in types if "float" in name]
     single = bool(floats) and all(name.endswith("float32") for name in floats)
     return (
         xp,
@@ -40,10 +40,11 @@ def to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any]
 
 
 def _check_type(xp: Any, name: str, a: Array) -> None:
-    if xp.isdtype(a.dtype, "complex floating"):
-        raise ValueError(f"{name} must be real numbers, got values of type {a.dtype}")
-    if xp.isdtype(a.dtype, "real floating") and a.dtype not in (xp.float32, xp.float64):
-        raise ValueError(f"{name} must be float32 or float64, got {a.dtype}: cast it and normalize again")
+    if a.dtype not in (xp.float32, xp.float64):
+        if xp.isdtype(a.dtype, "complex floating"):
+            raise ValueError(f"{name} must be real numbers, got values of type {a.dtype}")
+        if xp.isdtype(a.dtype, "real floating"):
+            raise ValueError(f"{name} must be float32 or float64, got {a.dtype}: cast it and normalize again")
     if name != "reward" and getattr(a, "requires_grad", False):
         raise ValueError(f"{name} must not require gradients, which are taken with respect to reward only: detach it")
 
@@ -123,11 +124,11 @@ def check_policy(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error:
     """Check probabilities and normalize their rows; rows that are no probabilities become uniform."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = xp.sum(a, axis=-1)
-    off = ~(xp.abs(total - 1) <= SUM_TOLERANCE)
-    if bool(xp.all(a >= 0)) and not bool(xp.any(off)):
+    fair = xp.abs(total - 1) <= SUM_TOLERANCE
+    if bool(xp.all(a >= 0)) and bool(xp.all(fair)):
         return _normalized(xp, a, total)
 
-    bad = off | ~xp.all(a >= 0, axis=-1)
+    bad = ~(fair & xp.all(a >= 0, axis=-1))
 
     def message(row: int) -> str:
         wrong = ~(a[row, :] >= 0)
