@@ -58,12 +58,13 @@ def _cure(shift: float) -> str:
 
 def _in_sample(group: Group) -> str:
     regime, shift = group.regime, group.critical_shift
-    if group.status in _TROUBLE:
-        return f"{regime}: {_TROUBLE[group.status]}"
     if regime == "negative" and group.leak > 0:
         why = " (all rewards are equal, and below the baseline)" if group.all_equal else ""
         cure = "" if math.isnan(shift) else f"; lowering the baseline by more than {temperatures(shift)} prevents it"
-        return f"negative: {percent(group.leak)} of the mass leaks to unseen completions{why}{cure}"
+        share = "all" if group.leak == 1 else percent(group.leak)
+        return f"negative: {share} of the mass leaks to unseen completions{why}{cure}"
+    if group.status in _TROUBLE:
+        return f"{regime}: {_TROUBLE[group.status]}"
     if group.all_equal:
         return "no signal: all rewards are equal, the target is the behavior"
     if group.status == "set_valued":

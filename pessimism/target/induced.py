@@ -56,7 +56,8 @@ def induced_target(
     reference : array_like, shape (..., K), optional
         Probabilities of the policy in the log-ratio, where it is not the behavior.
     unseen : bool, default False
-        Whether the actions are only those seen in a larger space: in the negative regime mass may leave them.
+        Whether the actions are only those seen in a larger space. Where lam < 0, mass then leaves them until lam = 0,
+        see the notes.
     method : {"closed_form", "fixed_point"}, optional
         Route to insist on. By default the closed form is taken where there is one.
     minimum : {"flow", "lowest"}, default "flow"
@@ -95,6 +96,10 @@ def induced_target(
     a sweep over temperatures     ``induced_target(mu, r, "kimi", beta=np.geomspace(0.01, 1, 9))``
     an objective of your own      ``induced_target(mu, r, mine)``
     ============================  ==========================================================
+
+    Actions that are ``unseen`` have no data and next to no mass. Gradient flow moves their logits by -lam pi, so that
+    mass leaks to them where lam is negative, and every seen action goes to a zero of its weight: ``leak`` = 1 -
+    sum(policy), up to 1 where no weight has a zero. Nothing is unseen to objectives whose data follow the policy.
 
     float32 in gives float32 out: the work is done in float64 and rounded once, so that log-probabilities err by
     1.2e-7 max(1, abs(log p)). Lists and integers take the type of the arrays beside them.

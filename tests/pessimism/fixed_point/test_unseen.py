@@ -4,9 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import pessimism as ps
-from pessimism.fixed_point.unseen import may_leak
+from pessimism.core.objective import as_objective
+from pessimism.core.problem import make_problem
+from pessimism.core.solution import Solution, Status
+from pessimism.fixed_point.unseen import let_leak, may_leak
 from tests.cases import CASES
 from tests.flows import leak_of_flow
 from tests.helpers import Array
@@ -17,7 +21,7 @@ SLOW_PULL = {"oapl-published": "its temperature of 1e-3 slows the flow a thousan
 BY_FLOW = [name for name in CASES if name not in OWN_DATA and name not in SLOW_PULL]
 
 
-def bandit(name: str, width: int) -> tuple[Array, Array, Array | None]:
+def posed(name: str, width: int) -> tuple[Array, Array, Array | None]:
     """Behavior, mostly negative rewards and, where there can be one, another reference; the same for a name."""
     rng = np.random.default_rng([width, *name.encode()])
     behavior, reference = rng.dirichlet(np.full(width, 3.0), size=2)
@@ -71,16 +75,65 @@ def test_leak_of_failing_groups(name: str, hyper: dict[str, Any], reward: Any, l
     assert check_against_flow(objective, QUARTERS, np.array(reward, dtype=float), start=start) == target.leak
 
 
+def test_a_sweep_in_a_batch_and_its_gradient() -> None:
+    reward = torch.tensor([[-1.0, 0.0, -1.0, -1.0], [1.0, 2.0, 3.0, 0.4]], dtype=torch.float64, requires_grad=True)
+    beta = torch.tensor([[0.1], [0.5]], dtype=torch.float64)
+    target = ps.induced_target(torch.full((4,), 0.25, dtype=torch.float64), reward, "ips", beta=beta, unseen=True)
+    expected = 1.0 - np.exp(reward.detach().numpy()[0] / beta.numpy()).mean(axis=-1)
+    np.testing.assert_allclose(target.leak.numpy()[:, 0], expected, rtol=1e-14)
+    np.testing.assert_array_equal(target.leak.numpy()[:, 1], 0.0)
+    # Where mass leaks every action is on its own, pi = mu exp(r/beta).
+    (gradient,) = torch.autograd.grad(target.policy[1, 0, 0], reward)
+    assert gradient[0, 0] == pytest.approx(0.25 * np.exp(-2.0) / 0.5, rel=1e-12)
+    assert gradient.count_nonzero() == 1
+
+
+def test_another_reference_where_it_makes_the_multiplier_negative() -> None:
+    behavior, reference = np.array([0.6, 0.3, 0.1]), np.array([0.05, 0.3, 0.65])
+    objective = CASES["kl_regularized-k1-reward-off"].objective
+    leak = check_against_flow(objective, behavior, np.array([1.0, 0.2, -1.5]), reference)
+    assert leak > 0.1
+
+
+class Freed:
+    """A constant pull on one action, whose logit falls for ever, and squared losses on the others."""
+
+    beta = 1.0
+
+    def advantage(self, reward: Any, weights: Any = None) -> Any:
+        return 1.0 * reward
+
+    def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return advantage - log_ratio * (advantage > -5.0)
+
+    def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return -advantage * log_ratio + 0.5 * log_ratio**2 * (advantage > -5.0)
+
+
+def test_unseen_actions_fall_behind_seen_ones_that_rise() -> None:
+    """Without the third action q (A - u) - lam pi = c > 0, so that lam < 0 and yet nothing leaks."""
+    behavior, reward = np.array([0.4, 0.3, 0.3]), np.array([-1.0, -1.2, -10.0])
+    objective = as_objective(Freed())
+    bandit, advantage = make_problem(behavior, reward, objective)
+    leak, policy = leak_of_flow(objective, behavior, reward)
+    assert leak < 1e-6
+    with np.errstate(divide="ignore"):
+        log_ratio = np.where(policy > 1e-12, np.log(policy / behavior), -np.inf)[None]
+    none = np.zeros(1)
+    seen = Solution(log_ratio, none, none, none, np.array([Status.VANISHING_SUPPORT]))
+    assert let_leak(bandit, objective, advantage, seen) is seen
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [3, 4])
 @pytest.mark.parametrize("name", BY_FLOW)
 def test_leak_of_every_objective_is_that_of_the_flow(name: str, width: int) -> None:
-    check_against_flow(CASES[name].objective, *bandit(name, width))
+    check_against_flow(CASES[name].objective, *posed(name, width))
 
 
 @pytest.mark.parametrize("name", OWN_DATA)
 def test_nothing_is_unseen_to_a_policy_that_samples(name: str) -> None:
-    behavior, reward, reference = bandit(name, 4)
+    behavior, reward, reference = posed(name, 4)
     objective = CASES[name].objective
     for method in (None, "fixed_point"):
         seen, with_unseen = (
