@@ -5,7 +5,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import pessimism as ps
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -86,3 +89,23 @@ def test_the_layout_lists_the_folders() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert sorted(listed) == sorted(path.parent.name for path in (ROOT / "pessimism").glob("*/__init__.py"))
+
+
+def test_the_page_names_all_objectives_that_transform_the_reward() -> None:
+    page = (ROOT / "docs" / "objectives.md").read_text(encoding="utf-8")
+    section = page.partition("## Transformed rewards")[2].partition("`kimi` is the loss")[0]
+    q, reward = np.array([[0.1, 0.2, 0.3, 0.4]]), np.array([[0.05, 0.1, 0.4, 0.3]])
+    found = set()
+    for name, cls in ps.objectives().items():
+        objective = cls()
+        advantage = objective.advantage(reward, q)
+        if hasattr(objective, "own_advantage"):
+            advantage = objective.own_advantage(np.zeros_like(reward), advantage, q)
+        if np.ptp(advantage - reward) > 1e-9:
+            found.add(name)
+    assert set(re.findall(r"`(\w+)`", section)) == found
+
+
+@pytest.mark.parametrize("name", ["std_normalized", "grpo", "kimi", "gpg", "opo", "max_rl"])
+def test_a_group_of_one_has_no_advantage(name: str) -> None:
+    np.testing.assert_array_equal(ps.objectives()[name]().advantage(np.array([[0.7]])), [[0.0]])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-import cvxpy as cp
+import cvxpy
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,8 @@ import torch
 import pessimism as ps
 from tests.flows import descend, maximize
 from tests.helpers import Array, make_problem
+
+cp: Any = cvxpy  # its functions have no types
 
 BANDITS = [
     (np.array([0.3, 0.7]), np.array([1.0, 0.0])),
