@@ -89,7 +89,7 @@ def _finished(pull: LogitField, log_policy: Array, near: Array) -> Equilibrium |
             break
     if not (settled and _holds(pull, u, lam, kept)):
         return None
-    stable = _is_stable(pull, u, kept)
+    stable = is_stable(pull, u, kept)
     if not stable and np.abs(pull.field(log_policy)).max() > _STILL * pull.scale:
         return None
     gone = (pull.q * pull.plain(u))[~kept]
@@ -197,7 +197,7 @@ def _stops(pull: LogitField, u: Array, lam: float, kept: Array, action: int, sta
     return float(scipy.optimize.brentq(lambda v: np.sign(rises(v)), grid[up[0]], grid[up[0] - 1], xtol=1e-10))
 
 
-def _is_stable(pull: LogitField, u: Array, kept: Array) -> bool:
+def is_stable(pull: LogitField, u: Array, kept: Array) -> bool:
     """Whether the flow returns to an equilibrium, in the directions of the actions that keep mass and sit on no jump.
 
     Actions on a jump stay there, pulled as much as that takes: that and the logits' constant sum fix lam and the

@@ -17,6 +17,7 @@ from pessimism.arrays import LOG_OF_NO_MASS, Array, finite_log
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
+from pessimism.fixed_point.equilibrium import is_stable
 from pessimism.fixed_point.flow import follow
 from pessimism.fixed_point.rows import RowSolution, solve_each_row
 from pessimism.fixed_point.score import LogitField, data_weight, stationarity
@@ -149,7 +150,7 @@ def _coupled_row(field: LogitField) -> tuple[Array, Status]:
     """
     start = np.zeros_like(field.q)
     u, ended = _checked(field, _without_the_faint(field, _newton(field, start, np.ones_like(field.q, dtype=bool))))
-    if ended != Status.NO_TARGET or field.scale == 0.0:
+    if field.scale == 0.0 or (ended != Status.NO_TARGET and is_stable(field, finite_log(u), np.isfinite(u))):
         return u, ended
     run = follow(field, np.log(field.q))
     if run.equilibrium is not None and run.equilibrium.stable:

@@ -371,6 +371,21 @@ def _holds(field: RowField, u: Array, lam: Array, kept: Array, held: Array) -> A
     return np.all(~held | ((needed >= least - slack) & (needed <= most + slack)), axis=-1)
 
 
+def is_stable(field: RowField, log_ratio: Array) -> Array:
+    """Whether flows that begin close to fixed points ``log_ratio (N, K)`` return to them; true where there is none.
+
+    Actions on a jump and those without mass are taken to stay where they are.
+    """
+    kept = field.seen & np.isfinite(log_ratio)
+    u = np.where(kept, log_ratio, np.where(field.seen, LOG_OF_NO_MASS, 0.0))
+    on_jump = np.zeros_like(kept)
+    for jump in field.jumps:
+        on_jump |= np.abs(u - jump.at) <= BESIDE
+    with np.errstate(all="ignore"):
+        stable = _is_stable(field, u, np.sum(field.plain(u), axis=-1), kept & ~on_jump)
+    return stable | np.any(np.isnan(log_ratio), axis=-1)
+
+
 def _is_stable(field: RowField, u: Array, lam: Array, free: Array) -> Array:
     """Whether a flow that begins close to u returns, in the directions of the free actions, which sit on no jump."""
     _, d = field.linearized(u)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from numbers import Real
 from typing import Any
 
-from array_api_compat import is_torch_array
+from array_api_compat import device, is_torch_array
 
-from pessimism.arrays import Array, pick, put
+from pessimism.arrays import Array, pick, put, to_numpy
 from pessimism.closed_forms import tilts
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective, ObjectiveLike, stop_gradient
@@ -17,6 +17,8 @@ from pessimism.core.problem import make_problem, make_swept_bandit
 from pessimism.core.solution import NOT_COVERED, Solution, Status
 from pessimism.fixed_point.flow import flow_target
 from pessimism.fixed_point.generic import fixed_point
+from pessimism.fixed_point.limits import is_stable
+from pessimism.fixed_point.row_field import RowField
 from pessimism.fixed_point.unseen import let_leak, may_leak
 from pessimism.losses.importance_weighted import Nominal
 from pessimism.losses.registry import make_objective
@@ -226,10 +228,13 @@ def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: boo
     if objective.by_flow:
         return flow_target(bandit, objective, advantage)
     solution = fixed_point(bandit, objective, advantage, unseen=unseen)
-    unsolved = solution.status == Status.NOT_CONVERGED.value
-    if objective.coupled or unseen or not bool(bandit.xp.any(unsolved)):
+    if objective.coupled or unseen:
         return solution
-    return _filled(solution, unsolved, bandit, objective, advantage, unseen, _uncovered)
+    stable = is_stable(RowField.of_bandit(bandit, objective, advantage), to_numpy(solution.log_ratio))
+    left = (solution.status == Status.NOT_CONVERGED.value) | ~bandit.xp.asarray(stable, device=device(bandit.reward))
+    if not bool(bandit.xp.any(left)):
+        return solution
+    return _filled(solution, left, bandit, objective, advantage, unseen, _uncovered)
 
 
 def _uncovered(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool) -> Solution:

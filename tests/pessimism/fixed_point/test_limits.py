@@ -132,3 +132,36 @@ def test_actions_rest_on_the_jumps_that_hold_them() -> None:
     on_edge = np.abs(found.log_ratio[0][:, None] - edges).min(axis=-1) <= 1e-15
     assert on_edge.sum() >= 1
     np.testing.assert_allclose((q * np.exp(found.log_ratio)).sum(), 1.0, rtol=1e-14)
+
+
+def test_the_generic_route_leaves_a_fixed_point_that_is_not_stable() -> None:
+    class Own:
+        beta = 0.3
+
+        def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+            return reward - 2.0
+
+        def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+            return 0.6 * (advantage - 0.3 * log_ratio)
+
+        def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+            return (0.3 * log_ratio - advantage) ** 2
+
+    q, reward = np.array([0.6, 0.3, 0.1]), np.array([0.0, 0.9, 1.0])
+    target = ps.induced_target(q, reward, Own())
+    assert target.status == "local_minimum"
+    np.testing.assert_allclose(target.policy, regression_flow(q, reward, 0.3, 2.0), atol=1e-6)
+
+
+def test_stability_is_that_of_the_second_order() -> None:
+    objective = ps.ConstantBaseline(beta=1.0, value=2.5)
+    bandit, advantage = make_problem([0.9, 0.1], [1.0, 0.0], objective)
+    field = RowField.of_bandit(bandit, objective, advantage)
+    points = ps.stationary_points([0.9, 0.1], [1.0, 0.0], objective)
+    assert [bool(limits.is_stable(field, p.log_ratio[None])[0]) for p in points] == [True, True]
+    # Between two minimizers of two actions lies a maximizer: the root of the gradient along the segment.
+    share = np.linspace(points[0].policy[0], points[1].policy[0], 2001)[1:-1]
+    u = np.log(np.stack([share / 0.9, (1.0 - share) / 0.1], axis=-1))
+    slope = -(u - [-1.5, -2.5]) / np.exp(u) @ [1.0, -1.0]
+    (crossing,) = np.flatnonzero(np.diff(np.sign(slope)))
+    assert not limits.is_stable(field, u[crossing][None])[0]
