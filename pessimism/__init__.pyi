@@ -36,11 +36,14 @@ from .losses.clipped import RLOOClipped as RLOOClipped
 from .losses.conservative_q import CQL as CQL
 from .losses.conservative_q import CQLHuber as CQLHuber
 from .losses.conservative_q import CQLReference as CQLReference
+from .losses.corrected import CorrectedPPO as CorrectedPPO
 from .losses.divergence_augmented import DivergenceAugmented as DivergenceAugmented
 from .losses.estimated_reference import AWAC as AWAC
 from .losses.estimated_reference import BRAC as BRAC
 from .losses.expert import CHORD as CHORD
 from .losses.expert import LUFFY as LUFFY
+from .losses.gates import SAPO as SAPO
+from .losses.gates import VESPO as VESPO
 from .losses.grpo import GRPO as GRPO
 from .losses.importance_weighted import MixedChi2KL as MixedChi2KL
 from .losses.importance_weighted import Nominal as Nominal
@@ -81,9 +84,12 @@ from .losses.reinforce import OPO as OPO
 from .losses.reinforce import RLOO as RLOO
 from .losses.reinforce import TOPR as TOPR
 from .losses.reinforce import Reinforce as Reinforce
+from .losses.sequence_ratio import GMPO as GMPO
+from .losses.sequence_ratio import LUSPO as LUSPO
 from .losses.standardized import APA as APA
 from .losses.standardized import TPO as TPO
 from .losses.trust_region import TRPO as TRPO
+from .losses.whitened import ReinforcePP as ReinforcePP
 from .rollouts.read import read_rollouts as read_rollouts
 from .target.certificate import certificate as certificate
 from .target.conservatism import effective_temperature as effective_temperature

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from pessimism.arrays import Array, per_row
 
@@ -164,6 +164,78 @@ def standard_deviation(reward: Array, weights: Array | None = None) -> Array:
     if weights is None and reward.shape[-1] > 1:
         spread = spread * math.sqrt(reward.shape[-1] / (reward.shape[-1] - 1))
     return spread
+
+
+def batch_standard_deviation(reward: Array, weights: Array | None = None) -> Array:
+    """Standard deviation of the rewards of a whole batch of groups, about their common mean.
+
+    It is that of the population under ``weights``, every group counting the same, and unbiased in sampled groups.
+
+    Parameters
+    ----------
+    reward : Array
+        Rewards ``(..., K)``; the leading axes are those of the batch.
+    weights : Array, optional
+        Probabilities ``(..., K)``; without them the rewards are those of sampled groups.
+
+    Returns
+    -------
+    Array
+        The one standard deviation, in the shape ``(...)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> batch_standard_deviation(np.array([[0.0, 0.0], [2.0, 2.0]]), np.full((2, 2), 0.5))
+    array([1., 1.])
+    """
+    xp = array_namespace(reward)
+    gap = reward - xp.mean(expectation(reward, weights))
+    spread = root_mean_square(xp.reshape(root_mean_square(gap, weights), (-1,)))
+    if weights is None and math.prod(reward.shape) > 1:
+        spread = spread * math.sqrt(math.prod(reward.shape) / (math.prod(reward.shape) - 1))
+    return spread + xp.zeros_like(reward[..., 0])
+
+
+def deviation_of_others(reward: Array, weights: Array | None = None) -> Array:
+    """Standard deviation of the other members of each member's group, unbiased; of the population under ``weights``.
+
+    Parameters
+    ----------
+    reward : Array
+        Rewards ``(..., K)``.
+    weights : Array, optional
+        Probabilities ``(..., K)``, under which one member more or less makes no difference; without them the rewards
+        are those of a sampled group.
+
+    Returns
+    -------
+    Array
+        Standard deviations ``(..., K)``.
+
+    Raises
+    ------
+    ValueError
+        If a sampled group has fewer than three members.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> deviation_of_others(np.array([0.0, 0.0, 2.0])).round(4)
+    array([1.4142, 1.4142, 0.    ])
+    """
+    xp, width = array_namespace(reward), reward.shape[-1]
+    if weights is not None:
+        return standard_deviation(reward, weights)[..., None] + xp.zeros_like(reward)
+    if width < 3:
+        raise ValueError(f"a group must have three members or more for the deviation of the others, got {width}")
+    own = xp.eye(width, dtype=reward.dtype, device=device(reward))
+    others = (1.0 - own) / (width - 1)
+    pairs = reward[..., None, :] - own * (reward[..., None, :] - xp.roll(reward, 1, axis=-1)[..., None, :])
+    anchor = pairs[..., 0:1]  # some reward of the others: equal ones deviate by exactly 0
+    gap = pairs - anchor
+    gap = gap - xp.sum(others * gap, axis=-1, keepdims=True)
+    return root_mean_square(gap, others + xp.zeros_like(gap)) * math.sqrt((width - 1) / (width - 2))
 
 
 def root_mean_square(values: Array, weights: Array | None = None) -> Array:

@@ -37,6 +37,20 @@ PHRASES = {
     "eps_high": "The ratio is clipped from above at 1 + eps_high",
     "length": "Tokens of each completion, one number for all or one for each action: the ratio that is clipped is the "
     "geometric mean over them (gspo), and they weigh the reward in the baseline (opo)",
+    "scale": "Whose standard deviation divides the centered rewards: that of the group, of the batch of problems, of "
+    "the other members of a sampled group (leave_one_out), or none",
+    "clip_low": "Log-ratios of tokens are clipped from below at -clip_low",
+    "clip_high": "Log-ratios of tokens are clipped from above at clip_high",
+    "tau_pos": "Temperature of the gate where the advantage is positive, per unit of the ratio",
+    "tau_neg": "Temperature of the gate where the advantage is not positive, per unit of the ratio",
+    "k_pos": "Exponent of the ratio where the advantage is not negative",
+    "lambda_pos": "Decay in the ratio where the advantage is not negative",
+    "k_neg": "Exponent of the ratio where the advantage is negative",
+    "lambda_neg": "Decay in the ratio where the advantage is negative",
+    "correction": "Weight of data that another policy sampled than the trainer's: its ratio to it truncated at the "
+    "cap, masked outside [low, cap], or none",
+    "low": "Least ratio of the trainer's policy to the one that sampled that is not masked",
+    "baseline_of": "Whose mean reward is subtracted: that of the batch, or first that of the group",
     "delta": "Radius of the trust region, a KL in nats (trpo); chance that the lower bound fails (pevi, pevi_kl)",
     "estimator": "Estimator of the KL: u (k1), u^2/2 (k2) or exp(-u) - 1 + u (k3), u the log-ratio",
     "placement": "Where the estimate of the KL stands: in the reward or in the loss",

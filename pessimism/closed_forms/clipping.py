@@ -125,7 +125,7 @@ def optimal_set_of_lengths(
     bandit: Bandit,
     objective: Objective,
     advantage: Array,
-    clip: tuple[float, float],
+    clip: tuple[Any, Any],
     length: Any,
     *,
     by_length: bool = False,
@@ -140,7 +140,7 @@ def optimal_set_of_lengths(
         Whose target it is.
     advantage : Array, shape (N, K)
         Advantages.
-    clip : tuple of float
+    clip : tuple of float or Array, shape (N, 1)
         Bounds on log s; the lower one may be -inf.
     length : float or Array, shape (N, K)
         Tokens L of each completion, >= 1.
@@ -157,7 +157,7 @@ def optimal_set_of_lengths(
     q, A = to_numpy(bandit.behavior), to_numpy(advantage)
     tokens = np.broadcast_to(to_numpy_float(length), q.shape)
     sign, seen = _signs(q, A), q > 0
-    low, high = (tokens * edge for edge in clip)
+    low, high = (tokens * to_numpy_float(edge) for edge in clip)
     with np.errstate(over="ignore", invalid="ignore"):  # a bound may be infinite, where the behavior has no mass, too
         needed = np.sum(np.where(seen & (sign > 0), q * np.expm1(high), 0.0), axis=-1)
     others = np.sum(np.where(sign > 0, 0.0, q), axis=-1)

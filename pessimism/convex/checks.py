@@ -27,6 +27,7 @@ from pessimism.convex.utilities import (
     truncated_program,
 )
 from pessimism.losses.clipped import GSPO
+from pessimism.losses.sequence_ratio import LUSPO
 
 
 def squared(problem: ConvexProblem) -> Check | str:
@@ -156,9 +157,34 @@ def clipped(problem: ConvexProblem) -> Check:
     found = ppo_program(
         *(problem.q, problem.advantage, objective.eps_low, objective.eps_high),
         length=length,
+        by_length=isinstance(objective, LUSPO),
         reference=problem.nu,
         solvers=problem.solvers,
     )
+    return Check(found, problem.multiplier, nearest=True)
+
+
+def clipped_token(problem: ConvexProblem) -> Check:
+    """GMPO of one token: PPO's surrogate with the clip of the logarithm."""
+    low, high = -np.expm1(-problem.objective.clip_low), np.expm1(problem.objective.clip_high)
+    found = ppo_program(problem.q, problem.advantage, low, high, reference=problem.nu, solvers=problem.solvers)
+    return Check(found, problem.multiplier, nearest=True)
+
+
+def gated(problem: ConvexProblem) -> str:
+    """SAPO and VESPO, whose weight per mass rises and falls."""
+    return "a gate of the ratio is not concave in the policy"
+
+
+def corrected(problem: ConvexProblem) -> Check | str:
+    """PPO around the trainer's policy, on data that a third one sampled; the optimum that is nearest to it."""
+    objective = problem.objective
+    if abs(problem.nu.sum() - 1.0) > 1e-9:
+        return "the reference has mass where the behavior has none"
+    share = np.log(problem.nu) - np.log(problem.q)
+    value = problem.advantage * objective.data_weight(problem.advantage, share) * np.exp(-share)
+    bounds = objective.eps_low, objective.eps_high
+    found = ppo_program(problem.nu, value, *bounds, reference=problem.nu, solvers=problem.solvers)
     return Check(found, problem.multiplier, nearest=True)
 
 

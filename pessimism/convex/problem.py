@@ -13,7 +13,7 @@ from pessimism.arrays import Array, finite_log, to_numpy
 from pessimism.convex.program import Program
 from pessimism.core.bandit import Bandit
 from pessimism.core.solution import Status
-from pessimism.fixed_point.score import data_weight, group_weights, stationarity
+from pessimism.fixed_point.score import data_weight, group_weights, kinks_of, stationarity
 
 if TYPE_CHECKING:
     from pessimism.target.result import InducedTarget
@@ -113,7 +113,7 @@ class ConvexProblem:
         log_ratio = finite_log(bandit.masked(self.log_ratio_row, 0.0))
         policy = bandit.masked(bandit.reference * np.exp(log_ratio), 0.0)
         with np.errstate(over="ignore"):
-            kinks = self.objective.kinks_at(bandit.behavior)
+            kinks = kinks_of(self.objective, bandit.behavior, share)
             found = stationarity(pull, kinks, log_ratio, share, policy, bandit.support)
         smooth = bandit.support & (found.below == found.above)
         lam: float = found.multiplier[0].item() if np.any(policy[smooth] > 0) else np.nan

@@ -102,8 +102,9 @@ class Objective:
         Loss that is minimized; u is the log-ratio of the sequence.
     induces : str
         Induced target, in one line.
-    reference_policy : {"behavior", "initial", "none"}
-        Policy that the paper takes for the reference of the log-ratio.
+    reference_policy : {"behavior", "initial", "proximal", "none"}
+        Policy that the paper takes for the reference of the log-ratio; "proximal" is the trainer's own at the time of
+        the data, where another one sampled them.
     level : {"sequence", "token"}
         Whether the paper's ratio is that of a sequence or of a token.
     temperature_field : str or None
@@ -112,10 +113,15 @@ class Objective:
         Whether the weight of one action depends on the log-ratios of the others.
     takes_reference : bool
         Whether a reference policy other than the behavior is defined.
+    kinks_at_reference : bool
+        Whether the jumps of the weight are at log(policy / reference), not at log(policy / behavior).
     takes_share : bool
         Whether weight and loss take ``log_share``, log(reference / behavior), None where the two are the same.
     subtracts : str
         Baseline, in a formula.
+    needs_tokens : bool
+        Whether its loss of a completion of several tokens is no function of the log-ratio of the whole, nor a mean of
+        functions of those of its tokens.
     mixes_data : bool
         Whether samples of the current policy stand beside those of the behavior.
     takes_propensity : bool
@@ -124,8 +130,6 @@ class Objective:
         Whether the advantage of an action depends on its own probability under the behavior.
     baseline_under_reference : bool
         Whether the baseline is taken under the reference, not the behavior.
-    over_batch : bool
-        Whether the advantage of a group depends on the other groups of the batch.
     sweeps : tuple of str
         Hyper-parameters that may be arrays ``(...)`` over the batch of :func:`pessimism.induced_target`.
     per_action : tuple of str
@@ -140,15 +144,16 @@ class Objective:
     paper: ClassVar[str]  # arXiv id
     formula: ClassVar[str]  # the loss, minimized; u is the sequence log-ratio
     induces: ClassVar[str]  # the induced target, in one line
-    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "behavior"
+    reference_policy: ClassVar[Literal["behavior", "initial", "proximal", "none"]] = "behavior"
     level: ClassVar[Literal["sequence", "token"]] = "sequence"
     temperature_field: ClassVar[str | None] = "beta"
     coupled: ClassVar[bool] = False  # the weight of one action depends on the log-ratios of the others
     takes_reference: ClassVar[bool] = False  # a reference policy other than the behavior is defined
     baseline_under_reference: ClassVar[bool] = False  # the baseline is taken under the reference, not the behavior
-    over_batch: ClassVar[bool] = False  # the advantage of a group depends on the other groups of the batch
     takes_share: ClassVar[bool] = False  # weight and loss take log_share=log(reference / behavior), None where the same
+    kinks_at_reference: ClassVar[bool] = False  # the jumps of the weight are at log(policy / reference)
     subtracts: ClassVar[str] = "nothing"  # the baseline, in a formula
+    needs_tokens: ClassVar[bool] = False  # its loss of several tokens is no function of one log-ratio, nor their mean
     mixes_data: ClassVar[bool] = False  # samples of the current policy beside those of the behavior
     takes_propensity: ClassVar[bool] = False  # its ``weights`` are always the behavior's probabilities, never None
     sweeps: ClassVar[tuple[str, ...]] = ()  # hyper-parameters that may be arrays over the batch
@@ -238,6 +243,11 @@ class Objective:
     @property
     def on_policy(self) -> bool:
         """Whether the data follow the current policy (no gradient through the sampling)."""
+        return False
+
+    @property
+    def over_batch(self) -> bool:
+        """Whether the advantage of a group depends on the other groups of the batch."""
         return False
 
     @property
@@ -408,6 +418,11 @@ class OwnObjective(Objective):
         return bool(self._declared("on_policy", False))
 
     @property
+    def over_batch(self) -> bool:
+        """Whether the advantage of a group depends on the other groups of the batch."""
+        return bool(self._declared("over_batch", False))
+
+    @property
     def kinks(self) -> tuple[float, ...]:
         """Values of log(policy / behavior) where the weight jumps."""
         return tuple(self._declared("kinks", ()))
@@ -474,8 +489,8 @@ _FACTS = (
     *("name", "title", "paper", "formula", "induces", "reference_policy", "level", "coupled", "takes_reference"),
     *(
         "baseline_under_reference",
-        "over_batch",
         "takes_share",
+        "kinks_at_reference",
         "subtracts",
         "mixes_data",
         "takes_propensity",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-from pessimism.arrays import Array
+from pessimism.arrays import Array, pick, put
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
 from pessimism.core.validation import as_numpy
@@ -70,6 +70,13 @@ def make_swept_bandit(
 def _accepted(bandit: Bandit, objective: Objective, on_error: str) -> Array:
     """Advantages; with ``on_error="status"`` rows that the objective refuses are marked, and their rewards become 0."""
     weights = bandit.baseline_weights(objective)
+    if objective.over_batch and bandit.invalid:  # whose rows have no part in the statistics of the batch
+        valid = np.ones(bandit.reward.shape[0], dtype=bool)
+        valid[list(bandit.invalid)] = False
+        mask = bandit.xp.asarray(valid, device=device(bandit.reward))
+        theirs = bandit.rows(mask)
+        found = _accepted(theirs, objective.each_swept(lambda a: pick(bandit.xp, a, mask)), on_error)
+        return put(bandit.xp, bandit.xp.zeros_like(bandit.reward), mask, found)
     try:
         return objective.advantage(bandit.reward, weights)
     except ValueError:

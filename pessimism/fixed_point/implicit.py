@@ -11,7 +11,7 @@ from pessimism.arrays import LOG_OF_NO_MASS, Array
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution
-from pessimism.fixed_point.score import sides, weight_on
+from pessimism.fixed_point.score import kinks_of, sides, weight_on
 
 
 def attach_gradient(solution: Solution, bandit: Bandit, objective: Objective, advantage: Array) -> Array:
@@ -30,7 +30,7 @@ def attach_gradient(solution: Solution, bandit: Bandit, objective: Objective, ad
         g = weight_on(bandit, objective, u, advantage.detach())
         slopes = _slopes(g, u, objective.coupled)
     g, u = g.detach(), u.detach()
-    below, above = sides(objective.kinks_at(q), u, bandit.log_reference_ratio)
+    below, above = sides(kinks_of(objective, q, bandit.log_reference_ratio), u, bandit.log_reference_ratio)
     moves = moves & (below == above)
     policy = torch.where(moves, bandit.reference * torch.exp(u), zeros)
     lam = torch.where(moves, q * g, zeros).sum(-1, keepdim=True) / _or_one(policy.sum(-1, keepdim=True))

@@ -51,6 +51,13 @@ def weight_on(bandit: Bandit, objective: Objective, log_ratio: Array, advantage:
 Kinks = tuple[Array | float, ...]  # what `Objective.kinks_at` gives: log(policy / behavior) where the weight jumps
 
 
+def kinks_of(objective: Objective, propensity: Array, log_share: Array | None) -> Kinks:
+    """Jumps of an objective's weight in log(policy / behavior), for actions of these probabilities ``(..., K)``."""
+    kinks = objective.kinks_at(propensity)
+    at_reference = objective.kinks_at_reference and log_share is not None
+    return tuple(kink + log_share for kink in kinks) if at_reference else kinks
+
+
 def sides(kinks: Kinks, log_ratio: Array, log_share: Array | None) -> tuple[Array, Array]:
     """Log-ratios just below and above each one that sits on a jump of the weight; the same twice elsewhere."""
     below, above = log_ratio, log_ratio
@@ -126,7 +133,7 @@ class LogitField:
         self.objective, self.q, self.advantage, self.weights = objective, q, advantage, weights
         self.nu, self.log_nu = nu, np.log(nu)
         self.log_share = self.log_nu - np.log(q)
-        self.kinks = objective.kinks_at(q)
+        self.kinks = kinks_of(objective, q, self.log_share)
         self.facts = [np.asarray(getattr(objective, name), dtype=np.float64) for name in objective.facts]
 
     def plain(self, u: Array) -> Array:

@@ -31,6 +31,8 @@ def why_undefined(objective: Objective, *, drop_equal: bool = False) -> str | No
         return "its groups follow the policy itself, so that no fixed behavior has drawn them"
     if objective.coupled:
         return "its weight couples the log-ratios of a group, so that the expected advantage is not enough"
+    if objective.over_batch:
+        return "its advantage depends on the other groups of the batch, and one prompt has none"
     if objective.facts:
         return f"its {objective.facts[0]} belongs to each action, which the completions of other groups do not have"
     if _reads_propensity(objective):

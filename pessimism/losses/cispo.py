@@ -13,7 +13,7 @@ from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import stop_gradient
-from pessimism.losses.standardized import Standardized
+from pessimism.losses.standardized import Scale, Standardized
 
 if TYPE_CHECKING:
     from pessimism.core.solution import Solution
@@ -37,6 +37,8 @@ class CISPO(Standardized):
         Lower bound of the ratio; >= 0 and at most the cap. verl has 1 - 0.2 unless it is told otherwise.
     eps : float, default 1e-6
         Added to the standard deviation of the rewards before the advantage is divided by it; > 0.
+    scale : {"group", "batch", "leave_one_out", "none"}, default "group"
+        What the centered rewards are divided by, see :class:`pessimism.losses.standardized.Standardized`.
 
     Notes
     -----
@@ -77,9 +79,11 @@ class CISPO(Standardized):
     cap: float = 5.0
     floor: float = 0.0
     eps: float = 1e-6
+    scale: Scale = "group"
 
     def __post_init__(self) -> None:
         self.require_positive("cap", "eps")
+        self.require_scale()
         self.require_number("floor")
         if not 0 <= self.floor <= self.cap:
             raise ValueError(f"cispo: floor must be >= 0 and at most cap, got {self.floor!r}")

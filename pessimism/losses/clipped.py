@@ -22,7 +22,7 @@ from pessimism.closed_forms.clipping import (
     optimal_set_of_lengths,
 )
 from pessimism.core.objective import MeanBaseline, Objective, partners
-from pessimism.losses.standardized import Standardized
+from pessimism.losses.standardized import Scale, Standardized
 
 if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
@@ -238,6 +238,8 @@ class DAPO(Standardized, Clipped):
     eps : float, default 1e-6
         Added to the standard deviation of the rewards before the advantage is divided by it; > 0. The default is
         verl's.
+    scale : {"group", "batch", "leave_one_out", "none"}, default "group"
+        What the centered rewards are divided by, see :class:`pessimism.losses.standardized.Standardized`.
 
     Notes
     -----
@@ -265,10 +267,12 @@ class DAPO(Standardized, Clipped):
     eps_low: float = 0.2
     eps_high: float = 0.28
     eps: float = 1e-6
+    scale: Scale = "group"
 
     def __post_init__(self) -> None:
         self.require_positive("eps_low", "eps_high", "eps")
         require_dual_clip(self)
+        self.require_scale()
 
 
 @dataclass(frozen=True)
@@ -292,6 +296,8 @@ class GSPO(Standardized, Clipped):
         completion is divided by it.
     eps : float, default 1e-6
         Added to the standard deviation of the rewards before the advantage is divided by it; > 0.
+    scale : {"group", "batch", "leave_one_out", "none"}, default "group"
+        What the centered rewards are divided by, see :class:`pessimism.losses.standardized.Standardized`.
 
     Notes
     -----
@@ -325,11 +331,13 @@ class GSPO(Standardized, Clipped):
     eps_high: float = 4e-4
     length: float | tuple[float, ...] | None = None
     eps: float = 1e-6
+    scale: Scale = "group"
 
     def __post_init__(self) -> None:
         self.require_positive("eps_low", "eps_high", "eps")
         require_dual_clip(self)
         self.require_at_least(1, "length")
+        self.require_scale()
 
     def _tokens(self, like: Array) -> Any:
         tokens = self.fact("length", like)

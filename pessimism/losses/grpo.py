@@ -20,7 +20,7 @@ from pessimism.closed_forms.clipping import (
 from pessimism.closed_forms.kl_estimators import K3, stable_branch
 from pessimism.core.objective import log_behavior_ratio
 from pessimism.losses.clipped import require_dual_clip
-from pessimism.losses.standardized import Standardized
+from pessimism.losses.standardized import Scale, Standardized
 
 if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
@@ -54,6 +54,8 @@ class GRPO(Standardized):
     dual_clip : float, optional
         Ratio above which an action with A < 0 is not pushed down any more; > 1. Without it all are, as published;
         verl's default is 3.
+    scale : {"group", "batch", "leave_one_out", "none"}, default "group"
+        What the centered rewards are divided by, see :class:`pessimism.losses.standardized.Standardized`.
 
     Notes
     -----
@@ -106,6 +108,7 @@ class GRPO(Standardized):
     eps: float = 1e-6
     unbiased_kl: bool = False
     dual_clip: float | None = None
+    scale: Scale = "group"
 
     def __post_init__(self) -> None:
         self.require_positive("eps_low", "eps_high", "eps")
@@ -115,6 +118,7 @@ class GRPO(Standardized):
         self.require_number("beta")
         if self.beta < 0:
             raise ValueError(f"grpo: beta must be >= 0, got {self.beta!r}")
+        self.require_scale()
 
     @property
     def temperature(self) -> float | None:

@@ -18,12 +18,21 @@ if TYPE_CHECKING:
     from pessimism.core.solution import Solution
 
 
+Scale = Literal["group", "batch", "leave_one_out", "none"]
+SCALES = ("group", "batch", "leave_one_out", "none")
+
+
 @dataclass(frozen=True)
 class Standardized(MeanBaseline):
     """Base with the advantage of GRPO, A = (r - mean r) / (std r + eps).
 
     ``eps`` is a field of the objective, in units of the reward. The standard deviation is the population's under
     weights and unbiased (n - 1) in a sampled group, as in verl (eps 1e-6) and TRL (1e-4).
+
+    The field ``scale``, where an objective has it, says whose standard deviation divides: that of the ``"group"``; of
+    the whole ``"batch"``, all problems of one call, about their common mean (TRL's ``scale_rewards="batch"``), every
+    problem counting the same; of the other members of a sampled group (``"leave_one_out"``), which for many members is
+    that of the group; or nothing (``"none"``), as in Dr. GRPO. The mean that is subtracted is always the group's.
 
     References
     ----------
@@ -33,10 +42,28 @@ class Standardized(MeanBaseline):
     if TYPE_CHECKING:
         eps: float
 
+    @property
+    def _scale(self) -> str:
+        return str(self.settings.get("scale", "group"))
+
+    @property
+    def over_batch(self) -> bool:
+        """Whether the standard deviation is that of the whole batch."""
+        return self._scale == "batch"
+
+    def require_scale(self) -> None:
+        """Raise ``ValueError`` unless the field ``scale`` is one of its choices."""
+        self.require_choice("scale", SCALES)
+
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """Advantages (r - mean) / (std + eps)."""
-        spread = baselines.standard_deviation(reward, weights)
-        return super().advantage(reward, weights) / (spread[..., None] + self.eps)
+        gap = super().advantage(reward, weights)
+        if self._scale == "none":
+            return gap
+        if self._scale == "leave_one_out":
+            return gap / (baselines.deviation_of_others(reward, weights) + self.eps)
+        of = baselines.batch_standard_deviation if self.over_batch else baselines.standard_deviation
+        return gap / (of(reward, weights)[..., None] + self.eps)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pessimism.arrays import Array, finite_log, to_numpy, to_numpy_float
 from pessimism.core.check import checked
-from pessimism.fixed_point.score import data_weight, group_weights, stationarity
+from pessimism.fixed_point.score import data_weight, group_weights, kinks_of, stationarity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ def _stationarity(target: InducedTarget, q: Array, pi: Array, u: Array, advantag
             return np.where(seen, q * data_weight(objective, at, advantage, weights, log_share), 0.0)
 
     kept = seen & ~np.isneginf(u)
-    found = stationarity(pull, objective.kinks_at(q), finite, log_share, pi, kept)
+    found = stationarity(pull, kinks_of(objective, q, log_share), finite, log_share, pi, kept)
     scale = np.maximum(np.abs(found.below).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
     low, high = found.drift(pi)
     common = np.min(np.where(kept, high, np.inf), axis=-1, keepdims=True)

@@ -16,7 +16,7 @@ from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
 from pessimism.display import as_call, html_table, median, shares
-from pessimism.fixed_point.score import stationarity, weight_on
+from pessimism.fixed_point.score import kinks_of, stationarity, weight_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +159,7 @@ class InducedTarget:
         kept = bandit.support & ~bandit.xp.isinf(u)
         share = bandit.log_reference_ratio
         with np.errstate(over="ignore"):  # an uncapped exponential weight may be infinite
-            kinks = self.row_objective.kinks_at(bandit.behavior)
+            kinks = kinks_of(self.row_objective, bandit.behavior, share)
             found = stationarity(pull, kinks, finite_log(u), share, self._policy_rows, kept)
         return bandit.shaped(found.multiplier)
 

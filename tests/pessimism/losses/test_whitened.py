@@ -1,0 +1,60 @@
+"""REINFORCE++ over a batch, against the frameworks' own formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import pessimism as ps
+
+REWARDS = np.array([[1.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.5, 0.0], [1.0, 0.0, 0.0, 1.0]])
+
+
+@pytest.mark.parametrize("baseline_of", ["batch", "group"])
+def test_sampled_batches_are_whitened_as_in_verl(baseline_of: str) -> None:
+    """masked_whiten: (x - mean) rsqrt(var + 1e-8), the variance unbiased over the batch."""
+    x = torch.tensor(REWARDS)
+    x = x - x.mean(-1, keepdim=True) if baseline_of == "group" else x
+    expected = (x - x.mean()) * torch.rsqrt(x.var() + 1e-8)
+    objective = ps.ReinforcePP(baseline_of=baseline_of)  # type: ignore[arg-type]
+    np.testing.assert_allclose(objective.advantage(REWARDS), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(objective.advantage(torch.tensor(REWARDS)), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_an_easy_prompt_has_more_better_completions_than_without_the_batch() -> None:
+    q = np.array([0.4, 0.2, 0.2, 0.2])
+    both = ps.induced_target(q, REWARDS, "reinforce_pp")
+    flat = float(np.mean(REWARDS @ q))
+    spread = np.sqrt(np.mean(np.sum(q * (REWARDS - flat) ** 2, axis=-1)) + 1e-8)
+    np.testing.assert_allclose(both.advantage, (REWARDS - flat) / spread, rtol=1e-12, atol=1e-15)
+    assert both.certificate()["worst"].max() <= 1e-12
+    np.testing.assert_allclose(both.baseline, flat)
+    alone = [ps.induced_target(q, reward, "reinforce_pp").policy for reward in REWARDS]
+    np.testing.assert_allclose([ps.induced_target(q, r, "ppo").policy for r in REWARDS], alone, rtol=1e-12)
+
+
+def test_a_bad_row_has_no_part_in_the_batch() -> None:
+    q, bad = np.full(4, 0.25), np.concatenate([REWARDS, [[np.nan, 0.0, 5.0, 0.0]]])
+    found = ps.induced_target(q, bad, "reinforce_pp", on_error="status")
+    np.testing.assert_array_equal(found.advantage[:3], ps.induced_target(q, REWARDS, "reinforce_pp").advantage)
+    assert found.status[3] == "invalid_input"
+
+
+@pytest.mark.parametrize("name", ["ppo_corrected", "dapo", "gspo", "grpo", "cispo", "sapo"])
+def test_whose_deviation_divides(name: str) -> None:
+    """TRL: the unbiased deviation of the batch about its mean; and that of the others, member by member."""
+
+    def advantage(scale: str, rewards: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.asarray(ps.objectives()[name](scale=scale, eps=1e-4).advantage(rewards))
+
+    gap = REWARDS - REWARDS.mean(-1, keepdims=True)
+    np.testing.assert_allclose(advantage("group", REWARDS), gap / (REWARDS.std(-1, ddof=1, keepdims=True) + 1e-4))
+    np.testing.assert_allclose(advantage("batch", REWARDS), gap / (REWARDS.std(ddof=1) + 1e-4), rtol=1e-12)
+    np.testing.assert_array_equal(advantage("none", REWARDS), gap)
+    others = np.array([[np.delete(row, i).std(ddof=1) for i in range(4)] for row in REWARDS])
+    np.testing.assert_allclose(advantage("leave_one_out", REWARDS), gap / (others + 1e-4), rtol=1e-12, atol=1e-15)
+    with pytest.raises(ValueError, match="^a group must have three members or more for the deviation of the others"):
+        advantage("leave_one_out", REWARDS[:, :2])
+    objective = ps.objectives()[name]
+    assert [objective(scale=s).over_batch for s in ("group", "batch")] == [False, True]
