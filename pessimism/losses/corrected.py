@@ -24,8 +24,8 @@ class CorrectedPPO(Standardized, Clipped):
 
     The behavior sampled (an inference engine, or an older policy), and the reference is the trainer's own policy at the
     time, around which the ratio w = pi/reference is clipped. The loss of a token is ``-c min(w A, clip(w, 1 - eps_low,
-    1 + eps_high) A)``, with a weight c of rho = reference/behavior that no gradient passes. Data weighted by c induce
-    PPO's set of policies around the reference: w >= 1 + eps_high where A > 0, w <= 1 - eps_low where A < 0, and any w
+    1 + eps_high) A)``, with a weight c of rho = reference/behavior that no gradient passes. It induces PPO's set of
+    policies around the reference: w >= 1 + eps_high where A > 0, w <= 1 - eps_low where A < 0, and any w
     where A = 0 or c = 0.
 
     Parameters

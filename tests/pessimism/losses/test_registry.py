@@ -40,7 +40,7 @@ def test_facts_and_text(name: str) -> None:
 
 
 def test_errors_of_make_objective() -> None:
-    with pytest.raises(ValueError, match="^unknown objective 'spo'; did you mean 'gspo'"):
+    with pytest.raises(ValueError, match="^unknown objective 'spo'; did you mean 'sapo'"):
         make_objective("spo")
     with pytest.raises(ValueError, match="^objective 'kimi' has no hyper-parameter 'gamma'; it has beta$"):
         make_objective("kimi", gamma=1.0)
@@ -162,7 +162,7 @@ def test_mistakes_in_a_spelling(spec: str, hyper: dict[str, float], said: str) -
         make_objective(spec, **hyper)
 
 
-@pytest.mark.parametrize("written", ["REINFORCE++", "GRPO++", "TBA!", "DPO*"])
+@pytest.mark.parametrize("written", ["REINFORCE+++", "GRPO++", "TBA!", "DPO*"])
 def test_other_signs_tell_methods_apart(written: str) -> None:
     with pytest.raises(ValueError, match="^unknown objective "):
         find_name(written)
