@@ -72,8 +72,8 @@ def stationary_points(
     reward : array_like, shape (K,)
         Rewards.
     objective : str or ObjectiveLike
-        Squared regression: kimi, shifted_mean, oapl, optimal_value, constant_baseline, std_normalized or off-policy
-        a_star_po.
+        Squared regression: kimi, shifted_mean, oapl, optimal_value, constant_baseline, std_normalized, dro, opmd or
+        off-policy a_star_po.
     reference : array_like, shape (K,), optional
         Probabilities of the policy in the log-ratio, where it is not the behavior.
     check : bool, default True
@@ -102,7 +102,8 @@ def stationary_points(
     [1, 0]
     """
     objective = make_objective(objective, check=check, **hyper)
-    if not isinstance(objective, SquaredRegression) or objective.on_policy:
+    beta = objective.temperature
+    if not isinstance(objective, SquaredRegression) or objective.on_policy or beta is None:
         raise ValueError(
             f"objective {objective} is not an off-policy squared regression: its minimizers are not enumerated"
         )
@@ -111,19 +112,21 @@ def stationary_points(
     bandit = target.bandit
     if bandit.shape:
         raise ValueError(f"reward must be one problem (K,), got a batch of shape {bandit.shape}")
-    q, beta = to_numpy(bandit.behavior)[0], objective.temperature
-    assert beta is not None
+    q, advantage = to_numpy(bandit.behavior)[0], to_numpy(target.advantage)
+
+    def loss(u: Array) -> float:
+        return float(np.sum(np.where(q > 0, q * objective.loss(u, advantage), 0.0)))
+
     if target.regime != "negative":
         u = to_numpy(target.log_ratio)
-        loss = float(np.sum(q * (beta * u - to_numpy(target.advantage)) ** 2))
-        return [StationaryPoint(to_numpy(target.policy), u, float(target.kappa), loss, None)]
+        return [StationaryPoint(to_numpy(target.policy), u, float(target.kappa), loss(u), None)]
     nu = to_numpy(bandit.reference)[0]
     return [
         StationaryPoint(
             policy=np.where(q > 0, nu * np.exp(m.log_ratio), 0.0),
             log_ratio=m.log_ratio,
             kappa=m.kappa,
-            loss=beta**2 * m.loss,
+            loss=loss(m.log_ratio),
             branch=m.branch,
         )
         for m in tilts.minima(bandit, target.advantage_rows, beta)[0]

@@ -78,7 +78,7 @@ CASES: dict[str, Case] = {
     "kl_regularized-k3-loss-on": _kl("k3", "loss", "on_policy", 0.3, descends=False, because=_SAMPLING),
     "luffy": registered(
         "luffy",
-        {"gamma": 0.5, "expert_share": 0.97},
+        {"expert_share": 0.97},
         softening=None,
         split=False,
         descends=False,

@@ -124,6 +124,8 @@ def test_opmd_without_a_penalty_has_no_target_on_stale_data(baseline: str) -> No
     target = ps.induced_target(q, reward, "opmd", opmd_baseline=baseline, kl_coef=0.0)
     assert target.status == "no_target"
     assert target.objective.temperature is None
+    with pytest.raises(ValueError, match="is not an off-policy squared regression"):
+        ps.stationary_points(q, reward, target.objective)
     assert ps.gradient_flow(q, reward, target.objective).status not in ("converged", "vanishing_support")
 
 
