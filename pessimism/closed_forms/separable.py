@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from array_api_compat import device
 
-from pessimism.arrays import Array, per_row, to_numpy, to_numpy_float
+from pessimism.arrays import Array, to_numpy
+from pessimism.closed_forms.regime import lambert_fit
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
@@ -67,51 +68,12 @@ def wrap(
     A log-ratio is -inf where an action has no mass. kappa and regime follow from the log-ratios, negative where mass
     leaks; the status says whether support vanishes or the target is one of a set.
     """
-    q, nu = to_numpy(bandit.behavior), to_numpy(bandit.reference)
-    log_ratio = np.where(q > 0, log_ratio, 0.0)
-    kappa, regime = lambert_fit(objective, q, nu, to_numpy(advantage), log_ratio, lam)
+    log_ratio = np.where(to_numpy(bandit.behavior) > 0, log_ratio, 0.0)
+    kappa, regime = lambert_fit(bandit, objective, to_numpy(advantage), log_ratio, lam)
     vanishing = np.any(np.isneginf(log_ratio), axis=-1)
     status = np.where(vanishing, Status.VANISHING_SUPPORT, Status.CONVERGED)
     status = np.where(set_valued, Status.SET_VALUED, status).astype(np.int8)
-    leak = np.zeros(len(q)) + leak
+    leak = np.zeros(len(lam)) + leak
     regime[leak > 0] = -1
     found = (log_ratio, kappa, regime, leak, status)
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))
-
-
-def lambert_fit(
-    objective: Objective, q: Array, nu: Array, advantage: Array, log_ratio: Array, multiplier: Array
-) -> tuple[Array, Array]:
-    r"""Fit kappa ``(N,)`` and the regime ``(N,)`` to log-ratios ``(N, K)`` that some route found (numpy).
-
-    kappa is :math:`\kappa = E_q[A/\beta - u] / E_q[\pi/q]` where every action then satisfies :math:`u + \kappa \pi/q =
-    A/\beta`, else nan (arXiv 2605.28150). The regime is the sign of kappa; off the Lambert family it is the sign of
-    KL(nominal || nu) - KL(pi || nu), positive where the target is more conservative than nominal at the same
-    temperature; without a temperature it is the sign of the ``multiplier`` ``(N,)``.
-    """
-    count = len(q)
-    kappa, regime = np.full(count, np.nan), np.zeros(count, dtype=np.int8)
-    beta = np.nan if objective.temperature is None else objective.temperature
-    betas = np.broadcast_to(to_numpy_float(per_row(beta)), count)
-    for row in range(count):
-        seen = q[row] > 0
-        u = log_ratio[row, seen]
-        if np.isnan(betas[row]) or not np.all(np.isfinite(u)):
-            regime[row] = 0 if np.isnan(multiplier[row]) else int(np.sign(multiplier[row]))
-            continue
-        kappa[row], regime[row] = _of_row(q[row, seen], nu[row, seen], advantage[row, seen] / betas[row], u)
-    return kappa, regime
-
-
-def _of_row(q: Array, nu: Array, z: Array, u: Array) -> tuple[float, int]:
-    w = np.exp(u + np.log(nu) - np.log(q))
-    tolerance = 1e-9 * (1.0 + np.abs(z).max())
-    kappa = float(np.sum(q * (z - u)) / np.sum(q * w))
-    if np.abs(u + kappa * w - z).max() <= tolerance:
-        return kappa, int(np.sign(kappa)) if abs(kappa) > tolerance else 0
-    if np.ptp(z - u) <= tolerance:
-        return 0.0, 0
-    # Not of the family: compare with the nominal target at the same temperature.
-    nominal = z - np.logaddexp.reduce(np.log(nu) + z)
-    farther = np.sum(nu * np.exp(nominal) * nominal) - np.sum(nu * np.exp(u) * u)
-    return float("nan"), 0 if abs(farther) <= tolerance else int(np.sign(farther))

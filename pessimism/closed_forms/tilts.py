@@ -15,6 +15,7 @@ from pessimism.arrays import Array, per_row, pick, put, to_numpy
 from pessimism.closed_forms.dual_newton import solve_dual
 from pessimism.closed_forms.duals import KappaDual, ShiftDual
 from pessimism.closed_forms.negative_regime import Minimum, log_partition, negative_minima
+from pessimism.closed_forms.regime import regime_of
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import stop_gradient
 from pessimism.core.solution import NOT_COVERED, Solution, Status
@@ -162,7 +163,9 @@ def capped_exponential(bandit: Bandit, advantage: Array, beta: Any, cap: float) 
     log_weight = advantage / beta
     log_cap = xp.asarray(np.log(cap), dtype=log_weight.dtype)
     solution = _normalized(bandit, _below_best(bandit, xp.minimum(advantage, beta * log_cap)) / beta)
-    capped = xp.any((log_weight > log_cap) & bandit.support, axis=-1)
+    seen = bandit.masked(advantage, -xp.inf)
+    uneven = xp.any(bandit.support & (advantage < xp.max(seen, axis=-1, keepdims=True)), axis=-1)
+    capped = uneven & xp.any((log_weight > log_cap) & bandit.support, axis=-1)  # a cap on all alike is none
     nan = xp.full_like(solution.kappa, xp.nan)
     return solution._replace(kappa=xp.where(capped, nan, solution.kappa), regime=xp.astype(capped, xp.int8))
 
@@ -178,8 +181,8 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
     weighted = bandit.behavior * advantage
     total = xp.sum(weighted, axis=-1)
     rounding = 8.0 * xp.finfo(xp.float64).eps * xp.max(xp.abs(bandit.reward), axis=-1)
-    regime = xp.astype(xp.sign(xp.where(xp.abs(total) <= rounding, xp.zeros_like(total), total)), xp.int8)
-    exists = regime > 0
+    multiplier = xp.where(xp.abs(total) <= rounding, xp.zeros_like(total), total)
+    exists = multiplier > 0
     still = ~xp.any(weighted != 0, axis=-1)  # nothing pulls: the behavior stays
     point = weighted / xp.where(exists, total, xp.ones_like(total))[:, None]
     policy = _project_on_simplex(xp, point)
@@ -190,10 +193,11 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
     nan = xp.full_like(total, xp.nan)
     vanishing = xp.any(bandit.support & ~positive, axis=-1)
     status = xp.astype(vanishing, xp.int8) * Status.VANISHING_SUPPORT.value
+    log_ratio = xp.where(exists[:, None], log_ratio, xp.where(still, 0.0 * total, nan)[:, None])
     return Solution(
-        log_ratio=xp.where(exists[:, None], log_ratio, xp.where(still, 0.0 * total, nan)[:, None]),
+        log_ratio=log_ratio,
         kappa=nan,
-        regime=regime,
+        regime=regime_of(bandit, stop_gradient(log_ratio), stop_gradient(multiplier)),
         leak=xp.where(exists | still, xp.zeros_like(total), nan),
         status=xp.where(
             exists, status, xp.where(still, xp.zeros_like(status), xp.full_like(status, Status.NO_TARGET.value))
@@ -216,11 +220,11 @@ def _project_on_simplex(xp: Any, point: Array) -> Array:
 
 
 def greedy(bandit: Bandit, advantage: Array, *, unique: bool = False) -> Solution:
-    """Reference restricted to the actions of largest advantage; the regime is the sign of that advantage.
+    """Reference restricted to the actions of largest advantage: bolder than the nominal target at any temperature.
 
-    Several best actions make the optimum a set, of which this is the element nearest to the reference in
-    KL(pi || reference), unless ``unique`` says that the objective itself balances them. Its derivative in the reward
-    is zero: only a change of order moves it.
+    It is the nominal target itself where all advantages are equal: then the reference stays. Several best actions make
+    the optimum a set, of which this is the element nearest to the reference in KL(pi || reference), unless ``unique``
+    says that the objective itself balances them. Its derivative in the reward is zero: only a change of order moves it.
     """
     xp = bandit.xp
     best = xp.max(bandit.masked(advantage, -xp.inf), axis=-1, keepdims=True)
@@ -237,7 +241,7 @@ def greedy(bandit: Bandit, advantage: Array, *, unique: bool = False) -> Solutio
     return Solution(
         log_ratio=bandit.masked(log_ratio, 0.0),
         kappa=nan,
-        regime=xp.astype(xp.sign(best[:, 0]), xp.int8),
+        regime=-xp.astype(shrinks, xp.int8),
         leak=xp.zeros_like(nan),
         status=status,
         differentiable=True,

@@ -29,7 +29,8 @@ def thresholds(target: InducedTarget, log_z: Floats, *, slack: Any = 1.0) -> tup
     largest = np.abs(target.reward).max(axis=-1)
     rounding = slack * 64 * _EPS * largest / (target.objective.temperature or math.nan)
     sign = np.where(np.abs(log_z) <= rounding, 0.0, np.sign(log_z))
-    decided = np.isfinite(target.kappa) & (sign == [SIGN.get(regime, math.nan) for regime in target.regime])
+    lambert = np.isfinite(target.solution.kappa)  # that of a leaking row counts, too
+    decided = lambert & (sign == [SIGN.get(regime, math.nan) for regime in target.regime])
     shift = np.where(decided, np.where(sign < 0, -log_z, 0.0), np.nan)
     if not (decided.any() and _advantage_is_fixed(target.objective)):
         return shift, np.full(len(log_z), np.nan)

@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import device
 
 from pessimism.arrays import Array, to_numpy
-from pessimism.closed_forms.separable import lambert_fit
+from pessimism.closed_forms.regime import lambert_fit
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
@@ -105,8 +105,7 @@ def as_solution(
     Solution
         The same with kappa and regime, as arrays of the bandit's library.
     """
-    q, nu = to_numpy(bandit.behavior), to_numpy(bandit.reference)
-    kappa, regime = lambert_fit(objective, q, nu, to_numpy(advantage), log_ratio, multiplier)
+    kappa, regime = lambert_fit(bandit, objective, to_numpy(advantage), log_ratio, multiplier)
     regime[leak > 0] = -1
     found = (log_ratio, kappa, regime, leak, status.astype(np.int8))
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))

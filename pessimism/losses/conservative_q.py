@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable, tilts
+from pessimism.closed_forms.regime import regime_of
 from pessimism.core.objective import MeanBaseline, centered, propensities
 from pessimism.special import log_wright_omega
 
@@ -102,7 +103,8 @@ class CQL(_SoftmaxOfQ):
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """Lambert target of r - log mu with kappa = alpha; it has no kappa in the reward."""
         found = tilts.chi_square_kl(bandit, advantage - bandit.masked(bandit.log_behavior, 0.0), 1.0, self.alpha)
-        return found._replace(kappa=bandit.xp.full_like(found.kappa, bandit.xp.nan))
+        nan, lam = bandit.xp.full_like(found.kappa, bandit.xp.nan), bandit.xp.full_like(found.kappa, self.alpha)
+        return found._replace(kappa=nan, regime=regime_of(bandit, found.log_ratio, lam))
 
 
 @dataclass(frozen=True)

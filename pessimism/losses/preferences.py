@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import tilts
-from pessimism.closed_forms.separable import normalizing_multiplier, wrap
+from pessimism.closed_forms.separable import normalizing_multiplier
 from pessimism.closed_forms.tilts import greedy
 from pessimism.core.objective import MeanBaseline, stop_gradient
+from pessimism.core.solution import Status
 from pessimism.losses.centered import (
     PREFERENCES,
     Preference,
@@ -123,10 +124,7 @@ class DPO(MeanBaseline):
         """Nominal target for Bradley-Terry labels, the best actions for deterministic ones."""
         if self.preference == "bradley_terry":
             return tilts.nominal(bandit, advantage, self.beta)
-        limit = greedy(bandit, advantage, unique=not self.drops_ties)
-        # Bolder than the nominal target at any temperature, unless all rewards are equal.
-        shrinks = bandit.xp.any(bandit.xp.isinf(limit.log_ratio), axis=-1)
-        return limit._replace(regime=-bandit.xp.astype(shrinks, bandit.xp.int8))
+        return greedy(bandit, advantage, unique=not self.drops_ties)
 
 
 @dataclass(frozen=True)
@@ -255,8 +253,10 @@ class ChiPO(MeanBaseline):
         best = xp.max(bandit.masked(advantage, -xp.inf), axis=-1, keepdims=True)
         reward, several = self._within_reach(xp, xp.where(bandit.support, advantage, best))
         below = (reward - xp.max(reward, axis=-1, keepdims=True)) / self.beta
-        u = self._solved(to_numpy(bandit.support), to_numpy(bandit.reference), to_numpy(below))
-        found = wrap(bandit, self, advantage, u, np.zeros(len(u)), set_valued=to_numpy(several))
+        found = tilts.chi_square_kl(bandit, stop_gradient(reward), self.beta, 1.0)
+        if bandit.own_reference is not None:
+            u = self._solved(*(to_numpy(a) for a in (bandit.support, bandit.reference, stop_gradient(below))))
+            found = found._replace(log_ratio=xp.asarray(u, device=device(bandit.reward)))
         # Of value zero, with the derivative du = (dr - ds)/(beta (1 + w)), s such that the mass stays.
         w = xp.exp(found.log_ratio)
         share = bandit.masked(bandit.reference * w / (1.0 + w), 0.0)
@@ -264,12 +264,15 @@ class ChiPO(MeanBaseline):
         common = xp.sum(share * change, axis=-1, keepdims=True) / xp.sum(share, axis=-1, keepdims=True)
         return found._replace(
             log_ratio=found.log_ratio + (change - common) / (1.0 + w),
-            kappa=xp.ones_like(found.kappa),
+            status=xp.where(several, xp.full_like(found.status, Status.SET_VALUED.value), found.status),
             differentiable=True,
         )
 
     def _solved(self, seen: Array, nu: Array, below: Array) -> Array:
-        """Log-ratios with log w + w = below + const and unit mass; ``below`` is 0 at the best action (numpy)."""
+        """Log-ratios with log w + w = below + const and unit mass; ``below`` is 0 at the best action (numpy).
+
+        For a reference that need not have all its mass on the actions of the behavior.
+        """
         below = np.where(seen, below, 0.0)
 
         def log_ratio(top: Array, row: Array) -> Array:

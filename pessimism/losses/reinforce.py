@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 from pessimism import baselines
 from pessimism.arrays import Array
 from pessimism.closed_forms import tilts
+from pessimism.closed_forms.regime import regime_of
 from pessimism.closed_forms.tilts import greedy
 from pessimism.core.objective import MeanBaseline, Objective, stop_gradient
 from pessimism.core.solution import NOT_COVERED, Solution, Status
@@ -360,4 +361,6 @@ class TOPR(Objective):
             leak = xp.where(failing, xp.ones_like(leak), leak)
         ended = Status.VANISHING_SUPPORT.value if unseen else NOT_COVERED
         status = xp.astype(xp.where(failing, xp.full_like(status, ended), status), xp.int8)
-        return limit._replace(log_ratio=bandit.masked(log_ratio, 0.0), status=status, leak=leak)
+        regime = regime_of(bandit, stop_gradient(log_ratio), xp.where(gains, xp.ones_like(best), stop_gradient(best)))
+        regime = xp.where(leak > 0, xp.full_like(regime, -1), regime)
+        return limit._replace(log_ratio=bandit.masked(log_ratio, 0.0), regime=regime, status=status, leak=leak)

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 from pessimism import divergences
 from pessimism.arrays import Array, per_row, to_numpy, to_numpy_float
 from pessimism.closed_forms.negative_regime import log_partition
+from pessimism.closed_forms.regime import Distance
 from pessimism.core.bandit import make_bandit
 from pessimism.core.validation import SUM_TOLERANCE
 
@@ -164,80 +165,6 @@ def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:
     return found.reshape(bandit.shape)[()]
 
 
-class _Distance:
-    """Divergence KL(pi || mu) of rows of log-probabilities, and near the greedy policy the shortfall from its KL.
-
-    A policy within 1e-16 of greedy has the greedy KL in float64; its shortfall, KL(greedy || mu) - KL(pi || mu), still
-    tells temperatures apart. With s the mass off the best actions it is
-    -(1 - s) log(1 - s) + sum_off pi (log 1/q_best - log pi/q).
-    """
-
-    def __init__(self, log_q: Array, reward: Array) -> None:
-        seen = np.isfinite(log_q)
-        self.log_q, self.seen = log_q, seen
-        below = np.where(seen, reward - np.max(np.where(seen, reward, -np.inf), axis=-1, keepdims=True), 0.0)
-        self.best = (below == 0.0) & seen
-        self.greedy = -np.logaddexp.reduce(np.where(self.best, log_q, -np.inf), axis=-1)
-        self.scale = -np.min(below, axis=-1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            self.unit = np.where(self.scale[:, None] > 0, below / self.scale[:, None], 0.0)
-
-    def take(self, rows: Array) -> _Distance:
-        """The same distances for some of the rows."""
-        part = object.__new__(_Distance)
-        for name, values in vars(self).items():
-            setattr(part, name, values[rows])
-        return part
-
-    def kl(self, log_policy: Array) -> Array:
-        """Divergence KL(pi || mu)."""
-        kept = self.seen & np.isfinite(log_policy)
-        ratio = np.where(kept, log_policy, 0.0) - np.where(kept, self.log_q, 0.0)
-        p, q = np.where(kept, np.exp(log_policy), 0.0), np.exp(self.log_q)
-        return np.sum(p * ratio - divergences.difference(p, q, ratio), axis=-1)
-
-    def loss(self, log_policy: Array) -> Array:
-        """Mean reward of the behavior less that of the policy, in units of the range of the rewards."""
-        kept = self.seen & np.isfinite(log_policy)
-        ratio = np.where(kept, log_policy, 0.0) - np.where(kept, self.log_q, 0.0)
-        p, q = np.where(kept, np.exp(log_policy), 0.0), np.exp(self.log_q)
-        return -np.sum(divergences.difference(p, q, ratio) * self.unit, axis=-1)
-
-    def log_shortfall(self, log_policy: Array) -> Array:
-        """Logarithm of KL(greedy || mu) - KL(pi || mu); -inf for the greedy policy, nan for one farther than that."""
-        off = self.seen & ~self.best & np.isfinite(log_policy)
-        log_off = np.where(off, log_policy, -np.inf)
-        peak = np.max(log_off, axis=-1, keepdims=True)
-        peak = np.where(np.isfinite(peak), peak, -1e300)
-        share = np.where(off, np.exp(log_off - peak), 0.0)
-        ratio = np.where(off, log_policy, 0.0) - np.where(off, self.log_q, 0.0)
-        s = np.minimum(np.sum(share * np.exp(peak), axis=-1), 1.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            within = np.where(s > 0, -(1.0 - s) * np.log1p(-s) / s, 1.0)  # times s; tends to 1
-            within = np.where(s == 1.0, 0.0, within)
-            total = np.sum(share * (within[:, None] + self.greedy[:, None] - ratio), axis=-1)
-            total -= self._among_best(log_policy, s) * np.exp(np.minimum(-peak[:, 0], 700.0))
-            return np.log(total) + peak[:, 0]
-
-    def _among_best(self, log_policy: Array, s: Array) -> Array:
-        """Divergence (1 - s) KL between policy and behavior given a best action; 0 within rounding."""
-        kept = self.best & np.isfinite(log_policy)
-        p = np.where(kept, np.exp(np.where(kept, log_policy, 0.0)), 0.0)
-        ratio = (
-            np.where(kept, log_policy, 0.0)
-            - np.where(kept, self.log_q, 0.0)
-            - self.greedy[:, None]
-            - np.log1p(-np.minimum(s, 0.9))[:, None]
-        )
-        kl = np.where(s <= 0.9, np.sum(p * ratio, axis=-1), 0.0)
-        return np.where(np.abs(kl) <= 1e-13 * (1.0 + self.greedy), 0.0, kl)
-
-    def tilted(self, log_t: Array) -> Array:
-        """Log-probabilities of the nominal target at inverse temperature t / scale."""
-        terms = self.log_q + np.exp(log_t)[:, None] * self.unit
-        return terms - np.logaddexp.reduce(terms, axis=-1)[:, None]
-
-
 def _digits(probabilities: Any) -> float:
     """Rounding of probabilities as they were given."""
     return float(np.finfo(np.float32 if str(getattr(probabilities, "dtype", "")).endswith("float32") else float).eps)
@@ -251,7 +178,7 @@ def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array, digits: 
     """
     with np.errstate(invalid="ignore"):
         log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1)[:, None]
-    problem = _Distance(log_q, reward)
+    problem = Distance(log_q, reward)
     distance = problem.kl(log_policy)
     outside = np.any(np.isfinite(log_policy) & ~problem.seen, axis=-1) | np.isnan(log_policy).any(axis=-1)
     result = np.full(len(reward), np.nan)
@@ -280,7 +207,7 @@ def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array, digits: 
 
 
 def _solve_temperature(
-    problem: _Distance, index: Array, measure: Callable[[_Distance, Array], Array], goal: Array
+    problem: Distance, index: Array, measure: Callable[[Distance, Array], Array], goal: Array
 ) -> Array:
     """Logarithm of the t at which a measure of the nominal target reaches its goal, for the rows of ``index``."""
     from scipy.optimize import elementwise

@@ -54,7 +54,8 @@ class InducedTarget:
     log_ratio : Array, shape (..., K)
         Log-ratio log(policy / reference); 0 where the behavior has no mass, by the convention 0/0 = 1.
     kappa : Array, shape (...)
-        Lambert curvature in log w + kappa w = A/beta; 0 for a nominal target; nan where the target is of neither kind.
+        Lambert curvature in log w + kappa w = A/beta; 0 for a nominal target; nan where the target is of neither kind,
+        or where mass leaks.
     multiplier : Array, shape (...)
         Multiplier lam = E_q[g] of the fixed point q g = lam pi; 2 beta^2 kappa for squared losses.
     baseline : Array, shape (...)
@@ -62,8 +63,12 @@ class InducedTarget:
     advantage : Array, shape (..., K)
         Advantages of the actions.
     regime : ndarray of str, shape (...)
-        One of "positive", "boundary" and "negative"; "undefined" where the input was invalid. Positive is more
-        conservative than nominal.
+        One of "positive", more conservative than nominal, "boundary", nominal, and "negative", bolder; "undefined"
+        where the input was invalid. It is the sign of kappa; where that is nan, negative if mass leaks, and else the
+        sign of KL(nominal || reference) - KL(policy || reference), that of log(pessimism factor). An objective without
+        a temperature is negative where its policy is as far from the reference as the greedy one, or farther, and at
+        the boundary where all rewards are equal and the reference stays: so they compare with the nominal target at any
+        temperature. Elsewhere its regime is the sign of the multiplier and says nothing of conservatism.
     leak : Array, shape (...)
         Mass that leaves the seen actions.
     status : ndarray of str, shape (...)
@@ -125,8 +130,9 @@ class InducedTarget:
 
     @cached_property
     def kappa(self) -> Array:
-        """Lambert curvature ``(...)``."""
-        return self.bandit.shaped(self.solution.kappa)
+        """Lambert curvature ``(...)``, nan where mass leaks: what stays obeys u = A/beta, yet is no nominal target."""
+        xp, kappa = self.bandit.xp, self.solution.kappa
+        return self.bandit.shaped(xp.where(self.solution.leak > 0, xp.full_like(kappa, xp.nan), kappa))
 
     @cached_property
     def leak(self) -> Array:

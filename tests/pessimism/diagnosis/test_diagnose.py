@@ -68,7 +68,7 @@ def test_a_negative_group_by_hand() -> None:
     row = diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=1.0, value=0.8).iloc[0]
     z = (math.exp(0.2) + math.exp(-0.8)) / 2
     assert row["regime"] == "negative"
-    assert row["kappa"] == 0.0
+    assert math.isnan(row["kappa"])  # what stays is no nominal target
     assert row["Z"] == pytest.approx(z, rel=1e-15)
     assert row["leak"] == pytest.approx(1 - z, rel=1e-12)
     assert row["critical_shift"] == pytest.approx(-math.log(z), rel=1e-12)
