@@ -14,6 +14,15 @@ Floats = NDArray[np.float64]
 LOG_OF_NO_MASS = -700.0  # stands for log 0 in weights that carry the ratio: its exponential is still a float
 
 
+_IN_CACHE = 1 << 16  # elements of a float64 array of which several stay in the processor's cache
+
+
+def chunks(rows: int, width: int) -> list[slice]:
+    """Slices of ``rows`` problems of ``width`` actions that are fast to work on one after the other."""
+    size = max(1, _IN_CACHE // max(1, width))
+    return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
+
+
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     """Copy an array of any library, on any device, to numpy, detached from autograd; a numpy array is not copied."""
     if isinstance(array, np.ndarray | np.generic):

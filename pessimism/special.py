@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from pessimism.arrays import Array
@@ -16,6 +17,32 @@ _EXPN1 = 0.36787944117144233  # exp(-1) = _EXPN1 + _EXPN1_LOW
 _EXPN1_LOW = -1.2428753672788363e-17
 # p - log1p(p) = s^2/2 solved as a power series in s (the branch-point expansion of Lambert W).
 _BRANCH_SERIES = (1.0, 1 / 3, 1 / 36, -1 / 270, 1 / 4320, 1 / 17010, -139 / 5443200, 1 / 204120, -571 / 2351462400)
+
+
+def log_sum_exp(terms: Array) -> Array:
+    """Logarithm of the sum of exponentials of each row, without overflow (numpy).
+
+    Parameters
+    ----------
+    terms : ndarray, shape (..., K)
+        Logarithms.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Logarithms of the sums; -inf where all terms are, nan where one is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> log_sum_exp(np.array([[1000.0, 1000.0], [-np.inf, -np.inf]])).round(4)
+    array([1000.6931,      -inf])
+    """
+    top = terms.max(axis=-1)
+    top = np.where(np.isneginf(top), 0.0, top)
+    with np.errstate(divide="ignore"):
+        found: Array = top + np.log(np.exp(terms - top[..., None]).sum(axis=-1))
+    return found
 
 
 def log_wright_omega(x: Array) -> Array:

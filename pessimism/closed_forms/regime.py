@@ -10,9 +10,10 @@ import numpy as np
 from array_api_compat import device
 
 from pessimism import divergences
-from pessimism.arrays import Array, per_row, to_numpy, to_numpy_float
+from pessimism.arrays import Array, chunks, per_row, to_numpy, to_numpy_float
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
+from pessimism.special import log_sum_exp
 
 _SAME = 1e-9  # of log-ratios, and relative of divergences: what solvers leave
 
@@ -35,7 +36,7 @@ class Distance:
         self.log_q, self.seen = log_q, seen
         below = np.where(seen, reward - np.max(np.where(seen, reward, -np.inf), axis=-1, keepdims=True), 0.0)
         self.best = (below == 0.0) & seen
-        self.greedy = -_log_sum(np.where(self.best, log_q, -np.inf))
+        self.greedy = -log_sum_exp(np.where(self.best, log_q, -np.inf))
         self.scale = -np.min(below, axis=-1)
         with np.errstate(invalid="ignore", divide="ignore"):
             self.unit = np.where(self.scale[:, None] > 0, below / self.scale[:, None], 0.0)
@@ -93,16 +94,7 @@ class Distance:
     def tilted(self, log_t: Array) -> Array:
         """Log-probabilities of the nominal target at inverse temperature t / scale."""
         terms = self.log_q + np.exp(log_t)[:, None] * self.unit
-        return terms - _log_sum(terms)[:, None]
-
-
-def _log_sum(terms: Array) -> Array:
-    """Logarithm of the sum of exponentials of each row; -inf where there are none, nan where one is."""
-    top = terms.max(axis=-1)
-    top = np.where(np.isneginf(top), 0.0, top)
-    with np.errstate(divide="ignore"):
-        found: Array = top + np.log(np.exp(terms - top[:, None]).sum(axis=-1))
-    return found
+        return terms - log_sum_exp(terms)[:, None]
 
 
 def lambert_fit(
@@ -130,33 +122,56 @@ def lambert_fit(
         Sign of kappa. Off the Lambert family the sign of KL(nominal || nu) - KL(pi || nu), nominal in the reward at the
         same temperature: that of log(pessimism factor). Without a temperature as `regime_at_any_temperature` says.
     """
-    q, count = to_numpy(bandit.behavior), len(multiplier)
+    count = len(multiplier)
+    kappa, regime = np.full(count, np.nan), np.zeros(count, dtype=np.int8)
     if objective.temperature is None:
-        return np.full(count, np.nan), regime_at_any_temperature(bandit, log_ratio, multiplier)
-    beta = np.broadcast_to(to_numpy_float(per_row(objective.temperature)), count)[:, None]
+        return kappa, regime_at_any_temperature(bandit, log_ratio, multiplier)
+    beta = np.broadcast_to(to_numpy_float(per_row(objective.temperature)), count)
+    for part in chunks(*log_ratio.shape):
+        kappa[part], regime[part] = _fit(bandit, objective, advantage, log_ratio, multiplier, beta, part)
+    return kappa, regime
+
+
+def _fit(
+    bandit: Bandit,
+    objective: Objective,
+    advantage: Array,
+    log_ratio: Array,
+    multiplier: Array,
+    beta: Array,
+    rows: slice,
+) -> tuple[Array, Array]:
+    """Kappa and regime of some of the rows."""
+    q, log_ratio, lam = to_numpy(bandit.behavior)[rows], log_ratio[rows], multiplier[rows]
     seen = q > 0
-    whole = np.isfinite(log_ratio).all(axis=-1, where=seen)
-    u = np.where(seen & whole[:, None], log_ratio, 0.0)
-    z = np.where(seen, advantage / beta, 0.0)
+    all_seen = bool(seen.all())
+
+    def on_seen(values: Array) -> Array:
+        return values if all_seen else np.where(seen, values, 0.0)
+
+    log_ratio = on_seen(log_ratio)
+    whole = np.isfinite(log_ratio).all(axis=-1)
+    u = log_ratio if whole.all() else np.where(whole[:, None], log_ratio, 0.0)
+    z = on_seen(advantage[rows] / beta[rows, None])
     share = bandit.log_reference_ratio
     with np.errstate(over="ignore", invalid="ignore"):
-        w = np.exp(u if share is None else u + np.where(seen, to_numpy(share), 0.0))
+        w = np.exp(u if share is None else u + on_seen(to_numpy(share)[rows]))
         tolerance = _SAME * (1.0 + np.abs(z).max(axis=-1))
-        kappa = np.vecdot(q, z - u) / np.vecdot(q, w)
-        off = np.abs(u + kappa[:, None] * w - z).max(axis=-1, where=seen, initial=0.0)
         gap = z - u
+        kappa = np.vecdot(q, gap) / np.vecdot(q, w)
+        off = np.abs(kappa[:, None] * on_seen(w) - gap).max(axis=-1)
         spread = gap.max(axis=-1, where=seen, initial=-np.inf) - gap.min(axis=-1, where=seen, initial=np.inf)
     lambert, nominal = whole & (off <= tolerance), whole & (spread <= tolerance)
     either = np.flatnonzero(lambert & nominal & (np.abs(kappa) > tolerance))
-    nominal[either] = ~_level_counts(objective, advantage, multiplier, kappa, either)
+    nominal[either] = ~_level_counts(objective, advantage[rows], lam, kappa, either, rows)
     kappa = np.where(nominal, 0.0, np.where(lambert, kappa, np.nan))
-    regime = np.where(np.abs(kappa) > tolerance, np.sign(kappa), 0.0).astype(np.int8)
-    none = np.isnan(log_ratio).any(axis=-1, where=seen)  # no policy
-    regime[none] = np.sign(np.where(np.isnan(multiplier), 0.0, multiplier))[none]
+    regime = np.where(np.abs(kappa) > tolerance, np.sign(kappa), 0.0)
+    none = np.isnan(log_ratio).any(axis=-1)  # no policy
+    regime[none] = np.sign(np.where(np.isnan(lam), 0.0, lam))[none]
     rest = np.flatnonzero(~lambert & ~nominal & ~none)
     if rest.size:
-        regime[rest] = _against_nominal(bandit, log_ratio, beta, rest)
-    return kappa, regime
+        regime[rest] = _against_nominal(*_measured(bandit, log_ratio[rest], rows.start + rest), beta[rows.start + rest])
+    return kappa, regime.astype(np.int8)
 
 
 def regime_at_any_temperature(bandit: Bandit, log_ratio: Array, multiplier: Array) -> Array:
@@ -181,14 +196,16 @@ def regime_at_any_temperature(bandit: Bandit, log_ratio: Array, multiplier: Arra
         Signs.
     """
     sign = np.where(np.isnan(multiplier), 0.0, np.sign(multiplier))
-    distance, log_policy = _measured(bandit, log_ratio)
-    kl = np.where(np.isnan(log_policy).any(axis=-1), 0.0, distance.kl(log_policy))
-    flat = (distance.scale == 0) & (kl <= _SAME) & ~np.isnan(log_policy).any(axis=-1)
-    far = np.flatnonzero((kl > 0.5 * distance.greedy) & ~flat)
-    if far.size:
-        shortfall = distance.take(far).log_shortfall(log_policy[far])
-        sign[far] = np.where(np.isfinite(shortfall), sign[far], -1.0)
-    sign[flat] = 0.0
+    for part in chunks(*log_ratio.shape):
+        distance, log_policy = _measured(bandit, log_ratio[part], part)
+        exists = ~np.isnan(log_policy).any(axis=-1)
+        kl = np.where(exists, distance.kl(log_policy), 0.0)
+        flat = exists & (distance.scale == 0) & (kl <= _SAME)
+        own = sign[part]
+        own[flat] = 0.0
+        far = np.flatnonzero((kl > 0.5 * distance.greedy) & ~flat)
+        if far.size:
+            own[far] = np.where(np.isfinite(distance.take(far).log_shortfall(log_policy[far])), own[far], -1.0)
     return sign.astype(np.int8)
 
 
@@ -198,21 +215,22 @@ def regime_of(bandit: Bandit, log_ratio: Array, multiplier: Array) -> Array:
     return bandit.xp.asarray(found, device=device(bandit.reward))
 
 
-def _measured(bandit: Bandit, log_ratio: Array, rows: Array | slice = slice(None)) -> tuple[Distance, Array]:
-    """Distances from the reference of some rows, and the log-probabilities of their policies."""
-    seen = to_numpy(bandit.behavior)[rows] > 0
-    log_nu = np.where(seen, to_numpy(bandit.log_reference)[rows], -np.inf)
-    log_policy = np.where(seen, log_nu + np.where(seen, log_ratio[rows], 0.0), -np.inf)
+def _measured(bandit: Bandit, log_ratio: Array, rows: Array | slice) -> tuple[Distance, Array]:
+    """Distances from the reference on some rows, and the log-probabilities of their policies ``(n, K)``."""
+    log_nu, reward = to_numpy(bandit.log_reference)[rows], to_numpy(bandit.reward)[rows]
+    log_policy = log_nu + log_ratio
+    if not bandit.full_support:
+        seen = to_numpy(bandit.behavior)[rows] > 0
+        log_nu, log_policy = (np.where(seen, a, -np.inf) for a in (log_nu, log_policy))
     if bandit.own_reference is not None:  # it may have mass where the behavior has none
-        log_nu = log_nu - _log_sum(log_nu)[:, None]
-    return Distance(log_nu, to_numpy(bandit.reward)[rows]), log_policy
+        log_nu = log_nu - log_sum_exp(log_nu)[:, None]
+    return Distance(log_nu, reward), log_policy
 
 
-def _against_nominal(bandit: Bandit, log_ratio: Array, beta: Array, rows: Array) -> Array:
-    """Sign of KL(nominal || nu) - KL(pi || nu) of some rows; near the greedy policy by what both lack to its KL."""
-    distance, log_policy = _measured(bandit, log_ratio, rows)
+def _against_nominal(distance: Distance, log_policy: Array, beta: Array) -> Array:
+    """Sign of KL(nominal || nu) - KL(pi || nu); near the greedy policy by what both lack to its KL."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        nominal = distance.tilted(np.log(distance.scale / beta[rows, 0]))
+        nominal = distance.tilted(np.log(distance.scale / beta))
         ours, theirs = distance.kl(log_policy), distance.kl(nominal)
         larger = np.maximum(ours, theirs)
         sign = np.where(np.abs(theirs - ours) <= _SAME * larger + 4e-15 * np.sqrt(larger), 0.0, np.sign(theirs - ours))
@@ -225,7 +243,9 @@ def _against_nominal(bandit: Bandit, log_ratio: Array, beta: Array, rows: Array)
     return sign
 
 
-def _level_counts(objective: Objective, advantage: Array, multiplier: Array, kappa: Array, rows: Array) -> Array:
+def _level_counts(
+    objective: Objective, advantage: Array, multiplier: Array, kappa: Array, rows: Array, part: slice
+) -> Array:
     """Whether rows of equal advantages whose policy is the reference are Lambert with that kappa, or else nominal.
 
     Both equations hold there, and the policy does not tell. The weight does: it is affine in the log-ratio where the
@@ -234,7 +254,7 @@ def _level_counts(objective: Objective, advantage: Array, multiplier: Array, kap
     plain = not (objective.coupled or objective.takes_share or objective.takes_propensity)
     if not (plain and rows.size):
         return np.zeros(rows.size, dtype=bool)
-    of_rows = objective.each_swept(lambda column: to_numpy(column)[rows])
+    of_rows = objective.each_swept(lambda column: to_numpy(column)[part][rows])
     slope = (multiplier / kappa)[rows, None]
     found = np.ones(rows.size, dtype=bool)
     for u in (-1.0, 1.0):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from array_api_compat import array_namespace, device
 
-from pessimism.arrays import Array
+from pessimism.arrays import Array, chunks
 from pessimism.closed_forms import tilts
-from pessimism.core.objective import MeanBaseline, Objective, centered, partners, stop_gradient
+from pessimism.core.objective import MeanBaseline, Objective, centered, partners, propensities, stop_gradient
 
 if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
@@ -311,8 +311,22 @@ class IPO(Objective):
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """Probability of winning against a member of the group, itself counted as a tie, minus one half."""
         xp = array_namespace(reward)
-        excess = preferred(gaps(reward), self.preference) - 0.5
-        return xp.mean(excess, axis=-1) if weights is None else xp.sum(excess * weights[..., None, :], axis=-1)
+        reward, shares = xp.broadcast_arrays(reward, propensities(reward, weights))
+        rows, shares = (xp.reshape(a, (-1, a.shape[-1])) for a in (reward, shares))
+        found = [
+            xp.sum(self._excess(rows[part, :]) * shares[part, None, :], axis=-1)
+            for part in chunks(rows.shape[0], rows.shape[1] ** 2)
+        ]
+        return xp.reshape(xp.concat(found, axis=0), reward.shape) if found else xp.zeros_like(reward)
+
+    def _excess(self, reward: Array) -> Array:
+        """Probabilities ``(N, K, K)`` that the first of two beats the second, minus one half."""
+        xp = array_namespace(reward)
+        top = xp.max(reward, axis=-1, keepdims=True)
+        if self.preference == "deterministic" or not bool(xp.all(top - reward < 600.0)):
+            return preferred(gaps(reward), self.preference) - 0.5
+        strength = xp.exp(reward - top)  # one exponential an action and not one a pair
+        return 0.5 * gaps(strength) / (strength[:, :, None] + strength[:, None, :])
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g = 4 (A/beta - u - mean(A/beta - u)), times G/(G - 1) in a sampled group."""

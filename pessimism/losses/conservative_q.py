@@ -241,15 +241,45 @@ class CQLHuber(_SoftmaxOfQ):
         # One unit beyond the range of r - log mu every ratio is on the same side of 1.
         low = np.min(np.where(q > 0, level, np.inf), axis=-1) - 1.0
         high = np.max(np.where(q > 0, level, -np.inf), axis=-1) + 1.0
-        c = separable.normalizing_multiplier(mass, low, high)
-        lam = np.full(len(q), float(self.alpha))
-        return separable.wrap(bandit, self, advantage, log_ratio(c, np.arange(len(q))), lam)
+        u, done = self._by_newton(q, np.where(q > 0, level, 0.0), low, high)
+        if not np.all(done):
+            q, level = q[~done], level[~done]
+            c = separable.normalizing_multiplier(mass, low[~done], high[~done])
+            u[~done] = log_ratio(c, np.arange(len(q)))
+        lam = np.full(len(u), float(self.alpha))
+        return separable.wrap(bandit, self, advantage, u, lam)
+
+    def _by_newton(self, q: Array, level: Array, low: Array, high: Array) -> tuple[Array, Array]:
+        """Log-ratios ``(N, K)`` and level at once by Newton's method, and which rows are done (numpy)."""
+        alpha, (least, most) = float(self.alpha), self._caps()
+        c = np.vecdot(q, level)
+        u = np.clip((level - c[:, None]) / (1.0 + alpha), least, most)
+        with np.errstate(all="ignore"):  # a row that overflows is not done
+            for _ in range(20):
+                growth = np.expm1(u)
+                w = 1.0 + growth
+                slope = 1.0 + alpha * w
+                nearer = np.clip(u - (u + alpha * growth - (level - c[:, None])) / slope, least, most)
+                w *= q
+                tilt = np.where((nearer > least) & (nearer < most), 1.0 / slope, 0.0)
+                excess = np.vecdot(q, growth) + np.vecdot(w, nearer - u)
+                change = np.where(excess == 0, 0.0, excess / np.vecdot(w, tilt))
+                c = np.clip(c + change, low, high)
+                stepped = np.clip(nearer - tilt * change[:, None], least, most)
+                done = np.max(np.abs(stepped - u), axis=-1) <= 1e-9
+                u = stepped
+                if np.all(done):
+                    break
+            return u, done & (np.abs(np.vecdot(q, np.expm1(u))) <= 1e-14)
+
+    def _caps(self) -> tuple[float, float]:
+        """Log-ratios at the caps 1 - 1/alpha, where there is one, and 1 + 1/alpha."""
+        alpha = float(self.alpha)
+        return float(np.log1p(-1.0 / alpha)) if alpha > 1.0 else -np.inf, float(np.log1p(1.0 / alpha))
 
     def _capped(self, y: Array) -> Array:
         """Solution u of u + alpha (exp(u) - 1) = y, clipped where exp(u) is off 1 by more than 1/alpha (numpy)."""
-        alpha = float(self.alpha)
-        low = float(np.log1p(-1.0 / alpha)) if alpha > 1.0 else -np.inf
-        high = float(np.log1p(1.0 / alpha))
+        alpha, (low, high) = float(self.alpha), self._caps()
         u = np.clip(log_wright_omega(y + alpha + np.log(alpha)) - np.log(alpha), low, high)
         for _ in range(2):  # the digits of small u that the sum above lost
             u = np.clip(u - (u + alpha * np.expm1(u) - y) / (1.0 + alpha * np.exp(u)), low, high)

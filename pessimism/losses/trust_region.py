@@ -157,5 +157,34 @@ def _log_gap(q: Array, A: Array, delta: float) -> Array:
     top = np.sum(np.where(seen[several] & ~worse, q, 0.0), axis=-1)
     low = np.where(np.isfinite(low), low, (np.log(top) + logs - delta) / rest - 1.0)
     high = np.log(span) - np.log(delta) + 1.0
-    found[several] = separable.normalizing_multiplier(lambda t, row: _divergence(q[row], A[row], t) / delta, low, high)
+    root, done = _by_newton(q, gap, delta, low, high)
+    if not np.all(done):
+        rest_q, rest_a = q[~done], A[~done]
+        root[~done] = separable.normalizing_multiplier(
+            lambda t, row: _divergence(rest_q[row], rest_a[row], t) / delta, low[~done], high[~done]
+        )
+    found[several] = root
     return found
+
+
+def _by_newton(q: Array, gap: Array, delta: float, low: Array, high: Array) -> tuple[Array, Array]:
+    """Newton's method on the logarithm of the divergence, nearly linear in ``log_gap``; and which rows are done.
+
+    ``gap`` is max A - A. Rows whose ratios leave the range of float64 are left.
+    """
+    spread = np.sqrt(np.maximum(np.vecdot(q, gap**2) - np.vecdot(q, gap) ** 2, 0.0))
+    with np.errstate(all="ignore"):
+        t = np.clip(np.log(spread) - 0.5 * np.log(2.0 * delta), low, high)
+        for _ in range(12):
+            d = np.log(np.exp(t)[:, None] + gap)
+            center = np.vecdot(q, d)
+            d = center[:, None] - d
+            growth = np.expm1(d)
+            # As in `_divergence`: the mean of d is zero.
+            mean, square, kl = np.vecdot(q, growth), np.vecdot(q * growth, growth), np.log1p(np.vecdot(q, growth - d))
+            slope = -np.exp(t - center) * (square - mean * mean) / (1.0 + mean)
+            change = np.log(kl / delta) * kl / slope
+            t = np.clip(t - change, low, high)
+            if np.all(np.abs(change) <= 1e-9):
+                break
+        return t, (np.abs(change) <= 1e-9) & (np.abs(t) < 600.0) & (np.max(d, axis=-1) < 600.0)

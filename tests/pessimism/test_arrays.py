@@ -10,7 +10,7 @@ import pytest
 import torch
 from array_api_compat import array_namespace
 
-from pessimism.arrays import pick, put, to_numpy, to_numpy_float
+from pessimism.arrays import chunks, pick, put, to_numpy, to_numpy_float
 
 LIBRARIES = [np, torch, array_api_strict]
 
@@ -51,3 +51,10 @@ def test_what_is_picked_is_put_back_in_its_place(library: Any, mask: list[bool],
     expected[np.array(mask)] = -plain[np.array(mask)] - 1.0
     np.testing.assert_array_equal(to_numpy(put(xp, rows, keep, -picked - 1.0)), expected)
     np.testing.assert_array_equal(to_numpy(rows), plain)  # a new array
+
+
+@pytest.mark.parametrize(("rows", "width"), [(0, 3), (1, 10**9), (7, 5), (10_000, 64), (65_537, 1)])
+def test_chunks_cover_every_row_once(rows: int, width: int) -> None:
+    found = [row for part in chunks(rows, width) for row in range(rows)[part]]
+    assert found == list(range(rows))
+    assert all(part.stop > part.start for part in chunks(rows, width))

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pessimism.special import branch_gap, lambertw, log_wright_omega
+from pessimism.special import branch_gap, lambertw, log_sum_exp, log_wright_omega
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 EPS = float(np.finfo(np.float64).eps)
@@ -206,3 +206,13 @@ def test_branches_meet_their_definition(p: float) -> None:
     found = float(branch_gap(np.array([delta]), 0 if p < 0 else -1)[0])
     # d p / d delta = (1 + p) / p
     assert abs(found - p) <= 1e-15 + 8 * EPS * (abs(p) + delta * (1 + p) / max(abs(p), 1e-300))
+
+
+def test_log_sum_exp_over_the_range_of_float64() -> None:
+    rng = np.random.default_rng(0)
+    rows = [1e3 * rng.normal(size=(20, 6)), rng.normal(size=(20, 6)) - 900.0, rng.normal(size=(20, 6)) * 1e-9]
+    for terms in rows:
+        exact = [float(mp.log(mp.fsum([mp.exp(mp.mpf(float(x))) for x in row]))) for row in terms]
+        np.testing.assert_allclose(log_sum_exp(terms), exact, rtol=4 * EPS)
+    odd = np.array([[-np.inf, 2.0], [-np.inf, -np.inf], [np.nan, 0.0]])
+    np.testing.assert_array_equal(log_sum_exp(odd), [2.0, -np.inf, np.nan])

@@ -17,6 +17,7 @@ from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
 from pessimism.losses.logged.base import LoggedObjective, ShrunkReward, count_seen
 from pessimism.losses.logged.water_filling import log_of
+from pessimism.special import log_sum_exp
 
 if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
@@ -152,7 +153,7 @@ class WeightClipping(LoggedObjective):
         anchor, log_left = (np.take_along_axis(a, first, axis=-1) for a in (ranked, log_left))
         z = (reward - anchor) / self.beta
         rest = np.where((q > 0) & (z <= 0), log_q + z, -np.inf)
-        log_ratio = log_left - np.logaddexp.reduce(rest, axis=-1, keepdims=True) + z
+        log_ratio = log_left - log_sum_exp(rest)[:, None] + z
         lam = (anchor - self.beta * (log_ratio - z))[:, 0]
         return separable.wrap(bandit, self, advantage, np.minimum(log_ratio, math.log(self.cap)), lam)
 
