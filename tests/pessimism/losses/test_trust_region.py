@@ -37,7 +37,7 @@ def test_trpo_is_where_gradient_flow_ends() -> None:
             loss=lambda u, A, _, eta=eta: -u.exp() * A - eta * u,
             on_policy=False,
             takes_share=False,
-            kinks=(),
+            kinks_at=lambda weights: (),
         )
         np.testing.assert_allclose(descend(lagrangian, q, reward), target.policy, atol=1e-6)
 
