@@ -11,7 +11,8 @@ import pytest
 import pessimism as ps
 from pessimism.closed_forms.regime import Distance, lambert_fit, regime_at_any_temperature
 from pessimism.core.bandit import make_bandit
-from tests.helpers import CASES, Array, accepted, make_problem, shifted
+from tests.cases import CASES
+from tests.helpers import Array, accepted, make_problem, shifted
 
 SIGNS = {"positive": 1, "boundary": 0, "negative": -1}
 ENDED = ("no_target", "not_converged")
@@ -164,8 +165,8 @@ def test_kappa_is_read_off_a_policy(name: str) -> None:
     q, reward = make_problem(4, 6)
     target = ps.induced_target(q, reward, name)
     advantage = np.asarray(target.advantage)
-    arrays = (a[None] for a in (advantage, np.asarray(target.log_ratio)))
-    kappa, regime = lambert_fit(target.bandit, target.objective, *arrays, multiplier=np.array([0.0]))
+    u = np.asarray(target.log_ratio)[None]
+    kappa, regime = lambert_fit(target.bandit, target.objective, advantage[None], u, np.array([0.0]))
     assert kappa[0] == pytest.approx(float(target.kappa), rel=1e-9, abs=1e-9)
     assert {1: "positive", 0: "boundary", -1: "negative"}[int(regime[0])] == target.regime
 
