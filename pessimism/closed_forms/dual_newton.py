@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import device
 
 from pessimism.arrays import Array, pick, put, to_numpy
-from pessimism.closed_forms.duals import TOLERANCE, Dual, dot
+from pessimism.closed_forms.duals import TOLERANCE, Dual, dot, total
 
 _CHUNK = 1 << 16  # elements a chunk: half a dozen working arrays stay in cache, calls into numpy stay few
 _NARROW = 32  # actions up to which the rows of a chunk become columns: sums over few actions are slow along rows
@@ -61,7 +61,7 @@ def solve_dual(
     done = xp.ones_like(value, dtype=xp.bool)
     on_cpu = str(device(z)).lower().startswith("cpu")
     size = max(1, _CHUNK // z.shape[1]) if on_cpu else max(1, z.shape[0])
-    axis = 0 if on_cpu and z.shape[1] <= _NARROW else -1
+    axis = 0 if isinstance(z, np.ndarray) and z.shape[1] <= _NARROW else -1
     left: list[Array] = []
     for first in range(0, z.shape[0], size):
         part = slice(first, min(first + size, z.shape[0]))
@@ -199,7 +199,7 @@ def _step(
     move /= slope
     tilt = tilt / slope
     weighted = w * q
-    mean = xp.sum(weighted, axis=0, keepdims=True) if axis == 0 else xp.vecdot(q, w)[:, None]
+    mean = total(weighted) if axis == 0 else xp.vecdot(q, w)[:, None]
     excess = mean - 1.0
     if weak is not None:
         excess = xp.where(weak, dot(xp, q, xp.expm1(u), axis), excess)

@@ -85,8 +85,13 @@ def _rough_log_ratio(xp: Any, z: Array, kappa: Array) -> Array:
 
 
 def dot(xp: Any, a: Array, b: Array, axis: int) -> Array:
-    """Sum of products over the actions on an axis, 0 or -1, which is kept."""
-    return xp.sum(a * b, axis=0, keepdims=True) if axis == 0 else xp.vecdot(a, b)[:, None]
+    """Sum of products over the actions on an axis, which is kept: -1, or 0 in numpy."""
+    return total(a * b) if axis == 0 else xp.vecdot(a, b)[:, None]
+
+
+def total(a: Array) -> Array:
+    """Sum over the first axis (numpy), which is kept; in order also for a lone column, as it would be among others."""
+    return np.add.reduce(a, axis=0, keepdims=True) if a.shape[1] > 1 else np.add.accumulate(a, axis=0)[-1:, :]
 
 
 def kappa_lower_bound(xp: Any, q: Array, z: Array, axis: int = -1) -> Array:

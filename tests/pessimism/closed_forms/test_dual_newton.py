@@ -71,3 +71,14 @@ def test_extreme_rows_are_solved(name: str, beta: float) -> None:
     u, z, kappa = target.log_ratio, target.advantage / beta, np.nan_to_num(target.kappa)[:, None]
     pull = kappa * np.exp(u)
     assert np.all(np.abs(u + pull - z) / (1 + pull) <= 1e-12 + 16 * np.finfo(float).eps * np.abs(u))
+
+
+@pytest.mark.parametrize("width", [3, 8, 64])
+@pytest.mark.parametrize("name", ["kimi", "shifted_mean"])
+def test_a_row_alone_is_the_row_in_a_batch(name: str, width: int) -> None:
+    """To the last bit: neither the layout of a chunk nor a hard neighbor shows in a row."""
+    rng = np.random.default_rng(1)
+    behavior, reward = rng.dirichlet(np.ones(width), 60), rng.normal(size=(60, width))
+    batch = ps.induced_target(behavior, reward, CASES[name]).log_ratio
+    alone = [ps.induced_target(q, r, CASES[name]).log_ratio for q, r in zip(behavior, reward, strict=True)]
+    np.testing.assert_array_equal(batch, np.stack(alone))
