@@ -95,12 +95,12 @@ def _ended(field: RowField, found: Limits) -> Array:
 
 
 def _best_of_equals(field: RowField | LogitField) -> Array:
-    """Mask of the first of actions that are equal but for next to nothing; none of those with q = 0."""
+    """Mask of the best of actions that are equal but for next to nothing, the first of several; none with q = 0."""
     q, log_nu, advantage, *own = (np.atleast_2d(a) for a in (field.q, field.log_nu, field.advantage, *field.facts))
     size = np.abs(advantage).max(axis=-1, keepdims=True)
     seen = q > 0
     log_q, log_nu = np.log(np.where(seen, q, 1.0)), np.where(seen, log_nu, 0.0)
-    facts = np.stack([log_q, log_nu, *own, advantage / np.where(size > 0, size, 1.0)])
+    facts = np.stack([log_q, log_nu, *own, -advantage / np.where(size > 0, size, 1.0)])
     order = np.lexsort(facts, axis=-1)
     ordered = np.take_along_axis(facts, order[None], axis=-1)
     next_is = np.all(np.abs(np.diff(ordered)) <= _ALIKE, axis=0)

@@ -19,6 +19,7 @@ from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
 from pessimism.fixed_point.generic import fixed_point
 from pessimism.target.induced import solve_rows as solve_published
+from pessimism.target.induced import with_uncovered
 from pessimism.target.result import InducedTarget
 
 NOT_AFFINE = "its weight is not affine in the advantage, so that finite groups have no expected advantage"
@@ -100,7 +101,9 @@ def solve_group(
 def _solution(objective: Objective, bandit: Bandit, advantage: Floats, unseen: bool) -> Solution:
     beta = objective.temperature
     if beta is not None and is_squared(objective):
-        return tilts.lambert(bandit, advantage, beta, unseen=unseen)
+        return with_uncovered(
+            tilts.lambert(bandit, advantage, beta, unseen=unseen), bandit, objective, advantage, unseen
+        )
     if bandit.own_reference is None:
         return solve_published(bandit, objective, advantage, unseen, None)
     if not _reads_log_ratio(objective, advantage):

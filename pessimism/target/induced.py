@@ -198,11 +198,19 @@ def _on_seen(bandit: Bandit, objective: Objective, advantage: Array, unseen: boo
             raise ValueError(f"method: objective {objective} has no closed form")
         return _generic(bandit, objective, advantage, unseen)
     uncovered = solution.status == NOT_COVERED
-    if not bool(bandit.xp.any(uncovered)):
-        return solution
-    if method == "closed_form":
+    if method == "closed_form" and bool(bandit.xp.any(uncovered)):
         where = bandit.place("reward", int(bandit.xp.argmax(bandit.xp.astype(uncovered, bandit.xp.int8))))
         raise ValueError(f"method: objective {objective} has no closed form at {where}")
+    return with_uncovered(solution, bandit, objective, advantage, unseen)
+
+
+def with_uncovered(
+    solution: Solution, bandit: Bandit, objective: Objective, advantage: Array, unseen: bool
+) -> Solution:
+    """Solve the rows that a closed form has left NOT_COVERED: their fixed points may be several, and the flow decides."""
+    uncovered = solution.status == NOT_COVERED
+    if not bool(bandit.xp.any(uncovered)):
+        return solution
     return _filled(solution, uncovered, bandit, objective, advantage, unseen, _uncovered)
 
 
@@ -238,7 +246,7 @@ def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: boo
 
 
 def _uncovered(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool) -> Solution:
-    """Rows that a closed form does not cover: where fixed points are several, the flow from the reference decides."""
+    """Rows of which no other route knows the target: the flow from the reference decides, if it can be followed."""
     if objective.coupled or (unseen and not objective.by_flow):
         return _generic(bandit, objective, advantage, unseen)
     solution = flow_target(bandit, objective, advantage)
@@ -246,7 +254,10 @@ def _uncovered(bandit: Bandit, objective: Objective, advantage: Array, unseen: b
         return solution
     xp, status = bandit.xp, solution.status
     among_others = xp.full_like(status, Status.LOCAL_MINIMUM.value)
-    return solution._replace(status=xp.where(status == Status.CONVERGED.value, among_others, status))
+    solution = solution._replace(status=xp.where(status == Status.CONVERGED.value, among_others, status))
+    # What is uncovered of a squared regression is its negative regime, however close to the boundary.
+    of_regression = isinstance(objective, SquaredRegression)
+    return solution._replace(regime=xp.full_like(solution.regime, -1)) if of_regression else solution
 
 
 def _lowest(solution: Solution, bandit: Bandit, objective: Objective, advantage: Array) -> Solution:

@@ -147,12 +147,14 @@ def test_routes_agree_without_a_choice(name: str, problem: tuple[list[float], li
         assert generic.regime == closed.regime
 
 
-def test_the_negative_regime_is_not_mistaken_for_a_target() -> None:
+def test_in_the_negative_regime_the_route_follows_the_flow() -> None:
     problem = [0.3, 0.2, 0.5], [0.0, 1.0, 0.5]
-    closed, generic = both_routes(*map(np.array, problem), ps.ConstantBaseline(beta=0.5, value=1.2))
-    assert closed.regime == generic.regime == "negative"
-    assert generic.status == "not_converged"
-    assert np.isnan(generic.policy).all()
+    generic = ps.induced_target(*problem, ps.ConstantBaseline(beta=0.5, value=1.2), method="fixed_point")
+    target = ps.induced_target(*problem, ps.ConstantBaseline(beta=0.5, value=1.2))
+    assert (generic.regime, generic.status) == ("negative", "local_minimum")
+    np.testing.assert_allclose(generic.policy, target.policy, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"method: objective constant_baseline\(.*\) has no closed form at reward"):
+        ps.induced_target(*problem, ps.ConstantBaseline(beta=0.5, value=1.2), method="closed_form")
     leaking = ps.induced_target(*problem, ps.ConstantBaseline(beta=0.5, value=1.2), unseen=True)
     by_zeros = ps.induced_target(*problem, ps.ConstantBaseline(beta=0.5, value=1.2), unseen=True, method="fixed_point")
     np.testing.assert_allclose(by_zeros.policy, leaking.policy, rtol=1e-12)
