@@ -1,0 +1,235 @@
+"""What each registered objective is compared with: its published loss, settings, and how that is solved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tests.audit import programs
+from tests.audit.bandits import Problem
+from tests.audit.harness import Loss, against, flowed, minimized, policy
+from tests.audit.published import likelihood, logged, preferences, ratio, regression, systems
+
+Array = npt.NDArray[np.float64]
+Hyper = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One objective.
+
+    Attributes
+    ----------
+    loss : callable
+        Published population loss, ``loss(logits, q, nu, r, **hyper)``.
+    settings : tuple of mappings
+        Hyper-parameters, temperatures from .01 to 10 among them.
+    route : callable
+        From the loss and the logits of the reference to those of the target.
+    program : callable, optional
+        ``program(q, r, **hyper)`` instead, a policy.
+    optima : callable, optional
+        ``optima(q, r, **hyper)``, the lines of a piecewise linear loss with many minimizers.
+    jumps : bool
+        Whether the gradient jumps: the flow is followed with jumps of smaller and smaller width.
+    tolerance : float
+        Largest difference in any probability; ``why`` where it is more than 1e-8.
+    kinds : tuple of str
+        Kinds of bandits beside those that all take.
+    without : tuple of str
+        Kinds that it does not take, with the reason in ``why``.
+    """
+
+    loss: Callable[..., torch.Tensor]
+    settings: tuple[Hyper, ...]
+    route: Callable[..., Array] | None = flowed
+    program: Callable[..., Array] | None = None
+    optima: Callable[..., Any] | None = None
+    tolerance: float = 1e-8
+    jumps: bool = False
+    apart: bool = False
+    without: tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of bandits to take."""
+        kinds = ("generic", "tied", "two", "holes", "rare", *(("apart",) if self.apart else ()))
+        return tuple(kind for kind in kinds if kind not in self.without)
+
+    def solved(self, problem: Problem, hyper: Hyper) -> Array:
+        """Policy on the actions that the behavior takes."""
+        q, nu, r = seen(problem)
+        if self.program is not None:
+            return self.program(q, r, **hyper)
+        assert self.route is not None
+        logits = np.log(nu)
+        for width in ({"soft": 1e-3}, {"soft": 1e-5}, {"soft": 1e-7}) if self.jumps else ({},):
+            logits = self.route(against(self.loss, q, nu, r, **hyper, **width), logits)
+        return policy(logits)
+
+
+def seen(problem: Problem) -> tuple[Array, Array, Array]:
+    """Behavior, reference and reward where the behavior has mass."""
+    on = problem.q > 0.0
+    nu = problem.q if problem.nu is None else problem.nu
+    return problem.q[on], nu[on] / nu[on].sum(), problem.r[on]
+
+
+def _at(field: str = "beta", *, values: tuple[float, ...] = (0.3, 0.01, 10.0), **fixed: Any) -> tuple[Hyper, ...]:
+    """One setting for each temperature."""
+    return tuple({field: value, **fixed} for value in values)
+
+
+def _standardized(q: Array, r: Array, eps: float) -> Array:
+    return np.asarray((r - q @ r) / (np.sqrt(q @ (r - q @ r) ** 2) + eps))
+
+
+def _ppo_lines(q: Array, r: Array, *, eps_low: float = 0.2, eps_high: float = 0.2) -> Any:
+    return programs.clipped_lines(r - q @ r, 1.0 - eps_low, 1.0 + eps_high)
+
+
+def _dapo_lines(q: Array, r: Array, *, eps_low: float, eps_high: float, eps: float) -> Any:
+    return programs.clipped_lines(_standardized(q, r, eps), 1.0 - eps_low, 1.0 + eps_high)
+
+
+def _greedy(q: Array, r: Array, **_: Any) -> Any:
+    return programs.linear_lines(r)
+
+
+def _kl(estimator: str, placement: str, sampling: str, betas: tuple[float, ...] = (0.3, 0.01, 10.0)) -> Any:
+    return _at(values=betas, estimator=estimator, placement=placement, sampling=sampling)
+
+
+def _briefly(loss: Loss, start: Array) -> Array:
+    """Flow whose log-ratios grow with log(time)/beta for ever: until the losers have no mass left."""
+    return flowed(loss, start, until=1e5)
+
+
+_CLIPS = ({"eps_low": 0.2, "eps_high": 0.2}, {"eps_low": 0.3, "eps_high": 0.9}, {"eps_low": 0.2, "eps_high": 9.0})
+
+AUDITS: dict[str, Audit] = {
+    "nominal": Audit(regression.nominal, _at()),
+    "a_star_po": Audit(
+        regression.a_star_po,
+        (
+            {"beta1": 0.5, "beta2": 0.3},
+            {"beta1": 0.5, "beta2": 0.01},
+            {"beta1": 0.5, "beta2": 10.0},
+            {"beta1": 1.0, "beta2": 0.1, "sampling": "off_policy"},
+        ),
+        apart=True,
+    ),
+    "oapl": Audit(
+        regression.oapl,
+        ({"beta1": 1.0, "beta2": 0.3}, {"beta1": 1.0, "beta2": 0.01}, {"beta1": 20.0, "beta2": 10.0}),
+        minimized,
+        apart=True,
+    ),
+    "kimi": Audit(regression.kimi, _at(), minimized, apart=True),
+    "shifted_mean": Audit(regression.shifted_mean, _at(shift=1.0), minimized, apart=True),
+    "optimal_value": Audit(regression.optimal_value, _at(), minimized, apart=True),
+    "constant_baseline": Audit(regression.constant_baseline, _at(value=-0.1), minimized, apart=True),
+    "std_normalized": Audit(regression.std_normalized, _at(eps=1e-4), minimized, apart=True),
+    "tba": Audit(regression.tba, _at(), apart=True),
+    "rebel": Audit(regression.rebel, _at("eta", values=(3.0, 100.0, 0.1)), minimized, apart=True),
+    "awr": Audit(likelihood.awr, (*_at(w_max=20.0), {"beta": 0.2, "w_max": 1.5}), minimized),
+    "asym_re": Audit(likelihood.asym_re, ({"shift": -0.1}, {"shift": -0.01}, {"shift": -10.0})),
+    "truncated_is": Audit(
+        regression.truncated_is, (*_at(cap=1.0), {"beta": 0.1, "cap": 3.0}, {"beta": 0.1, "cap": 0.2})
+    ),
+    "mixed_chi2_kl": Audit(regression.mixed_chi2_kl, (*_at(gamma=1.0), {"beta": 0.1, "gamma": 0.1})),
+    "copg": Audit(regression.copg, _at(), minimized, apart=True),
+    "ipo": Audit(
+        preferences.ipo,
+        (*_at(values=(0.1, 0.01, 10.0)), {"beta": 0.2, "preference": "deterministic"}),
+        minimized,
+        apart=True,
+    ),
+    "dpo": Audit(preferences.dpo, _at(), minimized, apart=True),
+    "async_dpo": Audit(preferences.async_dpo, _at(values=(0.1, 0.01)), _briefly, apart=True),
+    "chi_po": Audit(preferences.chi_po, _at(r_max=1.0), minimized, apart=True),
+    "qrpo": Audit(regression.qrpo, (*_at(), {"beta": 0.2, "transform": "identity"}), minimized, apart=True),
+    "apa": Audit(regression.apa, _at(eps=1e-8), minimized, apart=True),
+    "tpo": Audit(likelihood.tpo, _at(values=(1.0, 0.01, 10.0), min_std=1e-6), minimized),
+    "reinforce": Audit(
+        likelihood.reinforce,
+        ({"value": 0.0}, {"value": 0.3, "sampling": "on_policy"}),
+        optima=_greedy,
+    ),
+    "rloo": Audit(likelihood.rloo, (*_at(), *_at(sampling="off_policy")), apart=True),
+    "topr": Audit(likelihood.topr, ({"value": 0.0}, {"value": 0.4})),
+    "opo": Audit(likelihood.opo, ({},), optima=_greedy),
+    "roirl": Audit(likelihood.roirl, ({}, *_at(weight="exponential")), minimized),
+    "ppo": Audit(ratio.ppo, _CLIPS, optima=_ppo_lines),
+    "dr_grpo": Audit(ratio.dr_grpo, _CLIPS, optima=_ppo_lines),
+    "dapo": Audit(ratio.dapo, ({"eps_low": 0.2, "eps_high": 0.28, "eps": 1e-6},), optima=_dapo_lines),
+    "grpo": Audit(ratio.grpo, _at(values=(0.04, 0.01, 10.0)), jumps=True, tolerance=1e-6, apart=True),
+    "gspo": Audit(
+        ratio.gspo,
+        ({"eps_low": 3e-4, "eps_high": 4e-4, "length": 500.0, "eps": 1e-6},),
+        jumps=True,
+        tolerance=1e-6,
+    ),
+    "cispo": Audit(likelihood.cispo, ({"cap": 5.0, "eps": 1e-6}, {"cap": 1.5, "eps": 1e-6}, {"cap": 0.3, "eps": 1e-6})),
+    "trpo": Audit(
+        ratio.trpo_surrogate, ({"delta": 0.01}, {"delta": 0.3}), program=programs.trpo, tolerance=1e-6
+    ),
+    "kl_regularized": Audit(
+        ratio.kl_regularized,
+        (
+            *_kl("k1", "reward", "on_policy"),
+            *_kl("k3", "loss", "on_policy"),
+            *_kl("k2", "loss", "on_policy"),
+            *(
+                hyper
+                for estimator in ("k1", "k2", "k3")
+                for place in ("reward", "loss")
+                for hyper in _kl(estimator, place, "off_policy", (0.3,))
+            ),
+        ),
+        apart=True,
+    ),
+    "ips": Audit(logged.ips, _at()),
+    "weight_clipping": Audit(
+        logged.ips, _at(cap=1.5), program=programs.weight_clipping, tolerance=1e-6
+    ),
+    "propensity_clipping": Audit(logged.propensity_clipping, (*_at(), *_at(values=(0.3,), tau=0.1))),
+    "implicit_exploration": Audit(logged.implicit_exploration, _at(gamma=0.05)),
+    "exponential_smoothing": Audit(logged.exponential_smoothing, (*_at(), *_at(values=(0.3,), alpha=0.5))),
+    "log_smoothing": Audit(logged.log_smoothing, _at("lam", values=(0.1, 0.01, 10.0))),
+    "log_smoothing_linear": Audit(logged.log_smoothing_linear, _at(lam=0.1)),
+    "power_mean": Audit(logged.power_mean, _at("l", values=(0.1, 0.01, 0.9))),
+    "chi2": Audit(logged.chi2, _at()),
+    "pevi": Audit(logged.pevi, ({"n": 100.0, "delta": 0.05},)),
+    "pevi_kl": Audit(logged.pevi_kl, _at(n=100.0, delta=0.05)),
+    "empirical_likelihood_lcb": Audit(
+        logged.empirical_likelihood_lcb, ({"n": 100.0, "z": 1.96}, {"n": 5.0, "z": 1.96}, {"n": 1e4, "z": 1.96})
+    ),
+    "divergence_augmented": Audit(
+        systems.divergence_augmented,
+        (
+            *_at(),
+            *(
+                {"beta": beta, "divergence": name, "normalize": False}
+                for name in ("rkl", "inf", "hellinger", "entropy")
+                for beta in (0.3, 10.0)
+            ),
+        ),
+    ),
+    "cql": Audit(systems.cql, _at("alpha", values=(1.0, 0.01, 10.0)), minimized),
+    "cql_reference": Audit(
+        systems.cql_reference,
+        ({"alpha": 1.0, "beta": 1.0}, {"alpha": 0.1, "beta": 0.01}, {"alpha": 10.0, "beta": 10.0}),
+        minimized,
+        apart=True,
+    ),
+    "cql_huber": Audit(systems.cql_huber, _at("alpha", values=(1.0, 0.01, 10.0)), minimized),
+    "awac": Audit(likelihood.awac, _at(), minimized),
+    "brac": Audit(systems.brac, _at(), apart=True),
+}

@@ -1,0 +1,87 @@
+"""Weighted likelihoods: no ratio, or a detached one, before log pi."""
+
+from __future__ import annotations
+
+import torch
+
+from tests.audit.published.expectations import Tensor, centered, data, deviation, log_policy, mean, soft_value
+
+
+def awr(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float, w_max: float) -> Tensor:
+    """arXiv 1910.00177."""
+    return -mean(q, (centered(q, r) / beta).exp().clamp(max=w_max) * log_policy(logits))
+
+
+def awac(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float) -> Tensor:
+    """arXiv 2006.09359, its weights normalized to mean one as softmax weights over a batch are."""
+    return -mean(q, ((r - soft_value(q, r, beta)) / beta).exp() * log_policy(logits))
+
+
+def asym_re(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, shift: float) -> Tensor:
+    """arXiv 2506.20520: V is the mean plus a shift, no ratio."""
+    return -mean(q, (centered(q, r) - shift) * log_policy(logits))
+
+
+def reinforce(
+    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, value: float = 0.0, sampling: str = "on_policy"
+) -> Tensor:
+    return -mean(data(logits, q, sampling), (r - value) * log_policy(logits))
+
+
+def opo(
+    logits: Tensor,
+    q: Tensor,
+    nu: Tensor,
+    r: Tensor,
+    *,
+    lengths: tuple[float, ...] | None = None,
+    sampling: str = "on_policy",
+) -> Tensor:
+    """arXiv 2505.23585: the baseline weighs rewards by length."""
+    samples = data(logits, q, sampling)
+    long = torch.ones_like(r) if lengths is None else torch.tensor(lengths, dtype=torch.float64)
+    baseline = (mean(samples, long * r) / mean(samples, long))[..., None]
+    return -mean(samples, (r - baseline) * log_policy(logits))
+
+
+def rloo(
+    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float, sampling: str = "on_policy"
+) -> Tensor:
+    """arXiv 2402.14740: the KL estimate inside the reward, the others' mean as baseline, all detached."""
+    p = log_policy(logits)
+    samples = data(logits, q, sampling)
+    total = (r - beta * (p - nu.log())).detach()
+    return -mean(samples, centered(samples, total) * p)
+
+
+def topr(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, value: float = 0.0) -> Tensor:
+    """arXiv 2503.14286: positives as they are, negatives with the truncated ratio, detached."""
+    p = log_policy(logits)
+    tapered = (p - q.log()).exp().clamp(0.0, 1.0).detach()
+    return -mean(q, torch.where(r >= value, 1.0, tapered) * (r - value) * p)
+
+
+def roirl(
+    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, weight: str = "identity", beta: float = 0.1
+) -> Tensor:
+    """arXiv 2510.02892."""
+    return -mean(q, (r if weight == "identity" else (r / beta).exp()) * log_policy(logits))
+
+
+def cispo(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, cap: float, eps: float) -> Tensor:
+    """arXiv 2506.13585, equations 4 and 5, without a lower bound."""
+    p = log_policy(logits)
+    weight = (p - q.log()).exp().clamp(max=cap).detach()
+    return -mean(q, weight * centered(q, r) / (deviation(q, r) + eps) * p)
+
+
+def tpo(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float, min_std: float) -> Tensor:
+    """arXiv 2604.06159: cross entropy of two softmaxes over the samples of a group, the old policy tilted by z/eta.
+
+    An action takes the share q of the samples of a large group, so that a softmax over samples divides by E_q.
+    """
+    spread = deviation(q, r)
+    z = torch.where(spread > min_std, centered(q, r) / spread, 0.0)
+    target = torch.softmax(q.log() + nu.log() + z / beta, -1)
+    p = log_policy(logits)
+    return -mean(target, p - torch.logsumexp(q.log() + p, -1, keepdim=True))
