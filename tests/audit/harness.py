@@ -57,15 +57,15 @@ def minimized(loss: Loss, start: Array) -> Array:
     return newton(velocity, run.x)
 
 
-def newton(velocity: Field, logits: Array) -> Array:
+def newton(velocity: Field, logits: Array, fine: float = 1e-6) -> Array:
     """A few steps on the field itself, each taken while it makes the field smaller: digits after the minimum is near.
 
     Differences of the loss run out of digits at half of the working accuracy, those of its gradient do not.
     """
     size = np.abs(velocity(logits)).max()
     for _ in range(8):
-        move = np.linalg.lstsq(jacobian(velocity, logits), -velocity(logits), rcond=1e-12)[0]
-        if not np.isfinite(move).all() or np.abs(move).max() > 0.5:
+        move = np.linalg.lstsq(jacobian(velocity, logits, fine), -velocity(logits), rcond=1e-12)[0]
+        if not np.isfinite(move).all() or np.abs(move).max() > 1e-2:
             break
         smaller = np.abs(velocity(logits + move)).max()
         if not smaller < size:
@@ -74,38 +74,97 @@ def newton(velocity: Field, logits: Array) -> Array:
     return logits
 
 
-def flowed(loss: Loss, start: Array, *, until: float = 1e12, tolerance: float = 3e-4) -> Array:
+def flowed(loss: Loss, start: Array, *, until: float = 1e30, tolerance: float = 3e-4, fine: float = 1e-6) -> Array:
     """Logits where gradient flow from ``start`` has come to rest, and Newton's method from there.
 
     The integrator is linearly implicit (ode23s: Shampine and Reichelt 1997), so that its steps may grow tenfold each
     as the flow slows down. Its errors decide at most into which basin a flow goes that starts close to their border.
+    Losses see probabilities alone: a change of all logits is none, and is taken out of the field and of its Jacobian,
+    where it would drown what is left at steps of 1e10. ``fine`` is the step of the differences. A flow that neither
+    rests nor ends is returned where it is after 2000 steps.
     """
-    velocity = field(loss)
-    logits = np.array(start, dtype=np.float64)
-    slope, edge = velocity(logits), np.eye(len(logits))
+    raw = field(loss)
+    logits, size = np.array(start, dtype=np.float64), len(start)
+
+    def relative(x: Array) -> Array:
+        moves = raw(x)
+        return np.asarray(moves - moves[..., lead, None])
+
+    lead = int(np.argmax(logits))
+    slope = relative(logits)
     scale = np.abs(slope).max()
     if scale == 0.0:
         return logits
     now, step, d = 0.0, 1e-3 / scale, 1.0 / (2.0 + np.sqrt(2.0))
-    for _ in range(5000):
+    for _ in range(2000):
         # An action of a probability of exp(-600) goes no further down: its logit would only leave the numbers.
-        sunk = (logits - logits.max() < -DEEP) & (slope < 0.0)
-        free = np.where(sunk, 0.0, 1.0)
-        inverse = np.linalg.inv(edge - step * d * free[:, None] * jacobian(velocity, logits))
+        free = np.where((logits - logits.max() < -DEEP) & (slope < 0.0), 0.0, 1.0)
+        # A rare action that still gains relative to the others does not rest, however slow it is.
+        growth = raw(logits) / np.maximum(policy(logits), 1e-200)
+        gains = bool((growth > growth[lead] + 1e-6 * scale).any())
+        if now * scale > until or (not gains and np.abs(free * slope).max() < 1e-12 * scale):
+            break
+        slopes = jacobian(relative, logits, fine)
+        slopes = free[:, None] * (slopes - slopes.mean(1, keepdims=True))
+        inverse = np.linalg.inv(np.eye(size) - step * d * slopes)
         first = inverse @ (free * slope)
-        middle = free * velocity(logits + step / 2.0 * first)
+        middle = free * relative(logits + step / 2.0 * first)
         second = inverse @ (middle - first) + first
         after = logits + step * second
-        end = free * velocity(after)
+        end = free * relative(after)
         third = inverse @ (end - (6.0 + np.sqrt(2.0)) * (second - middle) - 2.0 * (first - free * slope))
         error = np.abs(step / 6.0 * (first - 2.0 * second + third) / (1.0 + 0.1 * np.abs(after))).max()
-        if np.isfinite(error) and error <= tolerance:
-            now, logits, slope = now + step, after - after.max(), velocity(after)
-            resting = np.abs(slope).max() < 1e-12 * scale
-            if now * scale > until or resting:
-                return newton(velocity, logits) if resting else logits
-        step *= min(10.0, max(0.1, 0.8 * (tolerance / max(error, 1e-300)) ** (1.0 / 3.0))) if error == error else 0.1
-    raise AssertionError(f"the flow is still at time {now:.1e}")
+        if not np.isfinite(error):
+            step *= 0.1
+            continue
+        if error <= tolerance:
+            now, logits = now + step, after - after.max()
+            lead = int(np.argmax(logits))
+            slope = relative(logits)
+        step *= min(10.0, max(0.1, 0.8 * (tolerance / max(error, 1e-300)) ** (1.0 / 3.0)))
+    return polished(raw, logits, fine)
+
+
+def polished(velocity: Field, logits: Array, fine: float) -> Array:
+    """Newton's method on the actions that keep mass, where all of them are at rest but for what the steps leave."""
+    kept = logits - logits.max() > np.log(1e-9)
+    others = logits[~kept]
+
+    def among(x: Array) -> Array:
+        whole = np.empty((*x.shape[:-1], len(kept)))
+        whole[..., kept], whole[..., ~kept] = x, others
+        moves = velocity(whole)[..., kept]
+        return np.asarray(moves - moves.mean(-1, keepdims=True))
+
+    result = logits.copy()
+    result[kept] = newton(among, logits[kept], fine)
+    return result
+
+
+def unrest(loss: Loss, target: Array, kinks: Array | None = None, side: float = 1e-9) -> float:
+    """How far a policy is from resting under the field: zero where no action gains or loses against the others.
+
+    Per unit of its probability an action moves at ``x = velocity / pi``, and at rest x is the same for all that have
+    mass, and no larger for those without. On a jump of the field (``kinks``, boolean) the two one-sided values of x
+    must enclose that of the others, from above below the jump: then the flow is pushed onto the jump from both sides.
+    """
+    velocity = field(loss)
+    kinks = np.zeros(len(target), dtype=bool) if kinks is None else kinks
+    logits = np.log(np.maximum(target, 1e-60))
+    kept = target > 1e-30
+
+    def pull(shift: Array) -> Array:
+        moved = logits + shift
+        moves = velocity(moved) / policy(moved)
+        return np.asarray(moves - moves[others][np.argmax(target[others])])
+
+    others = kept & ~kinks
+    assert others.any()
+    below, above = pull(-side * kinks), pull(side * kinks)
+    gap = max(np.abs(below[others] * target[others]).max(), 0.0)
+    gap = max(gap, (below[~kept] * target.max()).max(initial=0.0))
+    gap = max(gap, (-below[kinks] * target[kinks]).max(initial=0.0), (above[kinks] * target[kinks]).max(initial=0.0))
+    return float(gap)
 
 
 def against(loss: Callable[..., torch.Tensor], q: Array, nu: Array, r: Array, **hyper: Any) -> Loss:

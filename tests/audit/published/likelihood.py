@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from tests.audit.published.expectations import Tensor, centered, data, deviation, log_policy, mean, soft_value
@@ -34,12 +36,12 @@ def opo(
     nu: Tensor,
     r: Tensor,
     *,
-    lengths: tuple[float, ...] | None = None,
+    length: Any = None,
     sampling: str = "on_policy",
 ) -> Tensor:
     """arXiv 2505.23585: the baseline weighs rewards by length."""
     samples = data(logits, q, sampling)
-    long = torch.ones_like(r) if lengths is None else torch.tensor(lengths, dtype=torch.float64)
+    long = torch.ones_like(r) if length is None else torch.as_tensor(length, dtype=torch.float64)
     baseline = (mean(samples, long * r) / mean(samples, long))[..., None]
     return -mean(samples, (r - baseline) * log_policy(logits))
 
@@ -68,10 +70,10 @@ def roirl(
     return -mean(q, (r if weight == "identity" else (r / beta).exp()) * log_policy(logits))
 
 
-def cispo(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, cap: float, eps: float) -> Tensor:
-    """arXiv 2506.13585, equations 4 and 5, without a lower bound."""
+def cispo(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, cap: float, eps: float, floor: float = 0.0) -> Tensor:
+    """arXiv 2506.13585, equations 4 and 5: no lower bound in its experiments."""
     p = log_policy(logits)
-    weight = (p - q.log()).exp().clamp(max=cap).detach()
+    weight = (p - q.log()).exp().clamp(floor, cap).detach()
     return -mean(q, weight * centered(q, r) / (deviation(q, r) + eps) * p)
 
 

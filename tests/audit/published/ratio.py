@@ -6,33 +6,63 @@ width over which the jump is spread. Zero is the published loss; `test_published
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from tests.audit.published.expectations import Tensor, centered, deviation, log_policy, mean
 
 
-def _clipped(ratio: Tensor, advantage: Tensor, low: float, high: float, soft: float = 0.0) -> Tensor:
-    """arXiv 1707.06347, equation 7."""
+def _clipped(
+    ratio: Tensor, advantage: Tensor, low: float, high: float, soft: float = 0.0, dual: float | None = None
+) -> Tensor:
+    """arXiv 1707.06347, equation 7; with ``dual``, arXiv 1912.09729, equation 5: negatives count up to that ratio."""
     if soft == 0.0:
-        return -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
-    inside = torch.where(advantage > 0.0, high - ratio, ratio - low)
-    return -torch.sigmoid(inside / soft).detach() * ratio * advantage
+        surrogate = torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
+        if dual is not None:
+            surrogate = torch.where(advantage < 0.0, torch.maximum(surrogate, dual * advantage), surrogate)
+        return -surrogate
+    gate = torch.sigmoid(torch.where(advantage > 0.0, high - ratio, ratio - low) / soft)
+    if dual is not None:
+        gate = gate * torch.where(advantage < 0.0, torch.sigmoid((dual - ratio) / soft), 1.0)
+    return -gate.detach() * ratio * advantage
 
 
-def ppo(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, eps_low: float, eps_high: float) -> Tensor:
+def ppo(
+    logits: Tensor,
+    q: Tensor,
+    nu: Tensor,
+    r: Tensor,
+    *,
+    eps_low: float = 0.2,
+    eps_high: float = 0.2,
+    dual_clip: float | None = None,
+    soft: float = 0.0,
+) -> Tensor:
     ratio = (log_policy(logits) - q.log()).exp()
-    return mean(q, _clipped(ratio, centered(q, r), 1.0 - eps_low, 1.0 + eps_high))
+    return mean(q, _clipped(ratio, centered(q, r), 1.0 - eps_low, 1.0 + eps_high, soft, dual_clip))
 
 
 dr_grpo = ppo  # arXiv 2503.20783: the mean of the group, no standard deviation
+rloo_clipped = ppo  # TRL: the mean of the others is that of the population, an independent sample
 
 
 def dapo(
-    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, eps_low: float, eps_high: float, eps: float, soft: float = 0.0
+    logits: Tensor,
+    q: Tensor,
+    nu: Tensor,
+    r: Tensor,
+    *,
+    eps_low: float,
+    eps_high: float,
+    eps: float,
+    dual_clip: float | None = None,
+    soft: float = 0.0,
 ) -> Tensor:
     """arXiv 2503.14476."""
     ratio = (log_policy(logits) - q.log()).exp()
-    return mean(q, _clipped(ratio, centered(q, r) / (deviation(q, r) + eps), 1.0 - eps_low, 1.0 + eps_high, soft))
+    advantage = centered(q, r) / (deviation(q, r) + eps)
+    return mean(q, _clipped(ratio, advantage, 1.0 - eps_low, 1.0 + eps_high, soft, dual_clip))
 
 
 def grpo(
@@ -45,20 +75,62 @@ def grpo(
     eps_low: float = 0.2,
     eps_high: float = 0.2,
     eps: float = 1e-6,
+    unbiased_kl: bool = False,
+    dual_clip: float | None = None,
     soft: float = 0.0,
 ) -> Tensor:
-    """arXiv 2402.03300, equations 3 and 4: the clip, and k3 against the reference inside the loss."""
+    """arXiv 2402.03300, equations 3 and 4: the clip, and k3 against the reference inside the loss.
+
+    ``unbiased_kl``: k3 times the ratio to the behavior, with the gradient of both (arXiv 2512.02556).
+    """
     p = log_policy(logits)
     k3 = (nu.log() - p).exp() - (nu.log() - p) - 1.0
-    return dapo(logits, q, nu, r, eps_low=eps_low, eps_high=eps_high, eps=eps, soft=soft) + beta * mean(q, k3)
+    if unbiased_kl:
+        k3 = (p - q.log()).exp() * k3
+    clipped = dapo(logits, q, nu, r, eps_low=eps_low, eps_high=eps_high, eps=eps, dual_clip=dual_clip, soft=soft)
+    return clipped + beta * mean(q, k3)
 
 
 def gspo(
-    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, eps_low: float, eps_high: float, length: float, eps: float, soft: float = 0.0
+    logits: Tensor,
+    q: Tensor,
+    nu: Tensor,
+    r: Tensor,
+    *,
+    eps_low: float,
+    eps_high: float,
+    length: Any = 1.0,
+    eps: float = 1e-6,
+    dual_clip: float | None = None,
+    soft: float = 0.0,
 ) -> Tensor:
     """arXiv 2507.18071: the ratio of a sequence to the power 1/length."""
-    ratio = ((log_policy(logits) - q.log()) / length).exp()
-    return mean(q, _clipped(ratio, centered(q, r) / (deviation(q, r) + eps), 1.0 - eps_low, 1.0 + eps_high, soft))
+    ratio = ((log_policy(logits) - q.log()) / torch.as_tensor(length, dtype=torch.float64)).exp()
+    advantage = centered(q, r) / (deviation(q, r) + eps)
+    return mean(q, _clipped(ratio, advantage, 1.0 - eps_low, 1.0 + eps_high, soft, dual_clip))
+
+
+def luffy(
+    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, gamma: float = 0.1, expert_share: float = 0.125
+) -> Tensor:
+    """arXiv 2504.14945: own samples with the ratio, those of the expert with pi/(pi + gamma), one group's baseline."""
+    p = log_policy(logits).exp()
+    own = p.detach()
+    advantage = (r - (1.0 - expert_share) * mean(own, r)[..., None] - expert_share * mean(q, r)[..., None]).detach()
+    shaped = p / (p + gamma)
+    return -(1.0 - expert_share) * mean(own, p / own * advantage) - expert_share * mean(q, shaped * advantage)
+
+
+def chord(
+    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, mu: float = 0.1, phi: bool = True, eps: float = 1e-6
+) -> Tensor:
+    """arXiv 2508.11408: GRPO on own samples and the likelihood of the expert's, weighted by detached p (1 - p)."""
+    log_p = log_policy(logits)
+    own = log_p.exp().detach()
+    advantage = centered(own, r) / (deviation(own, r) + eps)
+    ratio = (log_p - log_p.detach()).exp()
+    weight = own * (1.0 - own) if phi else torch.ones_like(own)
+    return -(1.0 - mu) * mean(own, ratio * advantage) - mu * mean(q, weight * log_p)
 
 
 def kl_regularized(
