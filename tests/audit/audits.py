@@ -34,7 +34,8 @@ class Audit:
     program : callable, optional
         ``program(q, r, **hyper)`` instead, a policy.
     optima : callable, optional
-        ``optima(q, r, **hyper)``, the lines of a piecewise linear loss with many minimizers.
+        ``optima(q, r, **hyper)``, the lines of a piecewise linear loss with many minimizers, None where it is not; with
+        ``apart`` it takes ``(q, nu, r)``, and its slopes are those in pi / nu.
     kinks : callable, optional
         ``kinks(policy, q, **hyper)``, the actions on a jump of the gradient. Such a gradient is followed with jumps
         1e-3 wide, which says where it goes to 1e-2; that the target rests under the published one says the rest.
@@ -120,8 +121,15 @@ def _briefly(loss: Loss, start: Array) -> Array:
     return flowed(loss, start, until=1e10)
 
 
+_BY_ROOTS = "what loses falls like time^(-1/3): followed until it is 1e-8"
 _CONE = "a cone solver"
 _FOR_EVER = "log-ratios grow with log(time)/beta for ever: compared at a time when the losers have next to no mass"
+
+
+def _slowly(loss: Loss, start: Array) -> Array:
+    return flowed(loss, start, rest=1e-24)
+
+
 _JUMPS = "the gradient jumps: the flow with jumps 1e-3 wide says which fixed point, that it rests says where it is"
 
 
@@ -137,6 +145,21 @@ def _gspo_lines(q: Array, r: Array, *, eps_low: float, eps_high: float, length: 
     low, high = (1.0 - eps_low) ** length, (1.0 + eps_high) ** length
     gain = r - q @ r
     return programs.clipped_lines(gain, low, high) if q[gain > 0.0].sum() * high <= 1.0 else None
+
+
+def _gmpo_lines(q: Array, r: Array, *, clip_low: float = 0.4, clip_high: float = 0.4) -> Any:
+    return programs.clipped_lines(r - q @ r, np.exp(-clip_low), np.exp(clip_high))
+
+
+def _corrected_lines(
+    q: Array, nu: Array, r: Array, *, correction: str = "truncate", cap: float = 2.0, low: float = 0.0
+) -> Any:
+    rho = nu / q
+    weight = np.minimum(rho, cap) if correction == "truncate" else np.where((rho >= low) & (rho <= cap), rho, 0.0)
+    return tuple(
+        (q * weight / nu * a, q * weight / nu * b)
+        for a, b in programs.clipped_lines(_standardized(q, r, 1e-6), 0.8, 1.2)
+    )
 
 
 _CLIPS = ({"eps_low": 0.2, "eps_high": 0.2}, {"eps_low": 0.3, "eps_high": 0.9}, {"eps_low": 0.2, "eps_high": 9.0})
@@ -179,8 +202,21 @@ AUDITS: dict[str, Audit] = {
         minimized,
         apart=True,
     ),
+    "dro": Audit(regression.dro, _at(), minimized, apart=True),
+    "opmd": Audit(
+        regression.opmd,
+        (
+            {"tau": 1.0, "kl_coef": 0.1},
+            {"tau": 1.0, "kl_coef": 0.01},
+            {"tau": 3.0, "kl_coef": 0.1, "opmd_baseline": "logavgexp"},
+        ),
+        minimized,
+        apart=True,
+    ),
     "dpo": Audit(preferences.dpo, _at(), minimized, apart=True),
-    "async_dpo": Audit(preferences.async_dpo, _at(values=(0.1, 0.2)), _briefly, apart=True, tolerance=1e-6, why=_FOR_EVER),
+    "async_dpo": Audit(
+        preferences.async_dpo, _at(values=(0.1, 0.2)), _briefly, apart=True, tolerance=1e-6, why=_FOR_EVER
+    ),
     "chi_po": Audit(preferences.chi_po, _at(r_max=1.0), minimized, apart=True),
     "qrpo": Audit(regression.qrpo, (*_at(), {"beta": 0.2, "transform": "identity"}), minimized, apart=True),
     "apa": Audit(regression.apa, _at(eps=1e-8), minimized, apart=True),
@@ -195,10 +231,41 @@ AUDITS: dict[str, Audit] = {
     "rloo_clipped": Audit(ratio.rloo_clipped, _CLIPS, optima=_ppo_lines),
     "opo": Audit(likelihood.opo, ({},), optima=_greedy),
     "roirl": Audit(likelihood.roirl, ({}, *_at(weight="exponential")), minimized),
+    "gpg": Audit(likelihood.gpg, ({},), optima=_greedy),
+    "max_rl": Audit(ratio.max_rl, _CLIPS, optima=_ppo_lines),
+    "reinforce_pp": Audit(ratio.reinforce_pp, _CLIPS, optima=_ppo_lines),
+    "gmpo": Audit(ratio.gmpo, ({}, {"clip_low": 0.2, "clip_high": 2.0}), optima=_gmpo_lines),
+    "sapo": Audit(ratio.sapo, ({}, {"tau_pos": 0.3, "tau_neg": 4.0})),
+    "vespo": Audit(likelihood.vespo, ({}, {"k_pos": 1.5, "lambda_pos": 1.0}), _slowly, tolerance=1e-6, why=_BY_ROOTS),
+    "ppo_corrected": Audit(
+        ratio.ppo_corrected,
+        ({}, {"cap": 1.2}, {"correction": "mask", "cap": 2.0, "low": 0.5}),
+        optima=_corrected_lines,
+        apart=True,
+    ),
+    "luspo": Audit(
+        ratio.luspo,
+        (
+            {"eps_low": 3e-4, "eps_high": 4e-4, "length": 1.0},
+            {"eps_low": 3e-4, "eps_high": 4e-4, "length": 500.0},
+            {"eps_low": 0.3, "eps_high": 1.5, "length": 3.0},
+        ),
+        kinks=_on_clips,
+        optima=_gspo_lines,
+        tolerance=1e-2,
+        why=_JUMPS,
+    ),
     "ppo": Audit(ratio.ppo, _CLIPS, optima=_ppo_lines),
     "dr_grpo": Audit(ratio.dr_grpo, _CLIPS, optima=_ppo_lines),
     "dapo": Audit(ratio.dapo, ({"eps_low": 0.2, "eps_high": 0.28, "eps": 1e-6},), optima=_dapo_lines),
-    "grpo": Audit(ratio.grpo, (*_at(values=(0.04, 0.01, 10.0)), *_at(values=(0.04, 10.0), unbiased_kl=True)), kinks=_on_clips, tolerance=1e-2, why=_JUMPS, apart=True),
+    "grpo": Audit(
+        ratio.grpo,
+        (*_at(values=(0.04, 0.01, 10.0)), *_at(values=(0.04, 10.0), unbiased_kl=True)),
+        kinks=_on_clips,
+        tolerance=1e-2,
+        why=_JUMPS,
+        apart=True,
+    ),
     "gspo": Audit(
         ratio.gspo,
         (
@@ -233,9 +300,7 @@ AUDITS: dict[str, Audit] = {
         apart=True,
     ),
     "ips": Audit(logged.ips, _at()),
-    "weight_clipping": Audit(
-        logged.ips, _at(cap=1.5), program=programs.weight_clipping, tolerance=1e-6, why=_CONE
-    ),
+    "weight_clipping": Audit(logged.ips, _at(cap=1.5), program=programs.weight_clipping, tolerance=1e-6, why=_CONE),
     "propensity_clipping": Audit(logged.propensity_clipping, (*_at(), *_at(values=(0.3,), tau=0.1))),
     "implicit_exploration": Audit(logged.implicit_exploration, _at(gamma=0.05)),
     "exponential_smoothing": Audit(logged.exponential_smoothing, (*_at(), *_at(values=(0.3,), alpha=0.5))),
@@ -246,7 +311,8 @@ AUDITS: dict[str, Audit] = {
     "pevi": Audit(logged.pevi, ({"n": 100.0, "delta": 0.05},)),
     "pevi_kl": Audit(logged.pevi_kl, _at(n=100.0, delta=0.05)),
     "empirical_likelihood_lcb": Audit(
-        logged.empirical_likelihood_lcb, ({"n": 100.0, "z": 1.96}, {"n": 5.0, "z": 1.96}, {"n": 1e4, "z": 1.96}),
+        logged.empirical_likelihood_lcb,
+        ({"n": 100.0, "z": 1.96}, {"n": 5.0, "z": 1.96}, {"n": 1e4, "z": 1.96}),
         without=("rare",),
         why="a set of optima that the flow drifts through with log(time): a test of its own",
     ),

@@ -24,9 +24,11 @@ def disagreement(name: str, audit: Audit, problem: Problem, hyper: Hyper) -> str
         end = audit.solved(problem, hyper)
         return "" if not end.min() > 1e-5 else f"no target, but the flow ends at {end}"
     assert np.asarray(target.policy)[~on].max(initial=0.0) == 0.0
-    lines = audit.optima(q, r, **hyper) if audit.optima is not None else None
+    lines = None
+    if audit.optima is not None:
+        lines = audit.optima(*((q, nu, r) if audit.apart else (q, r)), **hyper)
     if lines is not None:
-        gain = OptimalSet(q, lines).nearness(found, nu)
+        gain = OptimalSet(nu, lines).nearness(found, nu)
         return "" if abs(gain) <= 1e-5 else f"{status}: another optimum is nearer, or this is none: {gain:.1e}"
     if status == "unstable":
         return _leaves(audit, problem, hyper, found)
@@ -55,7 +57,11 @@ def _belongs(audit: Audit, problem: Problem, hyper: Hyper, found: Array, end: Ar
     away = np.abs(audit.solved(problem, hyper, tilt / tilt.sum()) - found).max()
     farther = _kl(found, nu) - _kl(end, nu)
     agrees = rest <= RESTS and away <= 1e-2 and farther <= 1e-7
-    return "" if agrees else f"set valued: rests to {rest:.1e}, goes {away:.1e} away, {farther:.1e} farther: {found}, {end}"
+    return (
+        ""
+        if agrees
+        else f"set valued: rests to {rest:.1e}, goes {away:.1e} away, {farther:.1e} farther: {found}, {end}"
+    )
 
 
 def _kl(policy: Array, nu: Array) -> float:

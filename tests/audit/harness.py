@@ -74,13 +74,22 @@ def newton(velocity: Field, logits: Array, fine: float = 1e-6) -> Array:
     return logits
 
 
-def flowed(loss: Loss, start: Array, *, until: float = 1e30, tolerance: float = 3e-4, fine: float = 1e-6) -> Array:
+def flowed(
+    loss: Loss,
+    start: Array,
+    *,
+    until: float = 1e30,
+    rest: float = 1e-12,
+    tolerance: float = 3e-4,
+    fine: float = 1e-6,
+) -> Array:
     """Logits where gradient flow from ``start`` has come to rest, and Newton's method from there.
 
     The integrator is linearly implicit (ode23s: Shampine and Reichelt 1997), so that its steps may grow tenfold each
     as the flow slows down. Its errors decide at most into which basin a flow goes that starts close to their border.
     Losses see probabilities alone: a change of all logits is none, and is taken out of the field and of its Jacobian,
-    where it would drown what is left at steps of 1e10. ``fine`` is the step of the differences. A flow that neither
+    where it would drown what is left at steps of 1e10. ``fine`` is the step of the differences, ``rest`` the speed that counts as none,
+    beside that at the start. A flow that neither
     rests nor ends is returned where it is after 2000 steps.
     """
     raw = field(loss)
@@ -102,7 +111,7 @@ def flowed(loss: Loss, start: Array, *, until: float = 1e30, tolerance: float = 
         # A rare action that still gains relative to the others does not rest, however slow it is.
         growth = raw(logits) / np.maximum(policy(logits), 1e-200)
         gains = bool((growth > growth[lead] + 1e-6 * scale).any())
-        if now * scale > until or (not gains and np.abs(free * slope).max() < 1e-12 * scale):
+        if now * scale > until or (not gains and np.abs(free * slope).max() < rest * scale):
             break
         slopes = jacobian(relative, logits, fine)
         slopes = free[:, None] * (slopes - slopes.mean(1, keepdims=True))

@@ -32,7 +32,11 @@ def test_only_the_public_package_is_imported(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FILES if path.parent.name == "published" or path.name in ("harness.py", "programs.py", "audits.py")],
+    [
+        path
+        for path in FILES
+        if path.parent.name == "published" or path.name in ("harness.py", "programs.py", "audits.py")
+    ],
     ids=lambda path: path.stem,
 )
 def test_what_is_published_imports_nothing_of_the_package(path: Path) -> None:

@@ -46,9 +46,35 @@ def opo(
     return -mean(samples, (r - baseline) * log_policy(logits))
 
 
-def rloo(
-    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float, sampling: str = "on_policy"
+def gpg(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, sampling: str = "on_policy") -> Tensor:
+    """arXiv 2504.02546: the group mean as baseline, no ratio."""
+    samples = data(logits, q, sampling)
+    return -mean(samples, centered(samples, r) * log_policy(logits))
+
+
+def vespo(
+    logits: Tensor,
+    q: Tensor,
+    nu: Tensor,
+    r: Tensor,
+    *,
+    k_pos: float = 2.0,
+    lambda_pos: float = 3.0,
+    k_neg: float = 3.0,
+    lambda_neg: float = 2.0,
+    eps: float = 1e-6,
 ) -> Tensor:
+    """arXiv 2602.10693: a gamma weight of the sequence's ratio, one at w = 1 and detached."""
+    p = log_policy(logits)
+    advantage = centered(q, r) / (deviation(q, r) + eps)
+    k = torch.where(advantage >= 0.0, k_pos, k_neg)
+    rate = torch.where(advantage >= 0.0, lambda_pos, lambda_neg)
+    u = p - q.log()
+    weight = (rate + k * u - rate * u.exp()).exp().detach()
+    return -mean(q, weight * advantage * p)
+
+
+def rloo(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float, sampling: str = "on_policy") -> Tensor:
     """arXiv 2402.14740: the KL estimate inside the reward, the others' mean as baseline, all detached."""
     p = log_policy(logits)
     samples = data(logits, q, sampling)
@@ -63,9 +89,7 @@ def topr(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, value: float = 0.0
     return -mean(q, torch.where(r >= value, 1.0, tapered) * (r - value) * p)
 
 
-def roirl(
-    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, weight: str = "identity", beta: float = 0.1
-) -> Tensor:
+def roirl(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, weight: str = "identity", beta: float = 0.1) -> Tensor:
     """arXiv 2510.02892."""
     return -mean(q, (r if weight == "identity" else (r / beta).exp()) * log_policy(logits))
 

@@ -30,9 +30,7 @@ def propensity_clipping(
     return _propensity_weighted(logits, q, r / q.clamp(min=1.0 / len(q) if tau is None else tau), beta)
 
 
-def implicit_exploration(
-    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, gamma: float, beta: float
-) -> Tensor:
+def implicit_exploration(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, gamma: float, beta: float) -> Tensor:
     """arXiv 1506.03271, 2405.14335: p c / (q + gamma)."""
     return _propensity_weighted(logits, q, r / (q + gamma), beta)
 

@@ -21,9 +21,7 @@ def _labeled(q: Tensor, r: Tensor, preference: str, of_winner_over_loser: Tensor
     return pairs(q, wins * loss + (1.0 - wins) * loss.transpose(-2, -1)) / 2.0
 
 
-def dpo(
-    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float, preference: str = "bradley_terry"
-) -> Tensor:
+def dpo(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float, preference: str = "bradley_terry") -> Tensor:
     """arXiv 2305.18290, equation 7."""
     u = log_policy(logits) - nu.log()
     return _labeled(q, r, preference, -logsigmoid(beta * differences(u)))
@@ -36,9 +34,7 @@ def async_dpo(
     return dpo(logits, q, nu, r, beta=beta, preference=preference)
 
 
-def ipo(
-    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float, preference: str = "bradley_terry"
-) -> Tensor:
+def ipo(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float, preference: str = "bradley_terry") -> Tensor:
     """arXiv 2310.12036, equation 17."""
     u = log_policy(logits) - nu.log()
     return _labeled(q, r, preference, (differences(u) - 1.0 / (2.0 * beta)) ** 2)

@@ -110,6 +110,92 @@ def gspo(
     return mean(q, _clipped(ratio, advantage, 1.0 - eps_low, 1.0 + eps_high, soft, dual_clip))
 
 
+def luspo(
+    logits: Tensor,
+    q: Tensor,
+    nu: Tensor,
+    r: Tensor,
+    *,
+    eps_low: float,
+    eps_high: float,
+    length: Any = 1.0,
+    eps: float = 1e-6,
+    soft: float = 0.0,
+) -> Tensor:
+    """arXiv 2602.05261: the loss of GSPO, summed over the tokens of a completion instead of averaged."""
+    tokens = torch.as_tensor(length, dtype=torch.float64)
+    ratio = ((log_policy(logits) - q.log()) / tokens).exp()
+    advantage = centered(q, r) / (deviation(q, r) + eps)
+    return mean(q, tokens * _clipped(ratio, advantage, 1.0 - eps_low, 1.0 + eps_high, soft))
+
+
+def gmpo(
+    logits: Tensor,
+    q: Tensor,
+    nu: Tensor,
+    r: Tensor,
+    *,
+    clip_low: float = 0.4,
+    clip_high: float = 0.4,
+    eps: float = 1e-6,
+) -> Tensor:
+    """arXiv 2507.20673 on one token: the log-ratio, clipped on the side where the surrogate would gain."""
+    u = log_policy(logits) - q.log()
+    advantage = centered(q, r) / (deviation(q, r) + eps)
+    clamped = u.clamp(-clip_low, clip_high)
+    u = torch.where(advantage > 0.0, torch.minimum(u, clamped), torch.maximum(u, clamped))
+    return -mean(q, advantage * u.exp())
+
+
+def sapo(
+    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, tau_pos: float = 1.0, tau_neg: float = 1.05, eps: float = 1e-6
+) -> Tensor:
+    """arXiv 2511.20347: a sigmoid of the ratio, of another temperature by the sign of the advantage."""
+    ratio = (log_policy(logits) - q.log()).exp()
+    advantage = centered(q, r) / (deviation(q, r) + eps)
+    tau = torch.where(advantage > 0.0, tau_pos, tau_neg)
+    return -mean(q, torch.sigmoid(tau * (ratio - 1.0)) * 4.0 / tau * advantage)
+
+
+def max_rl(
+    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, eps_low: float = 0.2, eps_high: float = 0.2, eps: float = 1e-6
+) -> Tensor:
+    """arXiv 2602.02710: advantages over the mean reward."""
+    ratio = (log_policy(logits) - q.log()).exp()
+    advantage = centered(q, r) / (mean(q, r)[..., None] + eps)
+    return mean(q, _clipped(ratio, advantage, 1.0 - eps_low, 1.0 + eps_high))
+
+
+def reinforce_pp(
+    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, eps_low: float = 0.2, eps_high: float = 0.2, eps: float = 1e-8
+) -> Tensor:
+    """arXiv 2501.03262 where one prompt is the batch: whitened rewards and PPO's clip."""
+    ratio = (log_policy(logits) - q.log()).exp()
+    advantage = centered(q, r) / (mean(q, centered(q, r) ** 2)[..., None] + eps).sqrt()
+    return mean(q, _clipped(ratio, advantage, 1.0 - eps_low, 1.0 + eps_high))
+
+
+def ppo_corrected(
+    logits: Tensor,
+    q: Tensor,
+    nu: Tensor,
+    r: Tensor,
+    *,
+    eps_low: float = 0.2,
+    eps_high: float = 0.2,
+    correction: str = "truncate",
+    cap: float = 2.0,
+    low: float = 0.0,
+    eps: float = 1e-6,
+) -> Tensor:
+    """The trainer's ratio pi/nu inside the clip, times that of the trainer to the engine, truncated or masked."""
+    ratio = (log_policy(logits) - nu.log()).exp()
+    mismatch = nu / q
+    weight = mismatch.clamp(max=cap) if correction == "truncate" else mismatch * (mismatch >= low) * (mismatch <= cap)
+    advantage = centered(q, r) / (deviation(q, r) + eps)
+    return mean(q, weight * _clipped(ratio, advantage, 1.0 - eps_low, 1.0 + eps_high))
+
+
 def luffy(
     logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, gamma: float = 0.1, expert_share: float = 0.125
 ) -> Tensor:

@@ -109,3 +109,18 @@ def copg(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float) -> Te
     """arXiv 2406.19185: rewards regularized by half the temperature, times the difference of log-ratios, maximized."""
     u = log_policy(logits) - nu.log()
     return -pairs(q, differences(r - beta / 2 * u) * differences(u))
+
+
+def dro(logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, beta: float) -> Tensor:
+    """arXiv 2405.19107 as Tinker and verl ship it: A log pi less half the square of the log-ratio, maximized."""
+    p = log_policy(logits)
+    return -mean(q, centered(q, r) * p - beta / 2.0 * (p - nu.log()) ** 2)
+
+
+def opmd(
+    logits: Tensor, q: Tensor, nu: Tensor, r: Tensor, *, opmd_baseline: str = "mean", tau: float, kl_coef: float
+) -> Tensor:
+    """arXiv 2505.17826, `opmd` of Trinity-RFT: -A log pi / (1 + tau), and its k2 penalty."""
+    p = log_policy(logits)
+    advantage = centered(q, r) if opmd_baseline == "mean" else r - soft_value(q, r, tau)
+    return mean(q, -advantage * p / (1.0 + tau) + kl_coef * (p - nu.log()) ** 2 / 2.0)
