@@ -11,7 +11,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Problem(NamedTuple):
-    """Behavior, reference and reward of one bandit, each ``(K,)``; the reference is the behavior where none is given."""
+    """Behavior, reward and reference of one bandit, each ``(K,)``; without a reference it is the behavior."""
 
     q: Array
     r: Array

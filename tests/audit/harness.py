@@ -88,9 +88,8 @@ def flowed(
     The integrator is linearly implicit (ode23s: Shampine and Reichelt 1997), so that its steps may grow tenfold each
     as the flow slows down. Its errors decide at most into which basin a flow goes that starts close to their border.
     Losses see probabilities alone: a change of all logits is none, and is taken out of the field and of its Jacobian,
-    where it would drown what is left at steps of 1e10. ``fine`` is the step of the differences, ``rest`` the speed that counts as none,
-    beside that at the start. A flow that neither
-    rests nor ends is returned where it is after 2000 steps.
+    where it would drown what is left at steps of 1e10. ``fine`` is the step of the differences, ``rest`` the speed that
+    counts as none, beside that at the start. A flow that neither rests nor ends is returned after 2000 steps.
     """
     raw = field(loss)
     logits, size = np.array(start, dtype=np.float64), len(start)
