@@ -10,7 +10,7 @@ from torch import Tensor
 
 from llm.training.config import OffPolicyConfig
 from llm.training.lag import Batch, Delay, PromptOrder
-from llm.training.losses import at_level
+from llm.training.losses import at_level, with_lengths
 from llm.training.metrics import group_metrics, named
 from llm.training.resumable_trainer import ResumableTrainer
 from pessimism.core.objective import Objective
@@ -75,7 +75,8 @@ class LaggedTrainer(ResumableTrainer):
         reward, weights = self._rewards.view(-1, group).double(), self._baseline_weights(batch, group)
         own = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
         if not self._theirs:
-            advantages = self.objective.advantage(reward, weights).flatten().float()
+            lengths = self.accelerator.gather(self._mask(batch).sum(dim=1)).view(-1, group)
+            advantages = with_lengths(self.objective, lengths).advantage(reward, weights).flatten().float()
             batch["advantages"] = advantages[own]
             self._log_advantages(advantages.tolist())
         batch["reward"] = self._rewards[own]

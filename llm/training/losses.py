@@ -6,6 +6,7 @@ sequence divided by its length, the geometric mean of the tokens' ratios (arXiv 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -67,6 +68,10 @@ def why_untrainable(objective: Objective, level: LogRatio) -> str | None:
     """
     if objective.mixes_data:
         return "it mixes samples of the policy with those of an expert, and there is one stream of completions"
+    if objective.needs_tokens:
+        return "its loss is of all tokens of a completion together, each clipped inside one ratio"
+    if objective.reference_policy == "proximal":
+        return "it tells the policy that sampled from the trainer's own at the time, and data here have one behavior"
     if objective.takes_propensity:
         return "its weight needs the probability of every action, which samples do not show"
     if level == "token" and objective.coupled:
@@ -103,6 +108,33 @@ def at_level(log_ratio: Tensor, mask: Tensor, level: LogRatio) -> Tensor:
     return total if level == "sequence" else total / mask.sum(dim=-1).clamp(min=1)
 
 
+def with_lengths(objective: Objective, lengths: Tensor) -> Objective:
+    """Give an objective that knows completions by their length those of a batch, unless it has some already.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective.
+    lengths : Tensor, shape (..., G)
+        Tokens of each completion; 0 of one that is masked whole, which counts as one token.
+
+    Returns
+    -------
+    Objective
+        The objective with the lengths, itself where it has no use for them.
+
+    Examples
+    --------
+    >>> with_lengths(ps.OPO(), torch.tensor([3, 5])).length.tolist()
+    [3.0, 5.0]
+    >>> with_lengths(ps.Kimi(), torch.tensor([3, 5])) == ps.Kimi()
+    True
+    """
+    if "length" not in objective.per_action or objective.settings["length"] is not None:
+        return objective
+    return replace(objective, length=lengths.clamp(min=1).double())  # type: ignore[call-arg]
+
+
 def objective_loss(
     objective: Objective,
     log_ratio: Tensor,
@@ -126,7 +158,8 @@ def objective_loss(
     mask : Tensor, shape (B, T)
         1 for the tokens of a completion.
     level : {"sequence", "token", "length_normalized"}
-        Level of the log-ratio; at "token" the mean is taken over the tokens of a completion first.
+        Level of the log-ratio; at "token" the mean is taken over the tokens of a completion first. At "sequence" an
+        objective that knows completions by their length has the number of their tokens.
     group : int
         Number of completions in a group, which lie together. Only objectives that couple them read it.
     log_share : Tensor, shape (B, T), optional
@@ -145,6 +178,9 @@ def objective_loss(
     tensor(0.0900)
     """
     u = at_level(log_ratio, mask, level)
+    if level == "sequence":
+        lengths = mask.sum(dim=-1)
+        objective = with_lengths(objective, lengths.view(-1, group) if objective.coupled else lengths)
     share = None if log_share is None else at_level(log_share, mask, level)
     spread = advantage[:, None].expand_as(u) if level == "token" else advantage
     if objective.coupled:
@@ -180,23 +216,36 @@ def trl_loss(objective: Objective) -> dict[str, Any] | None:
     >>> trl_loss(ps.Kimi()) is None
     True
     """
+    scale = {"scale_rewards": objective.settings.get("scale", "group")}
+    if scale["scale_rewards"] == "leave_one_out":
+        return None
     match objective:
         case ps.PPO() | ps.GRPO() | ps.DrGRPO() | ps.DAPO() | ps.GSPO() if not _dual_clip_is_trls(objective):
             return None
         case ps.GRPO():
             # As published False, not as TRL by default.
             penalty = {"beta": objective.beta, "use_bias_correction_kl": objective.unbiased_kl}
-            return {**_clip("grpo", objective), **penalty, "scale_rewards": "group"}
+            return {**_clip("grpo", objective), **penalty, **scale}
         case ps.DrGRPO():
             return {**_clip("dr_grpo", objective), "scale_rewards": "none"}
         case ps.DAPO():
-            return {**_clip("dapo", objective), "scale_rewards": "group"}
-        case ps.GSPO():
-            return {**_clip("grpo", objective), "importance_sampling_level": "sequence", "scale_rewards": "group"}
+            return {**_clip("dapo", objective), **scale}
+        case ps.GSPO():  # LUSPO, too
+            kind = "luspo" if isinstance(objective, ps.LUSPO) else "grpo"
+            return {**_clip(kind, objective), "importance_sampling_level": "sequence", **scale}
+        case ps.SAPO():
+            return {"loss_type": "sapo", **_named("sapo_temperature", objective, "tau"), **scale}
+        case ps.VESPO():
+            powers = _named("vespo_k", objective, "k") | _named("vespo_lambda", objective, "lambda")
+            return {"loss_type": "vespo", **powers, **scale}
         case ps.CISPO(floor=0.0):
-            return {"loss_type": "cispo", "epsilon_high": objective.cap, "scale_rewards": "group"}
+            return {"loss_type": "cispo", "epsilon_high": objective.cap, **scale}
         case _:
             return None
+
+
+def _named(field: str, objective: Objective, own: str) -> dict[str, float]:
+    return {f"{field}_{sign}": objective.settings[f"{own}_{sign}"] for sign in ("pos", "neg")}
 
 
 def _clip(loss_type: str, objective: ps.GRPO | ps.DrGRPO | ps.DAPO | ps.GSPO) -> dict[str, Any]:

@@ -55,6 +55,12 @@ def add_arguments(parser: Parser) -> None:
         help="Column of the training step; defaults to step, and without such a column all rows are one step.",
     )
     log.add_argument(
+        "--length-column",
+        metavar="NAME",
+        help="Column of the tokens of a completion, for objectives that read its length; defaults to length, else "
+        "completion_length, else response_length.",
+    )
+    log.add_argument(
         "--skip-bad", action="store_true", help="Count malformed rows and go on, instead of stopping at the first one."
     )
     advice = parser.add_argument_group("report")
@@ -97,6 +103,7 @@ def run(options: argparse.Namespace) -> None:
         prompt_column=options.prompt_column,
         reward_column=options.reward_column,
         step_column=options.step_column,
+        length_column=options.length_column,
         skip_bad=options.skip_bad,
     )
     frame, summary = report.frame, summarize(report, share=options.share)

@@ -8,6 +8,7 @@ Source: arXiv 2605.28150; docs/theory.md.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -25,6 +26,7 @@ from pessimism.diagnosis.thresholds import lowering_helps, thresholds
 from pessimism.diagnosis.wording import SAME, Group, read_group
 from pessimism.losses.registry import make_objective
 from pessimism.rollouts.read import read_rollouts
+from pessimism.rollouts.rows import LENGTH_COLUMNS
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
@@ -44,6 +46,7 @@ def diagnose(
     prompt_column: str | None = None,
     reward_column: str | None = None,
     step_column: str | None = None,
+    length_column: str | None = None,
     skip_bad: bool = False,
     check: bool = True,
     **hyper: Any,
@@ -56,8 +59,10 @@ def diagnose(
         Rollout log: a frame, a file or a folder, as :func:`~pessimism.read_rollouts` reads it.
     objective : str or ObjectiveLike
         Name of a registered objective, with its hyper-parameters in ``hyper``, or an objective.
-    prompt_column, reward_column, step_column : str, optional
-        Columns of the log, as for :func:`~pessimism.read_rollouts`.
+    prompt_column, reward_column, step_column, length_column : str, optional
+        Columns of the log, as for :func:`~pessimism.read_rollouts`. Lengths are read for objectives that know
+        completions by their ``length``, unless it is given in ``hyper``; by default from `length`, else
+        `completion_length`, else `response_length`, where there is one.
     skip_bad : bool, default False
         Count malformed rows instead of stopping at the first one.
     check : bool, default True
@@ -121,6 +126,7 @@ def diagnose(
         prompt_column=prompt_column,
         reward_column=reward_column,
         step_column=step_column,
+        length_column=(length_column or LENGTH_COLUMNS) if _reads_lengths(made) else None,
         skip_bad=skip_bad,
     )
     before = source.attrs if isinstance(source, pd.DataFrame) else {}  # of a log that read_rollouts has read already
@@ -141,14 +147,22 @@ def diagnose(
 
 def _diagnosed(log: pd.DataFrame, objective: Objective) -> tuple[pd.DataFrame, str | None, bool]:
     """Return the frame, why the population is undefined somewhere, and whether a lower baseline keeps more."""
-    groups, rewards, start = _group(log)
+    groups, order, start = _group(log)
+    rewards = log["reward"].to_numpy()[order]
+    lengths = log["length"].to_numpy()[order] if "length" in log else None
     n, parts = groups["n"].to_numpy(), []
+
+    def of(completions: NDArray[np.intp]) -> Objective:
+        """The objective on some completions, with their lengths where it reads them from the log."""
+        return objective if lengths is None else replace(objective, length=lengths[completions])  # type: ignore[call-arg]
+
     with tqdm(
         total=len(log), desc="diagnosing", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False
     ) as bar:
-        for index in _chunks(n):
+        for index in _steps(groups, n) if objective.over_batch else _chunks(n):
             sizes = _by_size(index, n)
-            parts.append(_measure([rewards[start[i, None] + np.arange(n[i[0]])] for i in sizes], objective))
+            rows = [start[i, None] + np.arange(n[i[0]]) for i in sizes]
+            parts.append(_measure([(rewards[row], of(row)) for row in rows]))
             parts[-1].index = pd.Index(index)
             bar.update(n[index].sum())
     population, undefined = group_plugin.population_reading(
@@ -156,26 +170,41 @@ def _diagnosed(log: pd.DataFrame, objective: Objective) -> tuple[pd.DataFrame, s
             (same, rewards[start[same, None] + np.arange(n[same[0]])])
             for same in _by_size(np.argsort(n, kind="stable"), n)
         ],
-        objective,
+        of(np.arange(n[0])),
     )
     frame = pd.concat([groups, pd.concat(parts).sort_index(), population], axis=1)
-    rows = frame[list(Group._fields)].itertuples(index=False, name=None)
-    frame["reading"] = [read_group(Group(*row)) for row in rows]
+    facts = frame[list(Group._fields)].itertuples(index=False, name=None)
+    frame["reading"] = [read_group(Group(*row)) for row in facts]
     frame = frame[list(COLUMNS)]
     (lost,) = np.nonzero(((frame["given_up"] > 0) | (frame["status"] == "no_target")).to_numpy())
-    helps = bool(lost.size) and lowering_helps(rewards[start[lost[0]] :][: n[lost[0]]], objective)
+    first = start[lost[0]] + np.arange(n[lost[0]]) if lost.size else None
+    helps = first is not None and not objective.over_batch and lowering_helps(rewards[first], of(first))
     return frame, undefined, helps
 
 
-def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, Floats, NDArray[np.intp]]:
-    """Return the groups (step, prompt, n), the rewards sorted by group, and where in them each group starts."""
+def _reads_lengths(objective: Objective) -> bool:
+    """Whether an objective knows completions by their length and was given none."""
+    return "length" in objective.per_action and objective.settings["length"] is None
+
+
+def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp], NDArray[np.intp]]:
+    """Return the groups (step, prompt, n), the order that sorts rows by group, and where in it each group starts."""
     step, code = log["step"].to_numpy(), log["prompt"].cat.codes.to_numpy()
     order = np.lexsort((code, step))
     step, code = step[order], code[order]
     start = np.flatnonzero(np.append(True, (np.diff(step) != 0) | (np.diff(code) != 0)))
     prompt = log["prompt"].cat.categories.take(code[start])
     groups = pd.DataFrame({"step": step[start], "prompt": prompt, "n": np.diff(np.append(start, len(log)))})
-    return groups, log["reward"].to_numpy()[order], start
+    return groups, order, start
+
+
+def _steps(groups: pd.DataFrame, n: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    """Yield the groups of each step, for objectives whose advantage depends on the batch: that is the step."""
+    for step, index in groups.groupby("step", sort=True).indices.items():
+        if len(set(n[index])) > 1:
+            sizes = f"{n[index].min()} and {n[index].max()}"
+            raise ValueError(f"the batch of step {step} must have groups of one size for such a baseline, got {sizes}")
+        yield index
 
 
 def _chunks(n: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
@@ -194,9 +223,9 @@ def _by_size(index: NDArray[np.intp], n: NDArray[np.int64]) -> list[NDArray[np.i
     return np.split(index, np.flatnonzero(np.diff(n[index])) + 1)
 
 
-def _measure(rewards: list[Floats], objective: Objective) -> pd.DataFrame:
-    """Facts of groups, their rewards ``(groups, n)`` for one n after the other; row by row in that order."""
-    targets = [induced_target(None, same, objective, unseen=True, check=False) for same in rewards]
+def _measure(groups: list[tuple[Floats, Objective]]) -> pd.DataFrame:
+    """Facts of groups, their rewards ``(groups, n)`` and objective for one n after the other; row by row so."""
+    targets = [induced_target(None, same, objective, unseen=True, check=False) for same, objective in groups]
     target = InducedTarget.concatenate(targets)
     facts = target.conservatism()
     shift, beta = thresholds(target, facts["log_z"].to_numpy(dtype=float))
@@ -204,7 +233,7 @@ def _measure(rewards: list[Floats], objective: Objective) -> pd.DataFrame:
         z = np.exp(facts["log_z"])
     return facts.assign(
         **_against_nominal(target),
-        reward_mean=np.concatenate([same.mean(axis=-1) for same in rewards]),
+        reward_mean=np.concatenate([same.mean(axis=-1) for same, _ in groups]),
         baseline=np.concatenate([same.baseline for same in targets]),
         Z=z,
         kappa=target.kappa,

@@ -52,7 +52,8 @@ def _read_csv(path: Path, options: Options, rows: Rows) -> None:
         reader = csv.reader((line.decode(errors="surrogateescape") for line in lines), strict=True)
         header = _csv_header(reader, path)
         columns = choose_columns(str(path), [(name, True) for name in header], options)
-        places = [(name, header.index(name), name in columns.rewards) for name in columns.names()]
+        numbers = {*columns.rewards, columns.length}
+        places = [(name, header.index(name), name in numbers) for name in columns.names()]
         rows.took(columns)
         for line, fields in _csv_records(reader, path, rows):
             try:
@@ -135,16 +136,21 @@ def _add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
     """Append a whole batch as arrays, if every row of it is beyond doubt; otherwise append nothing and say False."""
     prompt, rewards = batch.column(columns.prompt), [batch.column(name) for name in columns.rewards]
     steps = [] if columns.step is None else [batch.column(columns.step)]
-    if any(column.null_count for column in [prompt, *rewards, *steps]) or not _text(prompt.type):
+    lengths = [] if columns.length is None else [batch.column(columns.length)]
+    if any(column.null_count for column in [prompt, *rewards, *steps, *lengths]) or not _text(prompt.type):
         return False
-    if not all(_numeric(c.type) for c in rewards) or not all(pa.types.is_signed_integer(c.type) for c in steps):
+    if not all(_numeric(c.type) for c in [*rewards, *lengths]) or not all(
+        pa.types.is_signed_integer(c.type) for c in steps
+    ):
         return False
     reward = sum(column.cast(pa.float64()).to_numpy(zero_copy_only=False) for column in rewards)
-    codes = _codes(prompt, columns.prompt, rows) if np.isfinite(reward).all() else None
+    length = lengths[0].cast(pa.float64()).to_numpy(zero_copy_only=False) if lengths else None
+    whole = np.isfinite(reward).all() and (length is None or bool(np.all(np.isfinite(length) & (length >= 1))))
+    codes = _codes(prompt, columns.prompt, rows) if whole else None
     if codes is None:
         return False
     step = steps[0].cast(pa.int64()).to_numpy() if steps else np.zeros(len(reward), dtype=np.int64)
-    rows.extend(step, codes, reward)
+    rows.extend(step, codes, reward, length)
     return True
 
 

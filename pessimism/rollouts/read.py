@@ -4,6 +4,7 @@ Files are streamed and prompts factorized on the fly: memory holds every distinc
 """
 
 import re
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ def read_rollouts(
     prompt_column: str | None = None,
     reward_column: str | None = None,
     step_column: str | None = None,
+    length_column: str | Sequence[str] | None = None,
     skip_bad: bool = False,
 ) -> pd.DataFrame:
     """Read a rollout log into one frame, a row for each completion: its step, its prompt, its reward.
 
-    Every trainer logs its completions in its own layout, and a study of the rewards needs the same three columns of all
-    of them. TRL's completions parquet, verl's rollout JSONL and plain CSV, JSONL or parquet are read alike.
+    Every trainer logs its completions in its own layout, and a study of the rewards needs the same columns of all of
+    them. TRL's completions parquet, verl's rollout JSONL and plain CSV, JSONL or parquet are read alike.
 
     Parameters
     ----------
@@ -43,6 +45,9 @@ def read_rollouts(
         the function does not apply to this row, and a row is malformed where none applies.
     step_column : str, optional
         Column of the training step; defaults to `step`. Without such a column every row is step 0.
+    length_column : str or sequence of str, optional
+        Column of the number of tokens of a completion, or several names of which the first that is there is read, if
+        one is. Without it lengths are not read.
     skip_bad : bool, default False
         Count malformed rows instead of stopping at the first one.
 
@@ -50,17 +55,19 @@ def read_rollouts(
     -------
     pandas.DataFrame
         Columns step (int64), prompt (categorical, in order of first appearance) and reward (float64, in the log's
-        units). `attrs["skipped"]` counts the malformed lines left out, `attrs["files"]` lists the files read,
-        `attrs["step_note"]` is None or says that there was no step column, and which column looks like one. Blank lines
-        are no rows; an open quote in a CSV file counts as many lines as it swallows.
+        units); length (float64, in tokens) where it is asked for and every file has it. `attrs["skipped"]` counts the
+        malformed lines left out, `attrs["files"]` lists the files read, `attrs["step_note"]` is None or says that there
+        was no step column, and which column looks like one. Blank lines are no rows; an open quote in a CSV file counts
+        as many lines as it swallows.
 
     Raises
     ------
     ValueError
         If there is no such file, no usable row, or no such column; if a suffix is unknown or a folder is empty. Without
         `skip_bad` also for a malformed row (bad JSON, missing key, wrong number of fields, a reward that is not a
-        finite number, a null prompt, a step that is not an integer), as `path:line: what is wrong` with the line on
-        which the row starts; parquet files and frames have `row N` there, counted from 0.
+        finite number, a length that is not a number >= 1, a null prompt, a step that is not an integer), as
+        `path:line: what is wrong` with the line on which the row starts; parquet files and frames have `row N` there,
+        counted from 0.
 
     Examples
     --------
@@ -70,7 +77,7 @@ def read_rollouts(
     >>> log.groupby("step")["reward"].mean().round(3).to_dict()
     {16: 0.46, 32: 0.421, 48: 0.433}
     """
-    options = Options(prompt_column, reward_column, step_column)
+    options = Options(prompt_column, reward_column, step_column, length_column)
     files: list[str] = []
     with tqdm(desc="reading rollouts", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False) as bar:
         rows = Rows(skip_bad, bar.update)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ _encode = json.JSONEncoder(
 PROMPT_COLUMNS = ("prompt", "input")
 REWARD_COLUMNS = ("reward", "score")
 STEP_COLUMNS = ("step",)
+LENGTH_COLUMNS = ("length", "completion_length", "response_length")
 _LIKE_STEP = ("step", "global_step", "iteration", "iter", "epoch")
 _TRL = {"prompt", "completion", "advantage"}
 
@@ -32,7 +33,7 @@ class Rows:
     """The rows read so far, as packed arrays, and the one definition of a well-formed row (`add`)."""
 
     def __init__(self, skip_bad: bool, progress: Callable[[int], object]) -> None:
-        self.steps, self.codes, self.rewards = array("q"), array("i"), array("d")
+        self.steps, self.codes, self.rewards, self.lengths = array("q"), array("i"), array("d"), array("d")
         self.vocabulary: dict[str, int] = {}
         self.taken: list[Columns] = []
         self.skip_bad, self.skipped, self.progress = skip_bad, 0, progress
@@ -49,20 +50,25 @@ class Rows:
             else:
                 reward = _total({name: record[name] for name in columns.rewards})
             step = 0 if columns.step is None else _integer(record[columns.step], columns.step)
+            length = None if columns.length is None else _length(record[columns.length], columns.length)
             code = self.code(record[columns.prompt], columns.prompt)
         except KeyError as error:
             raise ValueError(f"missing key {error}") from None
         self.rewards.append(reward)
         self.steps.append(step)
         self.codes.append(code)
+        if length is not None:
+            self.lengths.append(length)
         if len(self.codes) % _TICK == 0:
             self.progress(_TICK)
 
-    def extend(self, steps: _Array, codes: _Array, rewards: _Array) -> None:
-        """Append rows known to be well formed, as arrays of int64, intc and float64."""
+    def extend(self, steps: _Array, codes: _Array, rewards: _Array, lengths: _Array | None) -> None:
+        """Append rows known to be well formed, as arrays of int64, intc and float64; lengths only where they have some."""
         self.steps.frombytes(steps.tobytes())
         self.codes.frombytes(codes.tobytes())
         self.rewards.frombytes(rewards.tobytes())
+        if lengths is not None:
+            self.lengths.frombytes(lengths.tobytes())
         self.progress(len(rewards))
 
     def code(self, prompt: object, name: str) -> int:
@@ -92,6 +98,8 @@ class Rows:
         )
         steps, rewards = np.frombuffer(self.steps, dtype=np.int64), np.frombuffer(self.rewards, dtype=np.float64)
         frame = pd.DataFrame({"step": steps, "prompt": prompt, "reward": rewards})
+        if len(self.lengths) == len(self.codes):  # not where a file of several has none
+            frame["length"] = np.frombuffer(self.lengths, dtype=np.float64)
         frame.attrs.update(skipped=self.skipped, step_note=step_note(self.taken), files=files)
         return frame
 
@@ -107,6 +115,13 @@ def _number(value: object, name: str) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} is {show(value)}, not a finite number")
+    return number
+
+
+def _length(value: object, name: str) -> float:
+    number = _number(value, name)
+    if number < 1:
+        raise ValueError(f"{name} is {show(value)}, not a number of tokens >= 1")
     return number
 
 
@@ -163,6 +178,7 @@ class Options(NamedTuple):
     prompt: str | None
     reward: str | None
     step: str | None
+    length: str | Sequence[str] | None = None  # several: the first that is there, if one is
 
 
 class Columns(NamedTuple):
@@ -171,11 +187,12 @@ class Columns(NamedTuple):
     prompt: str
     rewards: tuple[str, ...]
     step: str | None
+    length: str | None = None
     like_step: str | None = None  # without a step column: one that looks like it
 
     def names(self) -> list[str]:
         """Return each name once."""
-        return list(dict.fromkeys([self.prompt, *self.rewards, *([self.step] if self.step else [])]))
+        return list(dict.fromkeys([self.prompt, *self.rewards, *filter(None, [self.step, self.length])]))
 
 
 def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Options) -> Columns:
@@ -190,6 +207,8 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Opt
         return given if given is not None else next((name for name in defaults if name in names), None)
 
     prompt, step = pick("prompt", options.prompt, PROMPT_COLUMNS), pick("step", options.step, STEP_COLUMNS)
+    named = options.length if isinstance(options.length, str) else None
+    length = pick("length", named, () if named else tuple(options.length or ()))
     if options.reward is not None and options.reward not in names:
         rewards = [pick("reward", name.strip(), ()) for name in options.reward.split(",")]
     else:
@@ -198,7 +217,7 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Opt
         if chosen is None:
             raise ValueError(f"{what}_column is required: there is no {' or '.join(defaults)} column; {listed}")
     like = min((n for n in names if n.lower() in _LIKE_STEP), key=lambda n: _LIKE_STEP.index(n.lower()), default=None)
-    found = Columns(str(prompt), tuple(map(str, rewards)), step, None if step else like)
+    found = Columns(str(prompt), tuple(map(str, rewards)), step, length, None if step else like)
     for name in found.names():
         if names.count(name) > 1:
             raise ValueError(f"column {name!r} appears {names.count(name)} times; {listed}")
@@ -220,7 +239,7 @@ def step_note(taken: list[Columns]) -> str | None:
 
 def _trl_reward(place: str, columns: list[tuple[str, bool]]) -> str | None:
     """Return the only reward-function column of a TRL log, if it is one and has one."""
-    rewards = [name for name, numeric in columns if numeric and name not in {*_TRL, *STEP_COLUMNS}]
+    rewards = [name for name, numeric in columns if numeric and name not in {*_TRL, *STEP_COLUMNS, *LENGTH_COLUMNS}]
     if not rewards or not _TRL.issubset(name for name, _ in columns):
         return None
     if len(rewards) > 1:

@@ -22,7 +22,8 @@ class Case:
     ``shift`` a constant on all rewards changes nothing; ``split`` splitting an action leaves the ratios; ``descends``
     the target minimizes the population loss; ``routes`` the closed form is the fixed point of the generic route on a
     generic problem; ``gradient`` the policy has a derivative in the reward; ``unique`` no policy beside the target is
-    one too; ``plain`` the advantage is the reward minus the baseline.
+    one too; ``plain`` the advantage is the reward minus the baseline;
+    ``batch`` the rows of a batch are problems of their own.
     """
 
     objective: Any
@@ -37,6 +38,7 @@ class Case:
     gradient: bool = True
     unique: bool = True
     plain: bool = True
+    batch: bool = True
     because: str = ""
 
     def __post_init__(self) -> None:
@@ -48,6 +50,7 @@ class Case:
             self.gradient,
             self.unique,
             self.plain,
+            self.batch,
             self.units is not None,
         )
         assert all(laws) or self.because, f"{self.objective}: say why a law does not hold"

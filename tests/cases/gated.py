@@ -24,4 +24,14 @@ CASES: dict[str, Case] = {
     ),
     "ppo_corrected": _set("ppo_corrected", {}),
     "ppo_corrected-mask": _set("ppo_corrected", {"correction": "mask", "low": 0.5, "cap": 5.0}),
+    "reinforce_pp": registered(
+        "reinforce_pp",
+        {"eps": 1e-4},
+        units={"eps": 2},
+        softening=None,
+        routes=False,
+        plain=False,
+        batch=False,
+        because=f"{_SET}; whitened over the batch",
+    ),
 }

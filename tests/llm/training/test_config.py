@@ -49,6 +49,21 @@ BASELINES = {
     "dapo": ({}, {"loss_type": "dapo", "beta": 0.0, "epsilon": 0.2, "epsilon_high": 0.28, "scale_rewards": "group"}),
     "gspo": ({}, {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4}),
     "cispo": ({"cap": 4.0}, {"loss_type": "cispo", "epsilon_high": 4.0, "scale_rewards": "group"}),
+    "luspo": (
+        {"scale": "batch"},
+        {"loss_type": "luspo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "scale_rewards": "batch"},
+    ),
+    "sapo": ({"tau_neg": 1.5}, {"loss_type": "sapo", "sapo_temperature_pos": 1.0, "sapo_temperature_neg": 1.5}),
+    "vespo": (
+        {"k_pos": 1.0},
+        {
+            "loss_type": "vespo",
+            "vespo_k_pos": 1.0,
+            "vespo_lambda_pos": 3.0,
+            "vespo_k_neg": 3.0,
+            "vespo_lambda_neg": 2.0,
+        },
+    ),
 }
 
 
@@ -58,10 +73,11 @@ def test_options_that_trl_has(made: Any) -> None:
     assert made(objective="grpo").delta is None
     assert trl_loss(ps.GRPO(dual_clip=1.1)) is None  # TRL would clip better actions there
     assert trl_loss(ps.CISPO(floor=0.8)) is None
+    assert trl_loss(ps.DAPO(scale="leave_one_out")) is None
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_five_losses_are_those_of_trl(made: Any, name: str) -> None:
+def test_the_losses_of_trl_are_trls(made: Any, name: str) -> None:
     hyper, expected = BASELINES[name]
     config = made(objective=name, hyper=hyper)
     assert {field: getattr(config, field) for field in expected} == expected

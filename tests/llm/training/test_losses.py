@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import pessimism as ps
 from analysis.lag_steps import group_gradient
-from llm.training.losses import at_level, objective_loss, published_level, why_untrainable
+from llm.training.losses import at_level, objective_loss, published_level, why_untrainable, with_lengths
 from pessimism.core.objective import as_objective
 from tests.helpers import accepted, cases
 
@@ -78,7 +78,10 @@ def found_loss(logits: torch.Tensor, p: dict[str, np.ndarray], objective: Any) -
 def test_every_objective_is_here() -> None:
     """Those that do not train are known ones."""
     names = {cases()[name].name for name in TRAINED}
-    assert set(ps.objectives()) - names == {"luffy", "chord", "cql", "cql_huber", "divergence_augmented"}
+    assert set(ps.objectives()) - names == {
+        *("luffy", "chord", "cql", "cql_huber", "divergence_augmented"),
+        *("gmpo", "ppo_corrected"),
+    }
 
 
 @pytest.mark.parametrize("width", [2, 5])
@@ -253,3 +256,31 @@ def test_an_objective_of_three_methods() -> None:
     assert (published_level(plain), why_untrainable(plain, "token"), plain.coupled) == ("sequence", None, False)
     loss = objective_loss(plain, TOKENS, torch.tensor([1.0, 0.0]), MASK, level="sequence", group=2)
     assert loss.item() == pytest.approx((0.5 * 0.6**2 + 0.5 * 0.8**2) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gspo", "luspo"])
+def test_completions_of_a_batch_have_their_own_lengths(name: str) -> None:
+    """At the level of the sequence: the objective with the lengths of the batch; GSPO's other level is the same."""
+    objective, advantage = ps.objectives()[name](eps_low=0.1, eps_high=0.2), torch.tensor([0.5, -0.7])
+    found = objective_loss(objective, TOKENS, advantage, MASK, level="sequence", group=2)
+    lengths = MASK.sum(dim=1).double()
+    s = torch.exp((TOKENS * MASK).sum(dim=1) / lengths)
+    each = -torch.minimum(s * advantage, torch.clamp(s, 0.9, 1.2) * advantage)
+    torch.testing.assert_close(found, (each * lengths if name == "luspo" else each).mean())
+    if name == "gspo":
+        other = objective_loss(objective, TOKENS, advantage, MASK, level="length_normalized", group=2)
+        torch.testing.assert_close(found, other)
+
+
+def test_a_baseline_weighs_rewards_by_lengths() -> None:
+    reward = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    lengths = torch.tensor([[4, 1, 0], [2, 2, 4]])
+    found = with_lengths(ps.OPO(), lengths).advantage(reward)
+    torch.testing.assert_close(found, reward - torch.tensor([[2.0 / 6.0], [2.0 / 8.0]], dtype=torch.float64))
+    given = ps.OPO(length=(1.0, 2.0, 3.0))
+    assert with_lengths(given, lengths) is given
+
+
+def test_what_needs_tokens_or_a_third_policy_does_not_train() -> None:
+    assert "each clipped inside one ratio" in str(why_untrainable(ps.GMPO(), "token"))
+    assert "data here have one behavior" in str(why_untrainable(ps.CorrectedPPO(), "token"))

@@ -42,7 +42,7 @@ from tests.llm.runs import (
 pytestmark = pytest.mark.usefixtures("seeded")
 
 
-@pytest.mark.parametrize("name", slow_but([0], ["grpo", "dr_grpo", "dapo", "gspo", "cispo"]))
+@pytest.mark.parametrize("name", slow_but([0], ["grpo", "dr_grpo", "dapo", "gspo", "cispo", "luspo", "sapo", "vespo"]))
 def test_a_baseline_is_trl_itself(name: str, folder: Path, tmp_path: Path) -> None:
     """To the last bit, over an epoch's end and with generation batches of several steps."""
     given = {"max_steps": 14, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 2 * G}
@@ -61,7 +61,15 @@ def test_a_baseline_is_trl_itself(name: str, folder: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "objective"),
-    slow_but([0], [("grpo", ps.GRPO(eps=1e-4)), ("gspo", ps.GSPO(eps=1e-4, eps_low=3e-4, eps_high=4e-4))]),
+    slow_but(
+        [0],
+        [
+            ("grpo", ps.GRPO(eps=1e-4)),
+            ("gspo", ps.GSPO(eps=1e-4)),
+            ("luspo", ps.LUSPO(eps=1e-4)),
+            ("sapo", ps.SAPO(eps=1e-4)),
+        ],
+    ),
 )
 def test_our_loss_of_a_published_one_is_trls(name: str, objective: Any, folder: Path, tmp_path: Path) -> None:
     """The loss of `pessimism` on the same data, where TRL averages as we do."""

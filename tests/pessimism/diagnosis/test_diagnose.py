@@ -394,3 +394,41 @@ def test_an_object_is_named_by_its_own_words() -> None:
 def test_no_progress_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     diagnose(TRL, "kimi")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("column", ["length", "tokens"])
+def test_lengths_of_the_log_are_those_of_its_completions(column: str) -> None:
+    """Each group is solved with its own lengths; without a column, or with a length given, as one length for all."""
+    reward, length = [0.0, 1.0, 0.0, 1.0, 1.0], [3.0, 1.0, 2.0, 5.0, 4.0]
+    log = pd.DataFrame({"prompt": [*"aabbb"], "reward": reward, column: length})
+    given = {} if column == "length" else {"length_column": column}
+    for name, hyper in (("opo", {"sampling": "off_policy"}), ("gspo", {"eps_high": 2.0})):
+        found = diagnose(log, name, **given, **hyper)
+        for row, (start, stop) in enumerate(((0, 2), (2, 5))):
+            alone = induced_target(None, reward[start:stop], name, length=length[start:stop], unseen=True, **hyper)
+            assert found["status"][row] == alone.status
+            np.testing.assert_allclose(found["baseline"][row], alone.baseline, rtol=1e-14)
+            if alone.status != "no_target":
+                np.testing.assert_allclose(found["max_ratio"][row], np.exp(alone.log_ratio.max()), rtol=1e-12)
+        plain = diagnose(log.drop(columns=column), name, **hyper)
+        fixed = diagnose(log, name, **given, **hyper, length=1.0)
+        np.testing.assert_array_equal(plain["max_ratio"], fixed["max_ratio"])
+    assert diagnose(log.drop(columns=column), "opo", sampling="off_policy")["baseline"][0] == 0.5
+    assert (diagnose(log, "gspo", **given)["population_regime"] == "undefined").all()
+
+
+def test_a_length_that_is_none_is_malformed() -> None:
+    log = pd.DataFrame({"prompt": ["a", "a"], "reward": [0.0, 1.0], "length": [0.0, 2.0]})
+    with pytest.raises(ValueError, match="^row 0: length is 0.0, not a number of tokens >= 1$"):
+        diagnose(log, "gspo")
+    assert len(diagnose(log, "kimi")) == 1
+
+
+def test_the_batch_of_a_log_is_its_step() -> None:
+    log = pd.DataFrame({"prompt": [*"aabb"] * 2, "step": [0] * 4 + [1] * 4, "reward": [0.0, 1, 1, 1, 0, 0, 0, 3]})
+    found = diagnose(log, "reinforce_pp")
+    assert found["baseline"].tolist() == [0.75, 0.75, 0.75, 0.75]
+    other = diagnose(log.assign(reward=[0.0, 1, 1, 1, 0, 0, 0, 7]), "reinforce_pp")
+    assert other["baseline"].tolist() == [0.75, 0.75, 1.75, 1.75]
+    with pytest.raises(ValueError, match="^the batch of step 0 must have groups of one size for such a baseline"):
+        diagnose(log.drop(index=0), "reinforce_pp")

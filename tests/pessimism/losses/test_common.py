@@ -89,7 +89,7 @@ def test_splitting_an_action_leaves_the_ratios(name: str) -> None:
     assert_log_policies_agree(found, np.append(expected, expected[2]))
 
 
-@every_objective
+@pytest.mark.parametrize("name", having("batch"))
 def test_a_batch_is_a_loop_over_its_rows(name: str) -> None:
     behaviors, rewards = map(np.stack, zip(*(make_problem(seed, 6) for seed in range(12)), strict=True))
     rewards = accepted(name, rewards)
@@ -103,7 +103,7 @@ def test_a_batch_is_a_loop_over_its_rows(name: str) -> None:
     assert shaped.status.ravel().tolist() == [str(row.status) for row in rows]
 
 
-@every_objective
+@pytest.mark.parametrize("name", having("batch"))
 def test_arguments_broadcast(name: str) -> None:
     behavior, reward = posed(name, "generic")
     other = reward[::-1]
