@@ -63,7 +63,7 @@ class Rows:
             self.progress(_TICK)
 
     def extend(self, steps: _Array, codes: _Array, rewards: _Array, lengths: _Array | None) -> None:
-        """Append rows known to be well formed, as arrays of int64, intc and float64; lengths only where they have some."""
+        """Append rows known to be well formed, as arrays of int64, intc and float64."""
         self.steps.frombytes(steps.tobytes())
         self.codes.frombytes(codes.tobytes())
         self.rewards.frombytes(rewards.tobytes())
