@@ -35,10 +35,10 @@ PHRASES = {
     "weight": "Weight of the likelihood: the reward (identity) or exp(r/beta) (exponential)",
     "eps_low": "The ratio is clipped from below at 1 - eps_low",
     "eps_high": "The ratio is clipped from above at 1 + eps_high",
-    "length": "Tokens of each completion, one number for all or one for each action: the ratio that is clipped is the "
-    "geometric mean over them (gspo), and they weigh the reward in the baseline (opo)",
-    "scale": "Whose standard deviation divides the centered rewards: that of the group, of the batch of problems, of "
-    "the other members of a sampled group (leave_one_out), or none",
+    "length": "Tokens of each completion: the clipped ratio is a mean over them (gspo, luspo), or they weigh its "
+    "reward (opo)",
+    "scale": "Whose standard deviation divides the rewards: the group's, the batch's, the others' "
+    "(leave_one_out), or none",
     "clip_low": "Log-ratios of tokens are clipped from below at -clip_low",
     "clip_high": "Log-ratios of tokens are clipped from above at clip_high",
     "tau_pos": "Temperature of the gate where the advantage is positive, per unit of the ratio",
@@ -47,8 +47,8 @@ PHRASES = {
     "lambda_pos": "Decay in the ratio where the advantage is not negative",
     "k_neg": "Exponent of the ratio where the advantage is negative",
     "lambda_neg": "Decay in the ratio where the advantage is negative",
-    "correction": "Weight of data that another policy sampled than the trainer's: its ratio to it truncated at the "
-    "cap, masked outside [low, cap], or none",
+    "correction": "Weight of data that another policy sampled: its ratio truncated at the cap, masked outside "
+    "[low, cap], or none",
     "low": "Least ratio of the trainer's policy to the one that sampled that is not masked",
     "baseline_of": "Whose mean reward is subtracted: that of the batch, or first that of the group",
     "delta": "Radius of the trust region, a KL in nats (trpo); chance that the lower bound fails (pevi, pevi_kl)",

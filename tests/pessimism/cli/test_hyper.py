@@ -37,10 +37,11 @@ def test_temperature_of_a_comparison() -> None:
     "name", ["kimi", "chord", "divergence_augmented", "kl_regularized", "gspo", "pevi", "a_star_po"]
 )
 def test_every_kind_of_hyper_parameter_is_read_from_text(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = [(f"--{f.name.replace('_', '-')}", str(f.default)) for f in fields(ps.objectives()[name])]
+    written = [f for f in fields(ps.objectives()[name]) if f.default is not None]
+    options = [(f"--{f.name.replace('_', '-')}", str(f.default)) for f in written]
     said = run(capsys, "target", *BANDIT, "--objective", name, *chain.from_iterable(options), "--json")
     assert json.loads(said)["objective"] == str(ps.objectives()[name]())
-    spec = ",".join(f"{f.name}={f.default}" for f in fields(ps.objectives()[name]))
+    spec = ",".join(f"{f.name}={f.default}" for f in written)
     said = run(capsys, "target", *BANDIT, "--objective", f"{name}:{spec}", "--json")
     assert json.loads(said)["objective"] == str(ps.objectives()[name]())
 
@@ -53,6 +54,10 @@ def test_lists_and_false_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(said)["objective"] == str(ps.LogSmoothing(second_moment=(0.2, 0.3, 0.6, 0.8)))
     said = run(capsys, "target", *BANDIT, "--objective", "log_smoothing:second_moment=0.2/0.3/0.6/0.8", "--json")
     assert json.loads(said)["objective"] == str(ps.LogSmoothing(second_moment=(0.2, 0.3, 0.6, 0.8)))
+    said = run(capsys, "target", *BANDIT, "--objective", "gspo", "--length", "1,2,3,4", "--json")
+    assert json.loads(said)["objective"] == str(ps.GSPO(length=(1.0, 2.0, 3.0, 4.0)))
+    said = run(capsys, "target", *BANDIT, "--objective", "gspo:length=7", "--json")
+    assert json.loads(said)["objective"] == str(ps.GSPO(length=7.0))
 
 
 def test_every_hyper_parameter_has_a_phrase_and_its_objectives(capsys: pytest.CaptureFixture[str]) -> None:
