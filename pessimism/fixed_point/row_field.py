@@ -46,8 +46,9 @@ class RowField:
     def of_bandit(cls, bandit: Bandit, objective: Objective, advantage: Array) -> RowField:
         """Field of the problems of a bandit, on the host."""
         weights = group_weights(bandit, objective)
-        host = (to_numpy(a) for a in (bandit.behavior, bandit.reference, advantage))
-        return cls(objective.each_swept(to_numpy), *host, None if weights is None else to_numpy(weights))
+        q, nu = to_numpy(bandit.behavior), to_numpy(bandit.reference)
+        own = None if weights is None else to_numpy(weights)
+        return cls(objective.each_swept(to_numpy), q, nu, to_numpy(advantage), own)
 
     def rows(self, chosen: Array) -> RowField:
         """Field of some of the problems, by their indices."""

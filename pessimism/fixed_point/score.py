@@ -54,8 +54,9 @@ Kinks = tuple[Array | float, ...]  # what `Objective.kinks_at` gives: log(policy
 def kinks_of(objective: Objective, propensity: Array, log_share: Array | None) -> Kinks:
     """Jumps of an objective's weight in log(policy / behavior), for actions of these probabilities ``(..., K)``."""
     kinks = objective.kinks_at(propensity)
-    at_reference = objective.kinks_at_reference and log_share is not None
-    return tuple(kink + log_share for kink in kinks) if at_reference else kinks
+    if log_share is None or not objective.kinks_at_reference:
+        return kinks
+    return tuple(kink + log_share for kink in kinks)
 
 
 def sides(kinks: Kinks, log_ratio: Array, log_share: Array | None) -> tuple[Array, Array]:

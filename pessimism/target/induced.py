@@ -207,7 +207,7 @@ def _on_seen(bandit: Bandit, objective: Objective, advantage: Array, unseen: boo
 def with_uncovered(
     solution: Solution, bandit: Bandit, objective: Objective, advantage: Array, unseen: bool
 ) -> Solution:
-    """Solve the rows that a closed form has left NOT_COVERED: their fixed points may be several, and the flow decides."""
+    """Solve the rows that a closed form leaves NOT_COVERED: their fixed points may be several, and the flow decides."""
     uncovered = solution.status == NOT_COVERED
     if not bool(bandit.xp.any(uncovered)):
         return solution

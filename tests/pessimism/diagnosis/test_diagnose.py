@@ -118,7 +118,7 @@ def test_the_identity_of_kappa_on_real_logs() -> None:
     """kappa = shift + KL(mu||pi) >= shift, and a larger shift is more conservative, group by group."""
     reports = [diagnose(TRL, "shifted_mean", beta=0.1, shift=shift) for shift in (0.0, 1.0, 4.0)]
     for report, shift in zip(reports, (0.0, 1.0, 4.0), strict=True):
-        assert (report["kappa"] >= shift).all()
+        assert (report["kappa"] >= shift - 1e-14).all()
         assert (report["baseline"] - (report["reward_mean"] - shift * 0.1)).abs().max() < 1e-15
     for less, more in pairwise(reports):
         signal = ~less["all_equal"]
@@ -178,7 +178,7 @@ def test_groups_without_a_signal() -> None:
         equal = report[:3]
         assert equal["effective_temperature"].isna().all()
         assert equal["pessimism_factor"].isna().all()
-        assert (equal["max_ratio"] == 1.0).all()
+        np.testing.assert_allclose(equal["max_ratio"], 1.0, rtol=1e-14)
         assert (equal["kl"] == 0.0).all()
         assert report["reading"].nunique() == 2
         assert equal["reading"].nunique() == 1
