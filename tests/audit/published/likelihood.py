@@ -67,8 +67,9 @@ def vespo(
     """arXiv 2602.10693: a gamma weight of the sequence's ratio, one at w = 1 and detached."""
     p = log_policy(logits)
     advantage = centered(q, r) / (deviation(q, r) + eps)
-    k = torch.where(advantage >= 0.0, k_pos, k_neg)
-    rate = torch.where(advantage >= 0.0, lambda_pos, lambda_neg)
+    positive = (advantage >= 0.0).double()
+    k = k_pos * positive + k_neg * (1.0 - positive)
+    rate = lambda_pos * positive + lambda_neg * (1.0 - positive)
     u = p - q.log()
     weight = (rate + k * u - rate * u.exp()).exp().detach()
     return -mean(q, weight * advantage * p)

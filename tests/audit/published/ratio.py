@@ -153,7 +153,7 @@ def sapo(
     """arXiv 2511.20347: a sigmoid of the ratio, of another temperature by the sign of the advantage."""
     ratio = (log_policy(logits) - q.log()).exp()
     advantage = centered(q, r) / (deviation(q, r) + eps)
-    tau = torch.where(advantage > 0.0, tau_pos, tau_neg)
+    tau = tau_pos * (advantage > 0.0).double() + tau_neg * (advantage <= 0.0).double()  # where() has single precision
     return -mean(q, torch.sigmoid(tau * (ratio - 1.0)) * 4.0 / tau * advantage)
 
 
