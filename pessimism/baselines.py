@@ -197,6 +197,44 @@ def batch_standard_deviation(reward: Array, weights: Array | None = None) -> Arr
     return spread + xp.zeros_like(reward[..., 0])
 
 
+def sum_of_standardized(rewards: Array, weights: Array | None = None, *, eps: float = 1e-4) -> Array:
+    """Sum of several rewards, each centered and divided by its own standard deviation in the group first (GDPO).
+
+    It is a reward to hand to an objective that divides by the deviation of the batch, such as ``dapo`` with
+    ``scale="batch"``: TRL's ``normalize_then_sum``. Every reward weighs the same.
+
+    Parameters
+    ----------
+    rewards : Array
+        Rewards ``(M, ..., K)``, M of each completion.
+    weights : Array, optional
+        Probabilities ``(..., K)``; without them the completions are a sampled group.
+    eps : float, default 1e-4
+        Added to each standard deviation, in units of the reward.
+
+    Returns
+    -------
+    Array
+        Sums ``(..., K)``.
+
+    References
+    ----------
+    .. [1] arXiv 2601.05242.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> right, short = np.array([0.0, 1.0, 1.0]), np.array([0.0, 0.0, 100.0])
+    >>> sum_of_standardized(np.stack([right, short])).round(2)
+    array([-1.73, -0.  ,  1.73])
+    """
+    xp = array_namespace(rewards)
+    own = None if weights is None else weights + xp.zeros_like(rewards)
+    anchor, rest = mean_parts(rewards, own)
+    gap = (rewards - anchor[..., None]) - rest[..., None]
+    return xp.sum(gap / (standard_deviation(rewards, own)[..., None] + eps), axis=0)
+
+
 def deviation_of_others(reward: Array, weights: Array | None = None) -> Array:
     """Standard deviation of the other members of each member's group, unbiased; of the population under ``weights``.
 

@@ -200,7 +200,8 @@ def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp], NDArray[n
 
 def _steps(groups: pd.DataFrame, n: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
     """Yield the groups of each step, for objectives whose advantage depends on the batch: that is the step."""
-    for step, index in groups.groupby("step", sort=True).indices.items():
+    for step, found in groups.groupby("step", sort=True).indices.items():
+        index = np.asarray(found, dtype=np.intp)
         if len(set(n[index])) > 1:
             sizes = f"{n[index].min()} and {n[index].max()}"
             raise ValueError(f"the batch of step {step} must have groups of one size for such a baseline, got {sizes}")

@@ -9,7 +9,7 @@ import numpy as np
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
-from pessimism.fixed_point.score import BESIDE, data_weight, group_weights
+from pessimism.fixed_point.score import BESIDE, data_weight, group_weights, kinks_of
 
 _STEP = 1e-6  # of a log-ratio, for the slope of a weight
 
@@ -39,7 +39,7 @@ class RowField:
             self.log_nu = np.where(self.seen, np.log(np.where(self.seen, nu, 1.0)), -np.inf)
         self.advantage = np.where(self.seen, advantage, 0.0)
         self.log_share = np.where(self.seen, self.log_nu - np.log(np.where(self.seen, q, 1.0)), 0.0)
-        self.jumps = [self._jump(kink) for kink in objective.kinks_at(q)]
+        self.jumps = [self._jump(kink) for kink in kinks_of(objective, q, self.log_share)]
         self.scale = np.sum(np.abs(self.plain(np.zeros_like(q))), axis=-1)
 
     @classmethod

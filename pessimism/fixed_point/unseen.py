@@ -19,7 +19,7 @@ from pessimism.arrays import LOG_OF_NO_MASS, Array, finite_log, to_numpy
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
-from pessimism.fixed_point.score import data_weight, group_weights, sides, stationarity
+from pessimism.fixed_point.score import data_weight, group_weights, kinks_of, sides, stationarity
 
 _FIRST_STEP, _DEEPEST = 1.0, 1e8  # steps down in a log-ratio, doubled until the weight turns, or are as long as this
 _RAY = (1.0, 10.0, 100.0)  # falls of all log-ratios together, along which a coupled weight is tried
@@ -98,7 +98,7 @@ class _Seen:
         self.q, self.nu = to_numpy(bandit.behavior), to_numpy(bandit.reference)
         self.weights = None if weights is None else to_numpy(weights)
         self.log_share = None if log_share is None else to_numpy(log_share)
-        self.support, self.kinks = self.q > 0, objective.kinks_at(self.q)
+        self.support, self.kinks = self.q > 0, kinks_of(objective, self.q, self.log_share)
         self.log_ratio = np.where(self.support, log_ratio, 0.0)
 
     def lets_others_grow(self) -> Array:

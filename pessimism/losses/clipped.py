@@ -36,7 +36,6 @@ _SET = "a set: w >= 1 + eps_high where A > 0, w <= 1 - eps_low where A < 0, if P
 class Clipped(MeanBaseline):
     """Base of the family: the clipped surrogate of the ratio to the behavior, with the advantage of the subclass."""
 
-    reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "behavior"
     level: ClassVar[Literal["sequence", "token"]] = "token"
     temperature_field: ClassVar[str | None] = None
 

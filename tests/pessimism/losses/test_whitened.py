@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pessimism as ps
+from pessimism.baselines import sum_of_standardized
 
 REWARDS = np.array([[1.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.5, 0.0], [1.0, 0.0, 0.0, 1.0]])
 
@@ -58,3 +59,13 @@ def test_whose_deviation_divides(name: str) -> None:
         advantage("leave_one_out", REWARDS[:, :2])
     objective = ps.objectives()[name]
     assert [objective(scale=s).over_batch for s in ("group", "batch")] == [False, True]
+
+
+def test_rewards_may_be_normalized_one_by_one() -> None:
+    """TRL's `normalize_then_sum`: each reward in its group, their sum in the batch."""
+    rewards = torch.tensor(np.random.default_rng(0).normal(size=(2, 3, 4)) * np.array([1.0, 50.0])[:, None, None])
+    each = (rewards - rewards.mean(-1, keepdim=True)) / (rewards.std(-1, keepdim=True) + 1e-4)
+    total = each.sum(0)
+    expected = (total - total.mean()) / (total.std() + 1e-4)
+    found = ps.DAPO(scale="batch", eps=1e-4).advantage(sum_of_standardized(rewards))
+    torch.testing.assert_close(found, expected)
