@@ -64,6 +64,10 @@ from .losses.logged.propensities import PropensityClipping as PropensityClipping
 from .losses.logged.propensities import WeightClipping as WeightClipping
 from .losses.logged.water_filling import Chi2 as Chi2
 from .losses.logged.water_filling import PowerMean as PowerMean
+from .losses.masked import DPPO as DPPO
+from .losses.masked import DPPOTV as DPPOTV
+from .losses.masked import KimiK25 as KimiK25
+from .losses.masked import PrimeIPO as PrimeIPO
 from .losses.preferences import DPO as DPO
 from .losses.preferences import AsyncDPO as AsyncDPO
 from .losses.preferences import ChiPO as ChiPO

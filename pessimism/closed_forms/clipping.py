@@ -215,6 +215,71 @@ def _nearest_in_box(q: Array, sign: Array, low: Array, high: Array) -> Array:
     return np.where(sign > 0, np.maximum(high, level), np.where(sign < 0, np.minimum(low, level), level))
 
 
+def optimal_box(
+    bandit: Bandit, objective: Objective, advantage: Array, low: Array, high: Array, cap: float
+) -> Solution:
+    """Nearest element of the set of a surrogate whose bounds on log w, ``low`` and ``high``, differ between actions.
+
+    The slope of the surrogate in w is A up to ``cap`` and A cap/w beyond it (a weight that is capped and not
+    differentiated). If the positive actions cannot all reach their upper bounds, the others have no mass and the
+    positive ones maximize what is left, which is concave.
+    """
+    q, A = to_numpy(bandit.behavior), to_numpy(advantage)
+    sign, seen = _signs(q, A), q > 0
+    with np.errstate(over="ignore", invalid="ignore"):  # a bound is infinite where the behavior has no mass
+        needed = np.sum(np.where(seen & (sign > 0), q * np.expm1(high), 0.0), axis=-1)
+    others = np.sum(np.where(sign > 0, 0.0, q), axis=-1)
+    fits = others - needed > 8.0 * np.finfo(float).eps * others
+    log_w, several, lam = np.zeros_like(q), np.sum(seen, axis=-1) > 1, np.zeros(len(q))
+    log_w[fits] = _nearest_in_box(q[fits], sign[fits], low[fits], high[fits])
+    for row in np.flatnonzero(~fits):
+        up = np.flatnonzero(seen[row] & (sign[row] > 0))
+        log_w[row] = -np.inf
+        log_w[row, up], several[row] = _filled(q[row, up], A[row, up], high[row, up], cap)
+        lam[row] = 1.0
+    return separable.wrap(bandit, objective, advantage, log_w, lam, set_valued=several)
+
+
+def _filled(q: Array, A: Array, high: Array, cap: float) -> tuple[Array, bool]:
+    """Log-ratios ``(n,)`` of positive actions that have all the mass and no room; whether the level is shared freely.
+
+    Above the level lam an action has w = cap A/lam if that is below its bound, else the bound; at it at most the cap.
+    """
+    bound = np.exp(high)
+    most = np.minimum(bound, cap)
+
+    def above(level: float) -> Array:
+        return np.where(level < A, np.minimum(bound, cap * A / level), 0.0)
+
+    levels = np.unique(A)[::-1]
+    least, end = 0, len(levels)  # the first level at which the mass suffices, len(levels) if none does
+    while least < end:
+        middle = (least + end) // 2
+        at = levels[middle]
+        enough = q @ (above(at) + np.where(at == A, most, 0.0)) >= 1.0
+        least, end = (least, middle) if enough else (middle + 1, end)
+    level = levels[least] if least < len(levels) else 0.0
+    over = above(level) if level > 0 else np.zeros_like(A)
+    left = 1.0 - float(q @ over)
+    with np.errstate(divide="ignore"):
+        if level == 0.0 or left < 0.0:  # between two levels
+            rises = level < A
+            weight = np.where(rises, q * A, 0.0)
+            return np.where(rises, np.log(A) + _water(weight, bound / A, 1.0), -np.inf), False
+        at_level = level == A
+        shared = _water(np.where(at_level, q, 0.0), most, left) if left > 0 else np.full_like(q, -np.inf)
+        free = np.count_nonzero(at_level) > 1 and left < (q * most)[at_level].sum() * (1.0 - 1e-12)
+        return np.where(at_level, shared, np.log(over)), bool(free)
+
+
+def _water(measure: Array, bound: Array, mass: float) -> Array:
+    """Logarithm of min(bound, t) with the t at which its sum under a measure is ``mass``; all arrays ``(n,)``."""
+    total = measure.sum()
+    unit = np.log(mass) - np.log(total)
+    share = (measure / total)[None]
+    return unit + _nearest_in_box(share, np.full_like(share, -1.0), (np.log(bound) - unit)[None], share)[0]
+
+
 def _level(
     better: Array, equal: Array, worse: Array, gain: float, loss: float, log_low: float, log_high: float, fits: Array
 ) -> Array:

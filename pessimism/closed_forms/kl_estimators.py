@@ -53,14 +53,16 @@ def stable_branch(
     advantage: Array,
     beta: float,
     penalty: Penalty,
-    clip: tuple[float, float] | None = None,
+    clip: tuple[Array | float, Array | float] | None = None,
     unseen: bool = False,
 ) -> Solution:
     """Fixed point with every action at its first crossing; rows without one are NOT_COVERED.
 
     With ``unseen``, where the mass at lam = 0 is less than one, that is the target, and the rest leaks. ``clip`` holds
-    the bounds of log(pi/q) beyond which the advantage is cut off: above the upper one where A > 0, below the lower one
-    where A < 0. With lam >= 0 it is the only fixed point and the best policy, since no action gains beyond it.
+    the bounds of log(pi/q), numbers or arrays ``(N, K)``, beyond which the advantage is cut off: above the upper one
+    where A > 0, below the lower one where A < 0. With lam >= 0 it is then the only fixed point and the best policy,
+    since no action gains beyond it, unless one that has not reached its bound would stay there, too, past the top of p:
+    rows with such an action are NOT_COVERED.
     """
     q, nu, A = (to_numpy(a) for a in (bandit.behavior, bandit.reference, advantage))
     seen = q > 0
@@ -101,8 +103,12 @@ def stable_branch(
     missing = 1.0 - mass(np.zeros_like(lam), rows)
     leaks = unseen & (missing > 1e-13)
     lam = np.where(leaks, 0.0, lam)
-    found = leaks | (np.abs(mass(lam, rows) - 1.0) <= 1e-13)
-    u = np.where(found[:, None], answer(lam, rows), 0.0)
+    u = answer(lam, rows)
+    with np.errstate(invalid="ignore"):  # 0 times infinity, where the behavior has no mass
+        stays = before - beta / share * at_edge > lam[:, None]
+    twice = seen & (A > 0) & np.isfinite(edge) & (edge > penalty.turn) & (u < edge) & stays
+    found = (leaks | (np.abs(mass(lam, rows) - 1.0) <= 1e-13)) & ~np.any(twice, axis=-1)
+    u = np.where(found[:, None], u, 0.0)
     solved = separable.wrap(bandit, objective, advantage, u, lam, leak=np.where(leaks, missing, 0.0))
     covered = bandit.xp.asarray(found, device=device(bandit.reward))
     open_rows = bandit.xp.full_like(solved.status, NOT_COVERED)

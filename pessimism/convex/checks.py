@@ -202,6 +202,11 @@ def grpo(problem: ConvexProblem) -> Check | str:
     return clipped(problem)
 
 
+def masked(problem: ConvexProblem) -> Check | str:
+    """Weights with a mask: no program."""
+    return "a mask that is not differentiated has no surrogate that is convex in the policy"
+
+
 def trust_region(problem: ConvexProblem) -> Check:
     """TRPO: the best advantage in the trust region."""
     return Check(

@@ -41,6 +41,8 @@ def attach_gradient(solution: Solution, bandit: Bandit, objective: Objective, ad
     binds = (solution.leak <= 0).to(q.dtype)[:, None]
     if slopes.ndim == 2:
         h = torch.where(moves, q * slopes - lam * policy, torch.ones_like(q))
+        moves = moves & (h != 0)  # what nothing pulls stays, in a set of optima
+        h, policy, gap = (torch.where(moves, a, b) for a, b in ((h, torch.ones_like(q)), (policy, zeros), (gap, zeros)))
         per_lam, per_gap = policy / h, gap / h
     else:
         both = moves[:, :, None] & moves[:, None, :]

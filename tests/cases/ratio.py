@@ -21,6 +21,11 @@ def _kl(estimator: str, placement: str, sampling: str, beta: float, **laws: Any)
 _SHARE = "its shape depends on the probability itself, not on the ratio alone"
 _OWN_SAMPLES = "the advantages are those of the policy's own samples and not differentiated: no loss descends"
 _SAMPLING = "on-policy data follow the policy, so that the loss on fixed data is not what descends"
+_MASKED = {
+    "split": False,
+    "descends": False,
+    "because": "its mask looks at probabilities, not at the ratio alone, and is not differentiated",
+}
 _GREEDY = {"softening": None, "descends": False, "routes": False, "unique": False}
 
 CASES: dict[str, Case] = {
@@ -67,6 +72,20 @@ CASES: dict[str, Case] = {
         descends=False,
         routes=False,
         because="the gradient does not differentiate the weight; several fixed points, of which a flow selects one",
+    ),
+    "kimi_k25": registered(
+        "kimi_k25",
+        {"low": 0.7, "high": 1.4, "tau": 0.2},
+        units={"tau": 1},
+        softening=("tau", 1),
+        descends=False,
+        because="its penalty is averaged over old samples, which makes mass on a rare action cheap",
+    ),
+    "dppo_tv": registered("dppo_tv", {"tau": 0.2}, units={"tau": 1}, softening=("tau", 1), **_MASKED),
+    "prime_ipo": registered("prime_ipo", {"tau": 0.5}, units={"tau": 1}, softening=("tau", 1), **_MASKED),
+    "dppo": registered("dppo", {}, softening=None, routes=False, unique=False, **_MASKED),
+    "dppo-kl": registered(
+        "dppo", {"divergence": "kl", "cap": 2.0}, softening=None, routes=False, unique=False, **_MASKED
     ),
     "trpo": registered("trpo", {"delta": 0.05}, softening=None),
     "kl_regularized": _kl("k1", "reward", "on_policy", 0.3, descends=False, because=_SAMPLING),
