@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import brentq
 
 from tests.audit import programs
 from tests.audit.bandits import Problem
 from tests.audit.harness import Loss, against, flowed, minimized, policy, unrest
-from tests.audit.published import likelihood, logged, preferences, ratio, regression, systems
+from tests.audit.published import likelihood, logged, masks, preferences, ratio, regression, systems
 
 Array = npt.NDArray[np.float64]
 Hyper = Mapping[str, Any]
@@ -38,7 +39,8 @@ class Audit:
         ``apart`` it takes ``(q, nu, r)``, and its slopes are those in pi / nu.
     kinks : callable, optional
         ``kinks(policy, q, **hyper)``, the actions on a jump of the gradient. Such a gradient is followed with jumps
-        1e-3 wide, which says where it goes to 1e-2; that the target rests under the published one says the rest.
+        that are a little wide, which says where it goes to 1e-2; that the target rests under the published one says
+        the rest.
     tolerance : float
         Largest difference in any probability.
     apart : bool
@@ -71,15 +73,17 @@ class Audit:
 
     def solved(self, problem: Problem, hyper: Hyper, start: Array | None = None) -> Array:
         """Policy on the actions that the behavior takes, from the reference or another start."""
-        q, nu, r = seen(problem)
+        (q, nu, r), hyper = seen(problem), on_seen(problem, hyper)
         if self.program is not None:
             return self.program(q, r, **hyper)
-        soft = {"soft": 1e-3} if self.kinks is not None else {}
+        soft = {}
+        if self.kinks is not None:  # a small part of the band between the clips, 1e-3 for the usual one of .2
+            soft["soft"] = 5e-3 * min(hyper.get(name, 0.2) for name in ("eps_low", "eps_high", "threshold"))
         return policy(self.route(against(self.loss, q, nu, r, **hyper, **soft), np.log(nu if start is None else start)))
 
     def unrest(self, problem: Problem, hyper: Hyper, target: Array) -> float:
         """How far the published field is from leaving ``target`` where it is."""
-        q, nu, r = seen(problem)
+        (q, nu, r), hyper = seen(problem), on_seen(problem, hyper)
         kinks = self.kinks(target, q, **hyper) if self.kinks is not None else None
         return unrest(against(self.loss, q, nu, r, **hyper), target, kinks)
 
@@ -89,6 +93,21 @@ def seen(problem: Problem) -> tuple[Array, Array, Array]:
     on = problem.q > 0.0
     nu = problem.q if problem.nu is None else problem.nu
     return problem.q[on], nu[on] / nu[on].sum(), problem.r[on]
+
+
+LENGTHS = "varied"  # a setting of ``length``: another number of tokens for each action
+
+
+def given(problem: Problem, hyper: Hyper) -> dict[str, Any]:
+    """Settings with their lengths written out, an array over all actions."""
+    lengths = np.tile([3.0, 1.0, 8.0, 2.0, 5.0], 8)[: len(problem.q)]
+    return {name: lengths if value == LENGTHS else value for name, value in hyper.items()}
+
+
+def on_seen(problem: Problem, hyper: Hyper) -> dict[str, Any]:
+    """The same on the actions that the behavior takes."""
+    full = given(problem, hyper)
+    return {name: v[problem.q > 0.0] if isinstance(v, np.ndarray) else v for name, v in full.items()}
 
 
 def _at(field: str = "beta", *, values: tuple[float, ...] = (0.3, 0.01, 10.0), **fixed: Any) -> tuple[Hyper, ...]:
@@ -108,8 +127,8 @@ def _dapo_lines(q: Array, r: Array, *, eps_low: float, eps_high: float, eps: flo
     return programs.clipped_lines(_standardized(q, r, eps), 1.0 - eps_low, 1.0 + eps_high)
 
 
-def _greedy(q: Array, r: Array, **_: Any) -> Any:
-    return programs.linear_lines(r)
+def _greedy(q: Array, r: Array, *, sampling: str = "on_policy", **_: Any) -> Any:
+    return programs.linear_lines(r) if sampling == "on_policy" else None
 
 
 def _kl(estimator: str, placement: str, sampling: str, betas: tuple[float, ...] = (0.3, 0.01, 10.0)) -> Any:
@@ -130,7 +149,7 @@ def _slowly(loss: Loss, start: Array) -> Array:
     return flowed(loss, start, rest=1e-24)
 
 
-_JUMPS = "the gradient jumps: the flow with jumps 1e-3 wide says which fixed point, that it rests says where it is"
+_JUMPS = "the gradient jumps: the flow with softer jumps says which fixed point, that it rests says where it is"
 
 
 def _on_clips(
@@ -140,11 +159,41 @@ def _on_clips(
     return np.asarray((np.abs(ratio - 1.0 + eps_low) < 1e-10) | (np.abs(ratio - 1.0 - eps_high) < 1e-10))
 
 
-def _gspo_lines(q: Array, r: Array, *, eps_low: float, eps_high: float, length: float) -> Any:
+def _on_ratios(target: Array, q: Array, *, low: float, high: float, **_: Any) -> Array:
+    ratio = target / q
+    return np.asarray((np.abs(ratio - low) < 1e-10) | (np.abs(ratio - high) < 1e-10))
+
+
+def _binary_kl(q: Any, pi: Any) -> Any:
+    pi = np.clip(pi, 1e-300, 1.0 - 1e-16)
+    return q * np.log(q / pi) + (1.0 - q) * np.log((1.0 - q) / (1.0 - pi))
+
+
+def _dppo_lines(q: Array, r: Array, *, divergence: str = "tv", low: float = 0.2, high: float = 0.2) -> Any:
+    """Lines with the same policies at rest, where every better action has room to reach its edge; None where not."""
+    if divergence == "tv":
+        least, most = np.maximum(q - low, 0.0), q + high
+    else:
+        least = np.array([brentq(lambda p, a=a: _binary_kl(a, p) - low, 1e-300, a, xtol=1e-15) for a in q])
+        most = np.array([brentq(lambda p, a=a: _binary_kl(a, p) - high, a, 1.0 - 1e-15, xtol=1e-15) for a in q])
+    gain = r - q @ r
+    return programs.clipped_lines(gain, least / q, most / q) if most[gain > 0.0].sum() <= 1.0 else None
+
+
+def _on_changes(target: Array, q: Array, *, divergence: str = "tv", **edges: Any) -> Array:
+    """On the edge of a mask that looks at probabilities."""
+    change = target - q
+    if divergence == "kl":
+        change = np.sign(change) * _binary_kl(q, target)
+    low, high = (edges.get(side, edges.get("threshold", 0.2)) for side in ("low", "high"))
+    return np.asarray((np.abs(change + low) < 1e-10) | (np.abs(change - high) < 1e-10))
+
+
+def _gspo_lines(q: Array, r: Array, *, eps_low: float, eps_high: float, length: Any) -> Any:
     """Lines with the minimizers of the loss, where every action can be beyond its clip at once; None where not."""
     low, high = (1.0 - eps_low) ** length, (1.0 + eps_high) ** length
     gain = r - q @ r
-    return programs.clipped_lines(gain, low, high) if q[gain > 0.0].sum() * high <= 1.0 else None
+    return programs.clipped_lines(gain, low, high) if (q * high)[gain > 0.0].sum() <= 1.0 else None
 
 
 def _gmpo_lines(q: Array, r: Array, *, clip_low: float = 0.4, clip_high: float = 0.4) -> Any:
@@ -178,14 +227,22 @@ AUDITS: dict[str, Audit] = {
     ),
     "oapl": Audit(
         regression.oapl,
-        ({"beta1": 1.0, "beta2": 0.3}, {"beta1": 1.0, "beta2": 0.01}, {"beta1": 20.0, "beta2": 10.0}),
-        minimized,
+        (
+            {"beta1": 1.0, "beta2": 0.3},
+            {"beta1": 1.0, "beta2": 0.01},
+            {"beta1": 20.0, "beta2": 10.0},
+            {"beta1": 0.01, "beta2": 0.1},  # the negative regime, where the flow decides between several minima
+        ),
         apart=True,
     ),
     "kimi": Audit(regression.kimi, _at(), minimized, apart=True),
     "shifted_mean": Audit(regression.shifted_mean, _at(shift=1.0), minimized, apart=True),
     "optimal_value": Audit(regression.optimal_value, _at(), minimized, apart=True),
-    "constant_baseline": Audit(regression.constant_baseline, _at(value=-0.1), minimized, apart=True),
+    "constant_baseline": Audit(
+        regression.constant_baseline,
+        (*_at(value=-0.1), {"beta": 0.1, "value": 2.5}, {"beta": 0.5, "value": 1.1}),
+        apart=True,
+    ),
     "std_normalized": Audit(regression.std_normalized, _at(eps=1e-4), minimized, apart=True),
     "tba": Audit(regression.tba, _at(), apart=True),
     "rebel": Audit(regression.rebel, _at("eta", values=(3.0, 100.0, 0.1)), minimized, apart=True),
@@ -223,13 +280,21 @@ AUDITS: dict[str, Audit] = {
     "tpo": Audit(likelihood.tpo, _at(values=(1.0, 0.01, 10.0), min_std=1e-6), minimized),
     "reinforce": Audit(
         likelihood.reinforce,
-        ({"value": 0.0}, {"value": 0.3, "sampling": "on_policy"}),
+        (
+            {"value": 0.0},
+            {"value": 0.3},
+            {"value": 0.0, "sampling": "off_policy"},
+            {"value": -0.5, "sampling": "off_policy"},
+            {"value": 2.0, "sampling": "off_policy"},
+        ),
         optima=_greedy,
     ),
     "rloo": Audit(likelihood.rloo, (*_at(), *_at(sampling="off_policy")), apart=True),
-    "topr": Audit(likelihood.topr, ({"value": 0.0}, {"value": 0.4})),
+    "topr": Audit(likelihood.topr, ({"value": 0.0}, {"value": 0.4}, {"value": 2.0})),
     "rloo_clipped": Audit(ratio.rloo_clipped, _CLIPS, optima=_ppo_lines),
-    "opo": Audit(likelihood.opo, ({},), optima=_greedy),
+    "opo": Audit(
+        likelihood.opo, ({}, {"length": LENGTHS}, {"length": LENGTHS, "sampling": "off_policy"}), optima=_greedy
+    ),
     "roirl": Audit(likelihood.roirl, ({}, *_at(weight="exponential")), minimized),
     "gpg": Audit(likelihood.gpg, ({},), optima=_greedy),
     "max_rl": Audit(ratio.max_rl, _CLIPS, optima=_ppo_lines),
@@ -243,12 +308,43 @@ AUDITS: dict[str, Audit] = {
         optima=_corrected_lines,
         apart=True,
     ),
+    "kimi_k25": Audit(
+        masks.kimi_k25,
+        ({"low": 0.125, "high": 8.0, "tau": 1e-3}, {"low": 0.8, "high": 1.2, "tau": 0.05}),
+        kinks=_on_ratios,
+        tolerance=1e-2,
+        why=_JUMPS,
+    ),
+    "dppo_tv": Audit(
+        masks.dppo_tv,
+        ({}, {"low": 0.05, "high": 0.1, "tau": 0.05}),
+        kinks=_on_changes,
+        tolerance=1e-2,
+        why=_JUMPS,
+    ),
+    "prime_ipo": Audit(
+        masks.prime_ipo,
+        ({"threshold": 0.1, "tau": 1e-3}, {"threshold": 0.05, "tau": 0.05}),
+        kinks=_on_changes,
+        tolerance=1e-2,
+        why=_JUMPS,
+    ),
+    "dppo": Audit(
+        masks.dppo,
+        ({}, {"divergence": "kl"}, {"low": 0.05, "high": 0.1}),
+        kinks=_on_changes,
+        optima=_dppo_lines,
+        tolerance=1e-2,
+        why=_JUMPS,
+    ),
     "luspo": Audit(
         ratio.luspo,
         (
             {"eps_low": 3e-4, "eps_high": 4e-4, "length": 1.0},
             {"eps_low": 3e-4, "eps_high": 4e-4, "length": 500.0},
             {"eps_low": 0.3, "eps_high": 1.5, "length": 3.0},
+            {"eps_low": 0.3, "eps_high": 0.5, "length": LENGTHS},
+            {"eps_low": 0.01, "eps_high": 0.01, "length": LENGTHS},
         ),
         kinks=_on_clips,
         optima=_gspo_lines,
@@ -260,7 +356,11 @@ AUDITS: dict[str, Audit] = {
     "dapo": Audit(ratio.dapo, ({"eps_low": 0.2, "eps_high": 0.28, "eps": 1e-6},), optima=_dapo_lines),
     "grpo": Audit(
         ratio.grpo,
-        (*_at(values=(0.04, 0.01, 10.0)), *_at(values=(0.04, 10.0), unbiased_kl=True)),
+        (
+            *_at(values=(0.04, 0.01, 10.0)),
+            *_at(values=(0.04, 10.0), unbiased_kl=True),
+            {"beta": 0.04, "dual_clip": 3.0},
+        ),
         kinks=_on_clips,
         tolerance=1e-2,
         why=_JUMPS,
@@ -272,13 +372,23 @@ AUDITS: dict[str, Audit] = {
             {"eps_low": 3e-4, "eps_high": 4e-4, "length": 1.0},
             {"eps_low": 3e-4, "eps_high": 4e-4, "length": 500.0},
             {"eps_low": 0.3, "eps_high": 1.5, "length": 3.0},
+            {"eps_low": 0.3, "eps_high": 0.5, "length": LENGTHS},
+            {"eps_low": 0.01, "eps_high": 0.01, "length": LENGTHS},
         ),
         kinks=_on_clips,
         optima=_gspo_lines,
         tolerance=1e-2,
         why=_JUMPS,
     ),
-    "cispo": Audit(likelihood.cispo, ({"cap": 5.0, "eps": 1e-6}, {"cap": 1.5, "eps": 1e-6}, {"cap": 0.3, "eps": 1e-6})),
+    "cispo": Audit(
+        likelihood.cispo,
+        (
+            {"cap": 5.0, "eps": 1e-6},
+            {"cap": 1.5, "eps": 1e-6},
+            {"cap": 0.3, "eps": 1e-6},
+            {"cap": 1.2, "floor": 0.8, "eps": 1e-6},
+        ),
+    ),
     "luffy": Audit(ratio.luffy, ({}, {"expert_share": 0.9}, {"expert_share": 0.5, "gamma": 1.0})),
     "chord": Audit(ratio.chord, ({}, {"mu": 0.95}, {"mu": 0.4, "phi": False})),
     "trpo": Audit(

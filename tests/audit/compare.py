@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 import pessimism as ps
-from tests.audit.audits import Audit, Hyper, seen
+from tests.audit.audits import Audit, Hyper, given, on_seen, seen
 from tests.audit.bandits import Problem
 from tests.audit.programs import OptimalSet
 
@@ -16,7 +16,7 @@ RESTS = 1e-9
 
 def disagreement(name: str, audit: Audit, problem: Problem, hyper: Hyper) -> str:
     """Empty where they agree, else what does not, with the numbers."""
-    target = ps.induced_target(problem.q, problem.r, name, reference=problem.nu, **hyper)
+    target = ps.induced_target(problem.q, problem.r, name, reference=problem.nu, **given(problem, hyper))
     status, on = str(target.status), problem.q > 0.0
     found, (q, nu, r) = np.asarray(target.policy)[on], seen(problem)
     if status == "no_target":
@@ -26,7 +26,7 @@ def disagreement(name: str, audit: Audit, problem: Problem, hyper: Hyper) -> str
     assert np.asarray(target.policy)[~on].max(initial=0.0) == 0.0
     lines = None
     if audit.optima is not None:
-        lines = audit.optima(*((q, nu, r) if audit.apart else (q, r)), **hyper)
+        lines = audit.optima(*((q, nu, r) if audit.apart else (q, r)), **on_seen(problem, hyper))
     if lines is not None:
         gain = OptimalSet(nu, lines).nearness(found, nu)
         return "" if abs(gain) <= 1e-5 else f"{status}: another optimum is nearer, or this is none: {gain:.1e}"

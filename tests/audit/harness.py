@@ -96,7 +96,8 @@ def flowed(
 
     def relative(x: Array) -> Array:
         moves = raw(x)
-        return np.asarray(moves - moves[..., lead, None])
+        with np.errstate(invalid="ignore"):  # of a step that went too far, and is taken again
+            return np.asarray(moves - moves[..., lead, None])
 
     lead = int(np.argmax(logits))
     slope = relative(logits)
@@ -109,11 +110,25 @@ def flowed(
         free = np.where((logits - logits.max() < -DEEP) & (slope < 0.0), 0.0, 1.0)
         # A rare action that still gains relative to the others does not rest, however slow it is.
         growth = raw(logits) / np.maximum(policy(logits), 1e-200)
-        gains = bool((growth > growth[lead] + 1e-6 * scale).any())
+        gaining = (growth > growth[lead] + 1e-6 * scale) & (policy(logits) > 1e-200)
+        gains = bool(gaining.any())
+        if gains and np.abs(free * slope).max() < 1e-8 * scale and policy(logits)[gaining].max() < 1e-7:
+            # Nothing else moves until what gains is no longer rare, at a time that differences cannot reach. An action
+            # grows as y' = x exp(y): one shift for all keeps the order in which they arrive.
+            logits[gaining] += np.log(1e-5) - np.log(policy(logits)[gaining].max())
+            slope, step = relative(logits), 1e-3 / scale
+            continue
         if now * scale > until or (not gains and np.abs(free * slope).max() < rest * scale):
             break
         slopes = jacobian(relative, logits, fine)
         slopes = free[:, None] * (slopes - slopes.mean(1, keepdims=True))
+        # Implicit steps would damp what grows and so hold a flow on a saddle: no step is longer than its growth takes.
+        fastest = max(
+            np.linalg.eigvals(slopes).real.max() if np.isfinite(slopes).all() else 0.0,
+            (policy(logits) * (growth - growth[lead]))[gaining].max(initial=0.0),
+        )
+        if fastest > 1e-8 * scale or gains:
+            step = min(step, 1.0 / max(fastest, 1e-300))
         inverse = np.linalg.inv(np.eye(size) - step * d * slopes)
         first = inverse @ (free * slope)
         middle = free * relative(logits + step / 2.0 * first)
@@ -163,15 +178,18 @@ def unrest(loss: Loss, target: Array, kinks: Array | None = None, side: float = 
 
     def pull(shift: Array) -> Array:
         moved = logits + shift
-        moves = velocity(moved) / policy(moved)
-        return np.asarray(moves - moves[others][np.argmax(target[others])])
+        return np.asarray(velocity(moved) / policy(moved))
 
-    others = kept & ~kinks
-    assert others.any()
-    below, above = pull(-side * kinks), pull(side * kinks)
-    gap = max(np.abs(below[others] * target[others]).max(), 0.0)
-    gap = max(gap, (below[~kept] * target.max()).max(initial=0.0))
-    gap = max(gap, (-below[kinks] * target[kinks]).max(initial=0.0), (above[kinks] * target[kinks]).max(initial=0.0))
+    gap = 0.0
+    for action in np.flatnonzero(kept):
+        # This one above its jump and all others below: it must not gain on any of them.
+        x = pull(side * np.where(np.arange(len(target)) == action, kinks * 1.0, kinks * -1.0))
+        rivals = kept & (np.arange(len(target)) != action)
+        if rivals.any():
+            gap = max(gap, target[action] * (x[action] - x[rivals].min()))
+    x = pull(np.zeros_like(target))
+    if not kept.all() and not kinks.any():
+        gap = max(gap, (x[~kept].max() - x[kept].max()) * target.max())
     return float(gap)
 
 
