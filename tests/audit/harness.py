@@ -112,12 +112,14 @@ def flowed(
         growth = raw(logits) / np.maximum(policy(logits), 1e-200)
         gaining = (growth > growth[lead] + 1e-6 * scale) & (policy(logits) > 1e-200)
         gains = bool(gaining.any())
-        if gains and np.abs(free * slope).max() < 1e-8 * scale and policy(logits)[gaining].max() < 1e-7:
+        if gains and np.abs(free * slope).max() < 1e-9 * scale and policy(logits)[gaining].max() < 1e-7:
             # Nothing else moves until what gains is no longer rare, at a time that differences cannot reach. An action
-            # grows as y' = x exp(y): one shift for all keeps the order in which they arrive.
-            logits[gaining] += np.log(1e-5) - np.log(policy(logits)[gaining].max())
-            slope, step = relative(logits), 1e-3 / scale
-            continue
+            # grows as y' = x exp(y): one shift for all keeps their order. It must grow up there, too.
+            lifted = logits + gaining * (np.log(1e-5) - np.log(policy(logits)[gaining].max()))
+            gains = bool(relative(lifted)[gaining].max() > 0.0)
+            if gains:
+                logits, slope, step = lifted, relative(lifted), 1e-3 / scale
+                continue
         if now * scale > until or (not gains and np.abs(free * slope).max() < rest * scale):
             break
         slopes = jacobian(relative, logits, fine)

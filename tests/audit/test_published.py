@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import pessimism as ps
-from tests.audit.audits import AUDITS, Audit
+from tests.audit.audits import AUDITS, Audit, given
 from tests.audit.bandits import KINDS, Problem
 from tests.audit.compare import disagreement
 from tests.audit.harness import against, field
@@ -71,7 +71,10 @@ def test_softened_jumps_are_the_published_gradient_elsewhere(name: str) -> None:
     audit, rng = AUDITS[name], np.random.default_rng(1)
     problem: Problem = KINDS["generic"](2)
     for hyper in audit.settings:
-        losses = [against(audit.loss, problem.q, problem.q, problem.r, **hyper, soft=soft) for soft in (0.0, 1e-9)]
+        losses = [
+            against(audit.loss, problem.q, problem.q, problem.r, **given(problem, hyper), soft=soft)
+            for soft in (0.0, 1e-9)
+        ]
         logits = np.log(problem.q) + rng.normal(size=(20, len(problem.q)))
         hard, soft = (field(loss)(logits) for loss in losses)
         np.testing.assert_allclose(hard, soft, atol=1e-12)
