@@ -24,7 +24,7 @@ _DECADES = 13  # of time, in units of the pull at the start
 _MOST_STEPS = 4_000
 _TRY_EVERY = 8  # steps between two tries to finish
 _FAINT = float(np.log(1e-6))  # log-probability below which a falling action may be on its way out
-_NEAR = 1e-2  # distance in log-probabilities from which Newton may finish what the flow began
+_WAY = (0.0, 0.25, 0.5, 0.75)  # parts of the way to an equilibrium where the second order is looked at
 _STILL = 1e-11  # of the pulls, below which a flow moves no more
 _FAST = 1e3  # times the pulls at the start: the speed of a flow that runs away
 _DEEPEST = -1e8  # log-ratio down to which an action is sought that stops without a mass that float64 knows
@@ -252,17 +252,19 @@ def _settle(field: RowField, start: Array, held: Array) -> Limits:
     speed = np.max(np.abs(drift), axis=-1)
     found = Limits(np.full_like(start, np.nan), np.full(len(start), np.nan), *np.zeros((4, len(start)), dtype=bool))
     found.diverges[:] = ~(speed <= _FAST * field.scale)
+    still = speed <= _STILL * field.scale
     leaving = field.seen & (field.log_nu + start < _FAINT) & (drift < 0)
     for near, rows in ((field.seen, ~found.found), (field.seen & ~leaving, np.any(leaving, axis=-1))):
-        tried = np.flatnonzero(rows & ~found.found & _close(field, start, near, held))
+        may_end = still | _on_the_way(field, start, start, near & ~held)
+        tried = np.flatnonzero(rows & ~found.found & may_end)
         if len(tried):
-            own = _finish(field.rows(tried), start[tried], near[tried], held[tried], speed[tried])
+            own = _finish(field.rows(tried), start[tried], near[tried], held[tried], still[tried])
             for whole, part in zip(found, own, strict=True):
                 whole[tried[own.found]] = part[own.found]
     return found
 
 
-def _finish(field: RowField, start: Array, near: Array, held: Array, speed: Array) -> Limits:
+def _finish(field: RowField, start: Array, near: Array, held: Array, still: Array) -> Limits:
     """Equilibria with the actions ``near`` where they are, each other one where its fall ends, if it does."""
     held = held & near
     u = np.where(near, start, LOG_OF_NO_MASS)
@@ -270,7 +272,7 @@ def _finish(field: RowField, start: Array, near: Array, held: Array, speed: Arra
     lam, found = np.zeros(len(u)), np.ones(len(u), dtype=bool)
     for _ in range(6):
         after, lam, solved = _newton(field, u, kept, held)
-        found &= settled | (solved & (np.max(np.where(near, np.abs(after - start), 0.0), axis=-1) <= _NEAR))
+        found &= settled | (solved & (still | _on_the_way(field, start, after, near & ~held)))
         u = np.where((found & ~settled)[:, None], after, u)
         stop = _stops(field, u, lam, kept, field.seen & ~near, start)
         stays = ~np.isnan(stop)
@@ -283,18 +285,26 @@ def _finish(field: RowField, start: Array, near: Array, held: Array, speed: Arra
     u = np.where(kept, u, np.where(field.seen, LOG_OF_NO_MASS, 0.0))
     found &= settled & _holds(field, u, lam, kept, held)
     stable = _is_stable(field, u, lam, kept & ~held)
-    found &= stable | (speed <= _STILL * field.scale)
+    found &= stable | still
     gone = np.where(field.seen & ~kept, field.plain(u), 0.0)
     vanishes = np.abs(gone).sum(axis=-1) <= 1e-9 * field.scale
     return Limits(np.where(field.seen & ~kept, -np.inf, u), lam, found, stable, vanishes, np.zeros_like(found))
 
 
-def _close(field: RowField, start: Array, near: Array, held: Array) -> Array:
-    """Rows whose first Newton step is short, so that the others may be left alone."""
-    u = np.where(near, start, LOG_OF_NO_MASS)
-    step = _Newton(field, near, held & near, u)
-    step.advance()
-    return ~(np.max(np.where(near, np.abs(step.u - u), 0.0), axis=-1) > 2.0 * _NEAR)
+def _on_the_way(field: RowField, start: Array, end: Array, free: Array) -> Array:
+    """Whether a flow at ``start`` will reach ``end``: all the way the second order holds it there, and no jump is met.
+
+    Where the way is short this is the second order at its end.
+    """
+    holds = np.ones(len(start), dtype=bool)
+    for jump in field.jumps:
+        meets = free & (jump.below != jump.above) & ((start - jump.at) * (end - jump.at) <= 0.0)
+        holds &= ~np.any(meets, axis=-1)
+    way = np.where(free, end - start, 0.0)
+    for part in _WAY:
+        u = _with_unit_mass(field, np.where(free, start + part * way, end), ~free)
+        holds &= _is_stable(field, u, np.sum(field.plain(u), axis=-1), free)
+    return holds
 
 
 def _level(field: RowField, pulls: Array, kept: Array) -> Array:
