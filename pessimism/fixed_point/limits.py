@@ -21,9 +21,11 @@ from pessimism.fixed_point.score import BESIDE
 _GAMMA = 0.5  # of RODAS3
 _TOLERANCE = 1e-5  # of a step, on logits
 _DECADES = 13  # of time, in units of the pull at the start
-_MOST_STEPS = 4_000
-_TRY_EVERY = 8  # steps between two tries to finish
-_FAINT = float(np.log(1e-6))  # log-probability below which a falling action may be on its way out
+_MOST_STEPS = 2_000
+_TRY_EVERY = 12  # steps between two tries to finish
+_FAINT = float(np.log(1e-3))  # log-probability below which a falling action may be on its way out
+_NEAR = 1e-3  # distance in log-probabilities from which Newton may finish what the flow began
+_FIRST_STEPS = 5  # of Newton's method, after which rows that are far are left alone
 _WAY = (0.0, 0.25, 0.5, 0.75)  # parts of the way to an equilibrium where the second order is looked at
 _STILL = 1e-11  # of the pulls, below which a flow moves no more
 _FAST = 1e3  # times the pulls at the start: the speed of a flow that runs away
@@ -67,7 +69,7 @@ def find_limits(field: RowField, start: Array) -> Limits:
     for number in range(_MOST_STEPS):
         if number % _TRY_EVERY == 0:
             limit = settle(field, state.log_ratio, state.held)
-            over = limit.found | (state.time >= last)
+            over = limit.found | (state.time >= 0.999 * last)
             for whole, part in zip(ended, limit, strict=True):
                 whole[index[over]] = part[over]
             left = np.flatnonzero(~over)
@@ -164,10 +166,7 @@ def _stepped(field: RowField, state: _State, last: Array) -> _State:
     u, held, time, step = state
     force = _Force(field, held, u)
     force.linearized(u)
-    # Beyond the time in which a growing direction triples, an implicit step is blind.
-    growth = np.where(_keeps(force.e, force.pi, force.free, 0.0), 0.0, np.max(force.e, axis=-1))
-    h = np.where(growth * step > 1.0, 1.0 / np.where(growth > 0, growth, 1.0), step)
-    h = np.minimum(h, last - time)[:, None]
+    h = _sighted(force, np.minimum(step, last - time))[:, None]
     force.solve_with(1.0 / (_GAMMA * h))
     k1 = force.solve(force.here)
     k2 = force.solve(force.here + (4.0 / h) * k1)
@@ -191,6 +190,14 @@ def _stepped(field: RowField, state: _State, last: Array) -> _State:
     h = h[:, 0]
     after, until = np.where(accepted[:, None], there, u), np.where(accepted, time + share * h, time)
     return _State(after, held, until, h * factor)
+
+
+def _sighted(force: _Force, step: Array) -> Array:
+    """Steps ``(N,)`` within the time in which a growing direction triples: beyond, an implicit step is blind."""
+    # On directions that keep the mass the Jacobian is at most diag(e) times this.
+    size = np.maximum(1.0, force.pi.shape[-1] * np.sum(force.pi * force.pi, axis=-1))
+    slow = _keeps(force.e - (1.0 / (size * step))[:, None], force.pi, force.free, 0.0)
+    return np.where(slow, step, np.minimum(step, 1.0 / (size * np.max(force.e, axis=-1))))
 
 
 def _with_unit_mass(field: RowField, u: Array, held: Array) -> Array:
@@ -255,8 +262,7 @@ def _settle(field: RowField, start: Array, held: Array) -> Limits:
     still = speed <= _STILL * field.scale
     leaving = field.seen & (field.log_nu + start < _FAINT) & (drift < 0)
     for near, rows in ((field.seen, ~found.found), (field.seen & ~leaving, np.any(leaving, axis=-1))):
-        may_end = still | _on_the_way(field, start, start, near & ~held)
-        tried = np.flatnonzero(rows & ~found.found & may_end)
+        tried = np.flatnonzero(rows & ~found.found)
         if len(tried):
             own = _finish(field.rows(tried), start[tried], near[tried], held[tried], still[tried])
             for whole, part in zip(found, own, strict=True):
@@ -271,17 +277,23 @@ def _finish(field: RowField, start: Array, near: Array, held: Array, still: Arra
     kept, settled = near.copy(), np.zeros(len(u), dtype=bool)
     lam, found = np.zeros(len(u)), np.ones(len(u), dtype=bool)
     for _ in range(6):
-        after, lam, solved = _newton(field, u, kept, held)
-        found &= settled | (solved & (still | _on_the_way(field, start, after, near & ~held)))
-        u = np.where((found & ~settled)[:, None], after, u)
-        stop = _stops(field, u, lam, kept, field.seen & ~near, start)
+        open_ = np.flatnonzero(found & ~settled)
+        if not len(open_):
+            break
+        own, way = field.rows(open_), near[open_] & ~held[open_]
+        after, its_lam, solved = _newton(own, u[open_], kept[open_], held[open_])
+        short = np.max(np.where(near[open_], np.abs(after - start[open_]), 0.0), axis=-1) <= _NEAR
+        reached = solved & (short | (still[open_] | _on_the_way(own, start[open_], after, way)))
+        found[open_] = reached
+        open_, own, after, its_lam = open_[reached], own.rows(np.flatnonzero(reached)), after[reached], its_lam[reached]
+        u[open_], lam[open_] = after, its_lam
+        falls = own.seen & ~near[open_]
+        stop = _stops(own, after, its_lam, kept[open_], falls, start[open_])
         stays = ~np.isnan(stop)
         at = np.where(stays, stop, LOG_OF_NO_MASS)
-        moved = (field.seen & ~near) & ((kept != stays) | (np.abs(at - u) > 1e-3 * np.abs(at)))
-        settled = found & ~np.any(moved, axis=-1)
-        if np.all(settled | ~found):
-            break
-        kept, u = np.where(moved, stays, kept), np.where(moved, at, u)
+        moved = falls & ((kept[open_] != stays) | (np.abs(at - after) > 1e-3 * np.abs(at)))
+        settled[open_] = ~np.any(moved, axis=-1)
+        kept[open_], u[open_] = np.where(moved, stays, kept[open_]), np.where(moved, at, after)
     u = np.where(kept, u, np.where(field.seen, LOG_OF_NO_MASS, 0.0))
     found &= settled & _holds(field, u, lam, kept, held)
     stable = _is_stable(field, u, lam, kept & ~held)
@@ -292,10 +304,7 @@ def _finish(field: RowField, start: Array, near: Array, held: Array, still: Arra
 
 
 def _on_the_way(field: RowField, start: Array, end: Array, free: Array) -> Array:
-    """Whether a flow at ``start`` will reach ``end``: all the way the second order holds it there, and no jump is met.
-
-    Where the way is short this is the second order at its end.
-    """
+    """Whether a flow at ``start`` will reach ``end``: the second order draws it there all the way, and no jump is met."""
     holds = np.ones(len(start), dtype=bool)
     for jump in field.jumps:
         meets = free & (jump.below != jump.above) & ((start - jump.at) * (end - jump.at) <= 0.0)
@@ -348,7 +357,18 @@ class _Newton:
 
 
 def _newton(field: RowField, u: Array, kept: Array, held: Array) -> tuple[Array, Array, Array]:
-    """Root (u, lam), and whether it is one."""
+    """Root (u, lam), and whether it is one; rows that do not come close within a few steps are given up."""
+    search = _Newton(field, kept, held, u)
+    for _ in range(_FIRST_STEPS):
+        search.advance()
+    rows = np.flatnonzero(search.step <= 0.1)
+    found, lam, solved = search.u, search.lam[:, 0].copy(), np.zeros(len(u), dtype=bool)
+    if len(rows):
+        found[rows], lam[rows], solved[rows] = _to_the_end(field.rows(rows), found[rows], kept[rows], held[rows])
+    return found, lam, solved
+
+
+def _to_the_end(field: RowField, u: Array, kept: Array, held: Array) -> tuple[Array, Array, Array]:
     search = _Newton(field, kept, held, u)
     for _ in range(40):
         search.advance()
@@ -425,7 +445,9 @@ def _stops(field: RowField, u: Array, lam: Array, kept: Array, faint: Array, sta
         return stop
     part, own, top = field.rows(rows), faint[rows], start[rows]
     others = np.count_nonzero(kept[rows], axis=-1, keepdims=True) - (own & kept[rows])
-    at_rest = np.where(part.seen & ~kept[rows], part.plain(u[rows]), 0.0)
+    # What an action without mass is pulled beyond lam times that mass: at 1e-304 the difference is all there is.
+    beyond = part.plain(u[rows]) - lam[rows, None] * np.exp(part.log_nu + u[rows])
+    at_rest = np.where(part.seen & ~kept[rows], beyond, 0.0)
     level = -(np.sum(at_rest, axis=-1, keepdims=True) - np.where(own, at_rest, 0.0)) / others
 
     def rises(v: Array) -> Array:
