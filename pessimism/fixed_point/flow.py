@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import scipy
 
-from pessimism.arrays import Array
+from pessimism.arrays import LOG_OF_NO_MASS, Array
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
@@ -78,9 +78,9 @@ def _limits(field: RowField) -> tuple[Array, Array, Array]:
     if len(parting):
         theirs = field.rows(parting)
         again = find_limits(theirs, start[parting] + _TIE * _best_of_equals(theirs))
-        ended = _ended(theirs, again)
-        ended = np.where(np.isin(ended, (Status.CONVERGED, Status.VANISHING_SUPPORT)), Status.LOCAL_MINIMUM, ended)
-        found.log_ratio[parting], found.multiplier[parting], status[parting] = again.log_ratio, again.multiplier, ended
+        found.log_ratio[parting], found.multiplier[parting] = again.log_ratio, again.multiplier
+        status[parting] = _ended(theirs, again)
+    _part_the_best(field, found, status)
     return found.log_ratio, found.multiplier, status
 
 
@@ -94,21 +94,54 @@ def _ended(field: RowField, found: Limits) -> Array:
     return np.where(found.found, status, np.where(found.diverges, Status.NO_TARGET, Status.NOT_CONVERGED))
 
 
-def _best_of_equals(field: RowField | LogitField) -> Array:
-    """Mask of the best of actions that are equal but for next to nothing, the first of several; none with q = 0."""
+def _part_the_best(field: RowField, found: Limits, status: Array) -> None:
+    """Where actions that are equal but for next to nothing have parted, let the best have the mass, and say so.
+
+    Rounding may have chosen another one: the flow then begins where they have changed places.
+    """
+    order, same = _equals(field)
+    policy = np.take_along_axis(field.nu * np.exp(found.log_ratio), order, axis=-1)
+    ranked = np.take_along_axis(policy, np.lexsort(np.stack([-policy, np.cumsum(~same, axis=-1)]), axis=-1), axis=-1)
+    apart = np.any(same & (np.abs(np.diff(ranked, axis=-1, prepend=0.0)) > _MOVED), axis=-1)
+    apart &= np.isin(status, (Status.CONVERGED, Status.VANISHING_SUPPORT))
+    swapped = np.flatnonzero(apart & np.any(np.abs(ranked - policy) > _MOVED, axis=-1))
+    if len(swapped):
+        start = np.zeros_like(policy[swapped])
+        np.put_along_axis(start, order[swapped], np.log(np.maximum(ranked[swapped], np.exp(LOG_OF_NO_MASS))), axis=-1)
+        theirs = field.rows(swapped)
+        again = find_limits(theirs, np.where(theirs.seen, start - np.where(theirs.seen, theirs.log_nu, 0.0), 0.0))
+        found.log_ratio[swapped], found.multiplier[swapped] = again.log_ratio, again.multiplier
+        status[swapped] = _ended(theirs, again)
+        apart &= np.isin(status, (Status.CONVERGED, Status.VANISHING_SUPPORT))
+    status[apart] = Status.LOCAL_MINIMUM
+
+
+def _equals(field: RowField | LogitField) -> tuple[Array, Array]:
+    """Order of the actions ``(N, K)``, best first, and whether each equals the one before it but for next to nothing.
+
+    Actions that the behavior never takes equal none.
+    """
     q, log_nu, advantage, *own = (np.atleast_2d(a) for a in (field.q, field.log_nu, field.advantage, *field.facts))
     size = np.abs(advantage).max(axis=-1, keepdims=True)
     seen = q > 0
     log_q, log_nu = np.log(np.where(seen, q, 1.0)), np.where(seen, log_nu, 0.0)
     facts = np.stack([log_q, log_nu, *own, -advantage / np.where(size > 0, size, 1.0)])
     order = np.lexsort(facts, axis=-1)
-    ordered = np.take_along_axis(facts, order[None], axis=-1)
-    next_is = np.all(np.abs(np.diff(ordered)) <= _ALIKE, axis=0)
-    none = np.zeros((len(order), 1), dtype=bool)
-    first = np.concatenate([next_is, none], axis=-1) & ~np.concatenate([none, next_is], axis=-1)
-    mask = np.zeros_like(seen)
+    ordered, seen = np.take_along_axis(facts, order[None], axis=-1), np.take_along_axis(seen, order, axis=-1)
+    same = np.zeros_like(seen)
+    same[:, 1:] = np.all(np.abs(np.diff(ordered)) <= _ALIKE, axis=0) & seen[:, 1:] & seen[:, :-1]
+    return order, same
+
+
+def _best_of_equals(field: RowField | LogitField) -> Array:
+    """Mask of the best of actions that are equal but for next to nothing, the first of several."""
+    order, same = _equals(field)
+    first = ~same
+    first[:, :-1] &= same[:, 1:]
+    first[:, -1] = False
+    mask = np.zeros_like(same)
     np.put_along_axis(mask, order, first, axis=-1)
-    return np.reshape(mask & seen, np.shape(field.q))
+    return np.reshape(mask, np.shape(field.q))
 
 
 def _coupled_limit(pull: LogitField) -> RowSolution:

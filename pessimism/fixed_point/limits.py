@@ -304,7 +304,7 @@ def _finish(field: RowField, start: Array, near: Array, held: Array, still: Arra
 
 
 def _on_the_way(field: RowField, start: Array, end: Array, free: Array) -> Array:
-    """Whether a flow at ``start`` will reach ``end``: the second order draws it there all the way, and no jump is met."""
+    """Whether a flow at ``start`` will reach ``end``: the second order draws it all the way, and no jump is met."""
     holds = np.ones(len(start), dtype=bool)
     for jump in field.jumps:
         meets = free & (jump.below != jump.above) & ((start - jump.at) * (end - jump.at) <= 0.0)
