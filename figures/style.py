@@ -89,7 +89,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         *("log_smoothing", "weight_clipping", "propensity_clipping", "implicit_exploration"),
         *("exponential_smoothing", "log_smoothing_linear", "power_mean", "pevi", "pevi_kl", "empirical_likelihood_lcb"),
     ),
-    "#44AA99": ("kimi_k25", "dppo_tv", "dppo", "prime_ipo"),
+    "#44AA99": (
+        *("kimi_k25", "dppo_tv", "dppo", "prime_ipo", "sapo", "vespo"),
+        *("luspo", "gmpo", "reinforce_pp", "ppo_corrected"),
+    ),
 }
 _DASHES: tuple[Any, ...] = (
     *("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (7, 2)), (0, (2, 1))),

@@ -18,13 +18,14 @@ PHRASES = {
     "shift": "How far the baseline lies below the mean reward, in temperatures (shifted_mean), or above it, in units "
     "of the reward (asym_re)",
     "value": "Constant baseline, in units of the reward",
-    "eps": "Added to the standard deviation of the rewards (apa: to their variance; max_rl: to their mean) before the "
-    "advantage is divided by it",
+    "eps": "Added to the standard deviation of the rewards (apa, reinforce_pp: to their variance; max_rl: to their "
+    "mean) before it divides the advantage",
     "opmd_baseline": "What the advantage subtracts: the mean reward (mean) or the optimal value at tau (logavgexp)",
     "kl_coef": "Weight of the penalty u^2/2, in units of the advantage, 0 for none",
     "eta": "Inverse temperature, per unit of the reward",
     "w_max": "Cap of the weight exp(A/beta), inf for none",
-    "cap": "Cap of the ratio of policy to behavior",
+    "cap": "Cap of the ratio of policy to behavior (ppo_corrected: of the trainer's policy to the one that sampled)",
+    "floor": "Lower bound of the ratio of policy to behavior",
     "gamma": "Weight of chi^2/2 beside the KL (mixed_chi2_kl); scale of the shaping p/(p + gamma) (luffy); added to "
     "each propensity (implicit_exploration)",
     "preference": "Labels of pairs: drawn by the difference of rewards (bradley_terry), or the better one always wins "
@@ -35,6 +36,8 @@ PHRASES = {
     "weight": "Weight of the likelihood: the reward (identity) or exp(r/beta) (exponential)",
     "eps_low": "The ratio is clipped from below at 1 - eps_low",
     "eps_high": "The ratio is clipped from above at 1 + eps_high",
+    "dual_clip": "Ratio above which a worse action is not pushed down any more, without it none",
+    "unbiased_kl": "Whether the penalty carries the ratio of policy to behavior",
     "length": "Tokens of each completion: the clipped ratio is a mean over them (gspo, luspo), or they weigh its "
     "reward (opo)",
     "scale": "Whose standard deviation divides the rewards: the group's, the batch's, the others' "
@@ -49,7 +52,10 @@ PHRASES = {
     "lambda_neg": "Decay in the ratio where the advantage is negative",
     "correction": "Weight of data that another policy sampled: its ratio truncated at the cap, masked outside "
     "[low, cap], or none",
-    "low": "Least ratio of the trainer's policy to the one that sampled that is not masked",
+    "low": "Lowest ratio that counts (kimi_k25; ppo_corrected: of the trainer's policy to the sampler's), or the "
+    "largest fall that does (dppo, dppo_tv)",
+    "high": "Highest ratio that counts (kimi_k25), or the largest rise that does (dppo, dppo_tv)",
+    "threshold": "Largest change of a probability, up or down, that counts",
     "baseline_of": "Whose mean reward is subtracted: that of the batch, or first that of the group",
     "delta": "Radius of the trust region, a KL in nats (trpo); chance that the lower bound fails (pevi, pevi_kl)",
     "estimator": "Estimator of the KL: u (k1), u^2/2 (k2) or exp(-u) - 1 + u (k3), u the log-ratio",
@@ -57,8 +63,8 @@ PHRASES = {
     "expert_share": "Share of the group that is the expert's",
     "mu": "Weight of the expert's likelihood; the policy gradient has the rest",
     "phi": "Whether the likelihood of the expert's tokens is weighted by p (1 - p)",
-    "tau": "Propensities below this are raised to it, by default 1/(number of actions) (propensity_clipping); "
-    "temperature of V* (opmd)",
+    "tau": "Weight of u^2 (kimi_k25, dppo_tv, prime_ipo); temperature of V* (opmd); least propensity, by default "
+    "1/(number of actions)",
     "alpha": "Exponent of the propensity, without it 1 - 1/(number of actions) (exponential_smoothing); weight of the "
     "conservative term (cql)",
     "lam": "Strength of log(1 + lam x)/lam, which flattens the weighted rewards x",
@@ -66,8 +72,8 @@ PHRASES = {
     "l": "Share of the ratio w in the mean (1 - l) + l w that divides it",
     "n": "Number of samples in the log",
     "z": "Width of the lower bound, in standard errors",
-    "divergence": "Penalty D: log w (kl), 1 - 1/w (rkl), implicit normalization (inf), Hellinger's distance "
-    "(hellinger) or log pi (entropy)",
+    "divergence": "Penalty log w (kl), 1 - 1/w (rkl), implicit normalization (inf), hellinger or entropy; dppo: change "
+    "of probability (tv) or binary KL (kl)",
     "normalize": "Whether the advantage is divided by its root mean square on the group",
 }
 
@@ -88,7 +94,7 @@ def add_hyper(parser: Parser) -> None:
         option = group.add_argument(f"--{_option(key)}", dest=key)
         if owners:
             option.help = f"{phrase}. Used by {_some(owners[key])}."
-            option.metavar = _metavar(owners[key][0], key)
+            option.metavar = _metavar(owners[key], key)
 
 
 def _owners() -> dict[str, list[str]]:
@@ -105,9 +111,10 @@ def _some(owners: list[str]) -> str:
     return ", ".join(owners[:_NAMED]) + (f" and {rest} other{'s' * (rest > 1)}" if rest > 0 else "")
 
 
-def _metavar(name: str, key: str) -> str:
-    kind = kinds(find_class(name))[key]
-    return _METAVARS.get(kind) or f"{{{','.join(get_args(kind))}}}"
+def _metavar(owners: list[str], key: str) -> str:
+    found = [kinds(find_class(name))[key] for name in owners]
+    choices = dict.fromkeys(choice for kind in found for choice in get_args(kind))
+    return f"{{{','.join(choices)}}}" if choices else _METAVARS[found[0]]
 
 
 def _read(name: str, texts: dict[str, str]) -> dict[str, Any]:

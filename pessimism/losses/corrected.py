@@ -73,6 +73,7 @@ class CorrectedPPO(Standardized, Clipped):
 
     name: ClassVar[str] = "ppo_corrected"
     title: ClassVar[str] = "PPO with rollout correction"
+    short: ClassVar[str] = "PPO corrected"
     paper: ClassVar[str] = "2505.24298"
     formula: ClassVar[str] = "-c min(w A, clip(w, 1 - eps_low, 1 + eps_high) A), w = pi/nu, c of nu/mu, A standardized"
     induces: ClassVar[str] = "PPO's set around the trainer's policy nu: w >= 1 + eps_high where A > 0, c > 0"
