@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -128,7 +127,6 @@ class CorrectedPPO(Standardized, Clipped):
         mass = xp.sum(nu, axis=-1, keepdims=True)  # of the reference, on the actions that the behavior takes
         around = replace(bandit, behavior=nu / mass, own_reference=None)
         value = advantage * self.data_weight(advantage, share) * xp.exp(-share)
-        edges = tuple(edge + xp.log(mass) for edge in self._edges if math.isfinite(edge))
-        bounds = edges if len(edges) == 2 else (xp.full_like(mass, -xp.inf), *edges)
-        found = optimal_set_of_lengths(around, self, value, (bounds[0], bounds[1]), 1.0)
+        low, high = (edge + xp.log(mass) for edge in self._edges)
+        found = optimal_set_of_lengths(around, self, value, (low, high), 1.0)
         return found._replace(log_ratio=bandit.masked(found.log_ratio - xp.log(mass), 0.0))

@@ -38,7 +38,8 @@ class Gated(Standardized):
         """All mass on the actions with A > 0 where these are alike, or nothing else is stable; else the flow decides.
 
         Where an action with A <= 0 is kept, lam <= 0, and those with A > 0 gain more than that: the flow leaves it.
-        Actions of one probability and one advantage keep one ratio, as rewards of 0 or 1 make them in a sampled group.
+        Actions of one probability and one advantage keep one ratio, as rewards of 0 or 1 make them in a sampled group,
+        unless they part there because the weight per mass still rises.
         """
         q, A = to_numpy(bandit.behavior), to_numpy(advantage)
         size = np.max(np.where(q > 0, np.abs(A), 0.0), axis=-1, keepdims=True)
@@ -50,6 +51,7 @@ class Gated(Standardized):
             alike &= most - least <= 8.0 * np.finfo(float).eps * np.where(some, most, 1.0)
         mass = np.sum(np.where(good, q, 0.0), axis=-1, keepdims=True)
         log_w = np.broadcast_to(-np.log(np.where(some[:, None], mass, 1.0)), q.shape).copy()
+        alike &= self._beyond_peak(np.exp(log_w[:, 0])) | (np.count_nonzero(good, axis=-1) == 1)
         rest = some & ~alike
         covered = alike | idle
         if np.any(rest):
@@ -64,6 +66,10 @@ class Gated(Standardized):
     def _all_kept(self, q: Array, A: Array, good: Array) -> tuple[Array, Array]:
         """Log-ratios at which all actions with A > 0 are kept, and the rows in which nothing else is stable."""
         return np.zeros_like(q), np.zeros(len(q), dtype=bool)
+
+    def _beyond_peak(self, ratio: Array) -> Array:
+        """Whether the weight per mass of actions with A > 0 falls at these ratios, all of which are 1 or more."""
+        return np.ones(ratio.shape, dtype=bool)
 
     def _by_sign(self, advantage: Array, positive: float, negative: float) -> Array:
         """One hyper-parameter where A > 0 and another elsewhere."""
@@ -234,6 +240,10 @@ class VESPO(Gated):
         k = self._by_sign(advantage, self.k_pos, self.k_neg)
         decay = self._by_sign(advantage, self.lambda_pos, self.lambda_neg)
         return xp.exp(k * log_ratio - decay * xp.expm1(log_ratio)) * advantage
+
+    def _beyond_peak(self, ratio: Array) -> Array:
+        """Whether the weight per mass of actions with A > 0 falls at these ratios: beyond w = (k - 1)/lambda."""
+        return self.k_pos - 1.0 < self.lambda_pos * ratio
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Loss: -sg[phi(w)] A log pi, up to a constant of the policy."""

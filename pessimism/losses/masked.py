@@ -369,9 +369,8 @@ class DPPO(MeanBaseline):
 
     def __post_init__(self) -> None:
         self.require_choice("divergence", ("tv", "kl"))
-        self.require_positive("low", "high", "cap")
-        if self.cap < 1:
-            raise ValueError(f"dppo: cap must be >= 1, got {self.cap!r}")
+        self.require_positive("low", "high")
+        self.require_at_least(1, "cap")
 
     def kinks_at(self, propensity: Array) -> tuple[Array | float, ...]:
         """Log-ratios at which the divergence reaches its threshold."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import cycle
 from zlib import crc32
 
@@ -82,10 +83,15 @@ def test_softened_jumps_are_the_published_gradient_elsewhere(name: str) -> None:
 
 
 def test_a_wrong_loss_is_found() -> None:
-    """Halved temperature, another baseline, a ratio for a logarithm: the comparison must notice each."""
+    """Another temperature, baseline, loss or clip: the comparison must notice each, and nothing where none is."""
     audit = AUDITS["kimi"]
     problem = KINDS["generic"](3)
     assert not disagreement("kimi", audit, problem, {"beta": 0.3})
+    hotter = replace(audit, loss=lambda *args, beta: audit.loss(*args, beta=1.01 * beta))
+    assert disagreement("kimi", hotter, problem, {"beta": 0.3})
     assert disagreement("shifted_mean", audit, problem, {"beta": 0.3})
     assert disagreement("nominal", audit, problem, {"beta": 0.3})
-    assert disagreement("ppo", AUDITS["rloo_clipped"], problem, {"eps_low": 0.2, "eps_high": 0.2}) == ""
+    clips = {"eps_low": 0.2, "eps_high": 0.2}
+    assert not disagreement("ppo", AUDITS["rloo_clipped"], problem, clips)
+    wider = replace(AUDITS["ppo"], optima=lambda q, r, **_: AUDITS["ppo"].optima(q, r, eps_low=0.2, eps_high=0.21))
+    assert disagreement("ppo", wider, problem, clips)

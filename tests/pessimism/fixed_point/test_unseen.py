@@ -1,3 +1,5 @@
+"""Mass that leaks to unseen actions: in closed form, and as gradient flow with one action more takes it."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -8,6 +8,8 @@ import torch
 from scipy.special import lambertw
 
 import pessimism as ps
+from pessimism.core.problem import make_problem
+from pessimism.core.solution import NOT_COVERED
 from pessimism.fixed_point.flow import flow_target
 from tests.flows import flow_to_rest
 from tests.helpers import Array
@@ -81,6 +83,16 @@ def test_better_actions_that_are_alike_share_everything(name: str) -> None:
     np.testing.assert_allclose(flow.policies[-1], alike.policy, atol=1e-6)
     idle = ps.induced_target([0.4, 0.3, 0.3], [1.0, 1.0, 1.0], name)
     assert (str(idle.status), idle.policy.tolist()) == ("converged", [0.4, 0.3, 0.3])
+
+
+def test_actions_that_are_alike_below_the_peak_part() -> None:
+    """At w = 2 the weight per mass still rises to its peak at w = 4: one of the two takes the mass, or the only one."""
+    q, vespo = np.array([0.5, 0.25, 0.25]), ps.VESPO(k_pos=5.0, lambda_pos=1.0)
+    for reward, covered in (([0.0, 1.0, 1.0], False), ([0.0, 0.0, 1.0], True)):
+        bandit, advantage = make_problem(q, np.array(reward), vespo)
+        assert (vespo.closed_form(bandit, advantage, unseen=False).status[0] != NOT_COVERED) == covered
+    tilted = ps.gradient_flow(q, [0.0, 1.0, 1.0], vespo, start=[0.5, 0.2501, 0.2499])
+    np.testing.assert_allclose(tilted.policies[-1], [0.0, 1.0, 0.0], atol=1e-6)
 
 
 def test_bad_settings_are_named() -> None:
