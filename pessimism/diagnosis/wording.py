@@ -184,7 +184,7 @@ def read_undecided(
     lowering_helps: bool = False,
     kl: float = math.nan,
 ) -> str:
-    """Say why no shift is recommended, and what is given up.
+    """Say why no shift is recommended, and what is given up; only that a lower baseline keeps more of it, where it does.
 
     ``nominal`` of the ``boundary`` groups have the nominal target, within 1e-3; ``several`` groups have many optimal
     policies, ``kl`` being the median distance of the nearest.
@@ -192,8 +192,10 @@ def read_undecided(
     if without_target:
         advice = ": try a lower baseline." if lowering_helps else "."
         return f"The loss has no minimum on {_of(without_target, groups)}{advice}"
+    if giving_up and lowering_helps:
+        return f"In {_of(giving_up, groups)} {GIVES_UP}: lower the baseline to keep more."
     why = _why_no_shift(boundary, nominal, several, groups, kl)
-    return why + (f" I{_giving_up(giving_up, lowering_helps)[1:]}." if giving_up else "")
+    return why + (f" I{_giving_up(giving_up, False)[1:]}." if giving_up else "")
 
 
 def _why_no_shift(boundary: int, nominal: int, several: int, groups: int, kl: float) -> str:

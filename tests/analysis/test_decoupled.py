@@ -36,7 +36,7 @@ def test_scaling_at_once_is_solving_one_by_one(grid: pd.DataFrame) -> None:
     for row in grid.iloc[::7].itertuples():
         off = ps.induced_target([0.7, 0.3], [0.0, 1.0], ps.OAPL(beta1=row.beta1, beta2=row.beta2), unseen=True)
         on = ps.induced_target([0.7, 0.3], [0.0, 1.0], ps.AStarPO(beta1=row.beta1, beta2=row.beta2))
-        assert float(off.kappa) == pytest.approx(row.kappa, rel=1e-8, abs=1e-10)
+        assert float(off.kappa) == pytest.approx(row.kappa, rel=1e-8, abs=1e-10, nan_ok=row.leak > 0)
         assert float(off.leak) == pytest.approx(row.leak, rel=1e-8, abs=1e-10)
         assert str(off.regime) == row.regime
         assert float(on.conservatism()["pessimism_factor"].iloc[0]) == pytest.approx(row.on_policy_factor, rel=1e-8)

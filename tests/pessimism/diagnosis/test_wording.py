@@ -25,10 +25,10 @@ READINGS: dict[str, tuple[str, dict[str, float], list[float], str, list[float]]]
     "leak of nearly all": ("constant_baseline", {"value": 1.0}, [0.9, 0.9], "negative", [99.9, 10]),
     "no signal": ("constant_baseline", {"value": 1 - 1e-6}, [1], "positive", []),
     "leak of next to nothing": ("constant_baseline", {"value": 1 + 1e-6}, [1], "negative", [0.1, 0.0001]),
-    "gives up completions": ("asym_re", {}, [1, 0], "positive", []),
+    "gives up completions": ("asym_re", {}, [1, 0], "negative", []),
     "without a temperature": ("asym_re", {"shift": -1.0}, [1, 0], "positive", [0.91]),
     "no target": ("asym_re", {"shift": 0.1}, [1, 0], "negative", []),
-    "greedy": ("reinforce", {}, [1, 1, 1, 0], "positive", [0.288]),
+    "greedy": ("reinforce", {}, [1, 1, 1, 0], "negative", [0.288]),
 }
 
 
@@ -56,7 +56,8 @@ def test_no_lower_baseline_is_advised_where_none_acts(name: str) -> None:
     assert "vanishing_support" in report["status"].tolist()
     assert not report.lowering_helps
     assert report.summary["giving_up"] > 0
-    assert "baseline" not in report.recommendation
+    assert "lower" not in report.recommendation
+    assert "shift" not in report.recommendation.replace("no shift can be recommended", "")
 
 
 @pytest.mark.parametrize("shift", [-0.1, 0.5])
