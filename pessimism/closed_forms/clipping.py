@@ -99,7 +99,8 @@ def optimal_set(bandit: Bandit, objective: Objective, advantage: Array, log_low:
     """Nearest element of the set of a linear surrogate whose bounds on log w are ``log_low`` and ``log_high``.
 
     If the positive actions cannot all reach the upper bound, the negative ones have no mass and the positive ones share
-    it. The result carries its derivative in the advantage, which is zero wherever the bounds decide.
+    it. If all are negative, as a baseline of other groups may make them, the best take what the others leave at the
+    lower bound. The result carries its derivative in the advantage, which is zero wherever the bounds decide.
     """
     q, A = to_numpy(bandit.behavior), to_numpy(advantage)
     sign = _signs(q, A)
@@ -114,6 +115,10 @@ def optimal_set(bandit: Bandit, objective: Objective, advantage: Array, log_low:
         tight = ~fits
         log_w[tight], several[tight] = _knapsack(q[tight], A[tight], sign[tight] > 0, log_high)
         lam[tight] = 1.0
+    failing = better + equal == 0
+    if np.any(failing):
+        log_w[failing], several[failing] = _least_bad(q[failing], A[failing], log_low)
+        lam[failing] = -1.0
     found = separable.wrap(bandit, objective, advantage, log_w, lam, set_valued=several)
     log_ratio = found.log_ratio + 0.0 * advantage
     if bandit.own_reference is not None:
@@ -289,6 +294,14 @@ def _level(
         up = np.log1p(np.where(equal + better > 0, -loss * worse / (equal + better), 0.0))
         between = np.log1p(np.where(fits & (equal > 0), -(loss * worse + gain * better) / equal, 0.0))
     return np.where(down < log_low, down, np.where(up > log_high, up, np.clip(between, log_low, log_high)))
+
+
+def _least_bad(q: Array, A: Array, log_low: float) -> tuple[Array, Array]:
+    """Log-ratios of negative actions, all at the lower bound but the best, which have the rest; ties may share it."""
+    best = (q > 0) & (np.max(np.where(q > 0, A, -np.inf), axis=-1, keepdims=True) == A)
+    among, others = (np.sum(np.where(part, q, 0.0), axis=-1, keepdims=True) for part in (best, ~best))
+    log_rest = np.log1p(-np.expm1(log_low) * others / among)
+    return np.where(best, log_rest, log_low), np.count_nonzero(best, axis=-1) > 1
 
 
 def _knapsack(q: Array, A: Array, positive: Array, log_high: float) -> tuple[Array, Array]:

@@ -184,7 +184,7 @@ def read_undecided(
     lowering_helps: bool = False,
     kl: float = math.nan,
 ) -> str:
-    """Say why no shift is recommended, and what is given up; only that a lower baseline keeps more of it, where it does.
+    """Say why no shift is recommended, and what is given up; or only that a lower baseline keeps more of it.
 
     ``nominal`` of the ``boundary`` groups have the nominal target, within 1e-3; ``several`` groups have many optimal
     policies, ``kl`` being the median distance of the nearest.

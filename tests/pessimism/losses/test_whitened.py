@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cvxpy as cp
 import numpy as np
 import pytest
 import torch
 
 import pessimism as ps
 from pessimism.baselines import sum_of_standardized
+from tests.flows import maximize
 
 REWARDS = np.array([[1.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.5, 0.0], [1.0, 0.0, 0.0, 1.0]])
 
@@ -33,6 +35,30 @@ def test_an_easy_prompt_has_more_better_completions_than_without_the_batch() -> 
     np.testing.assert_allclose(both.baseline, flat)
     alone = [ps.induced_target(q, reward, "reinforce_pp").policy for reward in REWARDS]
     np.testing.assert_allclose([ps.induced_target(q, r, "ppo").policy for r in REWARDS], alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize("eps_low", [0.2, 1.5])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_prompt_below_the_mean_of_the_batch_keeps_the_least_bad(seed: int, eps_low: float) -> None:
+    """Where all A < 0 nothing gains: the best take what the others leave at the lower clip, and mass would leak."""
+    rng = np.random.default_rng(seed)
+    q = rng.dirichlet(np.full(4, 2.0))
+    hard = rng.permutation([0.0, 0.1, 0.3, 0.3 if seed % 2 else 0.2])
+    target = ps.induced_target(q, [[5.0] * 4, hard, [0.0] * 4], "reinforce_pp", eps_low=eps_low)
+    assert target.certificate()["worst"].max() <= 1e-12
+    A, low = target.advantage[1], max(1.0 - eps_low, 0.0)
+    assert A.max() < 0
+    w = cp.Variable(4)
+    surrogate = cp.sum(cp.multiply(q * A, cp.maximum(w, low)))
+    best = maximize(surrogate, [w >= 0, q @ w == 1])
+    ours = target.policy[1] / q
+    assert q * A @ np.maximum(ours, low) == pytest.approx(best, abs=1e-7)
+    maximize(-cp.sum(cp.multiply(q, cp.kl_div(w, 1.0))), [w >= 0, q @ w == 1, surrogate >= best - 1e-9])
+    np.testing.assert_allclose(w.value, ours, atol=5e-4)
+    np.testing.assert_allclose(target.policy[2], q, rtol=1e-14)  # all alike
+    leaking = ps.induced_target(q, [[5.0] * 4, hard, [0.0] * 4], "reinforce_pp", eps_low=eps_low, unseen=True)
+    np.testing.assert_allclose(leaking.leak, [0.0, 1.0 - low, 1.0 - low], atol=1e-12)
+    assert leaking.regime[1:].tolist() == ["negative", "negative"]
 
 
 def test_a_bad_row_has_no_part_in_the_batch() -> None:
