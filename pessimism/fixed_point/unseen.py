@@ -115,7 +115,9 @@ class _Seen:
             if not np.any(lam < -_UNSURE * np.sum(np.abs(found.below), axis=-1)):
                 return np.zeros(len(lam), dtype=bool)
             base = pull(u)
-            change = np.abs(pull(u * (1.0 + _NUDGE)) - base) + np.abs(pull(u, 1.0 + _NUDGE) - base)
+            # A log-ratio is as exact as the ratio at best; neighbors err to both sides, which differences do not see.
+            apart = np.where(np.arange(u.shape[-1]) % 2, -_NUDGE, _NUDGE) * np.maximum(1.0, np.abs(u))
+            change = np.abs(pull(u + apart) - base) + np.abs(pull(u, 1.0 + _NUDGE) - base)
             unsure = _UNSURE * np.sum(np.abs(base) + change / _NUDGE, axis=-1)
             # Where others vanish under a pull that does not, the seen actions that are left rise together.
             rise = np.min(np.where(kept, found.drift(policy)[1], np.inf), axis=-1)

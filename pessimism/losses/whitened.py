@@ -20,7 +20,8 @@ class ReinforcePP(Clipped):
     The loss of a token is ``-min(w A, clip(w, 1 - eps_low, 1 + eps_high) A)`` with A = (r - V)/sqrt(var + eps), mean
     and variance being those of the batch: all problems of one call. Without a baseline V is the mean of the batch, so
     that on an easy prompt most completions have A > 0 and on a hard one most have A < 0; with ``baseline="group"``
-    (REINFORCE++-baseline) each prompt's own mean goes first. It induces PPO's set of policies.
+    (REINFORCE++-baseline) each prompt's own mean goes first. It induces PPO's set of policies; where all A < 0, the
+    lower clip for all actions but the best, which have the rest.
 
     Parameters
     ----------

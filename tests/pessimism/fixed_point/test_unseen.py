@@ -87,6 +87,14 @@ def test_a_sweep_in_a_batch_and_its_gradient() -> None:
     assert gradient.count_nonzero() == 1
 
 
+@pytest.mark.parametrize("name", ["rebel", "tba", "copg"])
+def test_rounding_pulls_nothing_out_of_groups_without_a_signal(name: str) -> None:
+    behavior = np.random.default_rng(3).dirichlet(np.ones(3), size=400)
+    target = ps.induced_target(behavior, np.zeros((400, 3)), name, unseen=True)
+    assert set(target.status.tolist()) == {"converged"}
+    assert not target.leak.any()
+
+
 def test_another_reference_where_it_makes_the_multiplier_negative() -> None:
     behavior, reference = np.array([0.6, 0.3, 0.1]), np.array([0.05, 0.3, 0.65])
     objective = CASES["kl_regularized-k1-reward-off"].objective
