@@ -95,6 +95,17 @@ def test_actions_that_are_alike_below_the_peak_part() -> None:
     np.testing.assert_allclose(tilted.policies[-1], [0.0, 1.0, 0.0], atol=1e-6)
 
 
+def test_worse_actions_fall_together_while_the_best_balance() -> None:
+    """Pulls of the vanishing actions, some with A > 0, do not hold each other up: each gains less than lam."""
+    q = np.array([0.17410831, 0.25945291, 0.00824461, 0.00383817, 0.14154765, 0.41280835])
+    target = ps.induced_target(q, [0.5, 0.5, 0.0, 1.0, 1.0, 0.0], "sapo", tau_pos=0.3, tau_neg=4.0)
+    assert target.status == "vanishing_support"
+    best = np.array([False, False, False, True, True, False])
+    np.testing.assert_allclose(target.policy, np.where(best, q / q[best].sum(), 0.0), rtol=1e-12, atol=0)
+    gain = target.advantage[:2] / np.cosh(0.15) ** 2  # of actions with A > 0, without mass
+    assert np.all((gain > 0) & (gain < float(target.multiplier)))
+
+
 def test_bad_settings_are_named() -> None:
     with pytest.raises(ValueError, match="^vespo: k_neg must be >= 1, got 0.5$"):
         ps.VESPO(k_neg=0.5)
