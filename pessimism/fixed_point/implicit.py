@@ -13,6 +13,8 @@ from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution
 from pessimism.fixed_point.score import kinks_of, sides, weight_on
 
+_FLAT = 1e-12  # relative size of h that is rounding
+
 
 def attach_gradient(solution: Solution, bandit: Bandit, objective: Objective, advantage: Array) -> Array:
     """Attach the derivative in the advantage (hence in the reward) to the log-ratio, whose value does not change.
@@ -40,11 +42,16 @@ def attach_gradient(solution: Solution, bandit: Bandit, objective: Objective, ad
     # Where mass leaks the normalization does not bind: lam stays zero.
     binds = (solution.leak <= 0).to(q.dtype)[:, None]
     if slopes.ndim == 2:
-        h = torch.where(moves, q * slopes - lam * policy, torch.ones_like(q))
-        moves = moves & (h != 0)  # what nothing pulls stays, in a set of optima
+        h = q * slopes - lam * policy
+        flat = moves & (torch.abs(h) <= _FLAT * (torch.abs(q * slopes) + torch.abs(lam * policy)))
+        moves = moves & ~flat  # what nothing pulls stays, in a set of optima
+        # One alone whose pull is linear in its mass fixes lam, and takes the mass that the others leave.
+        level = flat & (lam != 0) & (flat.sum(-1, keepdim=True) == 1)
+        of_level, own_gap = torch.where(level, policy, zeros), torch.where(level, gap, zeros)
         h, policy, gap = (torch.where(moves, a, b) for a, b in ((h, torch.ones_like(q)), (policy, zeros), (gap, zeros)))
         per_lam, per_gap = policy / h, gap / h
     else:
+        level, of_level, own_gap = torch.zeros_like(moves), zeros, zeros
         both = moves[:, :, None] & moves[:, None, :]
         h = torch.where(both, q[:, :, None] * slopes, torch.zeros_like(slopes)) - torch.diag_embed(lam * policy)
         h = h + torch.diag_embed((~moves).to(q.dtype))
@@ -54,7 +61,11 @@ def attach_gradient(solution: Solution, bandit: Bandit, objective: Objective, ad
         per_gap = torch.linalg.solve(h, gap)
     response = _or_one((policy * per_lam).sum(-1, keepdim=True))
     change_of_lam = binds * (policy * per_gap).sum(-1, keepdim=True) / response
-    return solution.log_ratio + torch.where(moves, per_lam * change_of_lam - per_gap, zeros)
+    mass = of_level.sum(-1, keepdim=True)
+    change_of_lam = torch.where(mass > 0, own_gap.sum(-1, keepdim=True) / _or_one(mass), change_of_lam)
+    change = torch.where(moves, per_lam * change_of_lam - per_gap, zeros)
+    left = -(policy * change).sum(-1, keepdim=True) / _or_one(mass)
+    return solution.log_ratio + torch.where(level, left, change)
 
 
 def _slopes(g: Array, u: Array, coupled: bool) -> Array:
