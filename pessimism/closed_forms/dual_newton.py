@@ -55,6 +55,11 @@ def solve_dual(
         One of +1, 0 and -1 (always +1 without ``rounding``).
     done : Array, shape (N,)
         Whether a row converged.
+
+    Notes
+    -----
+    Rows that take more steps take them together, until the last is solved: the log-ratios of a row may differ in their
+    rounding, by up to 1e-13, from those of the same row alone.
     """
     value = xp.zeros_like(z[:, 0])
     regime = xp.ones_like(value, dtype=xp.int8)

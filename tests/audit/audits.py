@@ -424,7 +424,7 @@ AUDITS: dict[str, Audit] = {
         logged.empirical_likelihood_lcb,
         ({"n": 100.0, "z": 1.96}, {"n": 5.0, "z": 1.96}, {"n": 1e4, "z": 1.96}),
         without=("rare", "tied"),
-        why="a set of optima that the flow drifts through with log(time): a test of its own",
+        why="a set of optima that the flow drifts through with log(time): tests of its own, a convex program",
     ),
     "divergence_augmented": Audit(
         systems.divergence_augmented,

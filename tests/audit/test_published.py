@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import cycle
 from zlib import crc32
 
+import cvxpy as cp
 import numpy as np
 import pytest
 import torch
@@ -60,6 +61,26 @@ def test_lower_bound_that_no_reward_raises_leaves_a_set() -> None:
     target = ps.induced_target(problem.q, problem.r, "empirical_likelihood_lcb", **hyper)
     assert str(target.status) == "set_valued"
     np.testing.assert_allclose(target.policy, np.where(best, 0.0, problem.q) / problem.q[~best].sum(), atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["rare", "tied"])
+@pytest.mark.parametrize("n", [5.0, 100.0])
+def test_lower_bound_where_optima_may_be_a_set_is_the_value_of_a_program(kind: str, n: float) -> None:
+    """The bound is concave in the ratios: tied at n = 5 its best value is 0 for two seeds, with no mass on rewards."""
+    for seed in range(4):
+        problem = KINDS[kind](seed)
+        q, r = problem.q, problem.r
+        target = ps.induced_target(q, r, "empirical_likelihood_lcb", n=n, z=1.96)
+        ratio, root = cp.Variable(len(q), nonneg=True), np.append(np.sqrt(q * r), np.sqrt(1.0 - q @ r))
+        # Of Bernoulli rewards w R has the second moment q r w^2: the deviations from the mean, and those of R = 0.
+        mean = (q * r) @ ratio
+        away = cp.hstack([cp.multiply(root[:-1], ratio - mean), root[-1] * mean])
+        program = cp.Problem(cp.Minimize(-mean + 1.96 / np.sqrt(n) * cp.norm(away)), [q @ ratio == 1])
+        program.solve(solver=cp.CLARABEL)
+        w = np.divide(target.policy, q, out=np.zeros_like(q), where=q > 0)
+        value = q @ (w * r)
+        loss = -value + 1.96 / np.sqrt(n) * np.sqrt(max(q @ (w**2 * r) - value**2, 0.0))
+        assert loss == pytest.approx(program.value, abs=1e-6)
 
 
 def test_every_registered_objective_has_an_audit() -> None:

@@ -21,7 +21,8 @@ class Case:
     The laws, each True unless said otherwise (``because`` gives the reason of every False in one line):
     ``shift`` a constant on all rewards changes nothing; ``split`` splitting an action leaves the ratios; ``descends``
     the target minimizes the population loss; ``routes`` the closed form is the fixed point of the generic route on a
-    generic problem; ``gradient`` the policy has a derivative in the reward; ``unique`` no policy beside the target is
+    generic problem that it covers;
+    ``gradient`` the policy has a derivative in the reward; ``unique`` no policy beside the target is
     one too; ``plain`` the advantage is the reward minus the baseline;
     ``batch`` the rows of a batch are problems of their own.
     """

@@ -79,10 +79,11 @@ CASES: dict[str, Case] = {
         units={"tau": 1},
         softening=("tau", 1),
         descends=False,
-        because="its penalty is averaged over old samples, which makes mass on a rare action cheap",
+        routes=False,
+        because="no closed form; its penalty is averaged over old samples, which makes mass on a rare action cheap",
     ),
     "dppo_tv": registered("dppo_tv", {"tau": 0.2}, units={"tau": 1}, softening=("tau", 1), **_MASKED),
-    "prime_ipo": registered("prime_ipo", {"tau": 0.5}, units={"tau": 1}, softening=("tau", 1), **_MASKED),
+    "prime_ipo": registered("prime_ipo", {"tau": 0.5}, units={"tau": 1}, softening=("tau", 1), routes=False, **_MASKED),
     "dppo": registered("dppo", {}, softening=None, routes=False, unique=False, **_MASKED),
     "dppo-kl": registered(
         "dppo", {"divergence": "kl", "cap": 2.0}, softening=None, routes=False, unique=False, **_MASKED
