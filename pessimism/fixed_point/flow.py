@@ -73,8 +73,11 @@ def _limits(field: RowField) -> tuple[Array, Array, Array]:
     start = field.at_reference
     found = find_limits(field, start)
     status = _ended(field, found)
+    idle = field.scale == 0.0  # nothing pulls
+    found.log_ratio[idle], found.multiplier[idle], status[idle] = start[idle], 0.0, Status.CONVERGED
     moved = np.max(np.abs(np.exp(found.log_ratio) - np.exp(start)), axis=-1) > _MOVED
-    parting = np.flatnonzero((status == Status.UNSTABLE) & moved)
+    beside_saddle = (status == Status.NOT_CONVERGED) & np.any(_equals(field)[1], axis=-1)
+    parting = np.flatnonzero(((status == Status.UNSTABLE) & moved) | beside_saddle)
     if len(parting):
         theirs = field.rows(parting)
         again = find_limits(theirs, start[parting] + _TIE * _best_of_equals(theirs))

@@ -29,6 +29,7 @@ _FIRST_STEPS = 5  # of Newton's method, after which rows that are far are left a
 _WAY = (0.0, 0.25, 0.5, 0.75)  # parts of the way to an equilibrium where the second order is looked at
 _STILL = 1e-11  # of the pulls, below which a flow moves no more
 _FAST = 1e3  # times the pulls at the start: the speed of a flow that runs away
+_TOGETHER = 1e-10  # distance in log-ratios at which an action is on a jump when another has come to one
 _DEEPEST = -1e8  # log-ratio down to which an action is sought that stops without a mass that float64 knows
 
 
@@ -179,7 +180,7 @@ def _stepped(field: RowField, state: _State, last: Array) -> _State:
     error = np.where(finite, error, 1e9)
     factor = np.clip(0.9 * np.maximum(error, 1e-12) ** (-1.0 / 3.0), 0.2, 6.0)
     accepted = error <= 1.0
-    share = np.ones(len(u))
+    share, landed = np.ones(len(u)), np.zeros_like(held)
     if field.jumps:
         released, beside = _released(field, u, held, force)
         accepted &= ~np.any(released, axis=-1)  # their next step is without the jump
@@ -187,6 +188,11 @@ def _stepped(field: RowField, state: _State, last: Array) -> _State:
         factor = np.where(share < 1.0, np.minimum(factor, 1.0), factor)
         u, held = beside, (held & ~released) | (landed & accepted[:, None])
     there = _with_unit_mass(field, there, held)
+    if field.jumps and np.any(landed):  # others may have come to their jumps with it, as the mass will have it
+        together = accepted & np.any(landed, axis=-1)
+        for jump in field.jumps:
+            met = together[:, None] & ~held & (jump.below > jump.above) & (np.abs(there - jump.at) <= _TOGETHER)
+            there, held = np.where(met, jump.at, there), held | met
     h = h[:, 0]
     after, until = np.where(accepted[:, None], there, u), np.where(accepted, time + share * h, time)
     return _State(after, held, until, h * factor)
@@ -233,7 +239,8 @@ def _up_to_jumps(field: RowField, u: Array, there: Array, first: Array, free: Ar
         way = jump.at - u
         meets = free & (jump.below != jump.above) & (np.sign(way) * (there - jump.at) > 0.0)
         part = 2.0 * way / (first + np.copysign(np.sqrt(np.maximum(first * first + 4.0 * bend * way, 0.0)), way))
-        part = np.where(meets, np.where((part > 0.0) & (part < 1.0), part, 1.0), np.inf)
+        straight = way / np.where(meets, there - u, 1.0)
+        part = np.where(meets, np.where((part > 0.0) & (part < 1.0), part, straight), np.inf)
         share = np.minimum(share, np.min(part, axis=-1))
         part_of.append(part)
     s = share[:, None]

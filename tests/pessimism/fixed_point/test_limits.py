@@ -165,3 +165,17 @@ def test_stability_is_that_of_the_second_order() -> None:
     slope = -(u - [-1.5, -2.5]) / np.exp(u) @ [1.0, -1.0]
     (crossing,) = np.flatnonzero(np.diff(np.sign(slope)))
     assert not limits.is_stable(field, u[crossing][None])[0]
+
+
+def test_two_actions_come_to_their_jumps_together() -> None:
+    q = np.array([0.08288454420928691, 0.9171154557907131])
+    target = ps.induced_target(q, [2 / 3, 0.0], "prime_ipo")  # |pi - q| <= 0.1 is one bound for both
+    assert target.status == "converged"
+    np.testing.assert_allclose(target.policy, q + [0.1, -0.1], rtol=1e-12)
+
+
+def test_where_nothing_pulls_the_reference_stays_to_the_last_digit() -> None:
+    for name in ("prime_ipo", "kimi_k25"):
+        target = ps.induced_target([0.2, 0.5, 0.3], [0.5, 0.5, 0.5], name)
+        np.testing.assert_array_equal(target.log_ratio, 0.0)
+        assert float(target.certificate()["worst"].iloc[0]) == 0.0
