@@ -85,7 +85,7 @@ def leak_of_flow(
 
     logits = np.append(np.log(nu * (1.0 - unseen)), np.log(unseen))
     if objective.kinks_at(q):
-        for size, steps in ((2.0, 1000), (0.2, 12000), (0.02, 2000), (0.002, 500)):
+        for size, steps in ((2.0, 1000), (0.2, 12000), (0.02, 10000), (0.005, 20000)):
             for _ in range(steps):
                 step = velocity(logits)
                 if not step.any():
