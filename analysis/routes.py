@@ -126,12 +126,25 @@ def _flow_without_target(target: InducedTarget) -> Comparison:
 
 
 def _distance(target: InducedTarget, policy: Array) -> float:
-    """Largest difference of a probability; of a set-valued target, of the population loss."""
+    """Largest difference of a probability; of a set-valued target, whether the policy belongs to the set.
+
+    It does where its population loss is that of the target, or where nothing pulls it: a loss with stopped gradients
+    has no value of its own.
+    """
     own = to_numpy(target.policy)
     if target.status != "set_valued":
         return float(np.abs(policy - own).max())
     losses = [_population_loss(target, p) for p in (own, policy)]
-    return abs(losses[1] - losses[0]) / max(1.0, abs(losses[0]))
+    return min(abs(losses[1] - losses[0]) / max(1.0, abs(losses[0])), _pull(target, policy))
+
+
+def _pull(target: InducedTarget, policy: Array) -> float:
+    """Largest entry of q g - lam pi at a policy, relative to the pulls at the behavior."""
+    q, advantage = to_numpy(target.behavior), to_numpy(target.advantage)
+    with np.errstate(divide="ignore"):
+        u = np.maximum(np.log(policy / q), LOG_OF_NO_MASS)
+    at_behavior, pulls = (q * target.objective.score_weight(v, advantage, q) for v in (np.zeros_like(q), u))
+    return float(np.abs(pulls - policy * pulls.sum()).max() / np.abs(at_behavior).sum())
 
 
 def _population_loss(target: InducedTarget, policy: Array) -> float:
