@@ -45,7 +45,7 @@ help:
 	@echo 'make test        the tests that are not slow, in $(JOBS) processes'
 	@echo 'make test-all    all tests, the slow ones too'
 	@echo 'make test-vllm   install vLLM for a CPU into $(VENV)-vllm/, then run the tests of generation with it'
-	@echo 'make nightly     what takes too long for every change: 1000 random examples a property, then make verify'
+	@echo 'make nightly     what takes too long for every change: more random examples and bandits, then make verify'
 	@echo 'make verify      compare every objective by every route on 50 bandits, rewrite docs/objectives.md (resumes)'
 	@echo 'make findings    run every study, rewrite docs/findings.md (resumes)'
 	@echo 'make lint        ruff check, ruff format --check, numpydoc lint, mypy --strict'
@@ -81,10 +81,10 @@ validate: $(VENV)/.installed-figures,llm
 install: $(VENV)/.installed-test
 
 test: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -q -n $(JOBS) -m 'not slow' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) -m 'not slow and not nightly' $(PYTEST_ARGS)
 
 test-all: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -q -n $(JOBS) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) -m 'not nightly' $(PYTEST_ARGS)
 
 test-vllm: $(VENV)-vllm/.installed
 	@$(VENV)-vllm/bin/python -m pytest -q tests/vllm $(PYTEST_ARGS)

@@ -35,7 +35,7 @@ def test_published_loss_leads_to_the_target(name: str) -> None:
         assert not wrong, f"{name} {dict(audit.settings[setting])} on {kind} {problem}: {wrong}"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", AUDITS)
 def test_published_loss_leads_to_the_target_on_many_bandits(name: str) -> None:
     seeds = 20 if os.environ.get("HYPOTHESIS_PROFILE") == "explore" else 2

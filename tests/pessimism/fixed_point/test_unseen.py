@@ -132,7 +132,7 @@ def test_unseen_actions_fall_behind_seen_ones_that_rise() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [3, 4])
+@pytest.mark.parametrize("width", [3, pytest.param(4, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", BY_FLOW)
 def test_leak_of_every_objective_is_that_of_the_flow(name: str, width: int) -> None:
     check_against_flow(CASES[name].objective, *posed(name, width))
