@@ -92,15 +92,13 @@ def leak_of_flow(
                     break
                 logits = logits + size * step
     else:
-
-        def faint(_: float, logits: Array) -> float:
-            """Falls below zero where a hundredth of that mass is left and still falls."""
-            left = float(logits[-1] - np.logaddexp.reduce(logits) - np.log(1e-2 * unseen))
-            return left if left > 0 or velocity(logits)[-1] < 0 else 1.0
-
-        faint.terminal = True  # type: ignore[attr-defined]
-        run = solve_ivp(lambda _, y: velocity(y), (0.0, time), logits, method="BDF", rtol=1e-6, atol=1e-8, events=faint)
-        logits = run.y[:, -1]
+        begin = 0.0
+        for until in np.geomspace(1.0, time, 25):
+            run = solve_ivp(lambda _, y: velocity(y), (begin, until), logits, method="BDF", rtol=1e-6, atol=1e-8)
+            logits, begin = run.y[:, -1], until
+            # A hundredth of the mass is left, and it still falls.
+            if logits[-1] - np.logaddexp.reduce(logits) < np.log(1e-2 * unseen) and velocity(logits)[-1] < 0:
+                break
     policy = np.exp(logits - np.logaddexp.reduce(logits))
     return float(policy[-1]), policy[:-1]
 
