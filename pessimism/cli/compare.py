@@ -109,8 +109,11 @@ def short_setting(objective: Objective, beta: float | None) -> str:
     """
     usual = make_objective(objective.name)
     usual = usual if beta is None else usual.at_temperature(beta)
-    changed = [f"{k}={_written(v)}" for k, v in objective.settings.items() if v != usual.settings[k]]
-    return objective.name + (":" if changed else "") + ",".join(changed)
+    changed = {k: v for k, v in objective.settings.items() if v != usual.settings[k]}
+    if beta is not None and objective.temperature is not None and objective.temperature != beta:
+        # The field of a temperature that another setting scales, too, may hold its usual value by accident.
+        changed |= {k: v for k, v in objective.settings.items() if k == objective.temperature_field}
+    return objective.name + (":" if changed else "") + ",".join(f"{k}={_written(v)}" for k, v in changed.items())
 
 
 def _written(value: Any) -> str:

@@ -67,7 +67,7 @@ class CorrectedPPO(Standardized, Clipped):
     >>> import pessimism as ps
     >>> q, trainer = [0.5, 0.3, 0.2], [0.5, 0.2, 0.3]
     >>> ps.induced_target(q, [0.0, 1.0, 0.0], "ppo_corrected", reference=trainer).policy.round(4)
-    array([0.4, 0.36, 0.24])
+    array([0.4 , 0.36, 0.24])
     """
 
     name: ClassVar[str] = "ppo_corrected"

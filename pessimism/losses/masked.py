@@ -348,7 +348,7 @@ class DPPO(MeanBaseline):
     >>> for divergence in ("tv", "kl"):
     ...     print(ps.induced_target([0.75, 0.25], [0.0, 1.0], "dppo", divergence=divergence).policy.round(4))
     [0.55 0.45]
-    [0.4436 0.5564]
+    [0.4387 0.5613]
     """
 
     name: ClassVar[str] = "dppo"

@@ -308,7 +308,8 @@ def find_name(written: str) -> str:
     >>> find_name("kimmi")
     Traceback (most recent call last):
     ...
-    ValueError: unknown objective 'kimmi'; did you mean 'kimi', 'nominal' or 'cispo'? `pessimism objectives` lists all
+    ValueError: unknown objective 'kimmi'; did you mean 'kimi', 'kimi_k25' or 'prime_ipo'? `pessimism objectives` lists
+    all
     """
     if written in PUBLISHED or written in _OWN:
         return written

@@ -485,9 +485,9 @@ class OPMD(SquaredRegression):
     0.002
     >>> bandit = [0.5, 0.3, 0.2], [0.0, 0.5, 1.0]
     >>> ps.induced_target(*bandit, OPMD(kl_coef=0.1)).policy.round(4)
-    array([0.0816, 0.3191, 0.5993])
+    array([0.078 , 0.3097, 0.6124])
     >>> ps.induced_target(*bandit, "kimi", beta=0.2).policy.round(4)
-    array([0.0816, 0.3191, 0.5993])
+    array([0.078 , 0.3097, 0.6124])
     >>> str(ps.induced_target(*bandit, OPMD(kl_coef=0.0)).status)
     'no_target'
     """

@@ -107,7 +107,7 @@ class GMPO(Standardized):
     --------
     >>> import pessimism as ps
     >>> ps.induced_target([0.75, 0.25], [0.0, 1.0], "gmpo").policy.round(4)
-    array([0.627, 0.373])
+    array([0.5027, 0.4973])
     >>> ps.induced_target([0.75, 0.25], [0.0, 1.0], "gmpo", length=3)
     Traceback (most recent call last):
     ...

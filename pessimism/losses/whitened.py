@@ -85,11 +85,15 @@ class ReinforcePP(Clipped):
         if self.baseline_of == "group":
             return anchor, rest
         xp = array_namespace(reward)
+        if 0 in anchor.shape:
+            return anchor, rest
         first = xp.zeros_like(anchor) + xp.reshape(anchor, (-1,))[0] if anchor.shape != () else anchor
         return first, xp.zeros_like(rest) + xp.mean((anchor - first) + rest)
 
     def advantage(self, reward: Array, weights: Array | None = None) -> Array:
         """Advantages (r - mean) / sqrt(var + eps), the variance being that of what is divided, in the batch."""
         gap = super().advantage(reward, weights)
+        if 0 in gap.shape:
+            return gap
         xp, spread = array_namespace(gap), baselines.batch_standard_deviation(gap, weights)[..., None]
         return gap / xp.hypot(spread, xp.full_like(spread, math.sqrt(self.eps)))

@@ -71,6 +71,7 @@ CASES: dict[str, Case] = {
         softening=None,
         descends=False,
         routes=False,
+        unique=False,
         because="the gradient does not differentiate the weight; several fixed points, of which a flow selects one",
     ),
     "kimi_k25": registered(

@@ -56,6 +56,8 @@ def test_a_short_setting_is_the_objective_again(name: str, beta: float | None) -
     assert short_setting(plain, beta) == name
     for f in fields(plain):
         value = getattr(plain, f.name)
+        if (name, f.name) == ("gmpo", "length"):
+            continue  # one token is all that it takes
         if isinstance(value, bool | float):
             other = not value if isinstance(value, bool) else value + 1.0 if f.name == "length" else 0.5 * value
             changed = dataclasses.replace(plain, **{f.name: other})

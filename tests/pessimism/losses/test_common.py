@@ -43,7 +43,8 @@ every_problem = pytest.mark.parametrize("problem", PROBLEMS)
 def test_a_target_is_a_policy_that_passes_its_certificate(name: str, problem: str) -> None:
     behavior, reward = posed(name, problem)
     target = ps.induced_target(behavior, reward, CASES[name])
-    assert target.status in ("converged", "local_minimum", "vanishing_support", "set_valued")
+    known = ("converged", "local_minimum", "vanishing_support", "set_valued")
+    assert target.status in known + (("unstable",) if problem == "equal_rewards" else ())
     assert_policy(target.policy, behavior)
     assert_log_policies_agree(np.exp(target.log_policy), target.policy)
     assert float(target.residual) <= 1e-12
