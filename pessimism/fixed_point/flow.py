@@ -76,14 +76,15 @@ def _limits(field: RowField) -> tuple[Array, Array, Array]:
     idle = field.scale == 0.0  # nothing pulls
     found.log_ratio[idle], found.multiplier[idle], status[idle] = start[idle], 0.0, Status.CONVERGED
     moved = np.max(np.abs(np.exp(found.log_ratio) - np.exp(start)), axis=-1) > _MOVED
-    beside_saddle = (status == Status.NOT_CONVERGED) & np.any(_equals(field)[1], axis=-1)
+    order, same = _equals(field)
+    beside_saddle = (status == Status.NOT_CONVERGED) & np.any(same, axis=-1)
     parting = np.flatnonzero(((status == Status.UNSTABLE) & moved) | beside_saddle)
     if len(parting):
         theirs = field.rows(parting)
-        again = find_limits(theirs, start[parting] + _TIE * _best_of_equals(theirs))
+        again = find_limits(theirs, start[parting] + _TIE * _best_of_equals(order[parting], same[parting]))
         found.log_ratio[parting], found.multiplier[parting] = again.log_ratio, again.multiplier
         status[parting] = _ended(theirs, again)
-    _part_the_best(field, found, status)
+    _part_the_best(field, found, status, order, same)
     return found.log_ratio, found.multiplier, status
 
 
@@ -97,12 +98,11 @@ def _ended(field: RowField, found: Limits) -> Array:
     return np.where(found.found, status, np.where(found.diverges, Status.NO_TARGET, Status.NOT_CONVERGED))
 
 
-def _part_the_best(field: RowField, found: Limits, status: Array) -> None:
+def _part_the_best(field: RowField, found: Limits, status: Array, order: Array, same: Array) -> None:
     """Where actions that are equal but for next to nothing have parted, let the best have the mass, and say so.
 
     Rounding may have chosen another one: the flow then begins where they have changed places.
     """
-    order, same = _equals(field)
     policy = np.take_along_axis(field.nu * np.exp(found.log_ratio), order, axis=-1)
     ranked = np.take_along_axis(policy, np.lexsort(np.stack([-policy, np.cumsum(~same, axis=-1)]), axis=-1), axis=-1)
     apart = np.any(same & (np.abs(np.diff(ranked, axis=-1, prepend=0.0)) > _MOVED), axis=-1)
@@ -136,15 +136,14 @@ def _equals(field: RowField | LogitField) -> tuple[Array, Array]:
     return order, same
 
 
-def _best_of_equals(field: RowField | LogitField) -> Array:
-    """Mask of the best of actions that are equal but for next to nothing, the first of several."""
-    order, same = _equals(field)
+def _best_of_equals(order: Array, same: Array) -> Array:
+    """Mask ``(N, K)`` of the best of actions that are equal but for next to nothing, the first of several."""
     first = ~same
     first[:, :-1] &= same[:, 1:]
     first[:, -1] = False
     mask = np.zeros_like(same)
     np.put_along_axis(mask, order, first, axis=-1)
-    return np.reshape(mask, np.shape(field.q))
+    return mask
 
 
 def _coupled_limit(pull: LogitField) -> RowSolution:
@@ -155,7 +154,7 @@ def _coupled_limit(pull: LogitField) -> RowSolution:
     run = follow(pull, start)
     parted = run.outcome(pull)[0] == "unstable" and bool(np.max(np.abs(np.exp(run.last) - np.exp(start))) > _MOVED)
     if parted:
-        run = follow(pull, start + _TIE * _best_of_equals(pull))
+        run = follow(pull, start + _TIE * _best_of_equals(*_equals(pull))[0])
     ended = _STATUS[run.outcome(pull)[0]]
     nothing = np.full_like(start, np.nan)
     if run.equilibrium is None:

@@ -268,7 +268,10 @@ def _settle(field: RowField, start: Array, held: Array) -> Limits:
     found.diverges[:] = ~(speed <= _FAST * field.scale)
     still = speed <= _STILL * field.scale
     leaving = field.seen & (field.log_nu + start < _FAINT) & (drift < 0)
-    for near, rows in ((field.seen, ~found.found), (field.seen & ~leaving, np.any(leaving, axis=-1))):
+    for near, rows in (
+        (field.seen, np.ones(len(start), dtype=bool)),
+        (field.seen & ~leaving, np.any(leaving, axis=-1)),
+    ):
         tried = np.flatnonzero(rows & ~found.found)
         if len(tried):
             own = _finish(field.rows(tried), start[tried], near[tried], held[tried], still[tried])
@@ -290,7 +293,7 @@ def _finish(field: RowField, start: Array, near: Array, held: Array, still: Arra
         own, way = field.rows(open_), near[open_] & ~held[open_]
         after, its_lam, solved = _newton(own, u[open_], kept[open_], held[open_])
         short = np.max(np.where(near[open_], np.abs(after - start[open_]), 0.0), axis=-1) <= _NEAR
-        reached = solved & (short | (still[open_] | _on_the_way(own, start[open_], after, way)))
+        reached = solved & (short | still[open_] | _on_the_way(own, start[open_], after, way))
         found[open_] = reached
         open_, own, after, its_lam = open_[reached], own.rows(np.flatnonzero(reached)), after[reached], its_lam[reached]
         u[open_], lam[open_] = after, its_lam

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -211,24 +210,15 @@ def with_uncovered(
     uncovered = solution.status == NOT_COVERED
     if not bool(bandit.xp.any(uncovered)):
         return solution
-    return _filled(solution, uncovered, bandit, objective, advantage, unseen, _uncovered)
-
-
-_Route = Callable[[Bandit, Objective, Array, bool], Solution]
+    return _filled(solution, uncovered, bandit, objective, advantage, unseen)
 
 
 def _filled(
-    solution: Solution,
-    chosen: Array,
-    bandit: Bandit,
-    objective: Objective,
-    advantage: Array,
-    unseen: bool,
-    route: _Route,
+    solution: Solution, chosen: Array, bandit: Bandit, objective: Objective, advantage: Array, unseen: bool
 ) -> Solution:
-    """The solution with the chosen rows ``(N,)`` solved by another route."""
+    """The solution with the chosen rows ``(N,)``, of which no other route knows the target, solved by `_uncovered`."""
     theirs = objective.each_swept(lambda column: pick(bandit.xp, column, chosen))
-    rest = route(bandit.rows(chosen), theirs, pick(bandit.xp, advantage, chosen), unseen)
+    rest = _uncovered(bandit.rows(chosen), theirs, pick(bandit.xp, advantage, chosen), unseen)
     return Solution(*(put(bandit.xp, a, chosen, b) for a, b in zip(solution[:-1], rest[:-1], strict=True)))
 
 
@@ -242,7 +232,7 @@ def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: boo
     left = (solution.status == Status.NOT_CONVERGED.value) | ~bandit.xp.asarray(stable, device=device(bandit.reward))
     if not bool(bandit.xp.any(left)):
         return solution
-    return _filled(solution, left, bandit, objective, advantage, unseen, _uncovered)
+    return _filled(solution, left, bandit, objective, advantage, unseen)
 
 
 def _uncovered(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool) -> Solution:
