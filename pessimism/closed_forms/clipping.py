@@ -163,12 +163,8 @@ def optimal_set_of_lengths(
     tokens = np.broadcast_to(to_numpy_float(length), q.shape)
     sign, seen = _signs(q, A), q > 0
     low, high = (tokens * to_numpy_float(edge) for edge in clip)
-    with np.errstate(over="ignore", invalid="ignore"):  # a bound may be infinite, where the behavior has no mass, too
-        needed = np.sum(np.where(seen & (sign > 0), q * np.expm1(high), 0.0), axis=-1)
-    others = np.sum(np.where(sign > 0, 0.0, q), axis=-1)
-    fits = others - needed > 8.0 * np.finfo(float).eps * others
-    log_w, several = np.zeros_like(q), np.sum(seen, axis=-1) > 1
-    log_w[fits] = _nearest_in_box(q[fits], sign[fits], low[fits], high[fits])
+    log_w, fits = _nearest_with_room(q, sign, low, high)
+    several = np.sum(seen, axis=-1) > 1
     free, power = np.zeros_like(seen), np.zeros_like(q)
     held = np.zeros_like(seen)
     if not np.all(fits):
@@ -188,6 +184,17 @@ def optimal_set_of_lengths(
 def _signs(q: Array, A: Array) -> Array:
     """Signs of the advantages; the mean is known to the rounding of E|A|, and one below that has no sign."""
     return np.sign(np.where(np.abs(A) <= 16.0 * np.finfo(float).eps * np.vecdot(q, np.abs(A))[:, None], 0.0, A))
+
+
+def _nearest_with_room(q: Array, sign: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """Log-ratios of `_nearest_in_box` where all positive actions can reach their upper bounds, else 0; and where."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a bound may be infinite where the behavior has no mass
+        needed = np.sum(np.where((q > 0) & (sign > 0), q * np.expm1(high), 0.0), axis=-1)
+    others = np.sum(np.where(sign > 0, 0.0, q), axis=-1)
+    fits = others - needed > 8.0 * np.finfo(float).eps * others
+    log_w = np.zeros_like(q)
+    log_w[fits] = _nearest_in_box(q[fits], sign[fits], low[fits], high[fits])
+    return log_w, fits
 
 
 def _nearest_in_box(q: Array, sign: Array, low: Array, high: Array) -> Array:
@@ -231,12 +238,8 @@ def optimal_box(
     """
     q, A = to_numpy(bandit.behavior), to_numpy(advantage)
     sign, seen = _signs(q, A), q > 0
-    with np.errstate(over="ignore", invalid="ignore"):  # a bound is infinite where the behavior has no mass
-        needed = np.sum(np.where(seen & (sign > 0), q * np.expm1(high), 0.0), axis=-1)
-    others = np.sum(np.where(sign > 0, 0.0, q), axis=-1)
-    fits = others - needed > 8.0 * np.finfo(float).eps * others
-    log_w, several, lam = np.zeros_like(q), np.sum(seen, axis=-1) > 1, np.zeros(len(q))
-    log_w[fits] = _nearest_in_box(q[fits], sign[fits], low[fits], high[fits])
+    log_w, fits = _nearest_with_room(q, sign, low, high)
+    several, lam = np.sum(seen, axis=-1) > 1, np.zeros(len(q))
     for row in np.flatnonzero(~fits):
         up = np.flatnonzero(seen[row] & (sign[row] > 0))
         log_w[row] = -np.inf

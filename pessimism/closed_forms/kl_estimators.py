@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import device
 from scipy.special import lambertw
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
-from pessimism.core.solution import NOT_COVERED, Solution
+from pessimism.core.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,4 @@ def stable_branch(
     twice = seen & (A > 0) & np.isfinite(edge) & (edge > penalty.turn) & (u < edge) & stays
     found = (leaks | (np.abs(mass(lam, rows) - 1.0) <= 1e-13)) & ~np.any(twice, axis=-1)
     u = np.where(found[:, None], u, 0.0)
-    solved = separable.wrap(bandit, objective, advantage, u, lam, leak=np.where(leaks, missing, 0.0))
-    covered = bandit.xp.asarray(found, device=device(bandit.reward))
-    open_rows = bandit.xp.full_like(solved.status, NOT_COVERED)
-    return solved._replace(status=bandit.xp.where(covered, solved.status, open_rows))
+    return separable.wrap(bandit, objective, advantage, u, lam, leak=np.where(leaks, missing, 0.0), covered=found)

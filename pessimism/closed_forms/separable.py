@@ -15,7 +15,7 @@ from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms.regime import lambert_fit
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
-from pessimism.core.solution import Solution, Status
+from pessimism.core.solution import NOT_COVERED, Solution, Status
 
 
 def normalizing_multiplier(mass: Callable[[Array, Array], Array], low: Array, high: Array) -> Array:
@@ -62,18 +62,50 @@ def wrap(
     *,
     set_valued: Array | bool = False,
     leak: Array | float = 0.0,
+    covered: Array | bool = True,
 ) -> Solution:
     """Wrap log-ratios ``(N, K)`` to the reference and multipliers lam ``(N,)`` as a solution.
 
     A log-ratio is -inf where an action has no mass. kappa and regime follow from the log-ratios, negative where mass
-    leaks; the status says whether support vanishes or the target is one of a set.
+    leaks; the status says whether support vanishes or the target is one of a set, or that a row is not ``covered``.
     """
     log_ratio = np.where(to_numpy(bandit.behavior) > 0, log_ratio, 0.0)
-    kappa, regime = lambert_fit(bandit, objective, to_numpy(advantage), log_ratio, lam)
     vanishing = np.any(np.isneginf(log_ratio), axis=-1)
     status = np.where(vanishing, Status.VANISHING_SUPPORT, Status.CONVERGED)
-    status = np.where(set_valued, Status.SET_VALUED, status).astype(np.int8)
-    leak = np.zeros(len(lam)) + leak
+    status = np.where(covered, np.where(set_valued, Status.SET_VALUED, status), NOT_COVERED)
+    return as_solution(bandit, objective, advantage, log_ratio, lam, status, np.zeros(len(lam)) + leak)
+
+
+def as_solution(
+    bandit: Bandit,
+    objective: Objective,
+    advantage: Array,
+    log_ratio: Array,
+    multiplier: Array,
+    status: Array,
+    leak: Array,
+) -> Solution:
+    """Wrap what a route found, on the host, as a solution: kappa and regime are read off it.
+
+    Parameters
+    ----------
+    bandit : Bandit
+        The problems, N of them.
+    objective : Objective
+        The objective.
+    advantage : array, shape (N, K)
+        Its advantages.
+    log_ratio : ndarray, shape (N, K)
+        Log-ratios to the reference.
+    multiplier, status, leak : ndarray, shape (N,)
+        Multiplier lam, how the search ended, and leaked mass.
+
+    Returns
+    -------
+    Solution
+        The same with kappa and regime, as arrays of the bandit's library.
+    """
+    kappa, regime = lambert_fit(bandit, objective, to_numpy(advantage), log_ratio, multiplier)
     regime[leak > 0] = -1
-    found = (log_ratio, kappa, regime, leak, status)
+    found = (log_ratio, kappa, regime, leak, status.astype(np.int8))
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))

@@ -10,13 +10,14 @@ import numpy as np
 import scipy
 
 from pessimism.arrays import LOG_OF_NO_MASS, Array
+from pessimism.closed_forms.separable import as_solution
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
 from pessimism.fixed_point.equilibrium import Equilibrium, find_equilibrium
 from pessimism.fixed_point.limits import Limits, find_limits
 from pessimism.fixed_point.row_field import RowField
-from pessimism.fixed_point.rows import RowSolution, as_solution, solve_each_row
+from pessimism.fixed_point.rows import RowSolution, solve_each_row
 from pessimism.fixed_point.score import LogitField
 
 _ALIKE = 1e-6  # relative difference of actions that an integrator cannot tell apart on a saddle

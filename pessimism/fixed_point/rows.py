@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import device
 
 from pessimism.arrays import Array, to_numpy
-from pessimism.closed_forms.regime import lambert_fit
+from pessimism.closed_forms.separable import as_solution
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
@@ -74,38 +73,3 @@ def solve_each_row(
             known[key] = solve_row(field)
         log_ratio[row, seen], multiplier[row], status[row], leak[row] = known[key]
     return as_solution(bandit, objective, advantage, log_ratio, multiplier, status, leak)
-
-
-def as_solution(
-    bandit: Bandit,
-    objective: Objective,
-    advantage: Array,
-    log_ratio: Array,
-    multiplier: Array,
-    status: Array,
-    leak: Array,
-) -> Solution:
-    """Wrap what a route found, on the host, as a solution: kappa and regime are read off it.
-
-    Parameters
-    ----------
-    bandit : Bandit
-        The problems, N of them.
-    objective : Objective
-        The objective.
-    advantage : array, shape (N, K)
-        Its advantages.
-    log_ratio : ndarray, shape (N, K)
-        Log-ratios to the reference.
-    multiplier, status, leak : ndarray, shape (N,)
-        Multiplier lam, how the search ended, and leaked mass.
-
-    Returns
-    -------
-    Solution
-        The same with kappa and regime, as arrays of the bandit's library.
-    """
-    kappa, regime = lambert_fit(bandit, objective, to_numpy(advantage), log_ratio, multiplier)
-    regime[leak > 0] = -1
-    found = (log_ratio, kappa, regime, leak, status.astype(np.int8))
-    return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from pessimism import baselines
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
 from pessimism.core.bandit import Bandit
 from pessimism.core.objective import MeanBaseline, propensities, stop_gradient
-from pessimism.core.solution import NOT_COVERED, Solution
+from pessimism.core.solution import Solution
 from pessimism.losses.kl_regularized import log_barrier
 
 
@@ -304,9 +304,7 @@ class CHORD(MeanBaseline):
         with np.errstate(divide="ignore", invalid="ignore"):
             log_ratio = np.log(policy) - np.log(q)
         lam = self.mu * np.sum(np.where(seen, q * policy * (1.0 - policy), 0.0), axis=-1)
-        solution = separable.wrap(bandit, self, advantage, log_ratio, lam)
-        status = np.where(sure, to_numpy(solution.status), NOT_COVERED).astype(np.int8)
-        return solution._replace(status=bandit.xp.asarray(status, device=device(bandit.reward)))
+        return separable.wrap(bandit, self, advantage, log_ratio, lam, covered=sure)
 
 
 _WIDTH = 400.0  # of a bracket of log-spreads, from the range of the rewards to what cannot be told from nothing

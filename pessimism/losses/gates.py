@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import separable
 from pessimism.core.objective import stop_gradient
-from pessimism.core.solution import NOT_COVERED, Solution
+from pessimism.core.solution import Solution
 from pessimism.losses.centered import sigmoid
 from pessimism.losses.standardized import Scale, Standardized
 
@@ -57,11 +57,7 @@ class Gated(Standardized):
         if np.any(rest):
             log_w[rest], covered[rest] = self._all_kept(q[rest], A[rest], good[rest])
         log_ratio = np.where(idle[:, None], 0.0, np.where(good, log_w, -np.inf))
-        found = separable.wrap(bandit, self, advantage, log_ratio, np.where(idle, 0.0, 1.0))
-        known = bandit.xp.asarray(covered, device=device(bandit.reward))
-        return found._replace(
-            status=bandit.xp.where(known, found.status, bandit.xp.full_like(found.status, NOT_COVERED))
-        )
+        return separable.wrap(bandit, self, advantage, log_ratio, np.where(idle, 0.0, 1.0), covered=covered)
 
     def _all_kept(self, q: Array, A: Array, good: Array) -> tuple[Array, Array]:
         """Log-ratios at which all actions with A > 0 are kept, and the rows in which nothing else is stable."""
