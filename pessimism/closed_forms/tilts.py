@@ -119,11 +119,14 @@ def minima(bandit: Bandit, advantage: Array, beta: Any) -> list[list[Minimum]]:
     ]
 
 
-def lowest_minima(bandit: Bandit, advantage: Array, beta: Any) -> tuple[Array, Array]:
-    """Log-ratios ``(N, K)`` and kappa ``(N,)`` of the minimizer of lowest loss of each row in the negative regime."""
+def lowest_minima(bandit: Bandit, advantage: Array, beta: Any) -> Solution:
+    """Minimizer of lowest loss of each row in the negative regime."""
     best = [of_row[0] for of_row in minima(bandit, advantage, beta)]
-    found = np.stack([m.log_ratio for m in best]), np.array([m.kappa for m in best])
-    return tuple(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found)
+    log_ratio, kappa = np.stack([m.log_ratio for m in best]), np.array([m.kappa for m in best])
+    regime = np.full(len(best), -1, dtype=np.int8)
+    status = np.full(len(best), Status.LOCAL_MINIMUM, dtype=np.int8)
+    found = (log_ratio, kappa, regime, np.zeros_like(kappa), status)
+    return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))
 
 
 def truncated(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Solution:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from numbers import Real
 from typing import Any
 
 from array_api_compat import device, is_torch_array
@@ -128,12 +127,14 @@ def induced_target(
         raise ValueError(f'method must be None, "closed_form" or "fixed_point", got {method!r}')
     if minimum not in ("flow", "lowest"):
         raise ValueError(f'minimum must be "flow" or "lowest", got {minimum!r}')
+    if minimum == "lowest" and not isinstance(objective, SquaredRegression):
+        raise ValueError(
+            f'minimum="lowest": objective {objective} is no squared regression, whose minimizers can be enumerated'
+        )
     bandit, advantage = make_problem(behavior, reward, objective, reference, on_error=on_error)
     on_rows = objective.on_rows(bandit)
     fixed = on_rows.each_swept(stop_gradient)
-    solution = solve_rows(_detached(bandit), fixed, stop_gradient(advantage), unseen, method)
-    if minimum == "lowest":
-        solution = _lowest(solution, _detached(bandit), fixed, stop_gradient(advantage))
+    solution = solve_rows(_detached(bandit), fixed, stop_gradient(advantage), unseen, method, minimum)
     moving = [advantage, *(getattr(on_rows, name) for name in on_rows.swept)]
     if any(is_torch_array(a) and a.requires_grad for a in moving):
         solution = _with_gradient(solution, bandit, on_rows, advantage, unseen)
@@ -178,51 +179,71 @@ def nominal_target(behavior: Any, reward: Any, beta: Any, *, reference: Any = No
     return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, objective.on_rows(bandit).beta))
 
 
-def solve_rows(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, method: str | None) -> Solution:
+def solve_rows(
+    bandit: Bandit,
+    objective: Objective,
+    advantage: Array,
+    unseen: bool,
+    method: str | None,
+    minimum: str = "flow",
+) -> Solution:
     """Solve validated problems: the closed form where there is one, the generic route for the rest.
 
     With ``unseen`` each route may know what leaks; where it does not, and lam is negative, mass is let go after it.
     """
     unseen = unseen and may_leak(objective)
-    solution = _on_seen(bandit, objective, advantage, unseen, method)
+    solution = _on_seen(bandit, objective, advantage, unseen, method, minimum)
     return let_leak(bandit, objective, advantage, solution) if unseen else solution
 
 
-def _on_seen(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, method: str | None) -> Solution:
+def _on_seen(
+    bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, method: str | None, minimum: str
+) -> Solution:
     solution = None
     if method != "fixed_point":
         solution = objective.closed_form(bandit, advantage, unseen=unseen)
     if solution is None:
         if method == "closed_form":
             raise ValueError(f"method: objective {objective} has no closed form")
-        return _generic(bandit, objective, advantage, unseen)
+        return _generic(bandit, objective, advantage, unseen, minimum)
     uncovered = solution.status == NOT_COVERED
     if method == "closed_form" and bool(bandit.xp.any(uncovered)):
         where = bandit.place("reward", int(bandit.xp.argmax(bandit.xp.astype(uncovered, bandit.xp.int8))))
         raise ValueError(f"method: objective {objective} has no closed form at {where}")
-    return with_uncovered(solution, bandit, objective, advantage, unseen)
+    return with_uncovered(solution, bandit, objective, advantage, unseen, minimum)
 
 
 def with_uncovered(
-    solution: Solution, bandit: Bandit, objective: Objective, advantage: Array, unseen: bool
+    solution: Solution,
+    bandit: Bandit,
+    objective: Objective,
+    advantage: Array,
+    unseen: bool,
+    minimum: str = "flow",
 ) -> Solution:
     """Solve the rows that a closed form leaves NOT_COVERED: their fixed points may be several, and the flow decides."""
     uncovered = solution.status == NOT_COVERED
     if not bool(bandit.xp.any(uncovered)):
         return solution
-    return _filled(solution, uncovered, bandit, objective, advantage, unseen)
+    return _filled(solution, uncovered, bandit, objective, advantage, unseen, minimum)
 
 
 def _filled(
-    solution: Solution, chosen: Array, bandit: Bandit, objective: Objective, advantage: Array, unseen: bool
+    solution: Solution,
+    chosen: Array,
+    bandit: Bandit,
+    objective: Objective,
+    advantage: Array,
+    unseen: bool,
+    minimum: str,
 ) -> Solution:
     """The solution with the chosen rows ``(N,)``, of which no other route knows the target, solved by `_uncovered`."""
     theirs = objective.each_swept(lambda column: pick(bandit.xp, column, chosen))
-    rest = _uncovered(bandit.rows(chosen), theirs, pick(bandit.xp, advantage, chosen), unseen)
+    rest = _uncovered(bandit.rows(chosen), theirs, pick(bandit.xp, advantage, chosen), unseen, minimum)
     return Solution(*(put(bandit.xp, a, chosen, b) for a, b in zip(solution[:-1], rest[:-1], strict=True)))
 
 
-def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool) -> Solution:
+def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, minimum: str) -> Solution:
     if objective.by_flow:
         return flow_target(bandit, objective, advantage)
     solution = fixed_point(bandit, objective, advantage, unseen=unseen)
@@ -232,13 +253,15 @@ def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: boo
     left = (solution.status == Status.NOT_CONVERGED.value) | ~bandit.xp.asarray(stable, device=device(bandit.reward))
     if not bool(bandit.xp.any(left)):
         return solution
-    return _filled(solution, left, bandit, objective, advantage, unseen)
+    return _filled(solution, left, bandit, objective, advantage, unseen, minimum)
 
 
-def _uncovered(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool) -> Solution:
+def _uncovered(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, minimum: str) -> Solution:
     """Rows of which no other route knows the target: the flow from the reference decides, if it can be followed."""
     if objective.coupled or (unseen and not objective.by_flow):
-        return _generic(bandit, objective, advantage, unseen)
+        return _generic(bandit, objective, advantage, unseen, minimum)
+    if minimum == "lowest":
+        return tilts.lowest_minima(bandit, advantage, objective.temperature)
     solution = flow_target(bandit, objective, advantage)
     if objective.by_flow:
         return solution
@@ -248,27 +271,6 @@ def _uncovered(bandit: Bandit, objective: Objective, advantage: Array, unseen: b
     # What is uncovered of a squared regression is its negative regime, however close to the boundary.
     of_regression = isinstance(objective, SquaredRegression)
     return solution._replace(regime=xp.full_like(solution.regime, -1)) if of_regression else solution
-
-
-def _lowest(solution: Solution, bandit: Bandit, objective: Objective, advantage: Array) -> Solution:
-    """The solution with the minimizers of lowest loss in the place of those that the flow reaches."""
-    if not isinstance(objective, SquaredRegression):
-        raise ValueError(
-            f'minimum="lowest": objective {objective} is no squared regression, whose minimizers can be enumerated'
-        )
-    xp = bandit.xp
-    several = (solution.status == Status.LOCAL_MINIMUM.value) | (solution.status == Status.UNSTABLE.value)
-    if not bool(xp.any(several)):
-        return solution
-    advantage, beta = pick(xp, advantage, several), objective.temperature
-    own = beta if isinstance(beta, Real) else pick(xp, beta, several)
-    log_ratio, kappa = tilts.lowest_minima(bandit.rows(several), advantage, own)
-    return solution._replace(
-        log_ratio=put(xp, solution.log_ratio, several, log_ratio),
-        kappa=put(xp, solution.kappa, several, kappa),
-        regime=xp.where(several, xp.full_like(solution.regime, -1), solution.regime),
-        status=xp.where(several, xp.full_like(solution.status, Status.LOCAL_MINIMUM.value), solution.status),
-    )
 
 
 def _with_gradient(
