@@ -147,7 +147,8 @@ def test_they_end_at_eos_or_at_the_limit(samplers: dict[str, Any], tokenizer: An
         found = samplers["tied"].sample(prompts, 60, length=length, seed=2).completions
         assert all(eos not in c[:-1] for c in found)
         assert all(c[-1] == eos or len(c) == length for c in found)
-    assert {len(c) for c in found} >= {1, 2, 3}
+    lengths = {len(c) for c in found}
+    assert min(lengths) < max(lengths) == 4
     assert any(c[-1] != eos for c in samplers["tied"].sample(prompts, 60, length=1, seed=2).completions)
     assert samplers["tied"].sample([], 3, length=2, seed=0) == ([], [])
 
