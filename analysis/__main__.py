@@ -16,6 +16,7 @@ import pandas as pd
 from analysis import studies
 from analysis.command import exit_code
 from analysis.work import CACHE
+from pessimism.files import write, write_text
 
 
 def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) -> dict[str, Any]:
@@ -76,14 +77,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.csv is None:
         print(frame.to_string(index=False, max_rows=60))
     else:
-        frame.to_csv(options.csv, index=False, lineterminator="\n")
+        write({options.csv: lambda part: frame.to_csv(part, index=False, lineterminator="\n")})
     return 0
 
 
 def _findings(options: argparse.Namespace) -> int:
     text = studies.findings(options.cache)
     if not options.check:
-        studies.PAGE.write_text(text, encoding="utf-8")
+        write_text(studies.PAGE, text)
         print(studies.PAGE)
         return 0
     stale = text != studies.PAGE.read_text(encoding="utf-8")

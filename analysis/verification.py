@@ -15,6 +15,7 @@ import pandas as pd
 import pessimism as ps
 from analysis.atlas import atlas
 from analysis.work import CACHE, ROOT, each, kept_in
+from pessimism.files import write_text
 from pessimism.losses import index
 
 PAGE = ROOT / "docs" / "objectives.md"
@@ -65,11 +66,11 @@ def disagreements(frame: pd.DataFrame) -> pd.DataFrame:
 
 def write_index(found: dict[str, Any]) -> None:
     """Write the measurements and the page that shows them."""
-    DATA.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(DATA, json.dumps(found, indent=1, allow_nan=False) + "\n")
     index.measured.cache_clear()
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(_START)
     after = rest.partition(_END)[2]
-    PAGE.write_text(f"{before}{_START}\n\n{index.markdown()}\n{_END}{after}", encoding="utf-8")
+    write_text(PAGE, f"{before}{_START}\n\n{index.markdown()}\n{_END}{after}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

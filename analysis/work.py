@@ -7,17 +7,22 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from joblib import Memory, Parallel, delayed
+import joblib
 from tqdm import tqdm
 
+from analysis import entries
+from analysis.entries import Types
 from analysis.imports import modules, reached
+from pessimism import files
+from pessimism.messages import one_line
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "results" / "cache"
+_SAID = 2000  # characters of the arguments that an entry shows to who looks into it
 _FOLDER: ContextVar[Path | None] = ContextVar("folder", default=CACHE)
 _JOBS: ContextVar[int] = ContextVar("jobs", default=2)
 
@@ -94,20 +99,23 @@ def _module_of(function: Callable[..., Any]) -> tuple[str, Path | None]:
     return getattr(module.__spec__, "name", module.__name__), None if file is None else Path(file)
 
 
-def kept(function: Callable[..., Any], folder: Path | None = CACHE) -> Callable[..., Any]:
+def kept(function: Callable[..., Any], folder: Path | None = CACHE, types: Types = ()) -> Callable[..., Any]:
     """Make a function read its results from a folder where it ran before with the same arguments and the same code.
 
     Parameters
     ----------
     function : callable
-        At the top level of a module; its arguments and its result can be pickled.
+        At the top level of a module; its arguments can be pickled, its result is as `analysis.entries.packed` takes it.
     folder : Path, optional
         Where results are kept, in a subfolder named by `source_hash`; None keeps nothing.
+    types : sequence of type
+        The named tuples in its result.
 
     Returns
     -------
     callable
-        The function with this memory.
+        The function with this memory. An entry that is damaged is made again, which a line on stderr says, as it says
+        that one cannot be written. What is returned is what the entry says, in the first call, too.
 
     Examples
     --------
@@ -116,8 +124,27 @@ def kept(function: Callable[..., Any], folder: Path | None = CACHE) -> Callable[
     """
     if folder is None:
         return function
-    memory = Memory(folder / source_hash(function), verbose=0)
-    return memory.cache(function)  # type: ignore[no-any-return]
+    return partial(_recalled, function, folder, types)
+
+
+def _recalled(function: Callable[..., Any], folder: Path, types: Types, *arguments: Any, **named: Any) -> Any:
+    """Call a function, or read what it returned before."""
+    name = f"{_module_of(function)[0]}.{function.__qualname__}"
+    made_of = {"function": name, "code": source_hash(function), "arguments": str(joblib.hash((arguments, named)))}
+    path = folder / made_of["code"] / name / made_of["arguments"]
+    try:
+        return entries.unpacked(path.read_bytes(), made_of, types)
+    except FileNotFoundError:
+        pass
+    except (entries.DamagedError, OSError) as error:
+        print(f"{path} cannot be used ({one_line(error)}): made again", file=sys.stderr)
+    entry = entries.packed(function(*arguments, **named), made_of, types, repr((arguments, named))[:_SAID])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write({path: lambda part: part.write_bytes(entry)})
+    except OSError as error:
+        print(f"not kept: {error}", file=sys.stderr)
+    return entries.unpacked(entry, made_of, types)
 
 
 def each(
@@ -126,6 +153,7 @@ def each(
     *,
     desc: str,
     jobs: int | None = None,
+    types: Types = (),
 ) -> list[Any]:
     """Call a function with each of many settings, in parallel, and keep every result as soon as it is there.
 
@@ -141,6 +169,8 @@ def each(
         Name of the progress bar, which is shown on a terminal.
     jobs : int, optional
         Number of processes; by default that of `kept_in`, which is 2 where nothing is set.
+    types : sequence of type
+        As `kept` takes it.
 
     Returns
     -------
@@ -151,9 +181,9 @@ def each(
     -----
     Results are kept in the folder that `kept_in` names, by default `CACHE`.
     """
-    one, work = kept(function, _FOLDER.get()), list(settings)
-    found = Parallel(n_jobs=_JOBS.get() if jobs is None else jobs, return_as="generator")(
-        delayed(one)(*setting) for setting in work
+    one, work = kept(function, _FOLDER.get(), types), list(settings)
+    found = joblib.Parallel(n_jobs=_JOBS.get() if jobs is None else jobs, return_as="generator")(
+        joblib.delayed(one)(*setting) for setting in work
     )
     bar = tqdm(found, total=len(work), desc=desc, delay=2, leave=False, disable=not sys.stderr.isatty())
     return list(bar)

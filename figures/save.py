@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 
 import pessimism as ps
 from analysis.work import ROOT
+from pessimism.files import write
 
 FORMATS = ("pdf", "svg", "png")
 # What would differ between two runs of the same code on the same data.
@@ -120,13 +122,18 @@ def save(
     ------
     ValueError
         If a format is not one of pdf, svg, png.
+    pessimism.files.NotWrittenError
+        If a file cannot be written: then none is.
     """
     check(formats)
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = [stem.with_suffix(f".{name}") for name in (*formats, "csv", "json")]
-    for name, path in zip(formats, written, strict=False):
-        figure.savefig(path, format=name, metadata=_UNDATED[name])
-    frame.to_csv(written[-2], index=False, lineterminator="\n")
     said = {"figure": stem.name, "parameters": described(parameters), "versions": versions(), **(about or {})}
-    written[-1].write_text(json.dumps(said, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(said, indent=2, allow_nan=False) + "\n"
+    fills: list[Callable[[Path], object]] = [
+        *(partial(figure.savefig, format=name, metadata=_UNDATED[name]) for name in formats),
+        lambda part: frame.to_csv(part, index=False, lineterminator="\n"),
+        lambda part: part.write_text(text, encoding="utf-8"),
+    ]
+    write(dict(zip(written, fills, strict=True)))
     return written

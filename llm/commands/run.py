@@ -19,6 +19,7 @@ from llm.generation.make import sampler_of
 from llm.measurement.measure import measure
 from llm.models.load import load_model, model_path
 from llm.settings import DataConfig, EvaluateConfig, MeasureConfig
+from pessimism import files
 from pessimism.losses.registry import make_objective
 
 SHOWN = (
@@ -121,7 +122,7 @@ def require_writable(out: str | None) -> None:
 def write(frame: pd.DataFrame, out: str | None) -> None:
     """Write a frame as CSV where a file is named."""
     if out is not None:
-        frame.to_csv(out, index=False, lineterminator="\n")
+        files.write({Path(out): lambda part: frame.to_csv(part, index=False, lineterminator="\n")})
 
 
 def table(frame: pd.DataFrame) -> str:

@@ -5,10 +5,12 @@ Finished batches of prompts are kept in a file where one is named, so that a kil
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from llm.models.load import dtype_of
 from llm.models.scoring import score
 from llm.storage import fingerprints
 from llm.storage.lock import alone
-from pessimism.messages import one_line
+from pessimism.files import append
 
 _MEANS = ("reward", "length", "token_entropy", "sequence_entropy")
 Row = dict[str, float]
@@ -238,29 +240,32 @@ def _check(examples: Dataset, ks: Sequence[int], seed: int, positive: dict[str, 
 
 
 class KeptRows:
-    """Rows of finished batches, in a file of JSON lines if there is one: the settings, then a line for each batch."""
+    """Rows of finished batches, in a file of JSON lines if there is one: the settings, then a line for each batch.
+
+    Each line has a hash of what it says. A damaged batch, and those after it, are made again.
+    """
 
     def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
         self.path, self.rows = path, list[Row]()
         if path is None:
             return
         settings = json.loads(json.dumps(settings))
-        written = path.read_bytes() if path.exists() else b""
-        lines = written[: written.rfind(b"\n") + 1].splitlines(keepends=True)  # a torn last line was not finished
-        try:
-            before, *batches = [json.loads(line) for line in lines] or [settings]
-            other = [name for name in settings if before.get(name) != settings[name]]
-            self.rows = [row for batch in batches for row in batch]
-        except (ValueError, AttributeError, TypeError) as error:
-            raise ValueError(f"{path} is no file of an evaluation: {one_line(error)}") from None
-        if other:
-            said = ", ".join(f"{name}={before[name]!r}" if name in before else f"no {name}" for name in other)
-            which = f"of other examples ({said})" if other == ["examples_sha256"] else f"with {said}"
+        lines = (path.read_bytes() if path.exists() else b"").split(b"\n")[:-1]  # a torn last line was not finished
+        said = list(takewhile(lambda one: one is not None, map(_said_in, lines)))
+        if lines and not (said and isinstance(said[0], dict)):
+            raise ValueError(f"{path} is no file of an evaluation, or its first line is damaged: name another file")
+        before, *batches = said or [settings]
+        if other := [name for name in settings if before.get(name) != settings[name]]:
+            told = ", ".join(f"{name}={before[name]!r}" if name in before else f"no {name}" for name in other)
+            which = f"of other examples ({told})" if other == ["examples_sha256"] else f"with {told}"
             raise ValueError(f"{path} holds an evaluation {which}: name another file")
+        if len(said) < len(lines):
+            print(f"{path}: line {len(said) + 1} is damaged: made again from there", file=sys.stderr)
+        self.rows = [row for batch in batches for row in batch]
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
-            file.truncate(sum(map(len, lines)))
-        if not lines:
+            file.truncate(sum(len(line) + 1 for line in lines[: len(said)]))
+        if not said:
             self._write(settings)
 
     def add(self, rows: list[Row]) -> None:
@@ -271,7 +276,18 @@ class KeptRows:
 
     def _write(self, said: Any) -> None:
         assert self.path is not None
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(said) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path, f"{_line_of(said)}\n")
+
+
+def _line_of(said: Any) -> str:
+    """Write a line with the hash of what it says."""
+    return json.dumps({"sha256": hashlib.sha256(json.dumps(said).encode()).hexdigest(), "said": said})
+
+
+def _said_in(line: bytes) -> Any:
+    """Read a line of `_line_of`; None where it is none, or not byte for byte as it was written."""
+    try:
+        said = json.loads(line)["said"]
+    except (ValueError, TypeError, LookupError):
+        return None
+    return said if _line_of(said).encode() == line else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import MISSING, Field, asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from llm.data.rewards import Reward
 from llm.settings import TrainConfig
 from llm.storage import fingerprints
 from llm.training.config import OF_THE_OBJECTIVE, OffPolicyConfig
+from pessimism.files import write_text
 
 RUN = "run.json"
 # Always in it, for who reads it; other settings are there if they are not the defaults.
@@ -109,9 +109,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
 def write_run(folder: Path, run: dict[str, Any]) -> None:
     """Write ``run.json`` as a whole; if that fails, the file before it stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    beside = (folder / RUN).with_suffix(".part")
-    beside.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, folder / RUN)
+    write_text(folder / RUN, json.dumps(run, indent=2) + "\n")
 
 
 def require_same(folder: Path, run: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from llm.training.losses import at_level, objective_loss, published_level, trl_l
 from llm.training.metrics import Measured
 from pessimism.core.check import check
 from pessimism.core.objective import Objective, ObjectiveLike, as_objective
+from pessimism.files import write_text
 
 _NAMED = next(f.default for f in fields(OffPolicyConfig) if f.name == "objective")
 _TOKENIZED = 1000  # prompts at a time
@@ -147,7 +148,7 @@ class OffPolicyTrainer(LaggedTrainer):
             said = card.read_text(encoding="utf-8")
             base = "a fine-tuned version of [None](https://huggingface.co/None)"
             said = said.replace(base, "a fine-tuned version of a local model")
-            card.write_text(said.replace('model="None"', f'model="{self.args.output_dir}"'), encoding="utf-8")
+            write_text(card, said.replace('model="None"', f'model="{self.args.output_dir}"'))
 
     def _generate_single_turn(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
         """Generate as TRL does, with the settings of the run alone: the model's folder would fill in others."""

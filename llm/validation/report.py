@@ -26,6 +26,7 @@ from analysis.validation import labels
 from analysis.work import ROOT
 from figures.sheet import OTHERS, sheet
 from figures.style import context
+from pessimism.files import write, write_text
 
 KEPT = ROOT / "llm" / "results"
 _SUFFIXES = (".csv", ".json", ".png")
@@ -92,8 +93,8 @@ def keep(folder: Path, kept: Path = KEPT) -> None:
         if scale != "full":
             raise ValueError(f"folder: {name} in {folder} is of scale {scale!r}, only a full run is kept")
     for name in found:
-        for suffix in _SUFFIXES:
-            shutil.copy(folder / f"{name}{suffix}", kept)
+        files = [f"{name}{suffix}" for suffix in _SUFFIXES]
+        write({kept / file: partial(shutil.copyfile, folder / file) for file in files})
 
 
 def report(kept: Path = KEPT, root: Path = ROOT) -> None:
@@ -106,10 +107,10 @@ def report(kept: Path = KEPT, root: Path = ROOT) -> None:
     for name, frame in frames.items():
         path = kept / f"{name}.json"
         about = json.loads(path.read_text(encoding="utf-8")) | {"finding": found[name]}
-        path.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(about, indent=2, allow_nan=False) + "\n")
         with context():
             picture = sheet(name).draw(frame, modules[name].headline(frame))
-            picture.savefig(path.with_suffix(".png"), format="png", metadata={})
+            write({path.with_suffix(".png"): partial(picture.savefig, format="png", metadata={})})
     wrapped = [textwrap.fill(one, _WIDTH, break_on_hyphens=False, break_long_words=False) for one in found.values()]
     _between(root / "docs" / "language_models.md", "<!-- findings -->", "\n\n".join(wrapped))
     _between(root / "README.md", "<!-- population -->", f"\n{table(frames['validate_population'])}")
@@ -121,7 +122,7 @@ def _between(page: Path, start: str, text: str) -> None:
     _, end, after = rest.partition("<!-- end -->")
     if not (mark and end):
         raise ValueError(f"{page.name} must have {start} and <!-- end -->")
-    page.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+    write_text(page, f"{before}{start}\n{text}\n{end}{after}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

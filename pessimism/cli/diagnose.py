@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pessimism import files
 from pessimism.cli.hyper import add_hyper, chosen_objective
 from pessimism.cli.options import OBJECTIVE, add_format, check_format
 from pessimism.cli.output import print_columns
@@ -128,8 +129,13 @@ def _check(options: argparse.Namespace) -> None:
 
 def _write(frame: pd.DataFrame, summary: dict[str, Any], stem: Path) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(f"{stem}.csv", index=False)
-    Path(f"{stem}.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    said = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    files.write(
+        {
+            Path(f"{stem}.csv"): lambda part: frame.to_csv(part, index=False),
+            Path(f"{stem}.json"): lambda part: part.write_text(said, encoding="utf-8"),
+        }
+    )
 
 
 def _print(frame: pd.DataFrame, summary: dict[str, Any], rows: int) -> None:

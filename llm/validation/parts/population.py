@@ -19,7 +19,7 @@ from analysis.validation import LIMIT, SETTLED
 from analysis.work import each
 from llm.models.load import model_path
 from llm.validation.exact_training import measured_kappa
-from llm.validation.minima import nearest
+from llm.validation.minima import Minimum, nearest
 from llm.validation.parts.fits import Descent, Landscape, descended, fitted, landscape
 from llm.validation.problem import SMOKE_MODEL, Asked, by_pass_rate
 from pessimism import divergences
@@ -158,8 +158,9 @@ def _negative(
     """Rows of the negative regime, descents and minima."""
     losses = [(ps.OAPL(beta1=beta / 2, beta2=beta), asked) for beta in betas for asked in prompts]
     begun = [(folder, asked.pair, loss, start, steps) for loss, asked in losses for start in starts]
-    descents = iter(each(descended, begun, desc="descents"))
-    grounds = each(landscape, [(folder, asked.pair, loss) for loss, asked in losses], desc="minima")
+    of = [(folder, asked.pair, loss) for loss, asked in losses]
+    descents = iter(each(descended, begun, desc="descents", types=[Descent]))
+    grounds = each(landscape, of, desc="minima", types=[Landscape, Minimum])
     rows = []
     for (loss, asked), ground in zip(losses, grounds, strict=True):
         leaky = ps.induced_target(np.exp(ground.log_behavior), ground.reward, loss, unseen=True)

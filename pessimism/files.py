@@ -1,0 +1,126 @@
+"""Files that are whole or not there: written beside their place, and renamed when they are on the disk."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pessimism.messages import one_line
+
+
+class NotWrittenError(OSError):
+    """A file could not be written; the one that was there before is untouched, and nothing is left beside it."""
+
+
+def write(fills: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Write files, all of them or none.
+
+    Each is written to a file of another name in the same folder, and takes its place when all are on the disk: who
+    reads meets the old file or the new one, and a full disk leaves the old one or none. A process that is killed may
+    leave a hidden file ``.part-...`` behind, which nothing reads. What is there already keeps its mode, a link goes on
+    pointing to where it did, and what is no file, such as ``/dev/stdout``, is written to directly.
+
+    Parameters
+    ----------
+    fills : mapping of Path to callable
+        For each file what writes its content to the path that it is called with, which ends like that of the file.
+
+    Raises
+    ------
+    NotWrittenError
+        In one line that names the file, if one cannot be written.
+    """
+    parts: dict[Path, Path] = {}
+    try:
+        for path, fill in fills.items():
+            try:
+                final = Path(os.path.realpath(path))
+                if final.exists() and not final.is_file() and not final.is_dir():
+                    fill(final)
+                    continue
+                parts[final] = part = final.with_name(f".part-{secrets.token_hex(8)}{final.suffix}")
+                _begin(part, final)
+                fill(part)
+                sync(part)
+            except OSError as error:
+                raise _named(path, error) from error
+        for final, part in parts.items():
+            try:
+                os.replace(part, final)
+            except OSError as error:
+                raise _named(final, error) from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
+def _begin(part: Path, final: Path) -> None:
+    """Make an empty file with the mode that the written one shall have."""
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    if final.exists():
+        with final.open("ab"):  # what could not be written in its place is not replaced either
+            pass
+        shutil.copymode(final, part)
+
+
+def _named(path: Path, error: OSError) -> NotWrittenError:
+    return NotWrittenError(f"{path} cannot be written ({error.strerror or one_line(error)})")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, the whole of it or nothing.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    text : str
+        Its content.
+
+    Raises
+    ------
+    NotWrittenError
+        In one line that names the file, if it cannot be written.
+    """
+    write({path: lambda part: part.write_text(text, encoding="utf-8")})
+
+
+def append(path: Path, text: str) -> None:
+    """Add a text in UTF-8 to the end of a file, the whole of it or nothing, and wait until it is on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it is made if there is none.
+    text : str
+        What is added. A process that is killed may leave its beginning there.
+
+    Raises
+    ------
+    NotWrittenError
+        In one line that names the file, if it cannot be written.
+    """
+    try:
+        with path.open("ab", buffering=0) as file:
+            size, rest = file.tell(), text.encode()
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+    except OSError as error:
+        raise _named(path, error) from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
