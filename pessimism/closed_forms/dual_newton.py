@@ -58,8 +58,8 @@ def solve_dual(
 
     Notes
     -----
-    Rows that take more steps take them together, until the last is solved: the log-ratios of a row may differ in their
-    rounding, by up to 1e-13, from those of the same row alone.
+    Whatever is decided is decided for each row by itself, and sums over its actions have one order: the bits of a row
+    do not depend on its neighbors.
     """
     value = xp.zeros_like(z[:, 0])
     regime = xp.ones_like(value, dtype=xp.int8)
@@ -222,11 +222,12 @@ def _step(
 def _newton(
     xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, steps: int, axis: int
 ) -> tuple[Array, Array, Array]:
-    """Newton steps, u in place, until all rows are solved."""
+    """Newton steps, u in place, each row until it is solved: those that are leave, so that no row sees another."""
     # What rounding leaves in a step must not keep a finished row from being accepted; each action has its own.
     grain = 8.0 * xp.finfo(z.dtype).eps
-    still = done = xp.zeros_like(value, dtype=xp.bool)
-    for _ in range(steps):
+    whole = u, xp.zeros_like(value), xp.zeros_like(value, dtype=xp.bool)
+    left = xp.ones_like(_by_row(value, axis)[:, 0], dtype=xp.bool)
+    for number in range(steps):
         # A tiny kappa is the balance of small excesses, of which no digit may cancel.
         weak = dual.strength(xp, value) < _WEAK
         move, value, change, mean, (weighted, slope, dual_slope) = _step(
@@ -235,13 +236,26 @@ def _newton(
         # A step of almost no mass is small whatever the dual: the mass itself must be right too.
         size = dot(xp, move, move, axis)
         still = size <= TOLERANCE**2
-        if not bool(xp.all(still)) and bool(xp.any(~still & (size <= 4.0 * grain**2 * dot(xp, z, z, axis)))):
+        near = ~still & (size <= 4.0 * grain**2 * dot(xp, z, z, axis))
+        if bool(xp.any(near)):
             move /= TOLERANCE + grain * (xp.abs(u) + dual.offset(xp, value))
-            still = still | (dot(xp, move, move, axis) <= 1.0)
+            still = still | (near & (dot(xp, move, move, axis) <= 1.0))
         still = still & (xp.abs(mean - 1.0) <= 1e-6)
         done = still & dual.small(xp, change, value)
-        if bool(xp.all(done)):
-            return u, value, done
-    # A dual near zero may be known no better than rounding of z allows.
-    noise = 8.0 * grain * dot(xp, weighted, xp.abs(z) / slope, axis) / dual_slope
-    return u, value, done | (still & (xp.abs(change) <= noise))
+        last = number == steps - 1
+        if last:
+            # A dual near zero may be known no better than rounding of z allows.
+            noise = 8.0 * grain * dot(xp, weighted, xp.abs(z) / slope, axis) / dual_slope
+            done = done | (still & (xp.abs(change) <= noise))
+        over = _by_row(done, axis)[:, 0]
+        if last or bool(xp.any(over)):
+            if last:
+                over = xp.ones_like(over)
+            there = put(xp, left & False, left, over)
+            for rows, values in zip(whole, (u, value, done), strict=True):
+                _by_row(rows, axis)[there, ...] = _by_row(_taken(xp, values, over, axis), axis)
+            left = left & ~there
+            if not bool(xp.any(left)):
+                break
+            q, z, u, value = (_taken(xp, a, ~over, axis) for a in (q, z, u, value))
+    return whole

@@ -211,7 +211,8 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
 
 def _project_on_simplex(xp: Any, point: Array) -> Array:
     """Euclidean projection of each row, which sums to one already, on the probability simplex (Held et al., 1974)."""
-    if bool(xp.all(point >= 0)):
+    inside = xp.all(point >= 0, axis=-1)
+    if bool(xp.all(inside)):
         return point
     ordered = xp.flip(xp.sort(point, axis=-1), axis=-1)
     excess = xp.cumulative_sum(ordered, axis=-1) - 1.0
@@ -219,7 +220,7 @@ def _project_on_simplex(xp: Any, point: Array) -> Array:
     kept = ordered * count > excess
     last = xp.sum(xp.astype(kept, xp.int64), axis=-1) - 1
     level = xp.take_along_axis(excess / count, last[:, None], axis=-1)
-    return xp.clip(point - level, 0.0, None)
+    return xp.where(inside[:, None], point, xp.clip(point - level, 0.0, None))
 
 
 def greedy(bandit: Bandit, advantage: Array, *, unique: bool = False) -> Solution:

@@ -322,11 +322,15 @@ class IPO(Objective):
     def _excess(self, reward: Array) -> Array:
         """Probabilities ``(N, K, K)`` that the first of two beats the second, minus one half."""
         xp = array_namespace(reward)
-        top = xp.max(reward, axis=-1, keepdims=True)
-        if self.preference == "deterministic" or not bool(xp.all(top - reward < 600.0)):
+        if self.preference == "deterministic":
             return preferred(gaps(reward), self.preference) - 0.5
-        strength = xp.exp(reward - top)  # one exponential an action and not one a pair
-        return 0.5 * gaps(strength) / (strength[:, :, None] + strength[:, None, :])
+        below = reward - xp.max(reward, axis=-1, keepdims=True)
+        near = xp.all(below > -600.0, axis=-1)[:, None]
+        strength = xp.exp(xp.where(near, below, xp.zeros_like(below)))  # one exponential an action and not one a pair
+        excess = 0.5 * gaps(strength) / (strength[:, :, None] + strength[:, None, :])
+        if bool(xp.all(near)):
+            return excess
+        return xp.where(near[..., None], excess, preferred(gaps(reward), self.preference) - 0.5)
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g = 4 (A/beta - u - mean(A/beta - u)), times G/(G - 1) in a sampled group."""

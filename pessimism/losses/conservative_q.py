@@ -254,6 +254,7 @@ class CQLHuber(_SoftmaxOfQ):
         alpha, (least, most) = float(self.alpha), self._caps()
         c = np.vecdot(q, level)
         u = np.clip((level - c[:, None]) / (1.0 + alpha), least, most)
+        found, solved, left = np.empty_like(u), np.zeros(len(q), dtype=bool), np.arange(len(q))
         with np.errstate(all="ignore"):  # a row that overflows is not done
             for _ in range(20):
                 growth = np.expm1(u)
@@ -268,9 +269,12 @@ class CQLHuber(_SoftmaxOfQ):
                 stepped = np.clip(nearer - tilt * change[:, None], least, most)
                 done = np.max(np.abs(stepped - u), axis=-1) <= 1e-9
                 u = stepped
+                found[left], solved[left] = u, done & (np.abs(np.vecdot(q, np.expm1(u))) <= 1e-14)
                 if np.all(done):
                     break
-            return u, done & (np.abs(np.vecdot(q, np.expm1(u))) <= 1e-14)
+                if np.any(done):  # each row goes on by itself
+                    left, q, level, low, high, c, u = (a[~done] for a in (left, q, level, low, high, c, u))
+            return found, solved
 
     def _caps(self) -> tuple[float, float]:
         """Log-ratios at the caps 1 - 1/alpha, where there is one, and 1 + 1/alpha."""

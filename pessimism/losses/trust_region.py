@@ -173,6 +173,7 @@ def _by_newton(q: Array, gap: Array, delta: float, low: Array, high: Array) -> t
     ``gap`` is max A - A. Rows whose ratios leave the range of float64 are left.
     """
     spread = np.sqrt(np.maximum(np.vecdot(q, gap**2) - np.vecdot(q, gap) ** 2, 0.0))
+    found, done, left = np.zeros_like(spread), np.zeros(len(q), dtype=bool), np.arange(len(q))
     with np.errstate(all="ignore"):
         t = np.clip(np.log(spread) - 0.5 * np.log(2.0 * delta), low, high)
         for _ in range(12):
@@ -185,6 +186,10 @@ def _by_newton(q: Array, gap: Array, delta: float, low: Array, high: Array) -> t
             slope = -np.exp(t - center) * (square - mean * mean) / (1.0 + mean)
             change = np.log(kl / delta) * kl / slope
             t = np.clip(t - change, low, high)
-            if np.all(np.abs(change) <= 1e-9):
+            short = np.abs(change) <= 1e-9
+            found[left], done[left] = t, short & (np.abs(t) < 600.0) & (np.max(d, axis=-1) < 600.0)
+            if np.all(short):
                 break
-        return t, (np.abs(change) <= 1e-9) & (np.abs(t) < 600.0) & (np.max(d, axis=-1) < 600.0)
+            if np.any(short):  # each row goes on by itself
+                left, q, gap, low, high, t = (a[~short] for a in (left, q, gap, low, high, t))
+    return found, done

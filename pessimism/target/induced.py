@@ -101,6 +101,10 @@ def induced_target(
     mass leaks to them where lam is negative, and every seen action goes to a zero of its weight: ``leak`` = 1 -
     sum(policy), up to 1 where no weight has a zero. Nothing is unseen to objectives whose data follow the policy.
 
+    The rows of a batch are problems of their own: with numpy not even the last bit of one depends on the others, on
+    their order, or on how a batch is cut. The exception are objectives with statistics of the whole batch (their
+    ``over_batch``), as their papers have it.
+
     float32 in gives float32 out: the work is done in float64 and rounded once, so that log-probabilities err by
     1.2e-7 max(1, abs(log p)). Lists and integers take the type of the arrays beside them.
 
