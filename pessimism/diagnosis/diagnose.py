@@ -233,7 +233,7 @@ def _measure(groups: list[tuple[Floats, Objective]]) -> pd.DataFrame:
     with np.errstate(over="ignore"):
         z = np.exp(facts["log_z"])
     return facts.assign(
-        **_against_nominal(target),
+        both=_near_both(target),
         reward_mean=np.concatenate([same.mean(axis=-1) for same, _ in groups]),
         baseline=np.concatenate([same.baseline for same in targets]),
         Z=z,
@@ -253,15 +253,10 @@ def _given_up(target: InducedTarget) -> Floats:
     return np.where(np.isnan(target.log_ratio).any(axis=-1), np.nan, lost)
 
 
-def _against_nominal(target: InducedTarget) -> dict[str, Any]:
-    """How far the nominal target is from behavior and target, and what near both of them is like."""
-    nominal, policy = target.nominal, target.policy
-    tv = divergences.total_variation(policy, nominal) + 0.5 * target.leak
+def _near_both(target: InducedTarget) -> Any:
+    """What is near the nominal target: the greedy policy, or the behavior."""
+    nominal = target.nominal
     best = target.reward == target.reward.max(axis=-1, keepdims=True)
     off_best = np.where(best, 0.0, nominal).sum(axis=-1)
     greedy, unmoved = off_best < SAME, divergences.total_variation(nominal, target.behavior) < SAME
-    return {
-        "nominal_kl": divergences.kl_divergence(nominal, target.behavior),
-        "tv_nominal": tv,
-        "both": np.select([greedy, unmoved], ["greedy", "the behavior"], ""),
-    }
+    return np.select([greedy, unmoved], ["greedy", "the behavior"], "")

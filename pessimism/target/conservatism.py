@@ -43,7 +43,8 @@ def metrics(target: InducedTarget) -> pd.DataFrame:
         * ``leak``: mass that leaves the seen actions;
         * ``effective_temperature``, see :func:`effective_temperature`;
         * ``pessimism_factor``: effective temperature / beta;
-        * ``kl_gap``: KL(nominal || mu) - KL(pi || mu).
+        * ``kl_gap``: KL(nominal || mu) - KL(pi || mu);
+        * ``gain_share``, ``nominal_kl`` and ``tv_nominal``, see :func:`effect`.
 
     Notes
     -----
@@ -60,39 +61,86 @@ def metrics(target: InducedTarget) -> pd.DataFrame:
 def numbers(target: InducedTarget) -> dict[str, Array]:
     """Measures of :func:`metrics` as arrays ``(N,)`` by name, for callers that need no frame."""
     width = target.reward.shape[-1]
-    names = ("behavior", "policy", "advantage", "reward", "log_policy", "nominal")
-    q, pi, advantage, reward, log_policy, nominal = (
+    names = ("behavior", "policy", "advantage", "reward", "log_policy")
+    q, pi, advantage, reward, log_policy = (
         to_numpy_float(getattr(target, name)).reshape(-1, width) for name in names
     )
-    kappa, leak = (np.atleast_1d(to_numpy_float(a)).ravel() for a in (target.kappa, target.leak))
     log_nu = to_numpy_float(target.bandit.log_reference)
     beta = np.nan if target.beta is None else to_numpy_float(per_row(target.row_objective.temperature))
+    facts, pi = effect(target), _kept(pi)
     with np.errstate(invalid="ignore", divide="ignore"):
-        pi = pi / np.where(pi.sum(axis=-1, keepdims=True) > 0, pi.sum(axis=-1, keepdims=True), np.nan)
         log_z = log_partition(array_namespace(q), q, np.log(q), advantage / np.reshape(beta, (-1, 1)))
-    kl = divergences.kl_divergence(pi, q)
+    leak, kl = facts["leak"], facts["kl"]
     temperature = np.where(leak > 0, np.nan, temperature_of_logs(log_policy, log_nu, reward, _digits(target.policy))[0])
     columns = {
         "regime": np.atleast_1d(target.regime).ravel(),
-        "kappa": kappa,
+        "kappa": np.atleast_1d(to_numpy_float(target.kappa)).ravel(),
         "log_z": log_z,
         "kl": kl,
         "kl_reverse": divergences.kl_divergence(q, pi),
         "chi_square": divergences.chi_square(pi, q),
-        "total_variation": divergences.total_variation(pi, q),
+        "total_variation": facts["total_variation"],
         "entropy": divergences.entropy(pi),
-        "max_ratio": divergences.max_ratio(pi, q),
+        "max_ratio": facts["max_ratio"],
         "effective_sample_size": divergences.effective_sample_size(pi, q),
-        "value": np.sum(pi * reward, axis=-1),
-        "behavior_value": np.sum(q * reward, axis=-1),
+        "value": facts["value"],
+        "behavior_value": facts["behavior_value"],
         "leak": leak,
         "effective_temperature": temperature,
         "pessimism_factor": temperature / beta,
-        "kl_gap": np.where(leak > 0, np.nan, divergences.kl_divergence(nominal, q) - kl),
+        "kl_gap": np.where(leak > 0, np.nan, facts["nominal_kl"] - kl),
+        "gain_share": facts["gain_share"],
+        "nominal_kl": facts["nominal_kl"],
+        "tv_nominal": facts["tv_nominal"],
     }
-    gone = np.isnan(pi).any(axis=-1)  # invalid, without a target, or all of it leaked
-    known = ("regime", "log_z", "kappa", "leak")
-    return {name: of if name in known else np.where(gone, np.nan, of) for name, of in columns.items()}
+    known = ("regime", "log_z", "kappa", "leak", "nominal_kl", "tv_nominal")
+    return {name: of if name in known else _where_kept(pi, of) for name, of in columns.items()}
+
+
+def effect(target: InducedTarget) -> dict[str, Array]:
+    """What a target does to its behavior, as arrays ``(N,)`` by name: the measures that need no root.
+
+    With pi the policy, what leaks renormalized away, and mu the behavior: ``value`` E_pi[r], ``behavior_value`` E_mu[r],
+    ``gain_share`` (their difference over that between the best action's reward and E_mu[r]: 1 for the greedy policy,
+    negative for one that is worse than mu, nan where all rewards are equal), ``kl`` KL(pi || mu), ``max_ratio``,
+    ``total_variation`` between pi and mu, ``leak``, ``nominal_kl`` KL(nominal || mu), and ``tv_nominal``, the total
+    variation between the nominal target and the policy together with what leaks. nan where there is no policy.
+    """
+    width = target.reward.shape[-1]
+    names = ("behavior", "policy", "reward", "nominal")
+    q, policy, reward, nominal = (to_numpy_float(getattr(target, name)).reshape(-1, width) for name in names)
+    leak, pi = np.atleast_1d(to_numpy_float(target.leak)).ravel(), _kept(policy)
+    mean, best = np.sum(q * reward, axis=-1), np.max(np.where(q > 0, reward, -np.inf), axis=-1)
+    lowest = np.min(np.where(q > 0, reward, np.inf), axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Differences from the mean: what is common to all rewards rounds away nothing.
+        gained = np.sum((pi - q) * (reward - mean[:, None]), axis=-1)
+        gain_share = np.where(best > lowest, gained / (best - mean), np.nan)
+    columns = {
+        "value": np.sum(pi * reward, axis=-1),
+        "behavior_value": mean,
+        "gain_share": gain_share,
+        "kl": divergences.kl_divergence(pi, q),
+        "max_ratio": divergences.max_ratio(pi, q),
+        "total_variation": divergences.total_variation(pi, q),
+        "leak": leak,
+        "nominal_kl": divergences.kl_divergence(nominal, q),
+        "tv_nominal": divergences.total_variation(policy, nominal) + 0.5 * leak,
+    }
+    known = ("leak", "nominal_kl", "tv_nominal")
+    return {name: of if name in known else _where_kept(pi, of) for name, of in columns.items()}
+
+
+def _kept(policy: Array) -> Array:
+    """Rows of a policy without what leaked; nan where all of it has."""
+    mass = policy.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return policy / np.where(mass > 0, mass, np.nan)
+
+
+def _where_kept(pi: Array, values: Array) -> Array:
+    """Measures of the rows that have a policy, nan for those that are invalid, without a target, or leaked whole."""
+    return np.where(np.isnan(pi).any(axis=-1), np.nan, values)
 
 
 def effective_temperature(policy: Any, behavior: Any, reward: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import pessimism as ps
+from pessimism.target.conservatism import effect
 from tests.helpers import PROBLEMS, cases, make_problem, posed
 
 CASES = cases()
@@ -204,3 +205,41 @@ def test_rows_of_a_batch_come_in_c_order() -> None:
 def test_a_policy_of_more_than_all_mass_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^policy must not sum to more than 1 within 1e-06, got 1\.4$"):
         ps.effective_temperature([0.5, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8])
+
+
+@pytest.mark.parametrize("name", ["kimi", "shifted_mean", "std_normalized", "grpo", "asym_re", "constant_baseline"])
+def test_the_effect_of_a_target_from_its_policy_alone(name: str) -> None:
+    """Each measure again from the probabilities, one problem at a time."""
+    q = np.array([[0.5, 0.3, 0.2], [0.2, 0.4, 0.4], [0.2, 0.3, 0.5]])
+    r = np.array([[0.1, 0.7, 0.4], [1.0, 0.0, 0.0], [0.3, 0.3, 0.3]])
+    setting = {"constant_baseline": {"value": 0.6, "beta": 0.5}, "asym_re": {"shift": -1.0}}.get(name, {})
+    target = ps.induced_target(q, r, name, unseen=True, **setting)
+    found = effect(target)
+    for i in range(3):
+        policy = np.asarray(target.policy)[i]
+        pi, best, mean = policy / policy.sum(), r[i].max(), float(q[i] @ r[i])
+        assert found["leak"][i] == pytest.approx(1 - policy.sum(), abs=1e-12)
+        assert found["value"][i] == pytest.approx(pi @ r[i], rel=1e-12)
+        assert found["behavior_value"][i] == pytest.approx(mean, rel=1e-15)
+        share = np.nan if i == 2 else (pi @ r[i] - mean) / (best - mean)
+        assert found["gain_share"][i] == pytest.approx(share, rel=1e-10, nan_ok=True)
+        assert found["kl"][i] == pytest.approx(np.sum(pi * np.log(pi / q[i])), rel=1e-9, abs=1e-15)
+        assert found["max_ratio"][i] == pytest.approx((pi / q[i]).max(), rel=1e-12)
+        assert found["total_variation"][i] == pytest.approx(np.abs(pi - q[i]).sum() / 2, rel=1e-9, abs=1e-15)
+        if target.beta is None:
+            assert np.isnan(found["nominal_kl"][i])
+            continue
+        nominal = q[i] * np.exp((r[i] - best) / target.beta)
+        nominal /= nominal.sum()
+        kl = np.sum(np.where(nominal > 0, nominal * np.log(np.where(nominal > 0, nominal, 1) / q[i]), 0.0))
+        assert found["nominal_kl"][i] == pytest.approx(kl, rel=1e-9, abs=1e-15)
+        tv = (np.abs(policy - nominal).sum() + (1 - policy.sum())) / 2
+        assert found["tv_nominal"][i] == pytest.approx(tv, rel=1e-9, abs=1e-12)
+
+
+def test_the_greedy_policy_gains_all_and_no_reward_gains_nothing() -> None:
+    greedy = effect(ps.induced_target([0.5, 0.25, 0.25], [0.2, 0.9, 0.9], "nominal", beta=1e-3))
+    assert greedy["gain_share"][0] == pytest.approx(1.0, abs=1e-15)
+    assert greedy["kl"][0] == pytest.approx(np.log(2), rel=1e-12)
+    far = effect(ps.induced_target([0.5, 0.5], [1e9, 1e9 + 1.0], "nominal", beta=1e3))  # what is common cancels
+    assert far["gain_share"][0] == pytest.approx(np.tanh(0.5e-3), rel=1e-6)
