@@ -18,6 +18,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from llm.data.addition import Addition, settings_in
 from llm.models.tiny import TinyModel, pretrained
+from llm.sealed import MANIFEST, why_broken
 from pessimism.messages import one_line
 
 CACHE = Path(__file__).resolve().parents[2] / "results" / "models"
@@ -118,7 +119,9 @@ def holds_model(folder: Path) -> bool:
 
 @contextmanager
 def readable(source: str | Path) -> Iterator[None]:
-    """Name the model in errors of loading it: `ValueError` for broken weights, `OSError` if it is not there."""
+    """Name the model in errors of loading it: `ValueError` for broken files, `OSError` if it is not there."""
+    if (Path(source) / MANIFEST).exists() and (why := why_broken(Path(source))):
+        raise ValueError(f"model {source} is not whole: {why} (if it was changed on purpose, delete {MANIFEST})")
     try:
         yield
     except SafetensorError as error:
@@ -165,7 +168,7 @@ def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = 
     ImportError
         If the source holds adapters and peft is not installed.
     ValueError
-        If the weights are cut off.
+        If a file is not as this package wrote it, or the weights are cut off.
     """
     options: dict[str, Any] = {"dtype": dtype, "revision": revision}
     with readable(source):

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from llm.data.addition import Addition
+from llm.sealed import seal, why_broken
+from pessimism.messages import one_line
 
 FORMAT = 1  # of the cache: raise it when the same settings no longer give the same model
 _ARCHITECTURES = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen3": (Qwen3Config, Qwen3ForCausalLM)}
@@ -96,26 +99,38 @@ def pretrained(settings: TinyModel, cache: Path) -> Path:
     """Pretrain a small model and its tokenizer, unless they are in the cache already; their folder.
 
     It loads with ``AutoModelForCausalLM`` and ``AutoTokenizer``, and in vLLM, as a hub model does. The folder appears
-    when it is complete: a killed run leaves nothing that a later one would take for a model.
+    when it is complete: a killed run leaves nothing that a later one would take for a model. One with a damaged file is
+    made again, with a line on stderr.
     """
     folder = cache / settings.name
-    if folder.is_dir():
+    why = why_broken(folder) if folder.is_dir() else None
+    if folder.is_dir() and why is None:
         return folder
+    if why:
+        print(f"{folder} is not whole ({why}): made again", file=sys.stderr)
     cache.mkdir(parents=True, exist_ok=True)
     model, tokenizer, loss = _train(settings)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{settings.name}-", dir=cache))
+    broken = unfinished.with_name(f"{unfinished.name}-broken")
     try:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         about = {"settings": asdict(settings), "loss": loss, "parameters": model.num_parameters()}
         (unfinished / "pretraining.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         unfinished.chmod(0o755)
+        seal(unfinished)
+        if folder.is_dir() and why_broken(folder):
+            os.replace(folder, broken)
         try:
             os.replace(unfinished, folder)
         except OSError:
             if not folder.is_dir():  # else somebody else was faster, with the same model
                 raise
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise OSError(f"{folder} cannot be written ({why})") from error
     finally:
+        shutil.rmtree(broken, ignore_errors=True)
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 

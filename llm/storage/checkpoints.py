@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import warnings
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-MANIFEST = "complete.json"  # file sizes, written last
+from llm.sealed import MANIFEST, seal, why_broken
+from pessimism.files import sync
+
 _STAGING, _REPLACED = "_unfinished", "_replaced"  # what begins with an underscore is not pushed to the hub
 _PREFIX = "checkpoint-"
 
@@ -62,6 +63,33 @@ def write(folder: Path, name: str, fill: Callable[[Path], None], accelerator: An
     CheckpointError
         If anything cannot be written, for example on a full disk.
     """
+    _stage(folder, folder / name, fill, lambda staging: _publish(staging / name, folder / name), accelerator)
+
+
+def write_model(folder: Path, fill: Callable[[Path], None], accelerator: Any) -> None:
+    """Write the model that a run ends with, and its manifest, into the folder of the run, as `write` does a checkpoint.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    fill : callable
+        Writes the files of the model into the folder that it is called with.
+    accelerator : accelerate.Accelerator
+        The processes; all of them call this function.
+
+    Raises
+    ------
+    CheckpointError
+        If anything cannot be written.
+    """
+    _stage(folder, folder, fill, lambda staging: _move(staging, folder), accelerator)
+
+
+def _stage(
+    folder: Path, final: Path, fill: Callable[[Path], None], publish: Callable[[Path], None], accelerator: Any
+) -> None:
+    """Fill a folder beside the place of what is written, and publish it from there."""
     staging = folder / _STAGING
     if accelerator.is_main_process:
         shutil.rmtree(staging, ignore_errors=True)
@@ -70,22 +98,18 @@ def write(folder: Path, name: str, fill: Callable[[Path], None], accelerator: An
         fill(staging)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            _publish(staging / name, folder / name)
+            publish(staging)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{folder / name} could not be written ({said}); the last checkpoint is good") from error
+        raise CheckpointError(f"{final} could not be written ({said}); the last checkpoint is good") from error
     if accelerator.is_main_process:
         shutil.rmtree(staging, ignore_errors=True)
     accelerator.wait_for_everyone()
 
 
 def _publish(written: Path, final: Path) -> None:
-    files = sorted(path for path in written.rglob("*") if path.is_file())
-    sizes = {path.relative_to(written).as_posix(): path.stat().st_size for path in files}
-    (written / MANIFEST).write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
-    for path in (*written.rglob("*"), written):
-        _sync(path)
+    seal(written)
     replaced = final.with_name(_REPLACED)
     if final.exists():  # of a run that got here before and was rewound
         shutil.rmtree(replaced, ignore_errors=True)
@@ -97,15 +121,18 @@ def _publish(written: Path, final: Path) -> None:
             os.replace(replaced, final)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
-    _sync(final.parent)
+    sync(final.parent)
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _move(written: Path, final: Path) -> None:
+    """Move the files of a model to their place, the manifest first: a model that is half moved is known as broken."""
+    seal(written)
+    files = [path for path in written.rglob("*") if path.is_file() and path != written / MANIFEST]
+    for path in (written / MANIFEST, *sorted(files)):
+        place = final / path.relative_to(written)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+    sync(final)
 
 
 def rotate(folder: Path, most: int | None, kept: set[str]) -> None:
@@ -114,7 +141,9 @@ def rotate(folder: Path, most: int | None, kept: set[str]) -> None:
         return
     found = _found(folder)
     spare = [path for path in found if path.name not in kept]
-    spare.sort(key=lambda path: why_broken(path) is None)  # stable: each kind stays in the order of its steps
+    spare.sort(
+        key=lambda path: why_broken(path, sizes_only=True) is None
+    )  # stable: each kind stays in the order of its steps
     for path in spare[: max(len(found) - most, 0)]:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -125,27 +154,10 @@ def _found(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name.removeprefix(_PREFIX)))
 
 
-def why_broken(checkpoint: Path) -> str | None:
-    """Say what is wrong with a checkpoint; None where every file has the size that it was written with."""
-    try:
-        sizes = dict(json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except (OSError, ValueError, TypeError):
-        return f"{MANIFEST} cannot be read"
-    for name, size in sizes.items():
-        path = checkpoint / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} of {size} bytes"
-    return None if sizes else f"{MANIFEST} names no file"
-
-
 def latest(folder: Path) -> Path | None:
-    """Find the newest whole checkpoint of a run, or None; broken ones are passed over with a warning."""
+    """Find the newest whole checkpoint of a run, or None; a line on stderr says which are passed over and why."""
     for checkpoint in reversed(_found(folder)):
         if (why := why_broken(checkpoint)) is None:
             return checkpoint
-        warnings.warn(f"{checkpoint} is not whole ({why}): skipped", stacklevel=2)
+        print(f"{checkpoint} is not whole ({why}): passed over", file=sys.stderr)
     return None

@@ -16,6 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl import GRPOTrainer
 
 from llm.storage import checkpoints
+from pessimism import files
 
 STATE = "off_policy_{}.pt"  # of one process, beside the files of a checkpoint
 
@@ -83,6 +84,25 @@ class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
         if self.args.should_save:
             best = self.state.best_model_checkpoint
             checkpoints.rotate(folder, self.args.save_total_limit, {name, Path(best).name if best else name})
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model as transformers does; in the folder of the run it appears as a whole, with a manifest."""
+        if output_dir not in (None, self.args.output_dir):
+            super().save_model(output_dir, _internal_call)
+            return
+
+        def fill(staging: Path) -> None:
+            super(ResumableTrainer, self).save_model(str(staging), _internal_call=True)
+
+        checkpoints.write_model(Path(self.args.output_dir), fill, self.accelerator)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def save_state(self) -> None:
+        """Write the state of the trainer into the folder of the run, as a whole."""
+        if self.is_world_process_zero():
+            path = Path(self.args.output_dir) / TRAINER_STATE_NAME
+            files.write({path: lambda part: self.state.save_to_json(str(part))})
 
     def _name_best(self, folder: Path, written: Path) -> None:
         """Correct where the best checkpoint will be: transformers has looked for it where this one is being written."""

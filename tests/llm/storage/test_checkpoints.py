@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +18,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from llm.sealed import MANIFEST, why_broken
 from llm.storage import checkpoints
-from llm.storage.checkpoints import MANIFEST, CheckpointError, latest, rotate, why_broken
+from llm.storage.checkpoints import CheckpointError, latest, rotate
 from tests.llm.runs import shorten
 
 pytestmark = pytest.mark.usefixtures("seeded")
@@ -80,34 +83,80 @@ def test_steps_are_numbers(copied: Path) -> None:
     )
 
 
-BROKEN = {
-    "truncated": (lambda c: shorten(c / "optimizer.pt"), r"optimizer.pt has \d+ of \d+ bytes"),
-    "incomplete": (lambda c: (c / "model.safetensors").unlink(), "model.safetensors is missing"),
-    "foreign": (lambda c: (c / MANIFEST).unlink(), f"{MANIFEST} is missing"),
-    "garbled": (lambda c: shorten(c / MANIFEST), None),
-    "no manifest": (lambda c: (c / MANIFEST).write_text("[1]"), f"{MANIFEST} cannot be read"),
-    "empty": (lambda c: (c / MANIFEST).write_text("{}"), f"{MANIFEST} names no file"),
-}
+def test_a_broken_one_is_passed_over(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shorten(copied / "checkpoint-12" / "optimizer.pt")
+    (copied / "checkpoint-8" / "scheduler.pt").unlink()
+    assert latest(copied) == copied / "checkpoint-4"
+    first, second = capsys.readouterr().err.splitlines()
+    start = re.escape(f"{copied}/checkpoint-12 is not whole (optimizer.pt has ")
+    assert re.fullmatch(start + r"\d+ of \d+ bytes\): passed over", first)
+    assert second == f"{copied}/checkpoint-8 is not whole (scheduler.pt is missing): passed over"
+    (copied / "checkpoint-4" / MANIFEST).unlink()
+    assert latest(copied) is None
+    assert f"({MANIFEST} is missing): passed over" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_one_is_skipped(how: str, copied: Path) -> None:
-    spoil, said = BROKEN[how]
-    spoil(copied / "checkpoint-12")
-    if said is None:
-        (copied / "checkpoint-12" / MANIFEST).write_text('{"a": ')
-        said = f"{MANIFEST} cannot be read"
-    with pytest.warns(UserWarning, match=rf"checkpoint-12 is not whole \({said}\): skipped"):
-        found = latest(copied)
-    assert found == copied / "checkpoint-8"
+def test_any_damage_of_any_file_is_found(copied: Path) -> None:
+    """Files of a real run, its manifest among them: cut, emptied, gone, a folder, and 64 bytes flipped anywhere."""
+    whole, chance = copied / "checkpoint-8", random.Random(0)
+    files = sorted(path for path in whole.rglob("*") if path.is_file())
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} < {
+        path.name for path in files
+    }
+    for path in files:
+        good = path.read_bytes()
+        width = min(64, len(good))
+        places = [0, len(good) - width, *(chance.randrange(len(good) - width + 1) for _ in range(8))]
+        flipped = [good[:at] + bytes(b ^ 0xFF for b in good[at : at + width]) + good[at + width :] for at in places]
+        bits = [good[:at] + bytes([good[at] ^ 1 << chance.randrange(8)]) + good[at + 1 :] for at in places]
+        for spoiled in (*flipped, *bits, good[:-1], good[: len(good) // 2], b"", good + b"\n"):
+            path.write_bytes(spoiled)
+            why = why_broken(whole)
+            assert why is not None
+            assert path.relative_to(whole).as_posix() in why or path.name == MANIFEST
+        path.unlink()
+        assert why_broken(whole) == f"{path.relative_to(whole).as_posix()} is missing"
+        path.mkdir()
+        assert path.name in (why_broken(whole) or "")
+        path.rmdir()
+        path.write_bytes(good)
+    assert why_broken(whole) is None
 
 
-def test_all_broken(copied: Path) -> None:
-    for checkpoint in copied.glob("checkpoint-*"):
-        (checkpoint / MANIFEST).unlink()
-    with pytest.warns(UserWarning, match="skipped") as said:
-        assert latest(copied) is None
-    assert len(said) == 3
+def test_the_model_that_a_run_ends_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It appears file by file, its manifest first: at no moment does a mixture pass for a model."""
+    accelerator = Accelerator(cpu=True)
+
+    def fill(content: str) -> Any:
+        def call(staging: Path) -> None:
+            (staging / "deep").mkdir(parents=True)
+            for name in ("a", "deep/b"):
+                (staging / name).write_text(content)
+
+        return call
+
+    checkpoints.write_model(tmp_path, fill("old"), accelerator)
+    assert why_broken(tmp_path) is None
+    seen, plain = [], os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        plain(source, target)
+        seen.append(why_broken(tmp_path))
+
+    monkeypatch.setattr(os, "replace", watched)
+    checkpoints.write_model(tmp_path, fill("new!"), accelerator)
+    assert seen == [None, "a has 3 of 4 bytes", "deep/b has 3 of 4 bytes", None]
+    monkeypatch.undo()
+
+    def full(staging: Path) -> None:
+        fill("newest")(staging)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path} could not be written \(\[Errno 28\] No space left"):
+        checkpoints.write_model(tmp_path, full, accelerator)
+    assert why_broken(tmp_path) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", MANIFEST, "deep"]
+    assert (tmp_path / "deep" / "b").read_text() == "new!"
 
 
 # Rotation.

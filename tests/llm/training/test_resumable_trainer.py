@@ -20,11 +20,12 @@ from torch.nn.modules.module import _IncompatibleKeys
 from transformers import AutoModelForCausalLM, TrainerCallback, modeling_utils
 
 import pessimism as ps
+from llm.sealed import why_broken
 from llm.storage import checkpoints
-from llm.storage.checkpoints import CheckpointError, latest, why_broken
+from llm.storage.checkpoints import CheckpointError, latest
 from tests.llm import killed
 from tests.llm.marks import slow_but
-from tests.llm.runs import G, Watched, loaded, logged, make, shorten, sums, trained, weights
+from tests.llm.runs import G, Watched, loaded, logged, make, sums, trained, weights
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
@@ -256,10 +257,15 @@ def test_weights_that_are_not_finite_are_not_saved(folder: Path, tmp_path: Path)
     assert why_broken(tmp_path / "checkpoint-1") is None
 
 
-def test_training_goes_on_from_the_one_before(folder: Path, three: Path, copied: Path) -> None:
-    shorten(copied / "checkpoint-12" / "model.safetensors")
-    with pytest.warns(UserWarning, match="skipped"):
-        last = latest(copied)
+def test_training_goes_on_from_the_one_before(
+    folder: Path, three: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied / "checkpoint-12" / "optimizer.pt"
+    good = path.read_bytes()
+    path.write_bytes(good[:-200] + random.Random(0).randbytes(64) + good[-136:])
+    last = latest(copied)
+    said = f"{path.parent} is not whole (optimizer.pt is not as it was written): passed over\n"
+    assert capsys.readouterr().err == said
     trained(folder, copied, save_strategy="steps", save_steps=4, max_steps=12, lag=3, resume=last)
     assert latest(copied) == copied / "checkpoint-12"  # written anew over the broken one
     assert torch.equal(*(weights(loaded(out / "checkpoint-12")[0]) for out in (three, copied)))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llm.__main__ import main
+from llm.sealed import MANIFEST
 from llm.training.train import LineOverBar, LinePrinter, log_line
 from tests.llm.console import QUICK, arguments
 
@@ -63,6 +64,12 @@ def test_weights_that_are_cut_off(folder: Path, tmp_path: Path, capsys: pytest.C
     broken = shutil.copytree(folder, tmp_path / "broken") / "model.safetensors"
     broken.write_bytes(broken.read_bytes()[:1000])
     given = arguments(**{**QUICK, "model_name_or_path": str(broken.parent), "output_dir": str(tmp_path / "run")})
-    for command in (["train", *given], ["evaluate", "--model", str(broken.parent)]):
+    commands = ["train", *given], ["evaluate", "--model", str(broken.parent)]
+    said = f"error: model {broken.parent} is not whole: model.safetensors has 1000 of "
+    for command in commands:
+        assert main(command) == 2
+        assert said in capsys.readouterr().err
+    (broken.parent / MANIFEST).unlink()  # as of a model from elsewhere
+    for command in commands:
         assert main(command) == 2
         assert f"error: model {broken.parent}: its weights cannot be read" in capsys.readouterr().err
