@@ -32,6 +32,7 @@ LAYERS = {  # a folder may import from itself and from earlier layers, not from 
         {"target"},
         {"dynamics", "groups", "convex"},
         {"diagnosis"},
+        {"comparison"},
         {"cli"},
         {"__main__"},
     ),

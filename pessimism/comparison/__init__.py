@@ -1,0 +1,1 @@
+"""Objectives against each other: side by side on the same data, and at equal conservatism."""
