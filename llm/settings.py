@@ -50,6 +50,7 @@ class SamplingConfig(DataConfig):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _said(
         "auto", "Dtype of the model; auto is the dtype of the checkpoint."
     )
+    trust_remote_code: bool = _said(False, "Run the code that a model brings; without this such a model is refused.")
     batch_size: int = _said(64, "Number of completions sampled or scored together; fewer if they are long.")
     seed: int = _said(0, "Seed of the samples.")
     out: str | None = _said(None, "CSV file to write the table to; none by default.")

@@ -10,14 +10,13 @@ from typing import Any
 
 import pandas as pd
 from datasets import Dataset
-from transformers import AutoTokenizer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from llm.data.examples import examples_of
 from llm.data.rewards import Reward, reward_function
 from llm.generation.sampler import Sampler
 from llm.measurement.measure import measure
-from llm.models.load import CACHE, holds_model, load_model, model_path
+from llm.models.load import CACHE, holds_model, load_model, load_tokenizer, model_path
 from llm.settings import DataConfig
 from llm.storage import fingerprints
 from llm.training.run_file import read_run
@@ -34,6 +33,7 @@ def measure_run(
     dtype: str = "float32",
     device: str | None = None,
     cache: Path = CACHE,
+    trust_remote_code: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure a run on its own data, with its own reward, groups and objective.
@@ -58,6 +58,8 @@ def measure_run(
         Device of both models; a GPU by default, where there is one.
     cache : Path, optional
         Folder of the small models.
+    trust_remote_code : bool, default False
+        Whether code that the models bring may run.
     **options : object
         Options `samples`, `exact`, `seed` and `batch_size` of `llm.measurement.measure.measure`.
 
@@ -83,9 +85,9 @@ def measure_run(
     revision = "main" if behavior else run.get("model_revision", "main")
     reward = reward_function(run["reward"])
     examples = _examples(folder, run, reward, limit)
-    policy = load_model(place, dtype=dtype, device=device)
-    sampled = load_model(start, dtype=dtype, device=device, revision=revision)
-    tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
+    given: dict[str, Any] = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
+    policy, sampled = load_model(place, **given), load_model(start, revision=revision, **given)
+    tokenizer = load_tokenizer(place, trust_remote_code=trust_remote_code)
     frame = measure(
         policy,
         sampled,

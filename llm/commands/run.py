@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 from datasets import Dataset
-from transformers import AutoTokenizer
 
 from llm.commands.measure_run import measure_run
 from llm.data.examples import examples_of
@@ -17,7 +16,7 @@ from llm.data.rewards import Reward, reward_function
 from llm.evaluation.evaluate import evaluate, summary
 from llm.generation.make import sampler_of
 from llm.measurement.measure import measure
-from llm.models.load import load_model, model_path
+from llm.models.load import load_model, load_tokenizer, model_path
 from llm.settings import DataConfig, EvaluateConfig, MeasureConfig
 from pessimism import files
 from pessimism.losses.registry import make_objective
@@ -38,6 +37,7 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
     }
     if settings.run is not None:
         options |= {"checkpoint": settings.checkpoint, "behavior": settings.behavior, "limit": settings.limit}
+        options["trust_remote_code"] = settings.trust_remote_code
         return measure_run(settings.run, sampler=partial(sampler_of, settings), dtype=settings.dtype, **options)
     assert settings.policy is not None
     assert settings.behavior is not None
@@ -45,8 +45,9 @@ def measured(settings: MeasureConfig) -> pd.DataFrame:
     objective = make_objective(settings.objective, **(settings.hyper or {}))  # type: ignore[arg-type]
     examples, reward = _asked(settings)
     places = [model_path(source) for source in (settings.policy, settings.behavior)]
-    policy, behavior = (load_model(place, dtype=settings.dtype) for place in places)
-    tokenizer = AutoTokenizer.from_pretrained(places[1], padding_side="left")
+    trust = settings.trust_remote_code
+    policy, behavior = (load_model(place, dtype=settings.dtype, trust_remote_code=trust) for place in places)
+    tokenizer = load_tokenizer(places[1], trust_remote_code=trust)
     return measure(
         policy,
         behavior,
@@ -67,8 +68,8 @@ def evaluated(settings: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     examples, reward = _asked(settings)
     assert settings.model is not None
     place, revision = model_path(settings.model), settings.model_revision
-    model = load_model(place, dtype=settings.dtype, revision=revision)
-    tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, padding_side="left")
+    given: dict[str, Any] = {"revision": revision, "trust_remote_code": settings.trust_remote_code}
+    model, tokenizer = load_model(place, dtype=settings.dtype, **given), load_tokenizer(place, **given)
     frame = evaluate(
         model,
         tokenizer,

@@ -13,7 +13,7 @@ import torch
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from llm.data.addition import Addition, settings_in
@@ -108,7 +108,9 @@ def model_path(source: str, cache: Path = CACHE) -> str:
 
 def dtype_of(model: str | Path | Any, **options: Any) -> str | None:
     """Name the dtype of a model, or the one in the configuration of a hub id or folder; None where that names none."""
-    found = (AutoConfig.from_pretrained(model, **options) if isinstance(model, str | Path) else model).dtype
+    if isinstance(model, str | Path):
+        model = AutoConfig.from_pretrained(model, **{"trust_remote_code": False, **options})
+    found = model.dtype
     return None if found is None else str(found).removeprefix("torch.")
 
 
@@ -144,7 +146,14 @@ def hub_reachable() -> Iterator[None]:
         raise OSError(f"the Hugging Face hub cannot be reached, for push_to_hub ({one_line(error)})") from error
 
 
-def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = None, revision: str = "main") -> Any:
+def load_model(
+    source: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str | None = None,
+    revision: str = "main",
+    trust_remote_code: bool = False,
+) -> Any:
     """Load a causal language model; adapters (LoRA) are merged into their base model.
 
     Parameters
@@ -157,6 +166,8 @@ def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = 
         Device of the model; a GPU by default, where there is one.
     revision : str, default "main"
         Revision on the hub.
+    trust_remote_code : bool, default False
+        Whether code that the model brings may run; without it such a model is refused, and nobody is asked.
 
     Returns
     -------
@@ -170,7 +181,7 @@ def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = 
     ValueError
         If a file is not as this package wrote it, or the weights are cut off.
     """
-    options: dict[str, Any] = {"dtype": dtype, "revision": revision}
+    options: dict[str, Any] = {"dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code}
     with readable(source):
         if find_adapter_config_file(str(source), revision=revision) is None:
             model: Any = AutoModelForCausalLM.from_pretrained(source, **options)
@@ -179,3 +190,25 @@ def load_model(source: str | Path, *, dtype: str = "auto", device: str | None = 
 
             model = AutoPeftModelForCausalLM.from_pretrained(source, **options).merge_and_unload()
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def load_tokenizer(source: str | Path, *, revision: str = "main", trust_remote_code: bool = False) -> Any:
+    """Load the tokenizer of a model, which pads on the left.
+
+    Parameters
+    ----------
+    source : str or Path
+        Hub id or folder.
+    revision : str, default "main"
+        Revision on the hub.
+    trust_remote_code : bool, default False
+        As `load_model` takes it.
+
+    Returns
+    -------
+    transformers.PreTrainedTokenizerBase
+        The tokenizer.
+    """
+    return AutoTokenizer.from_pretrained(
+        source, revision=revision, padding_side="left", trust_remote_code=trust_remote_code
+    )

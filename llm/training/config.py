@@ -181,7 +181,7 @@ class OffPolicyConfig(GRPOConfig):  # type: ignore[misc]
         found = options.get("dtype", "float32") if isinstance(model, str) else dtype_of(model)
         if found in ("auto", None):
             where = {name: options[name] for name in ("revision", "trust_remote_code", "subfolder") if name in options}
-            found = dtype_of(model, **where) or "float32"
+            found = dtype_of(model, **{"trust_remote_code": self.trust_remote_code, **where}) or "float32"
         return str(found).removeprefix("torch.")
 
     def _require_defaults(self, names: tuple[str, ...], why: str) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoTokenizer, PrinterCallback, ProgressCallback
+from transformers import PrinterCallback, ProgressCallback
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from llm.data.examples import examples_of
 from llm.data.rewards import Reward, reward_function
-from llm.models.load import holds_model, hub_reachable, model_path, readable
+from llm.models.load import holds_model, hub_reachable, load_tokenizer, model_path, readable
 from llm.settings import TrainConfig
 from llm.storage import checkpoints
 from llm.storage.lock import alone
@@ -91,7 +91,9 @@ def _made(
             reward_funcs=[reward],
             args=config,
             train_dataset=examples,
-            processing_class=AutoTokenizer.from_pretrained(source, revision=model.model_revision, padding_side="left"),
+            processing_class=load_tokenizer(
+                source, revision=model.model_revision, trust_remote_code=config.trust_remote_code
+            ),
             quantization_config=get_quantization_config(model),
             peft_config=get_peft_config(model),
         )

@@ -62,9 +62,7 @@ def numbers(target: InducedTarget) -> dict[str, Array]:
     """Measures of :func:`metrics` as arrays ``(N,)`` by name, for callers that need no frame."""
     width = target.reward.shape[-1]
     names = ("behavior", "policy", "advantage", "reward", "log_policy")
-    q, pi, advantage, reward, log_policy = (
-        to_numpy_float(getattr(target, name)).reshape(-1, width) for name in names
-    )
+    q, pi, advantage, reward, log_policy = (to_numpy_float(getattr(target, name)).reshape(-1, width) for name in names)
     log_nu = to_numpy_float(target.bandit.log_reference)
     beta = np.nan if target.beta is None else to_numpy_float(per_row(target.row_objective.temperature))
     facts, pi = effect(target), _kept(pi)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llm.__main__ import _parsed, main
+from llm.commands.parser import Parser
 from llm.models.load import tiny_settings
 from llm.settings import EvaluateConfig
 from tests.llm.console import CONFIGS, CPU, TRAIN
@@ -51,6 +52,10 @@ def test_configurations_for_accelerate(name: str, of_engine: dict[str, Any]) -> 
     assert getattr(found, f"{name}_config").items() >= of_engine.items()
 
 
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{{{i - 1}}}]\n" for i in range(1, 10))
+MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 30))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -71,6 +76,13 @@ def test_configurations_for_accelerate(name: str, of_engine: dict[str, Any]) -> 
         ("sample: 3", "unknown field 'sample'; did you mean 'samples'?"),
         ("model: a\x07", "unacceptable character #x0007: special characters are not allowed"),
         ("env: 3", "env must be a mapping, got 3"),
+        ("hyper: &a {x: *a}", "{path}:1: more than 10000 values, aliases counted as what they stand for"),
+        (BOMB.format(*[", ".join([f"*a{i}"] * 9) for i in range(9)]), "{path}:5: more than 10000 values, aliases"),
+        (MERGED, "{path}:11: more than 10000 values, aliases counted as what they stand for"),
+        ("ks: [" + "1, " * 20_000 + "1]", "{path}:1: more than 10000 values"),
+        ("ks: " + "[" * 5000, "{path}:1: nested more than 49 levels deep"),
+        ("model: *a", "{path}:1: found undefined alias 'a'"),
+        ("model: !!python/object/apply:os.system [false]", "{path}:1: could not determine a constructor for the tag"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line(
@@ -83,6 +95,27 @@ def test_a_mistake_in_a_file_is_one_line(
     named = said.replace("{path}", str(path)) if "{path}" in said else f"{path}: {said}"
     assert err.startswith(f"error: {named}")
     assert err.count("\n") == 1
+
+
+def test_aliases_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "prompt_column: &a question\nanswer_column: *a\nmodel: tiny\nchat_template_kwargs: {a: &b [1], b: *b}\n"
+    )
+    (found,) = Parser((EvaluateConfig,)).parse(["--config", str(path)])
+    assert (found.prompt_column, found.answer_column) == ("question", "question")
+    assert found.chat_template_kwargs == {"a": [1], "b": [1]}
+
+
+def test_a_configuration_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    large = tmp_path / "large.yaml"
+    large.write_text("# " + "x" * 1_000_000)
+    assert main(["evaluate", "--config", str(large)]) == 2
+    assert capsys.readouterr().err == f"error: --config {large} must have at most 1000000 bytes\n"
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        assert main(["evaluate", "--config", str(path)]) == 2
+        assert capsys.readouterr().err == f"error: --config {path} must be a file\n"
 
 
 def test_values_in_a_file_are_those_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

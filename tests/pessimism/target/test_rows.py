@@ -51,9 +51,7 @@ def check_rows(name: str, width: int) -> None:
 
 
 def marked(width: int) -> list[object]:
-    return [
-        pytest.param(name, width, marks=pytest.mark.slow if name in FOLLOWED else ()) for name in having("batch")
-    ]
+    return [pytest.param(name, width, marks=pytest.mark.slow if name in FOLLOWED else ()) for name in having("batch")]
 
 
 @pytest.mark.parametrize(("name", "width"), marked(3) + marked(40))
