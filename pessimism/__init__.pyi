@@ -1,5 +1,6 @@
 """The public names, each from its module: for type checkers, editors and the lazy imports of ``__init__.py``."""
 
+from .comparison.compare import compare as compare
 from .comparison.match import match as match
 from .contrib.affinity import Affinity as Affinity
 from .contrib.affinity import affinity as affinity

@@ -11,8 +11,7 @@ from typing import Any
 from pessimism.cli.options import Source, add_format, add_source, check_format, source_of
 from pessimism.cli.output import Columns, conservatism, json_values, print_columns, table_lines
 from pessimism.cli.parser import Parser, number
-from pessimism.core.objective import Objective
-from pessimism.losses.registry import make_objective, objectives, parse_objective
+from pessimism.losses.registry import objectives, parse_objective, short_setting
 from pessimism.progress import progress
 
 USAGE = "(--behavior P,P,... --reward R,R,... | --input FILE) [options]"
@@ -83,43 +82,6 @@ def _print(columns: dict[str, list[Any]], beta: float | None) -> None:
     print(f"Settings not shown: the defaults (pessimism objectives){common}.")
     print(", ".join(f"{short}: {name}" for name, short in _SHORT.items() if short in shown) + ".")
     print(f"{'Not shown: ' + ', '.join(left_out) + '. ' if left_out else ''}All digits and columns: --csv, --json.")
-
-
-def short_setting(objective: Objective, beta: float | None) -> str:
-    """Write an objective as ``--objectives`` takes it, without what is the default or the temperature of all.
-
-    Parameters
-    ----------
-    objective : Objective
-        A registered objective.
-    beta : float, optional
-        Temperature of all objectives in the comparison.
-
-    Returns
-    -------
-    str
-        The name, with the settings that differ after a colon.
-
-    Examples
-    --------
-    >>> short_setting(parse_objective("shifted_mean:shift=2", 0.25), 0.25)
-    'shifted_mean:shift=2'
-    >>> short_setting(parse_objective("oapl:beta2=0.1", None), None)
-    'oapl:beta2=0.1'
-    """
-    usual = make_objective(objective.name)
-    usual = usual if beta is None else usual.at_temperature(beta)
-    changed = {k: v for k, v in objective.settings.items() if v != usual.settings[k]}
-    if beta is not None and objective.temperature is not None and objective.temperature != beta:
-        # The field of a temperature that another setting scales, too, may hold its usual value by accident.
-        changed |= {k: v for k, v in objective.settings.items() if k == objective.temperature_field}
-    return objective.name + (":" if changed else "") + ",".join(f"{k}={_written(v)}" for k, v in changed.items())
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "/".join(map(_written, value))
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def fitted(columns: dict[str, list[Any]], width: int) -> tuple[Columns, list[str]]:

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 
 from pessimism.arrays import Floats, to_numpy_float
-from pessimism.comparison.search import ladders, nearest_crossing
+from pessimism.comparison.search import Measure, ladders, nearest_crossing
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective
 from pessimism.core.solution import Status
 from pessimism.losses.registry import make_objective
 from pessimism.target.conservatism import effect
 from pessimism.target.induced import induced_target
+from pessimism.target.result import InducedTarget
 
 _WORDS = {"kl": "KL", "value": "value", "max_ratio": "largest ratio"}
 STATISTICS: dict[str, Callable[[Floats], Any]] = {"mean": np.mean, "median": np.median}
 _JUMP = 1e-6  # relative to the wanted number: a measure that comes no nearer jumps over it
 
-Measured = Callable[..., Floats]  # from an objective, and which of the problems it is solved on, to a measure of each
+Solve = Callable[..., list[InducedTarget]]  # from an objective to its targets on all problems, in parts
 
 
 def match(
@@ -121,28 +122,22 @@ def match(
     """
     made = make_objective(objective, check=check, **hyper)
     name, wanted = wanted_number(like, kl=kl, value=value, max_ratio=max_ratio)
-    if statistic is not None and statistic not in STATISTICS:
-        raise ValueError(f'statistic must be None, "mean" or "median", got {statistic!r}')
     bandit = make_bandit(behavior, reward, reference)
     given = {"reward": bandit.reward}
     given |= {} if behavior is None else {"behavior": bandit.behavior}
     given |= {} if reference is None else {"reference": bandit.reference}
     rows = {argument: to_numpy_float(values) for argument, values in given.items()}
 
-    def measured(of: Objective, chosen: Any = slice(None)) -> Floats:
+    def solve(of: Objective, chosen: Any = slice(None)) -> list[InducedTarget]:
         problems: dict[str, Any] = {"behavior": None} | {argument: values[chosen] for argument, values in rows.items()}
-        target = induced_target(**problems, objective=of, unseen=unseen, on_error="status", check=False)
-        lost = np.asarray(target.solution.status) == Status.NOT_CONVERGED
-        return np.where(lost, np.nan, effect(target)[name])
+        return [induced_target(**problems, objective=of, unseen=unseen, on_error="status", check=False)]
 
     if like is not None:
-        wanted = measured(make_objective(like, check=check))
-    spread = np.ptp(rows["reward"], axis=-1)
+        wanted = solve(make_objective(like, check=check))
     if statistic is not None:
-        return one_setting(made, measured, name, wanted, over=over, statistic=statistic, spread=spread)
-    if like is None:
-        wanted = _of_each(name, wanted, bandit.shape)
-    return _own_settings(made, measured, name, wanted, over=over, shape=bandit.shape, spread=spread)
+        return as_given(one_setting(made, solve, name, wanted, over=over, statistic=statistic))
+    wanted = _of_each(name, wanted, bandit.shape) if like is None else measured(wanted[0], name)
+    return as_given(_own_settings(made, solve, name, wanted, over, bandit.shape))
 
 
 def wanted_number(like: Any, **numbers: Any) -> tuple[str, Any]:
@@ -180,38 +175,29 @@ def wanted_number(like: Any, **numbers: Any) -> tuple[str, Any]:
 
 
 def one_setting(
-    objective: Objective,
-    measured: Measured,
-    name: str,
-    wanted: Any,
-    *,
-    over: str | None,
-    statistic: str,
-    spread: Floats,
-) -> Any:
+    objective: Objective, solve: Solve, name: str, wanted: Any, *, over: str | None = None, statistic: str = "mean"
+) -> Objective:
     """Find the one setting at which a statistic of a measure over all problems with a signal is what is wanted.
 
     Parameters
     ----------
     objective : Objective
         The objective.
-    measured : callable
-        From an objective to the measure of its target on each problem ``(N,)``, nan where there is none.
+    solve : callable
+        From an objective to its targets on all problems, in parts.
     name : str
         Name of the measure.
-    wanted : float or ndarray, shape (N,)
-        What the statistic has to be, or the measures whose statistic it has to be.
-    over : str or None
-        Hyper-parameter that moves; None for the temperature.
-    statistic : {"mean", "median"}
+    wanted : float or list of InducedTarget
+        What the statistic has to be, or the targets whose statistic it has to be.
+    over : str, optional
+        Hyper-parameter that moves; by default the temperature.
+    statistic : {"mean", "median"}, default "mean"
         The statistic.
-    spread : ndarray, shape (N,)
-        Spread of the rewards of each problem; one of spread 0 has no signal.
 
     Returns
     -------
     Objective
-        The objective at that setting; an object of one's own as such.
+        The objective at that setting.
 
     Raises
     ------
@@ -223,30 +209,44 @@ def one_setting(
     RuntimeWarning
         As `match`.
     """
-    signal = spread > 0
-    if not signal.any():
-        raise ValueError("no problem has a signal: in each of them all rewards are equal")
-
-    def summed_up(values: Floats) -> float:
-        known = values[signal & ~np.isnan(values)]
-        return float(STATISTICS[statistic](known)) if known.size else np.nan
-
-    goal = summed_up(wanted) if np.ndim(wanted) else _of_each(name, wanted, ()).item()
+    if statistic not in STATISTICS:
+        raise ValueError(f'statistic must be "mean" or "median", got {statistic!r}')
     moved = _Moved(objective, over)
 
-    def measure(at: Floats, _: Any) -> Floats:
-        return np.array([summed_up(measured(moved(float(x)))) for x in at])
+    def of_those_with_signal(targets: list[InducedTarget]) -> tuple[float, int, int]:
+        """Return the statistic, of how many problems it is, and of how many it should be."""
+        values = np.concatenate([measured(target, name)[spread_of(target) > 0] for target in targets])
+        if not values.size:
+            raise ValueError("no problem has a signal: in each of them all rewards are equal")
+        known = values[~np.isnan(values)]
+        return float(STATISTICS[statistic](known)) if known.size else np.nan, known.size, values.size
 
-    (at,) = _found(moved, measure, name, np.array([goal]), lambda _: f"the {statistic} ", float(spread.max()))
-    lost = np.isnan(measured(moved(float(at)))[signal]).sum()
-    if lost:
+    def measure(at: Floats, _: Any) -> Floats:
+        return np.array([of_those_with_signal(solve(moved(float(x))))[0] for x in at])
+
+    goal = of_those_with_signal(wanted)[0] if isinstance(wanted, list) else _of_each(name, wanted, ()).item()
+    (at,) = _found(moved, measure, name, np.array([goal]), lambda _: f"the {statistic} ")
+    found = moved(float(at))
+    _, known, all_of_them = of_those_with_signal(solve(found))
+    if known < all_of_them:
         warnings.warn(
-            f"{moved(float(at))} has no {_WORDS[name]} in {lost} of {signal.sum()} problems with a signal: the "
+            f"{found} has no {_WORDS[name]} in {all_of_them - known} of {all_of_them} problems with a signal: the "
             f"{statistic} is that of the others",
             RuntimeWarning,
             stacklevel=3,
         )
-    return as_given(moved(float(at)))
+    return found
+
+
+def measured(target: InducedTarget, name: str) -> Floats:
+    """Return a measure of each row ``(N,)`` of a target, nan where there is none or it cannot be relied on."""
+    lost = np.asarray(target.solution.status) == Status.NOT_CONVERGED
+    return np.where(lost, np.nan, effect(target)[name])
+
+
+def spread_of(target: InducedTarget) -> Floats:
+    """Return the spread of the rewards of each row ``(N,)``; one of spread 0 has no signal."""
+    return np.atleast_1d(np.ptp(to_numpy_float(target.reward), axis=-1)).reshape(-1)
 
 
 def as_given(objective: Objective) -> Any:
@@ -255,15 +255,8 @@ def as_given(objective: Objective) -> Any:
 
 
 def _own_settings(
-    objective: Objective,
-    measured: Measured,
-    name: str,
-    wanted: Floats,
-    *,
-    over: str | None,
-    shape: tuple[int, ...],
-    spread: Floats,
-) -> Any:
+    objective: Objective, solve: Solve, name: str, wanted: Floats, over: str | None, shape: tuple[int, ...]
+) -> Objective:
     """Find the setting of each problem of a batch of a shape, or of one problem."""
     moved = _Moved(objective, over)
     if shape and (moved.over not in objective.sweeps or objective.over_batch):
@@ -271,13 +264,14 @@ def _own_settings(
         raise ValueError(f'objective {objective} {reason}: give statistic="mean", or match one problem at a time')
 
     def measure(at: Floats, rows: np.ndarray[Any, Any]) -> Floats:
-        return measured(moved(at if shape else float(at[0])), rows)
+        (target,) = solve(moved(at if shape else float(at[0])), rows)
+        return measured(target, name)
 
     def place(row: int) -> str:
         return f"problem {list(map(int, np.unravel_index(row, shape)))}: " if shape else ""
 
-    at = _found(moved, measure, name, wanted, place, float(spread.max(initial=0.0)))
-    return as_given(moved(at.reshape(shape) if shape else float(at[0])))
+    at = _found(moved, measure, name, wanted, place)
+    return moved(at.reshape(shape) if shape else float(at[0]))
 
 
 class _Moved:
@@ -290,7 +284,7 @@ class _Moved:
             if over is None or objective.temperature is None:  # REBEL's is 1 / eta
                 numbers = [key for key, setting in settings.items() if _is_number(setting)]
                 others = f", one of {', '.join(numbers)}" if numbers else ", of which it has none"
-                raise ValueError(f"objective {objective} has no temperature to move: over must name a number{others}")
+                raise ValueError(f"{objective.name} has no temperature to move: over must name a number{others}")
         if over not in settings:
             raise ValueError(f"objective {objective} has no hyper-parameter {over!r}; it has {', '.join(settings)}")
         start = settings[over]
@@ -330,11 +324,9 @@ def _of_each(name: str, wanted: Any, shape: tuple[int, ...]) -> Floats:
         raise ValueError(f"{name} must be one number, or one for each problem {shape}, got {numbers.shape}") from None
 
 
-def _found(
-    moved: _Moved, measure: Any, name: str, wanted: Floats, place: Callable[[int], str], spread: float
-) -> Floats:
+def _found(moved: _Moved, measure: Measure, name: str, wanted: Floats, place: Callable[[int], str]) -> Floats:
     """Search, and say what is within reach where there is nothing to be found."""
-    below, above = ladders(moved.start, moved.accepts, abs(moved.start) or spread or 1.0)
+    below, above = ladders(moved.start, moved.accepts, abs(moved.start) or 1.0)
     found = nearest_crossing(measure, wanted, moved.start, below, above)
     over, what = moved.over, moved.objective.name
     missing = np.isnan(found.at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,8 @@ _DOUBLINGS = 40  # a factor of 1e12 to either side of where the parameter stands
 _HALVINGS = 12  # towards a value that the objective refuses
 _FINEST = 2.0**-6  # first step of a parameter that may be negative, in the scale given
 
-Measure = Callable[[Floats, np.ndarray], Floats]
+# From values of the parameter (n,) and numbers of problems (n,) to measures (n,), nan where there is none.
+Measure = Callable[[Floats, np.ndarray[Any, Any]], Floats]
 
 
 class Crossing(NamedTuple):

@@ -283,6 +283,43 @@ def parse_objective(spec: str, beta: float | None) -> Objective:
     return objective if beta is None or own else objective.at_temperature(beta)
 
 
+def short_setting(objective: Objective, beta: float | None) -> str:
+    """Write an objective as ``--objectives`` takes it, without what is the default or the temperature of all.
+
+    Parameters
+    ----------
+    objective : Objective
+        A registered objective.
+    beta : float, optional
+        Temperature of all objectives in the comparison.
+
+    Returns
+    -------
+    str
+        The name, with the settings that differ after a colon.
+
+    Examples
+    --------
+    >>> short_setting(parse_objective("shifted_mean:shift=2", 0.25), 0.25)
+    'shifted_mean:shift=2'
+    >>> short_setting(parse_objective("oapl:beta2=0.1", None), None)
+    'oapl:beta2=0.1'
+    """
+    usual = make_objective(objective.name)
+    usual = usual if beta is None else usual.at_temperature(beta)
+    changed = {k: v for k, v in objective.settings.items() if v != usual.settings[k]}
+    if beta is not None and objective.temperature is not None and objective.temperature != beta:
+        # The field of a temperature that another setting scales, too, may hold its usual value by accident.
+        changed |= {k: v for k, v in objective.settings.items() if k == objective.temperature_field}
+    return objective.name + (":" if changed else "") + ",".join(f"{k}={_written(v)}" for k, v in changed.items())
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "/".join(map(_written, value))
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def find_name(written: str) -> str:
     """Find the registered name that a person means, without regard to case, hyphens and blanks, or by title.
 

@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 import pessimism as ps
-from pessimism.cli.compare import short_setting
-from pessimism.losses.registry import parse_objective
+from pessimism.losses.registry import parse_objective, short_setting
 from tests.pessimism.cli.console import BANDIT, run
 
 

@@ -155,7 +155,7 @@ def test_a_jump_is_not_passed_off_as_a_match() -> None:
         ({"kl": np.nan}, "kl must be a number, got nan"),
         ({"kl": [0.1, 0.2]}, r"kl must be one number, or one for each problem \(\), got \(2,\)"),
         ({"kl": 0.1, "over": "shift"}, r"objective nominal\(beta=.*\) has no hyper-parameter 'shift'; it has beta"),
-        ({"kl": 0.1, "statistic": "mode"}, 'statistic must be None, "mean" or "median", got \'mode\''),
+        ({"kl": 0.1, "statistic": "mode"}, 'statistic must be "mean" or "median", got \'mode\''),
     ],
 )
 def test_errors(arguments: dict[str, object], message: str) -> None:

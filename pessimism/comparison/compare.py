@@ -1,0 +1,203 @@
+"""Objectives side by side on the same problems: a row for each, at its own setting or at equal conservatism."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pessimism.comparison.match import Solve, one_setting, spread_of, wanted_number
+from pessimism.core.bandit import make_bandit
+from pessimism.core.objective import Objective, ObjectiveLike
+from pessimism.display import shares
+from pessimism.losses.registry import find_class, make_objective, objectives, parse_objective, short_setting
+from pessimism.progress import progress
+from pessimism.target.conservatism import numbers
+from pessimism.target.induced import induced_target
+from pessimism.target.result import InducedTarget
+
+_REGIMES = ("positive", "boundary", "negative")
+_MEDIANS = (
+    *("kappa", "pessimism_factor", "effective_temperature", "kl", "tv_nominal", "max_ratio", "value"),
+    *("behavior_value", "gain_share", "leak"),
+)
+_COLUMNS = ("objective", "problems", "no_signal", *_REGIMES, "solved", *_MEDIANS, "status", "note")
+
+
+def compare(
+    behavior: Any,
+    reward: Any,
+    objectives: Iterable[str | ObjectiveLike] | None = None,
+    *,
+    beta: float | None = None,
+    matched: Mapping[str, Any] | None = None,
+    statistic: str = "mean",
+    sort: str | None = None,
+    reference: Any = None,
+    unseen: bool = False,
+    check: bool = True,
+) -> pd.DataFrame:
+    """Compare the policies that several objectives induce on the same problems, a row for each objective.
+
+    Parameters
+    ----------
+    behavior : array_like, shape (..., K), or None
+        Probabilities of the policy that generated the data, as for :func:`pessimism.induced_target`.
+    reward : array_like, shape (..., K)
+        Rewards.
+    objectives : iterable of str or ObjectiveLike, optional
+        Names, with hyper-parameters after a colon where wanted ("oapl:beta1=1"), or objectives; by default all that
+        are registered, and with a ``reference`` all that take one.
+    beta : float, optional
+        Temperature of every named objective that has one and does not set its own.
+    matched : mapping of str to float, optional
+        Brings all objectives to equal conservatism: ``{"kl": 0.1}``, or ``value``, ``max_ratio`` or ``like``, as for
+        :func:`pessimism.match`, by the temperature of each. ``note`` says why one could not be brought there; its row
+        is that of the setting that it has.
+    statistic : {"mean", "median"}, default "mean"
+        What is matched over a batch of problems.
+    sort : str, optional
+        Column to sort by, upwards; downwards with a minus before it, as in "-value".
+    reference : array_like, shape (..., K), optional
+        Probabilities of the policy in the log-ratio, where it is not the behavior.
+    unseen : bool, default False
+        Whether the actions are only those seen in a larger space.
+    check : bool, default True
+        Whether objectives of one's own are checked first, once for each object (:func:`pessimism.check`).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each objective, in the columns
+
+        * ``objective``: name and settings that are not the default, as every verb takes them;
+        * ``problems``, and ``no_signal``, those of them whose rewards are all equal. What follows is of the others:
+        * ``positive``, ``boundary``, ``negative``: shares of the regimes;
+        * ``solved``: share of those with a target; the medians are over these;
+        * ``kappa``, ``pessimism_factor``, ``effective_temperature``, ``kl``, ``tv_nominal``, ``max_ratio``, ``value``,
+          ``behavior_value``, ``gain_share`` and ``leak``: medians of the measures of ``target.conservatism()``, over
+          the problems where each is defined;
+        * ``status``: how the searches ended, with shares;
+        * ``note``: why there are no numbers, or why the objective is not matched; empty otherwise.
+
+    Raises
+    ------
+    ValueError
+        For an unknown objective, hyper-parameter, measure or column, or problems that break a rule.
+
+    See Also
+    --------
+    pessimism.match : The setting of one objective at a wanted conservatism.
+
+    References
+    ----------
+    .. [1] arXiv 2605.28150.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> mu, r = [0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8]
+    >>> table = ps.compare(mu, r, ["nominal", "kimi", "shifted_mean:shift=2"], beta=0.25, sort="-value")
+    >>> table[["objective", "positive", "kl", "value"]].round(3)
+                  objective  positive     kl  value
+    0               nominal       0.0  0.357  0.577
+    1                  kimi       1.0  0.222  0.539
+    2  shifted_mean:shift=2       1.0  0.034  0.454
+    >>> table = ps.compare(mu, r, ["nominal", "kimi", "chi2"], matched={"kl": 0.1})
+    >>> table[["kl", "value", "max_ratio"]].round(4)
+        kl   value  max_ratio
+    0  0.1  0.4925     2.1167
+    1  0.1  0.4925     2.0939
+    2  0.1  0.4908     1.9082
+    """
+
+    def solve(of: Objective) -> list[InducedTarget]:
+        return [induced_target(behavior, reward, of, reference=reference, unseen=unseen, check=False)]
+
+    make_bandit(behavior, reward, reference)  # what breaks a rule is no fact of an objective
+    made = chosen(objectives, beta, reference is not None, check)
+    return table(made, solve, beta=beta, matched=matched, statistic=statistic, sort=sort)
+
+
+def chosen(
+    named: Iterable[str | ObjectiveLike] | None, beta: float | None, with_reference: bool, check: bool
+) -> list[Objective]:
+    """Make the objectives of a comparison; by default all that make sense with or without another reference."""
+    if isinstance(named, str):
+        raise ValueError(f"objectives must be a list of names or objectives, got the text {named!r}: write [{named!r}]")
+    if named is None:
+        named = [name for name in objectives() if not with_reference or find_class(name).takes_reference]
+    return [parse_objective(o, beta) if isinstance(o, str) else make_objective(o, check=check) for o in named]
+
+
+def table(
+    made: list[Objective],
+    solve: Solve,
+    *,
+    beta: float | None = None,
+    matched: Mapping[str, Any] | None = None,
+    statistic: str = "mean",
+    sort: str | None = None,
+) -> pd.DataFrame:
+    """Compare objectives on whatever a function solves them on; the rest is as for `compare`."""
+    descending, column = sort is not None and sort.startswith("-"), None if sort is None else sort.removeprefix("-")
+    if column is not None and column not in _COLUMNS:
+        raise ValueError(f"sort must name a column, one of {', '.join(_COLUMNS)}, got {sort!r}")
+    name, wanted = _wanted(matched, solve)
+    rows = []
+    for objective in progress(made, "comparing"):
+        at, notes = objective, []
+        if name is not None:
+            try:
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always", RuntimeWarning)
+                    at = one_setting(objective, solve, name, wanted, statistic=statistic)
+                notes += [str(one.message) for one in said]
+            except ValueError as error:
+                notes.append(f"not matched: {error}")
+        try:
+            facts = _row(solve(at))
+        except ValueError as error:
+            facts, notes = {}, [str(error)]
+        rows.append({"objective": short_setting(at, beta), **facts, "note": "; ".join(notes)})
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    return (
+        frame
+        if column is None
+        else frame.sort_values(column, ascending=not descending, kind="stable", ignore_index=True)
+    )
+
+
+def _wanted(matched: Mapping[str, Any] | None, solve: Solve) -> tuple[str | None, Any]:
+    """Return the measure that is to be equal, None where nothing is, and its value or the targets that have it."""
+    if matched is None:
+        return None, None
+    known = dict.fromkeys(("kl", "value", "max_ratio", "like"))
+    if unknown := sorted(matched.keys() - known.keys()):
+        raise ValueError(f"matched must name one of {', '.join(known)}, got {unknown[0]!r}")
+    known |= matched
+    name, wanted = wanted_number(known.pop("like"), **known)
+    return name, solve(make_objective(matched["like"])) if wanted is None else wanted
+
+
+def _row(targets: list[InducedTarget]) -> dict[str, Any]:
+    """Sum up the targets of one objective."""
+    signal = np.concatenate([spread_of(target) > 0 for target in targets])
+    found = [numbers(target) for target in targets]
+    facts = {key: np.concatenate([one[key] for one in found])[signal] for key in (*_MEDIANS, "regime")}
+    status = np.concatenate([np.atleast_1d(target.status).ravel() for target in targets])[signal]
+    solved = ~np.isnan(facts["kl"]) & (status != "not_converged")
+    row: dict[str, Any] = {"problems": signal.size, "no_signal": int((~signal).sum())}
+    if not signal.any():
+        return row
+    row |= {regime: float(np.mean(facts["regime"] == regime)) for regime in _REGIMES}
+    row |= {"solved": float(solved.mean()), "status": status[0] if len(set(status)) == 1 else shares(status)}
+    return row | {key: _median(facts[key][solved]) for key in _MEDIANS}
+
+
+def _median(values: Any) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if known.size else np.nan
