@@ -11,7 +11,7 @@ import pytest
 import pessimism as ps
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 MIGRATION = ROOT / "docs" / "migration.md"
 FOLDERS = ("pessimism", "analysis", "figures", "llm", "tests", "docs", "examples", "benchmarks", ".ci", ".github")
 TARGETS = re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
