@@ -71,8 +71,8 @@ def test_with_a_reference_all_that_take_one() -> None:
 
 
 def test_what_an_objective_refuses_is_noted_and_what_the_problem_breaks_is_raised() -> None:
-    table = ps.compare([0.5, 0.5], [-1.0, 1.0], ["roirl", "kimi"])
-    assert "reward" in table["note"][0]
+    table = ps.compare([0.5, 0.5], [-1.0, 1.0], ["gspo:length=1/2/3", "kimi"])
+    assert table["note"][0] == "gspo: length must hold one number per action, got 3 for 2 actions"
     assert np.isnan(table["kl"][0])
     assert table["note"][1] == ""
     with pytest.raises(ValueError, match="behavior must sum to 1"):
