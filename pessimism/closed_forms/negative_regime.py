@@ -151,6 +151,9 @@ def _collapsed(q: Any, z: Any) -> list[tuple[float, int]]:
 
     # Square spacing follows the square-root behavior at the branch point, where the slope itself is infinite.
     nodes = np.max(highest) * np.append([0.0, 1e-12], np.linspace(0.0, 1.0, _GRID)[1:] ** 2)
+    # At the last node an action has the whole mass, to rounding: beyond it rises faster than zeta.
+    rounding = 8.0 * np.finfo(float).eps * (1.0 + float(np.max(np.abs(log_q) + np.abs(z))))
+    nodes = np.append(nodes, nodes[-1] + rounding)
     on_zero, on_lower = (branch_mass(nodes[:, None] + below, branch, log_q + z) for branch in (0, -1))
     with np.errstate(invalid="ignore"):
         level, slope = (a.sum(axis=-1, keepdims=True) - a + b for a, b in zip(on_zero, on_lower, strict=True))

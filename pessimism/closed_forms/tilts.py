@@ -54,6 +54,7 @@ def _normalized(bandit: Bandit, log_weight: Array) -> Solution:
         leak=zeros,
         status=xp.zeros_like(zeros, dtype=xp.int8),
         differentiable=True,
+        mass=1.0 + 0.0 * log_z,
     )
 
 
@@ -98,7 +99,7 @@ def lambert(bandit: Bandit, advantage: Array, beta: Any, *, unseen: bool = False
             leak = put(xp, leak, negative, -xp.expm1(log_partition(xp, q, log_q, z)))
         else:
             status = xp.where(negative, xp.full_like(status, NOT_COVERED), status)
-    return Solution(u if shift is None else u - shift, kappa, regime, leak, status)
+    return Solution(u if shift is None else u - shift, kappa, regime, leak, status, mass=1.0 + 0.0 * kappa)
 
 
 def minima(bandit: Bandit, advantage: Array, beta: Any) -> list[list[Minimum]]:
@@ -120,12 +121,15 @@ def minima(bandit: Bandit, advantage: Array, beta: Any) -> list[list[Minimum]]:
 
 
 def lowest_minima(bandit: Bandit, advantage: Array, beta: Any) -> Solution:
-    """Minimizer of lowest loss of each row in the negative regime."""
-    best = [of_row[0] for of_row in minima(bandit, advantage, beta)]
-    log_ratio, kappa = np.stack([m.log_ratio for m in best]), np.array([m.kappa for m in best])
-    regime = np.full(len(best), -1, dtype=np.int8)
-    status = np.full(len(best), Status.LOCAL_MINIMUM, dtype=np.int8)
-    found = (log_ratio, kappa, regime, np.zeros_like(kappa), status)
+    """Minimizer of lowest loss of each row in the negative regime; "not_converged" where none is found."""
+    every = minima(bandit, advantage, beta)
+    log_ratio = np.where(to_numpy(bandit.support), np.nan, 0.0)
+    kappa, regime = np.full(len(every), np.nan), np.full(len(every), -1, dtype=np.int8)
+    status = np.full(len(every), Status.NOT_CONVERGED, dtype=np.int8)
+    for row, of_row in enumerate(every):
+        if of_row:
+            log_ratio[row], kappa[row], status[row] = of_row[0].log_ratio, of_row[0].kappa, Status.LOCAL_MINIMUM
+    found = (log_ratio, kappa, regime, 0.0 * kappa, status)
     return Solution(*(bandit.xp.asarray(a, device=device(bandit.reward)) for a in found))
 
 
@@ -139,9 +143,9 @@ def truncated(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Soluti
     reached = xp.any(bandit.support & (bent.log_ratio > float(np.log(cap))), axis=-1)
     mixed = [
         xp.where(reached if a.ndim == 1 else reached[:, None], b, a)
-        for a, b in zip(straight[:-1], bent[:-1], strict=True)
+        for a, b in zip(straight.rows, bent.rows, strict=True)
     ]
-    return Solution(*mixed)
+    return Solution(*mixed, mass=1.0 + 0.0 * mixed[1])
 
 
 def _status(xp: Any, done: Array) -> Array:
@@ -157,7 +161,8 @@ def chi_square_kl(bandit: Bandit, advantage: Array, beta: Any, gamma: float) -> 
     u = _seen_only(bandit, _below_best(bandit, advantage) / beta)
     _, regime, done = solve_dual(xp, bandit.behavior, u, ShiftDual(gamma))
     zeros = xp.zeros_like(u[:, 0])
-    return Solution(log_ratio=u, kappa=zeros + gamma, regime=regime, leak=zeros, status=_status(xp, done))
+    status = _status(xp, done)
+    return Solution(log_ratio=u, kappa=zeros + gamma, regime=regime, leak=zeros, status=status, mass=zeros + 1.0)
 
 
 def capped_exponential(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Solution:
@@ -206,6 +211,7 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
             exists, status, xp.where(still, xp.zeros_like(status), xp.full_like(status, Status.NO_TARGET.value))
         ),
         differentiable=True,
+        mass=xp.sum(policy, axis=-1),
     )
 
 
@@ -249,4 +255,5 @@ def greedy(bandit: Bandit, advantage: Array, *, unique: bool = False) -> Solutio
         leak=xp.zeros_like(nan),
         status=status,
         differentiable=True,
+        mass=1.0 + 0.0 * mass[:, 0],
     )

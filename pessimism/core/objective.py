@@ -21,6 +21,7 @@ from pessimism import baselines
 from pessimism.arrays import Array, to_numpy, to_numpy_float
 from pessimism.core.bandit import Bandit
 from pessimism.core.solution import Solution, Status
+from pessimism.core.validation import LARGEST
 
 
 @runtime_checkable
@@ -334,6 +335,11 @@ class Objective:
             self._require_all(
                 name, lambda values: np.isfinite(values) | (allow_infinite & np.isinf(values)), "a finite number"
             )
+            self._require_all(
+                name,
+                lambda values: (values == 0) | (np.abs(values) >= 1 / LARGEST) & _not_too_large(values),
+                f"between {1 / LARGEST:g} and {LARGEST:g} in size, or 0",
+            )
             if name in self.per_action and isinstance(value, np.ndarray) and value.ndim == 1:
                 object.__setattr__(self, name, tuple(map(float, value)))  # of one problem: it compares and hashes
 
@@ -368,6 +374,10 @@ class Objective:
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
+
+
+def _not_too_large(values: Array) -> Array:
+    return (np.abs(values) <= LARGEST) | np.isinf(values)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from pessimism.arrays import Array, pick, put
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
-from pessimism.core.validation import as_numpy
+from pessimism.core.validation import LARGEST, as_numpy
 
 
 def make_problem(
@@ -45,7 +45,7 @@ def make_problem(
     if reference is not None and not objective.takes_reference:
         raise ValueError(f"reference: objective {objective} has no log-ratio to another reference than the behavior")
     bandit = make_swept_bandit(behavior, reward, objective, reference, on_error=on_error)
-    objective = objective.on_rows(bandit)
+    given, objective = objective, objective.on_rows(bandit)
     xp, unit = bandit.xp, 1.0 if objective.temperature is None else objective.temperature
     with np.errstate(over="ignore", invalid="ignore"):
         advantage = _accepted(bandit, objective, on_error)
@@ -53,10 +53,17 @@ def make_problem(
             shapes = f"{tuple(advantage.shape)} for rewards of shape {tuple(bandit.reward.shape)}"
             raise ValueError(f"objective {objective}: advantage must keep the shape of the rewards, got {shapes}")
         extremes = () if advantage.shape[0] == 0 else (xp.max(advantage), xp.min(advantage))
-        if all(bool(xp.all(xp.isfinite(extreme / unit))) for extreme in extremes):
+        if all(bool(xp.all(xp.abs(e) <= LARGEST) & xp.all(xp.abs(e / unit) <= LARGEST)) for e in extremes):
             return bandit, advantage
-        bad = ~xp.all(xp.isfinite(advantage / unit), axis=-1)
-    bandit.report(bad, lambda row: f"{bandit.place('reward', row)}: the advantage of {objective} overflows", on_error)
+        fine = (xp.abs(advantage) <= LARGEST) & (xp.abs(advantage / unit) <= LARGEST)
+        bad = ~xp.all(fine, axis=-1)
+
+    def message(row: int) -> str:
+        of_temperature = "" if objective.temperature is None else ", over its temperature too"
+        rule = f"must be at most {LARGEST:g} in size{of_temperature}"
+        return f"{bandit.place('reward', row)}: the advantage of {given} {rule}"
+
+    bandit.report(bad, message, on_error)
     return bandit, xp.where(bad[:, None], xp.zeros_like(advantage), advantage)
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pessimism.arrays import Array
+
+if TYPE_CHECKING:
+    from pessimism.core.bandit import Bandit
+
+_LARGEST = 700.0  # log-ratio whose exponential is still a float
 
 
 class Status(IntEnum):
@@ -66,6 +71,9 @@ class Solution(NamedTuple):
         Values of :class:`Status`.
     differentiable : bool
         Whether the formula itself can be differentiated by autograd.
+    mass : Array, shape (N,), or None
+        Sum of the policy, with what leaks, where the formula knows it: to rounding, or nan where it failed. None where
+        the log-ratios must be asked.
     """
 
     log_ratio: Array
@@ -74,3 +82,21 @@ class Solution(NamedTuple):
     leak: Array
     status: Array
     differentiable: bool = False
+    mass: Array | None = None
+
+    @property
+    def rows(self) -> tuple[Array, ...]:
+        """The arrays, without what is said of all rows together."""
+        return self[:5]
+
+
+def policy_of(bandit: Bandit, log_ratio: Array) -> Array:
+    """Probabilities ``(N, K)`` of log-ratios to the reference, 0 where the behavior has none."""
+    xp = bandit.xp
+    u = bandit.masked(log_ratio, 0.0)
+    ratio = xp.exp(xp.minimum(u, xp.full_like(u, _LARGEST)))
+    policy = bandit.reference * ratio
+    beyond = u > _LARGEST
+    if bool(xp.any(beyond)):  # of an action so faint that the ratio overflows, yet not the probability
+        policy = xp.where(beyond, xp.exp(bandit.log_reference + u), policy)
+    return bandit.masked(policy, 0.0)

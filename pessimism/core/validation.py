@@ -6,6 +6,7 @@ one or, with ``on_error="status"``, notes every bad one in ``invalid`` and puts 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from pessimism.arrays import Array
 
 SUM_TOLERANCE = 1e-6
+LARGEST = 1e100  # size of rewards, advantages and hyper-parameters: squares, and ratios of two, are floats still
 
 
 def to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any]:
@@ -102,20 +104,19 @@ def report(bad: Array, message: Callable[[int], str], on_error: str, invalid: di
 
 
 def check_reward(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error: str, invalid: dict[int, str]) -> Array:
-    """Check that all rewards are finite; rows that are not become zeros."""
-    # A sum is finite exactly if its terms are (and do not overflow together).
-    with np.errstate(over="ignore", invalid="ignore"):
-        if bool(xp.isfinite(xp.sum(a))):
-            return a
-    finite = xp.isfinite(a)
+    """Check that all rewards are finite and no larger than float64 can work with; rows that are not become zeros."""
+    if a.shape[0] == 0 or bool((xp.max(a) <= LARGEST) & (xp.min(a) >= -LARGEST)):
+        return a
+    fine = xp.abs(a) <= LARGEST
 
     def message(row: int) -> str:
-        action = int(xp.argmin(xp.astype(finite[row, :], xp.int8)))
+        action = int(xp.argmin(xp.astype(fine[row, :], xp.int8)))
         value = a[row, action]
-        value = value.detach() if hasattr(value, "detach") else value
-        return f"{place(name, row, shape, action)} must be finite, got {float(value)}"
+        value = float(value.detach() if hasattr(value, "detach") else value)
+        rule = f"be at most {LARGEST:g} in size" if math.isfinite(value) else "be finite"
+        return f"{place(name, row, shape, action)} must {rule}, got {value}"
 
-    bad = ~xp.all(finite, axis=-1)
+    bad = ~xp.all(fine, axis=-1)
     report(bad, message, on_error, invalid)
     return xp.where(bad[:, None], xp.zeros_like(a), a)
 

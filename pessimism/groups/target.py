@@ -16,8 +16,9 @@ from pessimism.closed_forms import tilts
 from pessimism.closed_forms.negative_regime import log_partition
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
-from pessimism.core.solution import Solution, Status
+from pessimism.core.solution import NOT_COVERED, Solution, Status
 from pessimism.fixed_point.generic import fixed_point
+from pessimism.target.acceptance import accepted
 from pessimism.target.induced import solve_rows as solve_published
 from pessimism.target.induced import with_uncovered
 from pessimism.target.result import InducedTarget
@@ -101,9 +102,9 @@ def solve_group(
 def _solution(objective: Objective, bandit: Bandit, advantage: Floats, unseen: bool) -> Solution:
     beta = objective.temperature
     if beta is not None and is_squared(objective):
-        return with_uncovered(
-            tilts.lambert(bandit, advantage, beta, unseen=unseen), bandit, objective, advantage, unseen
-        )
+        formula = tilts.lambert(bandit, advantage, beta, unseen=unseen)
+        found = with_uncovered(formula, bandit, objective, advantage, unseen)
+        return accepted(bandit, objective, advantage, found, formula.status == NOT_COVERED)
     if bandit.own_reference is None:
         return solve_published(bandit, objective, advantage, unseen, None)
     if not _reads_log_ratio(objective, advantage):
@@ -112,6 +113,7 @@ def _solution(objective: Objective, bandit: Bandit, advantage: Floats, unseen: b
         solution = solve_published(alone, objective, advantage, unseen, None)
         return solution._replace(log_ratio=solution.log_ratio - bandit.log_reference_ratio)
     found = fixed_point(bandit, objective, advantage, unseen=unseen)
+    found = accepted(bandit, objective, advantage, found, np.ones(len(advantage), dtype=bool))
     # Without a closed form, a target on fewer actions cannot be told from none.
     unknown = found.status == Status.NO_TARGET
     return found._replace(status=np.where(unknown, Status.NOT_CONVERGED, found.status).astype(np.int8))

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pessimism.arrays import Array, finite_log, to_numpy, to_numpy_float
+from pessimism.core.bandit import Bandit
 from pessimism.core.check import checked
+from pessimism.core.objective import Objective
 from pessimism.fixed_point.score import data_weight, group_weights, kinks_of, stationarity
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def certificate(target: InducedTarget) -> pd.DataFrame:
     columns = {
         "normalization": np.abs(pi.sum(axis=-1) + leak - 1.0),
         "support": np.sum(np.where(q > 0, 0.0, pi), axis=-1),
-        "stationarity": _stationarity(target, q, pi, u, advantage),
+        "stationarity": residual_on_logits(target.bandit, target.row_objective, q, pi, u, advantage),
         "nonnegativity": np.maximum(0.0, -pi.min(axis=-1)) + 0.0,  # no negative zero
     }
     frame = pd.DataFrame(columns)
@@ -69,10 +71,28 @@ def certificate(target: InducedTarget) -> pd.DataFrame:
     return frame
 
 
-def _stationarity(target: InducedTarget, q: Array, pi: Array, u: Array, advantage: Array) -> Array:
-    objective = target.row_objective.each_swept(to_numpy)
-    seen, weights = q > 0, None if group_weights(target.bandit, objective) is None else q
-    share = target.bandit.log_reference_ratio
+def residual_on_logits(
+    bandit: Bandit, objective: Objective, q: Array, pi: Array, u: Array, advantage: Array
+) -> Array:
+    """Largest residuals ``(N,)`` of q g = lam pi, relative to the pulls; the last four arguments are on the host.
+
+    Parameters
+    ----------
+    bandit : Bandit
+        The problems, N of them.
+    objective : Objective
+        The objective, with hyper-parameters that are arrays as columns.
+    q, pi, u, advantage : ndarray, shape (N, K)
+        Behavior, policy, its log-ratio to the reference, and advantages.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        The residuals, nan where there is no policy.
+    """
+    objective = objective.each_swept(to_numpy)
+    seen, weights = q > 0, None if group_weights(bandit, objective) is None else q
+    share = bandit.log_reference_ratio
     log_share = None if share is None else to_numpy_float(share)
     finite = np.where(seen, finite_log(u), 0.0)
     limit = objective.at_infinity(u, advantage)
@@ -93,7 +113,7 @@ def _stationarity(target: InducedTarget, q: Array, pi: Array, u: Array, advantag
     level = np.where(np.any(seen & ~kept, axis=-1, keepdims=True), common, 0.0)
     inside = np.maximum(np.maximum(low - level, level - high), 0.0)
     # A vanished action whose weight carries the ratio has no drift at zero mass: what it would gain per mass counts.
-    nu = to_numpy_float(target.bandit.reference)
+    nu = to_numpy_float(bandit.reference)
     gone = seen & ~kept
     with np.errstate(over="ignore", invalid="ignore"):  # rows without a target are nan
         gain = (

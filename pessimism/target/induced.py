@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import device, is_torch_array
 
 from pessimism.arrays import Array, pick, put, to_numpy
@@ -21,6 +22,7 @@ from pessimism.fixed_point.unseen import let_leak, may_leak
 from pessimism.losses.importance_weighted import Nominal
 from pessimism.losses.registry import make_objective
 from pessimism.losses.regression import SquaredRegression
+from pessimism.target.acceptance import accepted, without
 from pessimism.target.result import InducedTarget
 
 
@@ -196,25 +198,30 @@ def solve_rows(
     With ``unseen`` each route may know what leaks; where it does not, and lam is negative, mass is let go after it.
     """
     unseen = unseen and may_leak(objective)
-    solution = _on_seen(bandit, objective, advantage, unseen, method, minimum)
-    return let_leak(bandit, objective, advantage, solution) if unseen else solution
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is not accepted below
+        solution, searched = _on_seen(bandit, objective, advantage, unseen, method, minimum)
+        if unseen:
+            solution = let_leak(bandit, objective, advantage, solution)
+        return accepted(bandit, objective, advantage, solution, searched)
 
 
 def _on_seen(
     bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, method: str | None, minimum: str
-) -> Solution:
+) -> tuple[Solution, Array]:
+    """What the routes find, and which rows ``(N,)`` were searched for, not given by a formula."""
     solution = None
     if method != "fixed_point":
         solution = objective.closed_form(bandit, advantage, unseen=unseen)
     if solution is None:
         if method == "closed_form":
             raise ValueError(f"method: objective {objective} has no closed form")
-        return _generic(bandit, objective, advantage, unseen, minimum)
+        solution = _generic(bandit, objective, advantage, unseen, minimum)
+        return solution, np.ones(bandit.reward.shape[0], dtype=bool)
     uncovered = solution.status == NOT_COVERED
     if method == "closed_form" and bool(bandit.xp.any(uncovered)):
         where = bandit.place("reward", int(bandit.xp.argmax(bandit.xp.astype(uncovered, bandit.xp.int8))))
         raise ValueError(f"method: objective {objective} has no closed form at {where}")
-    return with_uncovered(solution, bandit, objective, advantage, unseen, minimum)
+    return with_uncovered(solution, bandit, objective, advantage, unseen, minimum), to_numpy(uncovered)
 
 
 def with_uncovered(
@@ -244,7 +251,7 @@ def _filled(
     """The solution with the chosen rows ``(N,)``, of which no other route knows the target, solved by `_uncovered`."""
     theirs = objective.each_swept(lambda column: pick(bandit.xp, column, chosen))
     rest = _uncovered(bandit.rows(chosen), theirs, pick(bandit.xp, advantage, chosen), unseen, minimum)
-    return Solution(*(put(bandit.xp, a, chosen, b) for a, b in zip(solution[:-1], rest[:-1], strict=True)))
+    return Solution(*(put(bandit.xp, a, chosen, b) for a, b in zip(solution.rows, rest.rows, strict=True)))
 
 
 def _generic(bandit: Bandit, objective: Objective, advantage: Array, unseen: bool, minimum: str) -> Solution:
@@ -285,7 +292,8 @@ def _with_gradient(
     if solution.differentiable:
         again = objective.closed_form(bandit, advantage, unseen=unseen)
         assert again is not None
-        return again
+        failed = to_numpy(solution.status != again.status)
+        return without(bandit, again, failed) if failed.any() else again
     return solution._replace(log_ratio=attach_gradient(solution, bandit, objective, advantage))
 
 

@@ -14,7 +14,7 @@ from pessimism.arrays import Array, finite_log, to_numpy
 from pessimism.closed_forms import tilts
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
-from pessimism.core.solution import Solution, Status
+from pessimism.core.solution import Solution, Status, policy_of
 from pessimism.display import as_call, html_table, median, shares
 from pessimism.fixed_point.score import kinks_of, stationarity, weight_on
 
@@ -120,8 +120,7 @@ class InducedTarget:
 
     @cached_property
     def _policy_rows(self) -> Array:
-        weights = self.bandit.xp.exp(self.bandit.masked(self.solution.log_ratio, 0.0))
-        return self.bandit.masked(self.bandit.reference * weights, 0.0)
+        return policy_of(self.bandit, self.solution.log_ratio)
 
     @cached_property
     def policy(self) -> Array:
@@ -164,7 +163,7 @@ class InducedTarget:
 
         kept = bandit.support & ~bandit.xp.isinf(u)
         share = bandit.log_reference_ratio
-        with np.errstate(over="ignore"):  # an uncapped exponential weight may be infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # an uncapped exponential weight may be infinite
             kinks = kinks_of(self.row_objective, bandit.behavior, share)
             found = stationarity(pull, kinks, finite_log(u), share, self._policy_rows, kept)
         return bandit.shaped(found.multiplier)

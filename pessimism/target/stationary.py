@@ -90,6 +90,8 @@ def stationary_points(
     ------
     ValueError
         As :func:`induced_target`; also for a batch, and for an objective that is not a squared regression.
+    ArithmeticError
+        If float64 cannot tell the minimizers of the problem.
 
     References
     ----------
@@ -117,7 +119,10 @@ def stationary_points(
     def loss(u: Array) -> float:
         return float(np.sum(np.where(q > 0, q * objective.loss(u, advantage), 0.0)))
 
-    if target.regime != "negative":
+    found = tilts.minima(bandit, target.advantage_rows, beta)[0] if target.regime == "negative" else None
+    if target.status == "not_converged" or found == []:
+        raise ArithmeticError(f"no minimizer of {objective} is found to working accuracy at these rewards")
+    if found is None:
         u = to_numpy(target.log_ratio)
         return [StationaryPoint(to_numpy(target.policy), u, float(target.kappa), loss(u), None)]
     nu = to_numpy(bandit.reference)[0]
@@ -129,5 +134,5 @@ def stationary_points(
             loss=loss(m.log_ratio),
             branch=m.branch,
         )
-        for m in tilts.minima(bandit, target.advantage_rows, beta)[0]
+        for m in found
     ]
