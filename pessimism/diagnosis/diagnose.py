@@ -7,27 +7,24 @@ Source: arXiv 2605.28150; docs/theory.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pessimism import divergences
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.diagnosis import population as group_plugin
+from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import lowering_helps, thresholds
 from pessimism.diagnosis.wording import SAME, Group, read_group
 from pessimism.losses.registry import make_objective
 from pessimism.rollouts.read import read_rollouts
 from pessimism.rollouts.rows import LENGTH_COLUMNS
-from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
 COLUMNS = (
@@ -35,8 +32,6 @@ COLUMNS = (
     *("pessimism_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "given_up", "all_equal"),
     *("critical_shift", "critical_beta", *group_plugin.COLUMNS, "status", "reading"),
 )
-_CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
-_WIDENING = 1.25  # groups up to this many times as large as the smallest are measured at once, padded
 
 
 def diagnose(
@@ -126,7 +121,7 @@ def diagnose(
         prompt_column=prompt_column,
         reward_column=reward_column,
         step_column=step_column,
-        length_column=(length_column or LENGTH_COLUMNS) if _reads_lengths(made) else None,
+        length_column=(length_column or LENGTH_COLUMNS) if reads_lengths(made) else None,
         skip_bad=skip_bad,
     )
     before = source.attrs if isinstance(source, pd.DataFrame) else {}  # of a log that read_rollouts has read already
@@ -147,86 +142,33 @@ def diagnose(
 
 def _diagnosed(log: pd.DataFrame, objective: Objective) -> tuple[pd.DataFrame, str | None, bool]:
     """Return the frame, why the population is undefined somewhere, and whether a lower baseline keeps more."""
-    groups, order, start = _group(log)
-    rewards = log["reward"].to_numpy()[order]
-    lengths = log["length"].to_numpy()[order] if "length" in log else None
-    n, parts = groups["n"].to_numpy(), []
-
-    def of(completions: NDArray[np.intp]) -> Objective:
-        """The objective on some completions, with their lengths where it reads them from the log."""
-        return objective if lengths is None else replace(objective, length=lengths[completions])  # type: ignore[call-arg]
-
+    logged, parts = LoggedGroups.of(log), []
     with tqdm(
         total=len(log), desc="diagnosing", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False
     ) as bar:
-        for index in _steps(groups, n) if objective.over_batch else _chunks(n):
-            sizes = _by_size(index, n)
-            rows = [start[i, None] + np.arange(n[i[0]]) for i in sizes]
-            parts.append(_measure([(rewards[row], of(row)) for row in rows]))
-            parts[-1].index = pd.Index(index)
-            bar.update(n[index].sum())
+        for index, targets in logged.targets(objective):
+            parts.append(_measure(targets).set_index(index))
+            bar.update(logged.sizes[index].sum())
     population, undefined = group_plugin.population_reading(
-        [
-            (same, rewards[start[same, None] + np.arange(n[same[0]])])
-            for same in _by_size(np.argsort(n, kind="stable"), n)
-        ],
-        of(np.arange(n[0])),
+        [(same, logged.reward[logged.rows(same)]) for same in logged.by_size(np.argsort(logged.sizes, kind="stable"))],
+        logged.objective_on(objective, logged.rows(np.array([0]))[0]),
     )
-    frame = pd.concat([groups, pd.concat(parts).sort_index(), population], axis=1)
+    frame = pd.concat([logged.groups, pd.concat(parts).sort_index(), population], axis=1)
     facts = frame[list(Group._fields)].itertuples(index=False, name=None)
     frame["reading"] = [read_group(Group(*row)) for row in facts]
     frame = frame[list(COLUMNS)]
     (lost,) = np.nonzero(((frame["given_up"] > 0) | (frame["status"] == "no_target")).to_numpy())
-    first = start[lost[0]] + np.arange(n[lost[0]]) if lost.size else None
-    helps = first is not None and not objective.over_batch and lowering_helps(rewards[first], of(first))
+    first = logged.rows(lost[:1])[0] if lost.size else None
+    helps = (
+        first is not None
+        and not objective.over_batch
+        and lowering_helps(logged.reward[first], logged.objective_on(objective, first))
+    )
     return frame, undefined, helps
 
 
-def _reads_lengths(objective: Objective) -> bool:
-    """Whether an objective knows completions by their length and was given none."""
-    return "length" in objective.per_action and objective.settings["length"] is None
-
-
-def _group(log: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp], NDArray[np.intp]]:
-    """Return the groups (step, prompt, n), the order that sorts rows by group, and where in it each group starts."""
-    step, code = log["step"].to_numpy(), log["prompt"].cat.codes.to_numpy()
-    order = np.lexsort((code, step))
-    step, code = step[order], code[order]
-    start = np.flatnonzero(np.append(True, (np.diff(step) != 0) | (np.diff(code) != 0)))
-    prompt = log["prompt"].cat.categories.take(code[start])
-    groups = pd.DataFrame({"step": step[start], "prompt": prompt, "n": np.diff(np.append(start, len(log)))})
-    return groups, order, start
-
-
-def _steps(groups: pd.DataFrame, n: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-    """Yield the groups of each step, for objectives whose advantage depends on the batch: that is the step."""
-    for step, found in groups.groupby("step", sort=True).indices.items():
-        index = np.asarray(found, dtype=np.intp)
-        if len(set(n[index])) > 1:
-            sizes = f"{n[index].min()} and {n[index].max()}"
-            raise ValueError(f"the batch of step {step} must have groups of one size for such a baseline, got {sizes}")
-        yield index
-
-
-def _chunks(n: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-    """Yield groups of about the same size, sorted by it, as many at a time as make a chunk."""
-    by_size = np.argsort(n, kind="stable")
-    sizes, first = n[by_size], 0
-    while first < len(n):
-        widest = int(_WIDENING * sizes[first])
-        last = min(int(np.searchsorted(sizes, widest, side="right")), first + max(1, _CHUNK // widest))
-        yield by_size[first:last]
-        first = last
-
-
-def _by_size(index: NDArray[np.intp], n: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """Split groups, sorted by their size n, into those of one size each."""
-    return np.split(index, np.flatnonzero(np.diff(n[index])) + 1)
-
-
-def _measure(groups: list[tuple[Floats, Objective]]) -> pd.DataFrame:
-    """Facts of groups, their rewards ``(groups, n)`` and objective for one n after the other; row by row so."""
-    targets = [induced_target(None, same, objective, unseen=True, check=False) for same, objective in groups]
+def _measure(targets: list[InducedTarget]) -> pd.DataFrame:
+    """Facts of groups, in the rows of targets of groups of one size each."""
     target = InducedTarget.concatenate(targets)
     facts = target.conservatism()
     shift, beta = thresholds(target, facts["log_z"].to_numpy(dtype=float))
@@ -234,7 +176,7 @@ def _measure(groups: list[tuple[Floats, Objective]]) -> pd.DataFrame:
         z = np.exp(facts["log_z"])
     return facts.assign(
         both=_near_both(target),
-        reward_mean=np.concatenate([same.mean(axis=-1) for same, _ in groups]),
+        reward_mean=np.concatenate([same.reward.mean(axis=-1) for same in targets]),
         baseline=np.concatenate([same.baseline for same in targets]),
         Z=z,
         kappa=target.kappa,

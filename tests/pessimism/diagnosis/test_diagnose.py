@@ -135,7 +135,7 @@ def test_mixed_group_sizes_equal_a_loop_over_groups(name: str, monkeypatch: pyte
     loop = pd.concat([single.frame for single in one_by_one], ignore_index=True)
     pd.testing.assert_frame_equal(report.frame, loop, rtol=1e-10, check_exact=False)
     for setting, value in ("_CHUNK", 8), ("_WIDENING", 100):  # groups one at a time, and all of them padded to one size
-        monkeypatch.setattr(sys.modules["pessimism.diagnosis.diagnose"], setting, value)
+        monkeypatch.setattr(sys.modules["pessimism.diagnosis.logged_groups"], setting, value)
         again = diagnose(log, name, **hyper).frame
         pd.testing.assert_frame_equal(report.frame, again, rtol=1e-10, check_exact=False)
         monkeypatch.undo()

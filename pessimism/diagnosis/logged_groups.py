@@ -1,0 +1,112 @@
+"""The prompt groups of a rollout log as problems: groups of about one size are solved together, bounded in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pessimism.arrays import Floats
+from pessimism.core.objective import Objective
+from pessimism.target.induced import induced_target
+from pessimism.target.result import InducedTarget
+
+_CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
+_WIDENING = 1.25  # groups up to this many times as large as the smallest are measured at once, padded
+
+
+def reads_lengths(objective: Objective) -> bool:
+    """Whether an objective knows completions by their length and was given none."""
+    return "length" in objective.per_action and objective.settings["length"] is None
+
+
+@dataclass(frozen=True)
+class LoggedGroups:
+    """Groups of a log: the completions of one prompt at one step.
+
+    Attributes
+    ----------
+    groups : pandas.DataFrame
+        Step, prompt and n, the number of completions, of each group; by step, then by first appearance of the prompt.
+    reward : ndarray, shape (rows,)
+        Rewards of the completions, group after group.
+    length : ndarray, shape (rows,), or None
+        Their lengths, where the log was read with them.
+    start : ndarray of int, shape (groups,)
+        Where each group starts.
+    """
+
+    groups: pd.DataFrame
+    reward: Floats
+    length: Floats | None
+    start: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, log: pd.DataFrame) -> LoggedGroups:
+        """Groups of a log as :func:`~pessimism.read_rollouts` returns it."""
+        step, code = log["step"].to_numpy(), log["prompt"].cat.codes.to_numpy()
+        order = np.lexsort((code, step))
+        step, code = step[order], code[order]
+        start = np.flatnonzero(np.append(True, (np.diff(step) != 0) | (np.diff(code) != 0)))
+        prompt = log["prompt"].cat.categories.take(code[start])
+        groups = pd.DataFrame({"step": step[start], "prompt": prompt, "n": np.diff(np.append(start, len(log)))})
+        length = log["length"].to_numpy()[order] if "length" in log else None
+        return cls(groups, log["reward"].to_numpy()[order], length, start)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Completions of each group."""
+        return self.groups["n"].to_numpy()
+
+    def rows(self, same: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Rows ``(groups, n)`` of some groups of one size."""
+        return np.asarray(self.start[same, None] + np.arange(self.sizes[same[0]]))
+
+    def objective_on(self, objective: Objective, rows: NDArray[np.intp]) -> Objective:
+        """The objective on some completions, with their lengths where the log was read with them."""
+        return objective if self.length is None else replace(objective, length=self.length[rows])  # type: ignore[call-arg]
+
+    def by_size(self, index: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        """Split groups, sorted by their size, into those of one size each."""
+        return np.split(index, np.flatnonzero(np.diff(self.sizes[index])) + 1)
+
+    def targets(self, objective: Objective) -> Iterator[tuple[NDArray[np.intp], list[InducedTarget]]]:
+        """Yield numbers of groups and their targets, those of one size together; the completions are part of a space.
+
+        The batch of an objective with statistics over one (``over_batch``) is a step of the log.
+        """
+        for index in self._steps() if objective.over_batch else self._chunks():
+            rows = [self.rows(same) for same in self.by_size(index)]
+            yield (
+                index,
+                [
+                    induced_target(None, self.reward[r], self.objective_on(objective, r), unseen=True, check=False)
+                    for r in rows
+                ],
+            )
+
+    def _steps(self) -> Iterator[NDArray[np.intp]]:
+        """Yield the groups of each step, for objectives whose advantage depends on the batch: that is the step."""
+        n = self.sizes
+        for step, found in self.groups.groupby("step", sort=True).indices.items():
+            index = np.asarray(found, dtype=np.intp)
+            if len(set(n[index])) > 1:
+                sizes = f"{n[index].min()} and {n[index].max()}"
+                raise ValueError(
+                    f"the batch of step {step} must have groups of one size for such a baseline, got {sizes}"
+                )
+            yield index
+
+    def _chunks(self) -> Iterator[NDArray[np.intp]]:
+        """Yield groups of about the same size, sorted by it, as many at a time as make a chunk."""
+        n = self.sizes
+        by_size = np.argsort(n, kind="stable")
+        sizes, first = n[by_size], 0
+        while first < len(n):
+            widest = int(_WIDENING * sizes[first])
+            last = min(int(np.searchsorted(sizes, widest, side="right")), first + max(1, _CHUNK // widest))
+            yield by_size[first:last]
+            first = last

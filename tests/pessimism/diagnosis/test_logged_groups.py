@@ -1,0 +1,62 @@
+"""Groups of a log as problems."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pessimism as ps
+from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
+
+LOG = pd.DataFrame(
+    {
+        "step": [1, 1, 0, 0, 0, 1, 0, 0],
+        "prompt": ["b", "b", "b", "a", "a", "a", "b", "a"],
+        "reward": [1.0, 0.0, 0.5, 2.0, 3.0, 4.0, 0.25, 5.0],
+        "length": [1, 2, 3, 4, 5, 6, 7, 8],
+    }
+)
+
+
+def logged(length: bool = False) -> LoggedGroups:
+    return LoggedGroups.of(ps.read_rollouts(LOG, length_column="length" if length else None))
+
+
+def test_groups_by_step_then_by_first_appearance() -> None:
+    groups = logged(length=True)
+    assert groups.groups.astype({"prompt": str}).to_numpy().tolist() == [
+        [0, "b", 2],
+        [0, "a", 3],
+        [1, "b", 2],
+        [1, "a", 1],
+    ]
+    assert groups.reward.tolist() == [0.5, 0.25, 2.0, 3.0, 5.0, 1.0, 0.0, 4.0]
+    assert groups.length is not None
+    assert groups.length.tolist() == [3, 7, 4, 5, 8, 1, 2, 6]
+    assert groups.rows(np.array([0, 2])).tolist() == [[0, 1], [5, 6]]
+
+
+def test_targets_are_those_of_each_group_alone() -> None:
+    seen = {}
+    for index, targets in logged().targets(ps.OAPL(beta1=0.5, beta2=0.5)):
+        rows = [row for target in targets for row in target.policy]
+        seen.update(zip(index.tolist(), rows, strict=True))
+    rewards = [[0.5, 0.25], [2.0, 3.0, 5.0], [1.0, 0.0], [4.0]]
+    assert sorted(seen) == [0, 1, 2, 3]
+    for number, reward in enumerate(rewards):
+        alone = ps.induced_target(None, reward, "oapl", beta1=0.5, beta2=0.5, unseen=True)
+        np.testing.assert_array_equal(seen[number], alone.policy)
+
+
+def test_lengths_go_with_their_completions() -> None:
+    of_log, given = ps.OPO(), ps.OPO(length=3.0)
+    assert reads_lengths(of_log)
+    assert not reads_lengths(given)
+    on = logged(length=True).objective_on(of_log, np.array([[5, 6]]))
+    np.testing.assert_array_equal(on.settings["length"], [[1, 2]])
+
+
+def test_a_batch_is_a_step() -> None:
+    with pytest.raises(ValueError, match="the batch of step 0 must have groups of one size for such a baseline"):
+        list(logged().targets(ps.ReinforcePP()))
