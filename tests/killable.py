@@ -1,0 +1,32 @@
+"""A command of this repository, to be killed: python -m tests.killable FOLDER MODULE [ARGUMENT ...].
+
+What it would write into the checkout, small models and pages, it writes into the folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from analysis import studies, verification
+
+
+def main(folder: Path, module: str, arguments: list[str]) -> int:
+    """Run the command; its exit code."""
+    for of, name in ((verification, "PAGE"), (verification, "DATA"), (studies, "PAGE")):
+        page = folder / getattr(of, name).name
+        if not page.exists():
+            shutil.copy(getattr(of, name), page)
+        setattr(of, name, page)
+    if module == "llm":
+        load: Any = import_module("llm.models.load")
+        load.model_path.__defaults__ = (folder / "models",)
+    found: int = import_module(module if module == "analysis.verification" else f"{module}.__main__").main(arguments)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))
