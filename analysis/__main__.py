@@ -9,14 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from analysis import studies
 from analysis.command import exit_code
-from analysis.work import CACHE
 from pessimism.files import write, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) -> dict[str, Any]:
@@ -41,6 +40,7 @@ def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) 
 
     Examples
     --------
+    >>> from analysis import studies
     >>> parse_settings(studies.study("targets").run, ["beta=0.1", "reward=0,1"])
     {'beta': 0.1, 'reward': (0, 1)}
     """
@@ -58,6 +58,8 @@ def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) 
 
 
 def _list() -> None:
+    from analysis import studies
+
     for name in studies.NAMES:
         run = studies.study(name).run
         print(f"{name:22} {(inspect.getdoc(run) or '').splitlines()[0]}")
@@ -67,6 +69,8 @@ def _list() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from analysis import studies
+
     given = parse_settings(studies.study(options.name).run, options.set)
     try:
         frame = studies.run(options.name, options.smoke, options.cache, **given)
@@ -82,6 +86,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _findings(options: argparse.Namespace) -> int:
+    from analysis import studies
+
     text = studies.findings(options.cache)
     if not options.check:
         write_text(studies.PAGE, text)
@@ -111,6 +117,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["run", "targets", "--set", "gamma=1"])
     2
     """
+    return exit_code(partial(_command, arguments), process=arguments is None)
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    from analysis import studies
+    from analysis.work import CACHE
+
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Studies that return a tidy table.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the studies and their parameters")
@@ -124,10 +137,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (run, all_of_them):
         command.add_argument("--cache", type=Path, default=CACHE, help="where finished work is kept")
     options = parser.parse_args(arguments)
-    return exit_code(partial(_ended, options))
-
-
-def _ended(options: argparse.Namespace) -> int:
     if options.command == "list":
         _list()
         return 0

@@ -18,6 +18,7 @@ from analysis import entries
 from analysis.entries import Types
 from analysis.imports import modules, reached
 from pessimism import files
+from pessimism.console import deaf
 from pessimism.messages import one_line
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -182,8 +183,9 @@ def each(
     Results are kept in the folder that `kept_in` names, by default `CACHE`.
     """
     one, work = kept(function, _FOLDER.get(), types), list(settings)
-    found = joblib.Parallel(n_jobs=_JOBS.get() if jobs is None else jobs, return_as="generator")(
-        joblib.delayed(one)(*setting) for setting in work
-    )
+    with deaf():  # the processes begin here, and a Ctrl-C is for this one to hear
+        found = joblib.Parallel(n_jobs=_JOBS.get() if jobs is None else jobs, return_as="generator")(
+            joblib.delayed(one)(*setting) for setting in work
+        )
     bar = tqdm(found, total=len(work), desc=desc, delay=2, leave=False, disable=not sys.stderr.isatty())
     return list(bar)

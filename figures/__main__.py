@@ -11,19 +11,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
-from analysis import studies
 from analysis.command import exit_code
-from analysis.work import CACHE
-from figures.save import FORMATS, check, save
-from figures.sheet import sheet
-from figures.style import context
 
 
-def make(
-    name: str, out: Path, formats: Sequence[str] = FORMATS, *, smoke: bool = False, cache: Path | None = CACHE
-) -> list[Path]:
+def make(name: str, out: Path, formats: Sequence[str], *, smoke: bool = False, cache: Path | None) -> list[Path]:
     """Compute, draw and save one figure.
 
     Parameters
@@ -33,10 +24,10 @@ def make(
     out : pathlib.Path
         Folder to write into.
     formats : sequence of str
-        Some of pdf, svg, png; all by default.
+        Some of pdf, svg, png.
     smoke : bool, default False
         Whether to draw fewer points, for a quick look.
-    cache : pathlib.Path, optional
+    cache : pathlib.Path or None
         Where finished work is kept; None keeps nothing.
 
     Returns
@@ -49,6 +40,11 @@ def make(
     ValueError
         If there is no figure of this name, or no such format.
     """
+    from analysis import studies
+    from figures.save import check, save
+    from figures.sheet import sheet
+    from figures.style import context
+
     check(formats)
     drawn = sheet(name)
     frame, headline = studies.run(name, smoke, cache), studies.study(name).headline
@@ -75,6 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["--format", "gif"])
     2
     """
+    return exit_code(partial(_command, arguments), process=arguments is None)
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    from tqdm import tqdm
+
+    from analysis import studies
+    from analysis.work import CACHE
+    from figures.save import FORMATS, check
+    from figures.sheet import sheet
+
     parser = argparse.ArgumentParser(prog="python -m figures", description="Figures with their data and parameters.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(studies.NAMES)}; all by default")
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
@@ -82,10 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="fewer points, for a quick look")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where finished work is kept")
     options = parser.parse_args(arguments)
-    return exit_code(partial(_write, options))
-
-
-def _write(options: argparse.Namespace) -> int:
     formats, names = options.format.split(","), options.names or list(studies.NAMES)
     check(formats)
     for name in names:

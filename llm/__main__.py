@@ -102,13 +102,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     2
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] in (["-h"], ["--help"]):
-        print(__doc__)
-        return 0
-    return exit_code(partial(_dispatch, given))
+    return exit_code(partial(_dispatch, given), process=arguments is None)
 
 
 def _dispatch(given: list[str]) -> int:
+    if given[:1] in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     if not given or given[0] not in COMMANDS:
         said = f"unknown command {given[0]!r}" if given else "a command must come first"
         raise ValueError(f"{said}: the commands are {', '.join(COMMANDS)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import textwrap
@@ -16,19 +17,16 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from analysis.command import exit_code
-from analysis.validation import labels
-from analysis.work import ROOT
-from figures.sheet import OTHERS, sheet
-from figures.style import context
 from pessimism.files import write, write_text
 
-KEPT = ROOT / "llm" / "results"
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ROOT = Path(__file__).resolve().parents[2]
+KEPT = _ROOT / "llm" / "results"
 _SUFFIXES = (".csv", ".json", ".png")
 _WIDTH = 120
 
@@ -48,11 +46,14 @@ def table(frame: pd.DataFrame) -> str:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> row = {"kind": "target", "objective": "kimi", "shift": None, "beta1": None, "beta2": None, "beta": 0.1}
     >>> row |= {"kappa": 1.7, "kappa_fit": 1.6, "tv": 2e-4}
     >>> print(table(pd.DataFrame([row, row | {"kappa": 1.9, "tv": 3e-4}])).splitlines()[-1])
     | Kimi | 1.70 to 1.90 | 3e-04 | 3e-01 |
     """
+    from analysis.validation import labels
+
     rows = frame[frame["kind"] == "target"]
     rows = rows.assign(label=labels(rows))
     betas = rows["beta"].unique()
@@ -61,7 +62,7 @@ def table(frame: pd.DataFrame) -> str:
     for name, part in rows.groupby("label", sort=False):
         cells = [cell for beta in betas for cell in _cells(part[part["beta"] == beta])]
         gap = (part["kappa_fit"] - part["kappa"]).abs().max()
-        lines.append(f"| {name} | {' | '.join(cells)} | {'' if np.isnan(gap) else f'{gap:.0e}'} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {'' if math.isnan(gap) else f'{gap:.0e}'} |")
     return "\n".join(lines)
 
 
@@ -85,6 +86,8 @@ def keep(folder: Path, kept: Path = KEPT) -> None:
     ValueError
         If a part was run at another scale, or there is none.
     """
+    from figures.sheet import OTHERS
+
     found = [name for name in OTHERS if (folder / f"{name}.json").is_file()]
     if not found:
         raise ValueError(f"folder: no run of {', '.join(OTHERS)} in {folder}")
@@ -97,8 +100,13 @@ def keep(folder: Path, kept: Path = KEPT) -> None:
         write({kept / file: partial(shutil.copyfile, folder / file) for file in files})
 
 
-def report(kept: Path = KEPT, root: Path = ROOT) -> None:
+def report(kept: Path = KEPT, root: Path = _ROOT) -> None:
     """Write findings and pictures of the kept frames anew, and the parts of the two pages that quote them."""
+    import pandas as pd
+
+    from figures.sheet import OTHERS, sheet
+    from figures.style import context
+
     frames = {name: pd.read_csv(kept / f"{name}.csv") for name in OTHERS}
     modules: dict[str, Any] = {
         name: import_module(f"llm.validation.parts.{name.removeprefix('validate_')}") for name in OTHERS
@@ -127,12 +135,13 @@ def _between(page: Path, start: str, text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Keep the run that is given, and write all anew; exit code 2 and one line for a mistake of the user."""
+    return exit_code(partial(_command, arguments), process=arguments is None)
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llm.validation.report", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="of a full run, whose parts are to be kept")
-    return exit_code(partial(_write, parser.parse_args(arguments).folder))
-
-
-def _write(folder: Path | None) -> int:
+    folder = parser.parse_args(arguments).folder
     if folder is not None:
         keep(folder)
     report()

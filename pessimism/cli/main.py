@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 
 from pessimism import __version__
-from pessimism.cli.errors import not_a_command
-from pessimism.cli.parser import Parser, read_arguments
+from pessimism.console import MISTAKES, exit_code
 
 COMMANDS = {
     "target": "The policy that an objective induces on a bandit.",
@@ -48,38 +48,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 2 after one line on stderr for a mistake of the user.
+        Exit status: 0, 2 after one line on stderr for a mistake of the user, 130 after one for an interruption, 141
+        where nobody reads the output any more.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return exit_code(partial(_run, given), "pessimism", mistakes=(*MISTAKES, TypeError), process=arguments is None)
+
+
+def _run(arguments: list[str]) -> None:
     if arguments[:1] == ["--version"]:
         print(f"pessimism {__version__}")
-        return 0
-    if arguments[:1] in (["-h"], ["--help"]):
+    elif arguments[:1] in (["-h"], ["--help"]):
         print(_HELP, end="")
-        return 0
-    if not arguments or arguments[0] not in COMMANDS:
-        return _fail(not_a_command(arguments, COMMANDS))
-    try:
-        _run(arguments[0], arguments[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
-        sys.stderr.close()
-    except (ValueError, TypeError, OSError) as error:
-        return _fail(str(error))
-    return 0
+    elif not arguments or arguments[0] not in COMMANDS:
+        from pessimism.cli.errors import not_a_command
+
+        raise ValueError(not_a_command(arguments, COMMANDS))
+    else:
+        _run_command(arguments[0], arguments[1:])
 
 
-def _run(name: str, arguments: list[str]) -> None:
+def _run_command(name: str, arguments: list[str]) -> None:
+    from pessimism.cli.parser import Parser, read_arguments
+
     command = import_module(f"pessimism.cli.{name}")
     parser = Parser(name, command.USAGE, command.HELP, explains=not {"-h", "--help"}.isdisjoint(arguments))
     command.add_arguments(parser)
     if (options := read_arguments(parser, arguments)) is not None:
         command.run(options)
-
-
-def _fail(message: str) -> int:
-    print(f"pessimism: {' '.join(message.split())}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":
