@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.command import exit_code
 
 from pessimism.files import write_text
+
 if TYPE_CHECKING:
     import pandas as pd
 

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,21 +79,21 @@ def exit_code(
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of a `with` block; processes that are started in it never hear one.
+    """Ignore Ctrl-C in a `with` block, for as long as processes are started: they never hear one then.
 
     Yields
     ------
     None
         Nothing.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
 
 
 def _code(command: Callable[[], int | None]) -> int:

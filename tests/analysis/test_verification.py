@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import pessimism as ps
+import analysis.atlas
 from analysis import verification, work
 from analysis.atlas import atlas
 
@@ -25,13 +26,13 @@ def test_digest_counts_and_takes_the_worst() -> None:
 
 
 def test_finished_objectives_are_not_measured_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification.ps, "objectives", lambda: {"kimi": ps.Kimi})
+    monkeypatch.setattr(ps, "objectives", lambda: {"kimi": ps.Kimi})
     first = verification.measure(tmp_path, 1, 1)
 
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(verification, "atlas", fail)
+    monkeypatch.setattr(analysis.atlas, "atlas", fail)
     pd.testing.assert_frame_equal(verification.measure(tmp_path, 1, 1), first)
     monkeypatch.setattr(work, "source_hash", lambda _: "other code")
     with pytest.raises(AssertionError, match="measured again"):

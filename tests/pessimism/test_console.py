@@ -27,7 +27,10 @@ def raising(error: BaseException) -> int:
         (ValueError("x" * 3000), f"tool: {'x' * 1994}..."),
         (MemoryError("for 9 EiB"), "tool: not enough memory for 9 EiB"),
         (MemoryError(), "tool: not enough memory"),
-        (OSError(errno.ENOSPC, "No space left on device"), "tool: the output cannot be written (No space left on device)"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "tool: the output cannot be written (No space left on device)",
+        ),
         (FileNotFoundError(errno.ENOENT, "No such file", "a.csv"), "tool: [Errno 2] No such file: 'a.csv'"),
         (SystemExit("a reason"), "tool: a reason"),
     ],
@@ -79,7 +82,11 @@ def test_what_an_encoding_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("environment", "written"),
-    [({"LC_ALL": "C"}, rb"\u03ba"), ({"LC_ALL": "C", "PYTHONUTF8": "1"}, "κ".encode()), ({"LC_ALL": "de_DE"}, "κ".encode())],
+    [
+        ({"LC_ALL": "C"}, rb"\u03ba"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "1"}, "κ".encode()),
+        ({"LC_ALL": "de_DE"}, "κ".encode()),
+    ],
 )
 def test_a_terminal_of_the_c_locale_gets_ascii(
     environment: dict[str, str], written: bytes, monkeypatch: pytest.MonkeyPatch
