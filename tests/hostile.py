@@ -50,7 +50,9 @@ def attacks(label: str, seed: int, rows: int = 8) -> Iterator[Attack]:
         width = 2 if _pairs(objective) else int(rng.choice(WIDTHS))
         problems = [_problem(rng, width) for _ in range(rows)]
         behavior = None if rng.random() < 0.1 else np.stack([p[0] for p in problems])
-        reward = np.stack([accepted(label, np.clip(p[1], -700, 700)) if CASES[label].unit_rewards else p[1] for p in problems])
+        reward = np.stack(
+            [accepted(label, np.clip(p[1], -700, 700)) if CASES[label].unit_rewards else p[1] for p in problems]
+        )
         yield Attack(label, objective, behavior, reward, hyper_beyond or any(p[2] for p in problems))
 
 
@@ -301,7 +303,9 @@ def main(arguments: list[str]) -> int:
         kinds = Counter(fault[0] for _, fault in faults)
         total += kinds + Counter(problems=done)
         without = in_range["not_converged"]
-        print(f"{name:24s} {done:5d} {dict(kinds)} not_converged in range {without} slowest {slowest:.3f} s", flush=True)
+        print(
+            f"{name:24s} {done:5d} {dict(kinds)} not_converged in range {without} slowest {slowest:.3f} s", flush=True
+        )
         for kind in kinds:
             seen: Counter[str] = Counter()
             for attack, (of_kind, text, row) in faults:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pessimism.comparison.match import Solve, one_setting, spread_of, wanted_number
+from pessimism.comparison.match import Solve, on_log, one_setting, spread_of, wanted_number
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.display import shares
@@ -28,10 +29,11 @@ _COLUMNS = ("objective", "problems", "no_signal", *_REGIMES, "solved", *_MEDIANS
 
 
 def compare(
-    behavior: Any,
-    reward: Any,
+    behavior: Any = None,
+    reward: Any = None,
     objectives: Iterable[str | ObjectiveLike] | None = None,
     *,
+    log: pd.DataFrame | str | PathLike[str] | None = None,
     beta: float | None = None,
     matched: Mapping[str, Any] | None = None,
     statistic: str = "mean",
@@ -51,6 +53,9 @@ def compare(
     objectives : iterable of str or ObjectiveLike, optional
         Names, with hyper-parameters after a colon where wanted ("oapl:beta1=1"), or objectives; by default all that
         are registered, and with a ``reference`` all that take one.
+    log : pandas.DataFrame, str or path, optional
+        Rollout log in place of ``behavior`` and ``reward``, as :func:`pessimism.read_rollouts` reads it or has read it.
+        Its groups are the problems, and completions are always the seen part of a larger space.
     beta : float, optional
         Temperature of every named objective that has one and does not set its own.
     matched : mapping of str to float, optional
@@ -86,7 +91,8 @@ def compare(
     Raises
     ------
     ValueError
-        For an unknown objective, hyper-parameter, measure or column, or problems that break a rule.
+        For an unknown objective, hyper-parameter, measure or column, problems that break a rule, or a log that cannot
+        be read.
 
     See Also
     --------
@@ -113,13 +119,16 @@ def compare(
     1  0.1  0.4925     2.0939
     2  0.1  0.4908     1.9082
     """
+    made = chosen(objectives, beta, reference is not None, check)
+    options: dict[str, Any] = {"beta": beta, "matched": matched, "statistic": statistic, "sort": sort}
+    if log is not None:
+        return table(made, on_log(log, behavior, reward, reference), **options)
+    make_bandit(behavior, reward, reference)  # what breaks a rule is no fact of an objective
 
     def solve(of: Objective) -> list[InducedTarget]:
         return [induced_target(behavior, reward, of, reference=reference, unseen=unseen, check=False)]
 
-    make_bandit(behavior, reward, reference)  # what breaks a rule is no fact of an objective
-    made = chosen(objectives, beta, reference is not None, check)
-    return table(made, solve, beta=beta, matched=matched, statistic=statistic, sort=sort)
+    return table(made, solve, **options)
 
 
 def chosen(

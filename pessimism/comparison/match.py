@@ -6,16 +6,21 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pessimism.arrays import Floats, to_numpy_float
 from pessimism.comparison.search import Measure, ladders, nearest_crossing
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective
 from pessimism.core.solution import Status
+from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.losses.registry import make_objective
+from pessimism.rollouts.read import read_rollouts
+from pessimism.rollouts.rows import LENGTH_COLUMNS
 from pessimism.target.conservatism import effect
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
@@ -28,10 +33,11 @@ Solve = Callable[..., list[InducedTarget]]  # from an objective to its targets o
 
 
 def match(
-    behavior: Any,
-    reward: Any,
-    objective: str | ObjectiveLike,
+    behavior: Any = None,
+    reward: Any = None,
+    objective: str | ObjectiveLike | None = None,
     *,
+    log: pd.DataFrame | str | PathLike[str] | None = None,
     kl: Any = None,
     value: Any = None,
     max_ratio: Any = None,
@@ -57,6 +63,10 @@ def match(
         Rewards.
     objective : str or ObjectiveLike
         Name of a registered objective, with its other hyper-parameters in ``hyper``, or an objective.
+    log : pandas.DataFrame, str or path, optional
+        Rollout log in place of ``behavior`` and ``reward``, as :func:`pessimism.read_rollouts` reads it or has read it.
+        The wanted number is then that of a statistic over its groups with a signal, and completions are always the seen
+        part of a larger space.
     kl : float or array_like, shape (...), optional
         Wanted KL(target || behavior), in nats. Just one of the wanted numbers is given.
     value : float or array_like, shape (...), optional
@@ -69,7 +79,7 @@ def match(
         Hyper-parameter that moves; by default the temperature.
     statistic : {"mean", "median"}, optional
         One setting for the whole batch, at which this statistic of the problems with a signal, those whose rewards
-        differ, is the wanted number. By default each problem gets a setting of its own.
+        differ, is the wanted number. By default each problem gets a setting of its own, and a log its mean.
     reference : array_like, shape (..., K), optional
         Probabilities of the policy in the log-ratio, where it is not the behavior.
     unseen : bool, default False
@@ -115,13 +125,22 @@ def match(
     (0.4253, 0.1)
     >>> round(ps.match(mu, r, "shifted_mean", like="nominal:beta=0.5", over="shift", beta=0.25).shift, 4)
     0.8055
+    >>> round(ps.match(log="examples/verl_rollouts", objective="kimi", kl=0.1).beta, 4)
+    0.8971
     >>> ps.match(mu, r, "kimi", kl=3)
     Traceback (most recent call last):
     ...
     ValueError: kl=3 is out of reach: between beta=9.095e-15 and beta=1.1e+10 kimi has a KL of 1.654e-22 to 1.263
     """
+    if objective is None:
+        raise ValueError("objective must be given: a name, or an object")
     made = make_objective(objective, check=check, **hyper)
     name, wanted = wanted_number(like, kl=kl, value=value, max_ratio=max_ratio)
+    if log is not None:
+        solve_log = on_log(log, behavior, reward, reference)
+        if like is not None:
+            wanted = solve_log(make_objective(like, check=check))
+        return as_given(one_setting(made, solve_log, name, wanted, over=over, statistic=statistic or "mean"))
     bandit = make_bandit(behavior, reward, reference)
     given = {"reward": bandit.reward}
     given |= {} if behavior is None else {"behavior": bandit.behavior}
@@ -138,6 +157,14 @@ def match(
         return as_given(one_setting(made, solve, name, wanted, over=over, statistic=statistic))
     wanted = _of_each(name, wanted, bandit.shape) if like is None else measured(wanted[0], name)
     return as_given(_own_settings(made, solve, name, wanted, over, bandit.shape))
+
+
+def on_log(log: Any, *given: Any) -> Solve:
+    """Return what solves an objective on the groups of a log, of which ``given`` must say nothing."""
+    if any(one is not None for one in given):
+        raise ValueError("log stands in place of behavior, reward and reference: give one or the other")
+    logged = LoggedGroups.of(read_rollouts(log, length_column=LENGTH_COLUMNS))
+    return lambda of: [target for _, targets in logged.targets(of) for target in targets]
 
 
 def wanted_number(like: Any, **numbers: Any) -> tuple[str, Any]:

@@ -66,8 +66,10 @@ class LoggedGroups:
         return np.asarray(self.start[same, None] + np.arange(self.sizes[same[0]]))
 
     def objective_on(self, objective: Objective, rows: NDArray[np.intp]) -> Objective:
-        """The objective on some completions, with their lengths where the log was read with them."""
-        return objective if self.length is None else replace(objective, length=self.length[rows])  # type: ignore[call-arg]
+        """The objective on some completions, with their lengths where it reads them and the log has them."""
+        if self.length is None or not reads_lengths(objective):
+            return objective
+        return replace(objective, length=self.length[rows])  # type: ignore[call-arg]
 
     def by_size(self, index: NDArray[np.intp]) -> list[NDArray[np.intp]]:
         """Split groups, sorted by their size, into those of one size each."""

@@ -71,9 +71,7 @@ def certificate(target: InducedTarget) -> pd.DataFrame:
     return frame
 
 
-def residual_on_logits(
-    bandit: Bandit, objective: Objective, q: Array, pi: Array, u: Array, advantage: Array
-) -> Array:
+def residual_on_logits(bandit: Bandit, objective: Objective, q: Array, pi: Array, u: Array, advantage: Array) -> Array:
     """Largest residuals ``(N,)`` of q g = lam pi, relative to the pulls; the last four arguments are on the host.
 
     Parameters

@@ -70,6 +70,17 @@ def test_with_a_reference_all_that_take_one() -> None:
     assert names == [name for name, cls in ps.objectives().items() if cls.takes_reference]
 
 
+def test_a_log_against_its_diagnosis() -> None:
+    log = ps.read_rollouts("examples/verl_rollouts")
+    for row in ps.compare(log=log, objectives=["kimi:beta=0.5", "grpo", "opo"]).itertuples():
+        report = ps.diagnose(log, row.objective)
+        signal = report[~report["all_equal"]]
+        assert (row.problems, row.no_signal) == (len(report), len(report) - len(signal))
+        assert row.positive == pytest.approx((signal["regime"] == "positive").mean())
+        for name in ("kl", "kappa", "max_ratio", "leak", "tv_nominal"):
+            assert getattr(row, name) == pytest.approx(signal[name].median(), nan_ok=True), name
+
+
 def test_what_an_objective_refuses_is_noted_and_what_the_problem_breaks_is_raised() -> None:
     table = ps.compare([0.5, 0.5], [-1.0, 1.0], ["gspo:length=1/2/3", "kimi"])
     assert table["note"][0] == "gspo: length must hold one number per action, got 3 for 2 actions"

@@ -102,6 +102,25 @@ def test_one_setting_for_a_batch(statistic: str) -> None:
     assert float(getattr(per_group, statistic)()) == pytest.approx(0.002, rel=1e-6)
 
 
+def test_a_log_is_matched_by_the_mean_of_its_groups() -> None:
+    at = ps.match(log="examples/verl_rollouts", objective="kimi", kl=0.1)
+    report = ps.diagnose("examples/verl_rollouts", at)
+    per_group = report.loc[~report["all_equal"], "kl"]
+    assert float(per_group.mean()) == pytest.approx(0.1, rel=1e-9)
+    frame = ps.read_rollouts("examples/verl_rollouts")
+    assert ps.match(log=frame, objective="kimi", kl=0.1) == at
+    like = ps.match(log=frame, objective="oapl", like="kimi:beta=0.5", statistic="median")
+    medians = [
+        float(found.loc[~found["all_equal"], "kl"].median())
+        for found in (ps.diagnose(frame, like), ps.diagnose(frame, "kimi", beta=0.5))
+    ]
+    assert medians[0] == pytest.approx(medians[1], rel=1e-9)
+    with pytest.raises(ValueError, match="log stands in place of behavior, reward and reference"):
+        ps.match(MU, R, "kimi", log=frame, kl=0.1)
+    with pytest.raises(ValueError, match="objective must be given"):
+        ps.match(MU, R, kl=0.1)
+
+
 def test_groups_without_a_target_are_said() -> None:
     r = np.array([[1.0, 0.0, 0.0, 0.0], [1.0, 2.0, 0.0, 1.0]])
     with warnings.catch_warnings(record=True) as said:
