@@ -62,11 +62,27 @@ def as_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
     return array.astype(np.float64) if array.dtype.kind in "iub" or array.dtype.itemsize > 8 else array
 
 
-def check_integer(name: str, value: Any, least: int, why: str = "") -> None:
-    """Raise ``ValueError`` unless the value is an integer of at least so much."""
+def check_integer(name: str, value: Any, least: int, why: str = "", most: int | None = None) -> None:
+    """Raise ``ValueError`` unless the value is an integer of at least so much, and at most so much."""
     integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not integer or value < least:
         raise ValueError(f"{name} must be an integer >= {least}{why}, got {' '.join(repr(value).split())}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most:,}, got {value:,}")
+
+
+def check_amount(what: str, amount: int, most: int) -> None:
+    """Raise ``ValueError`` where what the arguments ask for is more than is worked on.
+
+    Parameters
+    ----------
+    what : str
+        The arguments and what they make together, a plural: "rounds and runs: rows of the table".
+    amount, most : int
+        How many they make, and how many may be.
+    """
+    if amount > most:
+        raise ValueError(f"{what} must be at most {most:,}, got {amount:,}")
 
 
 def broadcast_shape(arrays: dict[str, Array], batch: tuple[int, ...] = ()) -> tuple[int, ...]:

@@ -9,13 +9,14 @@ import numpy as np
 
 from pessimism.arrays import Array
 from pessimism.core.objective import ObjectiveLike
-from pessimism.core.validation import check_integer
+from pessimism.core.validation import check_amount, check_integer
 from pessimism.dynamics.trajectory import COLLAPSED, FlowProblem, Trajectory, has_collapsed, make_flow_problem
 from pessimism.fixed_point.equilibrium import find_equilibrium
 from pessimism.fixed_point.flow import Run
 from pessimism.fixed_point.score import data_weight
 from pessimism.losses.registry import make_objective
 
+_STEPS, _SAMPLES, _RECORDED = 10**7, 2**24, 2**27  # most steps, samples in one, and probabilities that are kept
 _EXPLODED = 1e6  # a step this many times the pull at the start means divergence
 
 
@@ -44,12 +45,12 @@ def sgd(
     objective : str or ObjectiveLike
         As in :func:`pessimism.induced_target`.
     steps : int
-        Number of steps.
+        Number of steps, at most 10,000,000.
     lr : float
         Step size.
     batch_size : int, optional
-        Samples a step, drawn from the behavior, or from the current policy where the objective samples on-policy.
-        Default: the exact gradient.
+        Samples a step, at most 16,777,216, drawn from the behavior, or from the current policy where the objective
+        samples on-policy. Default: the exact gradient.
     group_size : int, optional
         Size of the independent groups that the samples come in, each with its own baseline and statistics; it must
         divide ``batch_size``. Default: advantages and weights are those of the population.
@@ -89,7 +90,7 @@ def sgd(
     'diverged'
     """
     problem = make_flow_problem(behavior, reward, make_objective(objective, check=check, **hyper), reference, start)
-    _check(steps, lr, batch_size, group_size, record_every)
+    _check(steps, lr, batch_size, group_size, record_every, len(problem.log_start))
     every = max(1, steps // 200) if record_every is None else record_every
     gradient = _gradient(problem, batch_size, group_size, np.random.default_rng(seed))
     log_policy = problem.log_start
@@ -169,11 +170,16 @@ def _gradient(
     return of_singles if group_size is None else of_groups
 
 
-def _check(steps: int, lr: float, batch_size: int | None, group_size: int | None, record_every: int | None) -> None:
-    check_integer("steps", steps, 1)
-    for name, value in {"batch_size": batch_size, "group_size": group_size, "record_every": record_every}.items():
+def _check(
+    steps: int, lr: float, batch_size: int | None, group_size: int | None, record_every: int | None, width: int
+) -> None:
+    check_integer("steps", steps, 1, most=_STEPS)
+    for name, value, most in (("batch_size", batch_size, _SAMPLES), ("group_size", group_size, None)):
         if value is not None:
-            check_integer(name, value, 1)
+            check_integer(name, value, 1, most=most)
+    if record_every is not None:
+        check_integer("record_every", record_every, 1)
+        check_amount("steps // record_every times the number of actions", steps // record_every * width, _RECORDED)
     if not 0 < lr < np.inf:
         raise ValueError(f"lr must be a finite number > 0, got {lr!r}")
     if group_size is not None and (batch_size is None or batch_size % group_size):

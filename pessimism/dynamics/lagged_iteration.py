@@ -16,7 +16,7 @@ from pessimism import divergences
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike
-from pessimism.core.validation import check_integer
+from pessimism.core.validation import check_amount, check_integer
 from pessimism.dynamics.trajectory import has_collapsed
 from pessimism.losses.registry import make_objective
 from pessimism.target.induced import induced_target
@@ -24,6 +24,7 @@ from pessimism.target.induced import induced_target
 if TYPE_CHECKING:
     import pandas as pd
 
+_ROUNDS, _SAMPLES, _TABLE, _KEPT = 10**5, 2**26, 10**7, 2**27  # rounds, samples, rows, and probabilities held at once
 Noise = Literal["bernoulli"] | float | Callable[[np.random.Generator, Array], Array] | None
 
 
@@ -58,7 +59,7 @@ def lagged_iteration(
     objective : str or ObjectiveLike
         As in :func:`pessimism.induced_target`.
     rounds : int
-        Number of rounds.
+        Number of rounds, at most 100,000.
     lag : int, default 0
         How many rounds the data are behind; 0 stands for the policy's own data. Lag L runs L + 1 chains that never
         meet.
@@ -116,6 +117,11 @@ def lagged_iteration(
     objective = make_objective(objective, check=check, **hyper)
     _check(rounds, lag, samples, noise, unsampled, runs, reference)
     bandit = make_bandit(behavior, reward)
+    count, width = bandit.reward.shape
+    check_amount("rounds times runs times the number of problems", rounds * runs * count, _TABLE)
+    kept = (rounds if policies else min(lag, rounds)) + 1
+    what = "rounds" if policies else "lag"
+    check_amount(f"{what} times runs times the number of probabilities", kept * runs * count * width, _KEPT)
     if bandit.sampled:
         raise ValueError("behavior must be given: its samples are what the rounds are about")
     if isinstance(noise, str) and bool(bandit.xp.any((bandit.reward < 0) | (bandit.reward > 1))):
@@ -247,9 +253,11 @@ def _rows(
 
 
 def _check(rounds: int, lag: int, samples: int | None, noise: Noise, unsampled: str, runs: int, reference: str) -> None:
-    for name, value, least in (("rounds", rounds, 1), ("lag", lag, 0), ("samples", samples, 1), ("runs", runs, 1)):
-        if name != "samples" or value is not None:
-            check_integer(name, value, least)
+    check_integer("rounds", rounds, 1, most=_ROUNDS)
+    check_integer("lag", lag, 0)
+    check_integer("runs", runs, 1)
+    if samples is not None:
+        check_integer("samples", samples, 1, most=_SAMPLES)
     if samples is None and (runs != 1 or noise is not None):
         raise ValueError("runs and noise need samples: exact rounds do not differ")
     number = isinstance(noise, int | float) and not isinstance(noise, bool) and 0 <= noise < np.inf

@@ -81,6 +81,8 @@ def _finished(pull: LogitField, log_policy: Array, near: Array) -> Equilibrium |
         u, lam = found
         settled = True
         for action in np.flatnonzero(~near):
+            if pull.exhausted:
+                return None
             stop = _stops(pull, u, lam, kept, int(action), float(start[action]))
             at = LOG_OF_NO_MASS if stop is None else stop
             if kept[action] != (stop is not None) or abs(at - u[action]) > 1e-3 * abs(at):
@@ -140,6 +142,8 @@ def _newton(pull: LogitField, u: Array, kept: Array) -> tuple[Array, float] | No
 
     x = np.append(u[free], _slope(pull, u, free, kept))
     for _ in range(40):
+        if pull.exhausted:
+            return None
         slopes, value = jacobian(equations, x), equations(x)
         size = np.abs(slopes).max(axis=-1)
         size[size == 0] = pull.scale or 1.0

@@ -224,7 +224,7 @@ def follow(
     last = 10.0**_DECADES * unit if horizon is None else horizon
     asked_until = 0.0 if times is None else float(times[-1])
     equilibrium, failure, time = find_equilibrium(pull, log_policy), "", 0.0
-    while time < asked_until or (equilibrium is None and time < last):
+    while time < asked_until or (equilibrium is None and time < last and not pull.exhausted):
         target = last if equilibrium is None and time < last else asked_until
         until = unit if time == 0.0 else 10.0 * time
         until = target if until > 0.99 * target else until
@@ -279,7 +279,7 @@ class _Velocity:
 
     def __call__(self, time: float, log_policy: Array) -> Array:
         self.left -= 1
-        if self.left < 0:
+        if self.left < 0 or self.pull.exhausted:
             raise _OutOfPatienceError("too many steps")
         return self.pull.drift(log_policy)
 

@@ -38,7 +38,10 @@ def fixed_point(bandit: Bandit, objective: Objective, advantage: Array, *, unsee
     """
 
     def solve_row(field: LogitField) -> RowSolution:
-        u, ended = _coupled_row(field) if objective.coupled else _separate_row(field, unseen)
+        try:
+            u, ended = _coupled_row(field) if objective.coupled else _separate_row(field, unseen)
+        except _ExhaustedError:
+            u, ended = np.full_like(field.q, np.nan), Status.NOT_CONVERGED
         lam = float(np.sum(field.q * field.plain(np.maximum(np.nan_to_num(u, nan=0.0), LOG_OF_NO_MASS))))
         return RowSolution(u, lam, ended, _missing(field, u) if unseen and ended == Status.CONVERGED else 0.0)
 
@@ -159,6 +162,10 @@ def _coupled_row(field: LogitField) -> tuple[Array, Status]:
     return _checked(field, _without_the_faint(field, found))
 
 
+class _ExhaustedError(Exception):
+    """Raised when a search takes too long."""
+
+
 def _without_the_faint(field: LogitField, u: Array) -> Array:
     if not np.all(np.isfinite(u)):
         return u
@@ -180,6 +187,8 @@ def _newton(field: LogitField, start: Array, kept: Array) -> Array:
         return full
 
     def equations(x: Array) -> Array:
+        if field.exhausted:
+            raise _ExhaustedError
         x = np.moveaxis(x, 0, -1)  # scipy.differentiate puts the unknowns first
         u, lam = whole(x[..., :-1]), x[..., -1:]
         balance = (field.plain(u) - lam * np.exp(u + field.log_share))[..., kept]

@@ -18,6 +18,7 @@ from pessimism.core.bandit import Bandit
 from pessimism.core.objective import Objective, log_behavior_ratio
 
 BESIDE = 1e-9  # how far on either side of a jump of the weight it is read
+_MOST_WORK = 5 * 10**7  # weights of single actions that are evaluated before a search is left: some ten seconds
 BAND = 1e-6  # half the width over which a jump of the weight is bridged
 
 
@@ -136,9 +137,20 @@ class LogitField:
         self.log_share = self.log_nu - np.log(q)
         self.kinks = kinks_of(objective, q, self.log_share)
         self.facts = [np.asarray(getattr(objective, name), dtype=np.float64) for name in objective.facts]
+        self.work = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether so many weights have been evaluated that searches are to end, found or not.
+
+        The cost of a search grows with the square of the number of actions; a count, unlike a clock, ends it at the
+        same place on every machine.
+        """
+        return self.work > _MOST_WORK
 
     def plain(self, u: Array) -> Array:
         """Score weight against data of the behavior at log-ratios ``(..., K)`` to the reference."""
+        self.work += u.size
         advantage, share = np.broadcast_to(self.advantage, u.shape), np.broadcast_to(self.log_share, u.shape)
         weights = None if self.weights is None else np.broadcast_to(self.weights, u.shape)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -16,7 +16,7 @@ import scipy
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from pessimism.arrays import Floats
+from pessimism.arrays import Floats, chunks
 from pessimism.groups.expected_advantage import expected_under_optimal_value
 from pessimism.groups.finite_group import finite_group
 from pessimism.groups.reward_law import check_setting, kept_given_value, reward_law, sampler
@@ -49,7 +49,7 @@ def smallest_shift(
     beta : float
         Temperature of the regression > 0, in reward units.
     group_size : int
-        Completions G of a group.
+        Completions G of a group, at most 131,072.
     pass_rate : array_like, optional
         As for :func:`~pessimism.finite_group`.
     reward, behavior : array_like, optional
@@ -112,7 +112,7 @@ def smallest_beta1(
     beta2 : float
         Temperature of the regression > 0, in reward units.
     group_size : int
-        Completions G of a group.
+        Completions G of a group, at most 131,072.
     pass_rate : array_like, optional
         As for :func:`~pessimism.finite_group`.
     reward, behavior : array_like, optional
@@ -144,13 +144,15 @@ def smallest_beta1(
     q, r = sampler(behavior, reward, pass_rate)
     rows, rewards = q.reshape(-1, q.shape[-1]), r.reshape(-1, q.shape[-1])
     laws = [reward_law(*row) for row in zip(rows, rewards, strict=True)]
-    found, two = np.zeros(len(laws)), [i for i, law in enumerate(laws) if len(law.values) == 2]
-    if two:
+    found, two = np.zeros(len(laws)), np.flatnonzero([len(law.values) == 2 for law in laws])
+    if len(two):
         high = np.array([laws[i].mass[1] for i in two])
         low = np.array([laws[i].mass[0] for i in two])
         spread = np.array([np.ptp(laws[i].values) for i in two])
         size = np.full(len(two), group_size)
-        found[two] = least_beta1(beta2, size, high, low, spread, leave_one_out=leave_one_out, drop_equal=drop_equal)
+        for part in chunks(len(two), group_size):
+            of_part = (size[part], high[part], low[part], spread[part])
+            found[two[part]] = least_beta1(beta2, *of_part, leave_one_out=leave_one_out, drop_equal=drop_equal)
     for i, law in enumerate(laws):
         if len(law.values) > 2:
             found[i] = least_of_law(beta2, group_size, law.values, law.mass, leave_one_out, drop_equal)
@@ -284,8 +286,12 @@ def _limits(values: Floats, mass: Floats, size: int, leave_one_out: bool) -> tup
     n = size - 1
     below = np.minimum(np.cumsum(mass), 1.0)
     below[-1] = 1.0
-    of_maximum = np.diff(below**n, prepend=0.0)
-    highest = values if leave_one_out else np.maximum(values[:, None], values)
-    expected = np.vecdot(np.broadcast_to(of_maximum, highest.shape), highest)
+    not_above = below**n
+    parts = np.diff(not_above, prepend=0.0) * values
+    if leave_one_out:
+        expected = parts.sum()
+    else:  # the larger of a value and the maximum of the others
+        above = np.cumsum(parts[::-1])[::-1]
+        expected = not_above * values + np.append(above[1:], 0.0)
     gap = values - np.vecdot(mass, values)
     return values - expected, gap if leave_one_out else (1.0 - 1.0 / size) * gap

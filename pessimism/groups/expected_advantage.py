@@ -16,6 +16,7 @@ from scipy.special import gammaln, xlog1py, xlogy
 from pessimism.arrays import Floats
 from pessimism.baselines import optimal_value
 from pessimism.core.objective import Objective
+from pessimism.core.validation import check_amount
 from pessimism.groups.reward_law import RewardLaw, expected_by_counts, few_groups, kept_given_value
 from pessimism.groups.target import require_affine
 from pessimism.losses.regression import OAPL, AStarPO, OptimalValue
@@ -24,6 +25,8 @@ from pessimism.progress import progress
 _STEP = 0.25  # of the trapezoid in log t: its error is exp(-pi^2/0.25), 7e-18
 _CHUNK = 2**22
 Method = Literal["exact", "quadrature", "monte_carlo"]
+_AT_ONCE = 2**26  # completions of one group around each reward, up to which they are worked on
+_DRAWN = 2**34  # completions that are drawn for one problem
 _COUNTED = 2**17  # compositions of a group up to which they are all summed
 _NODES = 2**17  # of a quadrature
 
@@ -226,6 +229,7 @@ def expected(
 ) -> Expected:
     """Expected advantage of problems that share their values, by the first route that there is."""
     values, mass = laws[0].values, np.stack([law.mass for law in laws])
+    check_amount("group_size times the number of distinct rewards", size * len(values), _AT_ONCE)
     equal = advantage_when_equal(objective, values, size - leave_one_out)
     exact = np.zeros_like(mass)
     if len(values) == 1:
@@ -249,6 +253,7 @@ def expected(
         wide = np.broadcast_to(values, mass.shape)
         found = expected_under_optimal_value(wide, mass, size, beta, leave_one_out=leave_one_out)
         return Expected(given_kept(found, equal, mass, size) if drop_equal else found, exact, "quadrature")
+    check_amount("draws times group_size times the number of distinct rewards", draws * size * len(values), _DRAWN)
     options = {"leave_one_out": leave_one_out, "drop_equal": drop_equal, "draws": draws, "seed": seed}
     rows = progress(mass, "problems")
     drawn = [expected_by_draws(objective, values, row, size, **options) for row in rows]  # type: ignore[arg-type]

@@ -36,7 +36,9 @@ from pessimism.target.result import InducedTarget
 if TYPE_CHECKING:
     import pandas as pd
 
+_DRAWS = 2**30  # most groups that may be drawn
 REGIMES = ("positive", "boundary", "negative")
+_CHUNK = 2**22  # rewards of groups at once
 _COUNTED = 2**12  # groups that are solved one by one rather than sampled
 
 
@@ -198,7 +200,7 @@ def finite_group(
         Registered name with its hyper-parameters as keywords, or any object with the three methods whose score weight
         is affine in the advantage; its ``advantage`` is called on groups ``(..., G)``.
     group_size : int
-        Completions G >= 1 of a group; at least 2 with ``leave_one_out`` or ``drop_equal``.
+        Completions G >= 1 of a group, at most 131,072; at least 2 with ``leave_one_out`` or ``drop_equal``.
     behavior, reward : array_like, shape (..., K), optional
         Policy that draws the groups, and its rewards. Without ``behavior`` the rewards are a sample, its K members
         equally likely.
@@ -249,7 +251,7 @@ def finite_group(
     check_setting(group_size, leave_one_out=leave_one_out, drop_equal=drop_equal)
     if leave_one_out and not has_baseline(made):
         raise ValueError(f"leave_one_out: the advantage of {made} is not the reward minus a baseline")
-    check_integer("draws", draws, 2)
+    check_integer("draws", draws, 2, most=_DRAWS)
     check_integer("seed", seed, 0)
     q, r = sampler(behavior, reward, pass_rate)
     shape, width = q.shape[:-1], q.shape[-1]
@@ -317,12 +319,17 @@ def regime_shares(
                 counts = compositions(size, width)
                 known[key] = counts, _regimes(objective, law.values, counts, leave_one_out)
             counts, regimes = known[key]
-            weight = np.exp(log_multinomial(counts, law.mass[None])[0])
+            weight, equal = np.exp(log_multinomial(counts, law.mass[None])[0]), counts.max(axis=-1) == size
         else:
-            counts = np.random.default_rng(seed).multinomial(size, law.mass / law.mass.sum(), size=draws)
-            regimes, weight = _regimes(objective, law.values, counts, leave_one_out), np.ones(draws)
+            rng, step = np.random.default_rng(seed), max(1, _CHUNK // max(size, width))
+            parts = []
+            for first in range(0, draws, step):
+                counts = rng.multinomial(size, law.mass / law.mass.sum(), size=min(step, draws - first))
+                parts.append((_regimes(objective, law.values, counts, leave_one_out), counts.max(axis=-1) == size))
+            regimes, equal = (np.concatenate(a) for a in zip(*parts, strict=True))
+            weight = np.ones(draws)
         if drop_equal:
-            weight = np.where(counts.max(axis=-1) == size, 0.0, weight)
+            weight = np.where(equal, 0.0, weight)
         total = weight.sum()
         share = [weight[regimes == name].sum() / total if total > 0 else np.nan for name in REGIMES]
         error = max(np.sqrt(s * (1 - s) / total) for s in share) if not counted and total > 0 else 0.0

@@ -26,6 +26,7 @@ Counts = NDArray[np.int64]
 _CHUNK = 2**22  # rewards evaluated at once
 _DENSE = 2**16  # rewards up to which groups are written out; above, counts become weights if that is the same
 _WRITTEN = 2**24  # rewards in all groups, up to which they can be counted
+LARGEST = 2**17  # completions of a group
 _NEGLIGIBLE = 1e-40  # conditional probability of a group that no sum of float64 sees
 
 
@@ -180,7 +181,10 @@ def has_baseline(objective: Objective) -> bool:
 
 def kept_given_value(mass: Floats, size: int) -> Floats:
     """Probability ``(..., D)`` that a group with one member of a value has others, from its law ``(..., D)``."""
-    rest = np.stack([np.delete(mass, v, axis=-1).sum(axis=-1) for v in range(mass.shape[-1])], axis=-1)
+    zero = np.zeros_like(mass[..., :1])
+    before = np.concatenate([zero, np.cumsum(mass, axis=-1)[..., :-1]], axis=-1)
+    after = np.concatenate([zero, np.cumsum(mass[..., ::-1], axis=-1)[..., :-1]], axis=-1)[..., ::-1]
+    rest = before + after  # the sum of the others, not one minus a mass near one
     with np.errstate(divide="ignore"):
         log_mass = np.where(mass > 0.5, np.log1p(-np.minimum(rest, 1.0)), np.log(np.where(mass > 0, mass, 1.0)))
     log_mass = np.where(mass > 0, log_mass, -np.inf)
@@ -252,7 +256,7 @@ def expected_by_counts(
 def check_setting(group_size: Any, *, leave_one_out: bool, drop_equal: bool) -> None:
     """Raise ``ValueError`` unless the group size is an integer that the options make sense for."""
     least = 2 if leave_one_out or drop_equal else 1
-    check_integer("group_size", group_size, least, " with leave_one_out or drop_equal" if least == 2 else "")
+    check_integer("group_size", group_size, least, " with leave_one_out or drop_equal" if least == 2 else "", LARGEST)
 
 
 def sampler(behavior: Any, reward: Any, pass_rate: Any) -> tuple[Floats, Floats]:

@@ -10,6 +10,7 @@ from array_api_compat import array_namespace, device
 from pessimism.arrays import Array, chunks
 from pessimism.closed_forms import tilts
 from pessimism.core.objective import MeanBaseline, Objective, centered, partners, propensities, stop_gradient
+from pessimism.core.validation import check_amount
 
 if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PREFERENCES = ("bradley_terry", "deterministic")
 Preference = Literal["bradley_terry", "deterministic"]
+_PAIRED = 2**14  # actions whose pairs are written out: 2 GB in float64
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class REBEL(MeanBaseline):
 
 def gaps(x: Array) -> Array:
     """Differences x_i - x_j of the entries of a group, of shape ``(..., K, K)``."""
+    check_amount("actions of a loss on pairs of them", x.shape[-1], _PAIRED)
     return x[..., :, None] - x[..., None, :]
 
 

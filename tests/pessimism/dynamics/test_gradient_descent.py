@@ -97,6 +97,9 @@ def test_a_seed_fixes_every_byte() -> None:
     ("options", "message"),
     [
         ({"steps": 0}, "steps must be an integer >= 1, got 0"),
+        ({"steps": 10**9}, "steps must be at most 10,000,000, got 1,000,000,000"),
+        ({"batch_size": 10**9}, "batch_size must be at most 16,777,216, got 1,000,000,000"),
+        ({"record_every": 0}, "record_every must be an integer >= 1, got 0"),
         ({"lr": -0.1}, "lr must be a finite number > 0, got -0.1"),
         ({"batch_size": 2.5}, "batch_size must be an integer >= 1, got 2.5"),
         ({"batch_size": 8, "group_size": 3}, "group_size must divide batch_size 8, got 3"),
@@ -106,3 +109,9 @@ def test_a_seed_fixes_every_byte() -> None:
 def test_bad_options_of_descent_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         sgd(*PROBLEM, "kimi", **{"steps": 5, "lr": 0.1, **options})
+
+
+def test_what_is_recorded_is_bounded() -> None:
+    message = "steps // record_every times the number of actions must be at most 134,217,728, got 200,000,000"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        sgd([0.05] * 20, [0.0] * 20, "kimi", steps=10**7, lr=0.1, record_every=1)

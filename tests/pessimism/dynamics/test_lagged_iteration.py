@@ -236,6 +236,12 @@ def test_nothing_is_printed_without_a_terminal(capfd: pytest.CaptureFixture[str]
         ({"rounds": 0}, "rounds must be an integer >= 1, got 0"),
         ({"lag": -1}, "lag must be an integer >= 0, got -1"),
         ({"samples": 0}, "samples must be an integer >= 1, got 0"),
+        ({"rounds": 10**9}, "rounds must be at most 100,000, got 1,000,000,000"),
+        ({"samples": 10**9}, "samples must be at most 67,108,864, got 1,000,000,000"),
+        (
+            {"samples": 1, "runs": 10**9},
+            "rounds times runs times the number of problems must be at most 10,000,000, got 2,000,000,000",
+        ),
         ({"runs": 3}, "runs and noise need samples: exact rounds do not differ"),
         ({"noise": "bernoulli"}, "runs and noise need samples: exact rounds do not differ"),
         ({"samples": 4, "noise": "gauss"}, "noise must be None, \"bernoulli\", .*, got 'gauss'"),
@@ -248,6 +254,13 @@ def test_nothing_is_printed_without_a_terminal(capfd: pytest.CaptureFixture[str]
 def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         lagged_iteration(*PROBLEM, "kimi", **{"rounds": 2, **options})
+
+
+@pytest.mark.parametrize("options", [{"lag": 10**9}, {"policies": True}])
+def test_what_is_held_at_once_is_bounded(options: dict[str, Any]) -> None:
+    what = f"{'rounds' if 'policies' in options else 'lag'} times runs times the number of probabilities"
+    with pytest.raises(ValueError, match=f"^{what} must be at most 134,217,728, got 200,002,000$"):
+        lagged_iteration([0.05] * 20, [0.0] * 20, "kimi", rounds=10**5, samples=1, runs=100, **options)
 
 
 def test_bernoulli_noise_needs_probabilities() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pessimism as ps
 from pessimism.core.bandit import make_bandit
 from pessimism.core.solution import Solution, Status
 from pessimism.fixed_point.flow import flow_target
-from tests.helpers import Array, assert_log_policies_agree, make_problem
+from tests.helpers import Array, assert_log_policies_agree, cases, make_problem
 
 
 def by_flow(behavior: Any, reward: Any, objective: Any, *, reference: Any = None) -> Solution:
@@ -142,3 +143,16 @@ def test_of_several_fixed_points_it_is_the_one_reached(seed: int) -> None:
     pull = behavior * mine.score_weight(np.maximum(target.log_ratio, -700.0), advantage)
     if target.status == "converged":
         np.testing.assert_allclose(pull, pull.sum() * target.policy, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [200, 1000])
+def test_a_long_search_is_left(width: int) -> None:
+    """The cost of a search grows with the square of the number of actions; it ends all the same, and says how."""
+    rng = np.random.default_rng(1)
+    behavior, reward = rng.dirichlet(np.ones(width)), rng.normal(size=width)
+    start = time.process_time()
+    target = ps.induced_target(behavior, reward, cases()["chord"])
+    assert time.process_time() - start < 100.0  # without an end it takes many minutes
+    assert target.status == "not_converged"
+    assert np.isnan(target.policy).all()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from pessimism.groups.design import smallest_beta1, smallest_shift
+from pessimism.groups.design import _limits, smallest_beta1, smallest_shift
 from pessimism.groups.finite_group import finite_group
 
 OPTIONS: list[dict[str, bool]] = [
@@ -127,6 +127,19 @@ def test_a_least_beta1_far_below_the_spread_of_the_rewards() -> None:
             assert np.sign(group.log_z) == sign
 
 
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_advantage_against_the_maximum_of_the_group(leave_one_out: bool) -> None:
+    """By the law of the maximum, pair by pair."""
+    rng = np.random.default_rng(0)
+    values, mass, size = np.sort(rng.normal(size=7)), rng.dirichlet(np.ones(7)), 5
+    below = np.append(0.0, np.cumsum(mass))
+    chance = below[1:] ** (size - 1) - below[:-1] ** (size - 1)
+    highest = [
+        sum(p * (m if leave_one_out else max(v, m)) for p, m in zip(chance, values, strict=True)) for v in values
+    ]
+    np.testing.assert_allclose(_limits(values, mass, size, leave_one_out)[0], values - highest, rtol=0, atol=1e-14)
+
+
 def test_limits_of_beta1() -> None:
     assert smallest_beta1(0.1, 1, 0.5) == 0.0  # a group of one is its own optimal value, at the boundary whatever beta1
     assert smallest_beta1(0.1, 1, reward=[0.0, 0.5, 1.0]) == 0.0
@@ -169,6 +182,7 @@ def test_the_shift_that_an_optimal_value_needs() -> None:
         (lambda: smallest_beta1("hot", 4, 0.5), "beta2 must be a finite number"),  # type: ignore[arg-type]
         (lambda: smallest_shift(0.1, 4, 0.5, baseline="median"), "baseline must be"),  # type: ignore[arg-type]
         (lambda: smallest_beta1(0.1, 0, 0.5), "group_size must be an integer >= 1"),
+        (lambda: smallest_beta1(0.1, 10**9, 0.5), "^group_size must be at most 131,072, got 1,000,000,000$"),
         (lambda: smallest_beta1(0.1, 1, 0.5, drop_equal=True), ">= 2 with leave_one_out or drop_equal"),
         (lambda: smallest_shift(0.1, 4, 2.0), "pass_rate must be in"),
         (lambda: smallest_shift(0.1, 4), "reward must be given"),

@@ -181,6 +181,18 @@ ERRORS: list[tuple[Any, dict[str, Any], str]] = [
     ("std_normalized", {"leave_one_out": True}, "leave_one_out: the advantage of std_normalized"),
     (Shrunk(), {}, "its advantage needs the probability of each completion"),
     ("kimi", {"group_size": 0}, "group_size must be an integer >= 1, got 0"),
+    ("kimi", {"group_size": 10**9}, "^group_size must be at most 131,072, got 1,000,000,000$"),
+    ("kimi", {"draws": 10**12}, "^draws must be at most 1,073,741,824, got 1,000,000,000,000$"),
+    (
+        "std_normalized",
+        {"pass_rate": None, "reward": np.arange(100.0), "group_size": 100, "draws": 2**30},
+        "^draws times group_size times the number of distinct rewards must be at most 17,179,869,184, got ",
+    ),
+    (
+        "kimi",
+        {"pass_rate": None, "reward": np.arange(1000.0), "group_size": 2**17},
+        "^group_size times the number of distinct rewards must be at most 67,108,864, got 131,072,000$",
+    ),
     ("kimi", {"group_size": 2.0}, "group_size must be an integer >= 1, got 2.0"),
     ("kimi", {"group_size": 1, "drop_equal": True}, ">= 2 with leave_one_out or drop_equal, got 1"),
     ("kimi", {"pass_rate": 1.5}, r"pass_rate must be in \[0, 1\], got 1.5"),

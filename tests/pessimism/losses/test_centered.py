@@ -41,3 +41,10 @@ def test_members_of_a_sampled_group_have_other_members_as_partners() -> None:
     np.testing.assert_allclose(mean_over_partners(pairs, None), [(1 + 2) / 2, (3 + 5) / 2, (6 + 7) / 2])
     weights = np.array([0.5, 0.25, 0.25])
     np.testing.assert_allclose(mean_over_partners(pairs, weights), pairs @ weights)
+
+
+def test_pairs_of_too_many_actions_are_refused() -> None:
+    target = ps.induced_target(None, np.zeros(20_000), "dpo")
+    assert np.isfinite(target.policy).all()
+    with pytest.raises(ValueError, match="^actions of a loss on pairs of them must be at most 16,384, got 20,000$"):
+        _ = target.multiplier
