@@ -23,8 +23,13 @@ def seal(folder: Path) -> None:
         sync(path)
 
 
+def hash_of(said: Any) -> str:
+    """Hash what is written as JSON, to be written with it: who reads that finds out whether it is as it was."""
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
 def _text(listed: Any) -> str:
-    return json.dumps(listed, indent=2) + "\n"
+    return json.dumps({"sha256": hash_of(listed), "files": listed}, indent=2) + "\n"
 
 
 def _hash(path: Path) -> str:
@@ -49,14 +54,14 @@ def why_broken(folder: Path, *, sizes_only: bool = False) -> str | None:
     """
     try:
         text = (folder / MANIFEST).read_bytes().decode()
-        listed = json.loads(text)
+        listed = json.loads(text)["files"]
         files = {folder / name: (about["bytes"], about["sha256"]) for name, about in listed.items()}
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return f"{MANIFEST} cannot be read"
     if _text(listed) != text:
-        return f"{MANIFEST} cannot be read"
+        return f"{MANIFEST} is not as it was written"
     for path, (size, digest) in files.items():
         name = path.relative_to(folder).as_posix()
         if not path.is_file():

@@ -5,7 +5,6 @@ Finished batches of prompts are kept in a file where one is named, so that a kil
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from llm.evaluation.pass_at_k import mean_interval, pass_at_k, share_interval
 from llm.generation.sampler import Sampler
 from llm.models.load import dtype_of
 from llm.models.scoring import score
+from llm.sealed import hash_of
 from llm.storage import fingerprints
 from llm.storage.lock import alone
 from pessimism.files import append
@@ -281,7 +281,7 @@ class KeptRows:
 
 def _line_of(said: Any) -> str:
     """Write a line with the hash of what it says."""
-    return json.dumps({"sha256": hashlib.sha256(json.dumps(said).encode()).hexdigest(), "said": said})
+    return json.dumps({"sha256": hash_of(said), "said": said})
 
 
 def _said_in(line: bytes) -> Any:

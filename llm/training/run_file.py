@@ -12,12 +12,14 @@ from datasets import Dataset
 from trl import ModelConfig
 
 from llm.data.rewards import Reward
+from llm.sealed import hash_of
 from llm.settings import TrainConfig
 from llm.storage import fingerprints
 from llm.training.config import OF_THE_OBJECTIVE, OffPolicyConfig
 from pessimism.files import write_text
 
 RUN = "run.json"
+_HASH = "sha256"  # of the rest of it
 # Always in it, for who reads it; other settings are there if they are not the defaults.
 _READ = (
     *("objective", "hyper", "lag", "lag_mode", "num_generations", "max_completion_length", "seed", "max_steps"),
@@ -90,26 +92,35 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If there is none, or it is broken or lacks what every run has.
+        If there is none, or it is not as it was written or lacks what every run has.
     """
     path = Path(folder) / RUN
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} holds no run: there is no {RUN} in it") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error})") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold a mapping")
-    if missing := [name for name in _ALWAYS if name not in found]:
+    if missing := [name for name in (*_ALWAYS, _HASH) if name not in found]:
         raise ValueError(f"{path} lacks {missing[0]!r}: it is none of this command")
+    del found[_HASH]
+    if _text(found) != text:
+        raise ValueError(f"{path} is not as it was written: what it says of the run cannot be relied on")
     return found
 
 
 def write_run(folder: Path, run: dict[str, Any]) -> None:
     """Write ``run.json`` as a whole; if that fails, the file before it stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / RUN, json.dumps(run, indent=2) + "\n")
+    write_text(folder / RUN, _text(run))
+
+
+def _text(run: dict[str, Any]) -> str:
+    """Write a run with the hash of what is said of it."""
+    return json.dumps({**run, _HASH: hash_of(run)}, indent=2) + "\n"
 
 
 def require_same(folder: Path, run: dict[str, Any]) -> None:

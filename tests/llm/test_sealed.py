@@ -23,9 +23,14 @@ def test_a_whole_folder(sealed: Path) -> None:
     assert why_broken(sealed) is None
     seal(sealed)  # again, over the manifest that is there
     assert why_broken(sealed) is None
-    assert list(json.loads((sealed / MANIFEST).read_text())) == ["a", "deep/b"]
+    assert list(json.loads((sealed / MANIFEST).read_text())["files"]) == ["a", "deep/b"]
     (sealed / "notes").write_text("not ours")
     assert why_broken(sealed) is None
+
+
+def test_a_folder_without_files(tmp_path: Path) -> None:
+    seal(tmp_path)
+    assert why_broken(tmp_path) == f"{MANIFEST} names no file"
 
 
 def test_what_is_wrong_is_named(sealed: Path) -> None:
@@ -47,8 +52,8 @@ def test_what_is_wrong_is_named(sealed: Path) -> None:
         ("[1]", "cannot be read"),
         ("\xff", "cannot be read"),
         ('{"a": 1}', "cannot be read"),  # sizes, as before there were hashes
-        ('{"a": {"bytes": 1}}', "cannot be read"),
-        ("{}\n", "names no file"),
+        ('{"files": {"a": {"bytes": 1}}}', "cannot be read"),
+        ('{"files": {"a": {"bytes": 1, "sha256": "0"}}}', "is not as it was written"),
     ],
 )
 def test_a_manifest_that_is_none(text: str | None, said: str, sealed: Path) -> None:

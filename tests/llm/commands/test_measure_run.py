@@ -17,6 +17,7 @@ from llm.generation.make import make_sampler
 from llm.models.load import load_model
 from llm.settings import TrainConfig
 from llm.training.config import OffPolicyConfig
+from llm.training.run_file import write_run
 from llm.training.train import train
 
 
@@ -47,7 +48,8 @@ def altered(run: Path, folder: Path, **change: Any) -> dict[str, Any]:
         if path.is_file():
             (folder / path.name).write_bytes(path.read_bytes())
     said: dict[str, Any] = json.loads((run / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(said | change))
+    del said["sha256"]
+    write_run(folder, said | change)
     return said
 
 
@@ -152,7 +154,7 @@ def test_what_has_changed_since_training(name: str, said: str, run: Path, tmp_pa
     told = altered(run, tmp_path, **{name: "0"})
     with pytest.raises(ValueError, match=f"^{tmp_path}: {said} is not what it was in training; measure by policy"):
         measure_run(tmp_path, samples=4)
-    (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in told.items() if k != name}))
+    write_run(tmp_path, {k: v for k, v in told.items() if k != name})
     assert len(measure_run(tmp_path, samples=4)) == 5  # of a run that did not write it
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from llm.evaluation.evaluate import evaluate, summary
 from llm.generation.make import make_sampler
 from llm.generation.sampler import Samples
 from llm.models.enumeration import Completions
+from tests.pessimism.test_files import files_of_at_most
 
 LENGTH = 2
 REWARD = reward_function("exact")
@@ -244,6 +246,54 @@ def test_a_file_of_something_else_is_refused(
         with pytest.raises(ValueError, match=f"^{re.escape(f'{path} ')}(is no file|holds)"):
             evaluated(model, tokenizer, few, **options)
         assert path.read_bytes() == broken
+
+
+def test_any_damage_of_kept_rows_is_found(
+    model: Any, tokenizer: Any, examples: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, few = tmp_path / "kept.jsonl", examples.select(range(4))
+    sampler = make_sampler("transformers", model, tokenizer)
+    options: dict[str, Any] = {"samples": 2, "prompts_per_batch": 1, "resume": path, "sampler": sampler}
+    whole = evaluated(model, tokenizer, few, **options)
+    good, chance = path.read_bytes(), random.Random(0)
+    start = good.index(b"\n") + 1
+    assert capsys.readouterr().err == ""
+    for at in [start, len(good) - 2, *(chance.randrange(start, len(good) - 1) for _ in range(6))]:
+        width = min(64, len(good) - 1 - at)
+        for spoiled in (bytes([good[at] ^ 1 << chance.randrange(8)]), bytes(b ^ 0xFF for b in good[at : at + width])):
+            path.write_bytes(good[:at] + spoiled + good[at + len(spoiled) :])
+            pd.testing.assert_frame_equal(evaluated(model, tokenizer, few, **options), whole)
+            line = good.count(b"\n", 0, at) + 1
+            assert capsys.readouterr().err == f"{path}: line {line} is damaged: made again from there\n"
+            assert path.read_bytes() == good
+    for cut in (len(good) - 1, start, start + 5, chance.randrange(start, len(good)), 5, 0):
+        path.write_bytes(good[:cut])
+        pd.testing.assert_frame_equal(evaluated(model, tokenizer, few, **options), whole)
+        assert path.read_bytes() == good
+    for spoiled in (b"\0" * 64 + good[64:], good[:50] + b"x" + good[51:], b"\n" + good):
+        path.write_bytes(spoiled)
+        with pytest.raises(ValueError, match=f"^{path} is no file of an evaluation, or its first line is damaged"):
+            evaluated(model, tokenizer, few, **options)
+        assert path.read_bytes() == spoiled
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match=f"{path}"):
+        evaluated(model, tokenizer, few, **options)
+
+
+def test_a_disk_that_takes_no_more_rows(model: Any, tokenizer: Any, examples: Dataset, tmp_path: Path) -> None:
+    path, few = tmp_path / "kept.jsonl", examples.select(range(4))
+    sampler = make_sampler("transformers", model, tokenizer)
+    options: dict[str, Any] = {"samples": 2, "prompts_per_batch": 1, "resume": path, "sampler": sampler}
+    whole = evaluated(model, tokenizer, few, **options)
+    good = path.read_bytes()
+    lines = good.splitlines(keepends=True)
+    path.unlink()
+    with files_of_at_most(len(good) - 10), pytest.raises(OSError, match=rf"^{path} cannot be written \(File too large"):
+        evaluated(model, tokenizer, few, **options)
+    assert path.read_bytes() == b"".join(lines[:-1])
+    pd.testing.assert_frame_equal(evaluated(model, tokenizer, few, **options), whole)
+    assert path.read_bytes() == good
 
 
 @pytest.mark.parametrize(

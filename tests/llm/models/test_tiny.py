@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 from llm.models import tiny
 from llm.models.tiny import SPECIAL, TinyModel, character_tokenizer, pretrained
 from tests.llm.conftest import SETTINGS
+from tests.pessimism.test_files import files_of_at_most
 
 
 def test_it_loads_as_a_hub_model_does(folder: Path) -> None:
@@ -59,6 +62,31 @@ def test_what_is_interrupted_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         pretrained(replace(SETTINGS, steps=1), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_model_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, chance = replace(SETTINGS, steps=1), random.Random(0)
+    folder = pretrained(settings, tmp_path)
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    capsys.readouterr()
+    for path, good in files.items():
+        at = chance.randrange(len(good))
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        assert pretrained(settings, tmp_path) == folder
+        first, *_ = capsys.readouterr().err.splitlines()
+        assert re.fullmatch(rf"{folder} is not whole \({path.name} .*\): made again", first)
+        assert {one: one.read_bytes() for one in folder.iterdir()} == files
+        assert [*tmp_path.iterdir()] == [folder]
+
+
+def test_a_disk_that_takes_no_model(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=1)
+    with (
+        files_of_at_most(2000),
+        pytest.raises(OSError, match=rf"^{tmp_path / settings.name} cannot be written \(.*large"),
+    ):
+        pretrained(settings, tmp_path)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_global_generator_is_left_alone(tmp_path: Path) -> None:

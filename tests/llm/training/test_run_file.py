@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import torch
 from llm.__main__ import main
 from llm.models.load import load_model
 from llm.storage.lock import alone
+from llm.training.run_file import _ALWAYS, RUN, read_run, write_run
 from tests.llm.console import QUICK, arguments
+from tests.pessimism.test_files import files_of_at_most
 
 
 @pytest.mark.usefixtures("seeded")
@@ -90,3 +93,28 @@ def test_a_run_is_made_longer(folder: Path, tmp_path: Path, capsys: pytest.Captu
         said = "holds a run with max_steps=2 (it is made longer, only in lag_mode batch at a constant rate): choose"
         assert said in capsys.readouterr().err
         shutil.rmtree(tmp_path / "ends")
+
+
+def test_any_damage_of_it_is_found(tmp_path: Path) -> None:
+    told = {**dict.fromkeys(_ALWAYS, 1), "hyper": {"beta": 0.5}, "model": "tiny"}
+    write_run(tmp_path, told)
+    assert read_run(tmp_path) == told
+    path, chance = tmp_path / RUN, random.Random(0)
+    good = path.read_bytes()
+    flipped = [good[:at] + bytes([good[at] ^ 1 << chance.randrange(7)]) + good[at + 1 :] for at in range(len(good))]
+    for spoiled in (*flipped, good[:-1], good[: len(good) // 2], b"", good + b"\n"):
+        path.write_bytes(spoiled)
+        with pytest.raises(ValueError, match=rf"^{path} (is not as it was|cannot be read|lacks|must hold)"):
+            read_run(tmp_path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match=f"^{path} cannot be read"):
+        read_run(tmp_path)
+
+
+def test_a_disk_that_takes_no_more_leaves_the_file_before(tmp_path: Path) -> None:
+    write_run(tmp_path, {"a": 1})
+    good = (tmp_path / RUN).read_bytes()
+    with files_of_at_most(100), pytest.raises(OSError, match=rf"^{tmp_path}/run.json cannot be written \(File too"):
+        write_run(tmp_path, {"a": "x" * 200})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {RUN: good}
