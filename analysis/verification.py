@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.command import exit_code
-
 from pessimism.files import write_text
 
 if TYPE_CHECKING:

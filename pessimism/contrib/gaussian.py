@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pessimism.arrays import Array
+from pessimism.equality import ByValue
 
 
 @dataclass(frozen=True, eq=False)
-class QuadraticTarget:
+class QuadraticTarget(ByValue):
     """Result of :func:`quadratic_target`; every field is a float, or an array in the shape of the arguments together.
 
     Attributes

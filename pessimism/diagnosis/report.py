@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 
 from pessimism.display import html_table, shares
+from pessimism.equality import ByValue
 
 _SHOWN = ("step", "prompt", "n", "reward_mean", "regime", "pessimism_factor", "kl", "reading")
 _ROWS = 10  # in a notebook
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Diagnosis:
+class Diagnosis(ByValue):
     """Report of :func:`~pessimism.diagnose` on a rollout log: a frame with a row for each group, and a summary.
 
     It is used as its frame is: ``report["kl"]``, ``report.groupby("step")``, ``len(report)`` and all else that a frame

@@ -13,6 +13,7 @@ from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective
 from pessimism.core.problem import make_problem
 from pessimism.display import as_call, html_table, short
+from pessimism.equality import ByValue
 from pessimism.fixed_point.score import LogitField, group_weights
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def has_collapsed(policy: Array) -> Array:
     return (policy.shape[-1] > 1) & (np.max(policy, axis=-1) > 1.0 - COLLAPSED)
 
 
-@dataclass(frozen=True, repr=False)
-class Trajectory:
+@dataclass(frozen=True, repr=False, eq=False)
+class Trajectory(ByValue):
     """Policies over time, and how the run ended.
 
     Attributes

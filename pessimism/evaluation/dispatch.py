@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,14 +32,14 @@ def estimators() -> Mapping[str, Callable[..., Evaluation]]:
     Returns
     -------
     mapping
-        Read-only.
+        A copy; changing it changes nothing else.
 
     Examples
     --------
     >>> list(estimators())
     ['ips', 'snips', 'dr', 'clipped', 'ix', 'es', 'ls', 'moments', 'el', 'kernel', 'star']
     """
-    return MappingProxyType(_ESTIMATORS)
+    return dict(_ESTIMATORS)
 
 
 def evaluate(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
+from pessimism.equality import ByValue
 from pessimism.evaluation.checks import (
     IntArray,
     as_array,
@@ -40,7 +41,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Logs:
+class Logs(ByValue):
     """Validated rounds, one entry each; made by :func:`make_logs`. Inputs are kept as they are, never written to.
 
     Attributes

@@ -19,6 +19,7 @@ from scipy.special import log_ndtr
 
 from pessimism.arrays import Floats
 from pessimism.core.validation import SUM_TOLERANCE
+from pessimism.equality import ByValue
 
 ERRORS = 4.0  # standard errors beyond which the mean ratio is not 1
 _EVIDENCE = -float(log_ndtr(-ERRORS))  # of a normal variable to be that far on one side, as a logarithm
@@ -39,8 +40,8 @@ _CAUSES = {  # by what the ratios are made of, and whether their mean is above 1
 }
 
 
-@dataclass(frozen=True)
-class RatioCheck:
+@dataclass(frozen=True, eq=False)
+class RatioCheck(ByValue):
     """Mean of the ratios, its standard error, and what follows from them.
 
     Attributes

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 
 from pessimism.arrays import Floats
 from pessimism.display import html_table
+from pessimism.equality import ByValue
 from pessimism.evaluation.policies import Ratios
 from pessimism.evaluation.ratio_check import check_ratios
 
@@ -19,8 +20,8 @@ ASYMPTOTIC = "asymptotic"
 _ROUNDING = 1e-9  # by which an estimate may leave the range of the rewards, relative to them
 
 
-@dataclass(frozen=True, repr=False)
-class Evaluation:
+@dataclass(frozen=True, repr=False, eq=False)
+class Evaluation(ByValue):
     """Value of a policy, estimated from the logs of another.
 
     Attributes

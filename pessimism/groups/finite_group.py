@@ -13,6 +13,7 @@ from pessimism.arrays import Floats
 from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.core.validation import check_integer
 from pessimism.display import as_call, html_table, median, shares
+from pessimism.equality import ByValue
 from pessimism.groups.expected_advantage import expected
 from pessimism.groups.reward_law import (
     Counts,
@@ -42,8 +43,8 @@ _CHUNK = 2**22  # rewards of groups at once
 _COUNTED = 2**12  # groups that are solved one by one rather than sampled
 
 
-@dataclass(frozen=True, repr=False)
-class FiniteGroup:
+@dataclass(frozen=True, repr=False, eq=False)
+class FiniteGroup(ByValue):
     """What an objective does in the population at a finite group size, for one problem or a batch ``(...)``.
 
     Attributes

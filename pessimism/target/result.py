@@ -16,6 +16,7 @@ from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status, policy_of
 from pessimism.display import as_call, html_table, median, shares
+from pessimism.equality import ByValue
 from pessimism.fixed_point.score import kinks_of, stationarity, weight_on
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ FIELDS = (
 )
 
 
-@dataclass(frozen=True, repr=False)
-class InducedTarget:
+@dataclass(frozen=True, repr=False, eq=False)
+class InducedTarget(ByValue):
     """Policy that an objective really converges to, for one problem or a batch ``(...)`` of them.
 
     Attributes

@@ -11,13 +11,14 @@ from pessimism.arrays import Array, to_numpy
 from pessimism.closed_forms import tilts
 from pessimism.core.objective import ObjectiveLike
 from pessimism.display import as_call, html_table
+from pessimism.equality import ByValue
 from pessimism.losses.registry import make_objective
 from pessimism.losses.regression import SquaredRegression
 from pessimism.target.induced import induced_target
 
 
-@dataclass(frozen=True, repr=False)
-class StationaryPoint:
+@dataclass(frozen=True, repr=False, eq=False)
+class StationaryPoint(ByValue):
     """Local minimizer of an objective's population loss over policies.
 
     Attributes

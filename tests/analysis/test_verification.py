@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import pessimism as ps
 import analysis.atlas
+import pessimism as ps
 from analysis import verification, work
 from analysis.atlas import atlas
 
