@@ -5,24 +5,32 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import shutil
 from typing import Any
 
-from pessimism.cli.options import Source, add_format, add_source, check_format, source_of
+from pessimism.cli.options import Source, add_format, add_problems, check_format, solver_of, source_of
 from pessimism.cli.output import Columns, conservatism, json_values, print_columns, table_lines
 from pessimism.cli.parser import Parser, number
+from pessimism.core.objective import Objective
 from pessimism.losses.registry import objectives, parse_objective, short_setting
 from pessimism.progress import progress
 
-USAGE = "(--behavior P,P,... --reward R,R,... | --input FILE) [options]"
+USAGE = "(LOG | --behavior P,P,... --reward R,R,... | --input FILE) [options]"
 HELP = """\
-Compare the policies that several objectives induce on the same bandit: a row for
-each objective, with its regime, how conservative it is, and its policy.
+Compare the policies that several objectives induce on the same bandit, or on the
+prompt groups of a rollout log: a row for each objective, with its regime, how
+conservative it is, and on a bandit its policy. With --matched each objective is
+first brought to the same KL, mean reward or largest ratio by its temperature.
 pessimism target --help says what the words mean."""
-_SHORT = {"pessimism_factor": "factor", "effective_temperature": "T_eff", "max_ratio": "max_w"}
+_SHORT = {"pessimism_factor": "factor", "effective_temperature": "T_eff", "max_ratio": "max_w", "gain_share": "gain"}
 _NUMBERS = ("kappa", "pessimism_factor", "effective_temperature", "kl", "value")
 _STATUS = {"converged": "", "vanishing_support": "vanishing", "local_minimum": "local min"}
 _DIGITS = 3
+_SUMMED = (
+    *("objective", "positive", "negative", "pessimism_factor", "kl", "tv_nominal", "max_ratio", "value", "gain_share"),
+    *("leak", "solved"),
+)
 _LABEL = 24  # characters of a problem's name
 
 
@@ -44,16 +52,31 @@ def add_arguments(parser: Parser) -> None:
         help="Temperature of every objective that has one and does not set its own after a colon; defaults to the "
         "default of each objective.",
     )
-    add_source(parser)
+    parser.add_argument(
+        "--matched",
+        metavar="WANTED",
+        type=_matched,
+        help="What all objectives are brought to: kl=0.1, value=0.5, max_ratio=2, or like=nominal:beta=0.1 for the "
+        "KL of another objective. Over a log, or several bandits, it is the mean over those whose rewards differ.",
+    )
+    parser.add_argument(
+        "--sort",
+        metavar="COLUMN",
+        help="Column to sort the rows by, upwards; =-COLUMN for downwards, as in --sort=-kl.",
+    )
+    add_problems(parser)
     add_format(parser, "null is a number that is undefined or infinite")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Solve and print one row per problem and objective."""
+    """Solve and print one row per problem and objective, or one per objective where they are summed up."""
     check_format(options)
     source = source_of(options)
-    problems = source.problems()
     made = [parse_objective(spec, options.beta) for spec in options.objectives or _all(source)]
+    if options.path is not None or options.matched is not None or options.sort is not None:
+        _sum_up(made, options)
+        return
+    problems = source.problems()
     solving = ((o, *pair) for o in made for pair in source.solve(problems, o, options.unseen))
     rows, names = [], []
     for objective, label, target in progress(solving, "solving", total=len(made) * len(problems)):
@@ -61,13 +84,57 @@ def run(options: argparse.Namespace) -> None:
         rows.append(row | conservatism(target) | {f"pi[{i}]": float(p) for i, p in enumerate(target.policy)})
         names.append(short_setting(objective, options.beta))
     columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
-    if options.json:
-        rows = [json_values(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
-        print(json.dumps({"comparison": rows}, allow_nan=False))
-    elif options.csv:
-        print_columns(columns, csv=True)
+    if options.json or options.csv:
+        _print_all(columns, options)
     else:
         _print(columns | {"objective": names}, options.beta)
+
+
+def _print_all(columns: dict[str, list[Any]], options: argparse.Namespace) -> None:
+    """Print all columns with all digits, as JSON or CSV."""
+    if options.csv:
+        print_columns(columns, csv=True)
+        return
+    rows = [json_values(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+    print(json.dumps({"comparison": rows}, allow_nan=False))
+
+
+def _sum_up(made: list[Objective], options: argparse.Namespace) -> None:
+    """Print one row for each objective, over all problems."""
+    from pessimism.comparison.compare import table  # with pandas
+
+    frame = table(made, solver_of(options), beta=options.beta, matched=options.matched, sort=options.sort)
+    columns = {str(name): frame[name].tolist() for name in frame}
+    if options.json or options.csv:
+        _print_all(columns, options)
+        return
+    columns["objective"] = [_rounded(spec) for spec in columns["objective"]]
+    shown = {
+        _SHORT.get(name, name): columns[name] for name in _SUMMED if any(value == value for value in columns[name])
+    }
+    print("\n".join(table_lines(shown, _DIGITS)))
+    for note in dict.fromkeys(note for note in columns["note"] if note):
+        of = [name for name, one in zip(columns["objective"], columns["note"], strict=True) if one == note]
+        print(f"{', '.join(of)}: {note}")
+    problems, silent = max(columns["problems"]), max(columns["no_signal"])
+    if problems > 1:
+        print(f"Medians and shares over {problems - silent} of {problems} problems, whose rewards differ.")
+    words = ", ".join(f"{short}: {name}" for name, short in _SHORT.items() if short in shown)
+    print(f"{words}. All digits and columns: --csv, --json.")
+
+
+def _matched(text: str) -> dict[str, Any]:
+    """Read "kl=0.1" or "like=NAME"."""
+    name, equals, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or name not in ("kl", "value", "max_ratio", "like"):
+        raise argparse.ArgumentTypeError(f"must be kl=, value=, max_ratio= or like=, got {text!r}")
+    return {name: value.strip() if name == "like" else number(value)}
+
+
+def _rounded(spec: str) -> str:
+    """Return a setting with numbers of a few digits."""
+    return re.sub(r"\d+\.\d{5,}(e[-+]?\d+)?", lambda found: f"{float(found[0]):.4g}", spec)
 
 
 def _all(source: Source) -> list[str]:

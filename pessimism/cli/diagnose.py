@@ -12,7 +12,7 @@ import pandas as pd
 
 from pessimism import files
 from pessimism.cli.hyper import add_hyper, chosen_objective
-from pessimism.cli.options import OBJECTIVE, add_format, check_format
+from pessimism.cli.options import LOG, OBJECTIVE, add_format, add_log_columns, check_format, log_columns
 from pessimism.cli.output import print_columns
 from pessimism.cli.parser import Parser, integer, number
 from pessimism.diagnosis.diagnose import diagnose
@@ -38,32 +38,10 @@ def add_arguments(parser: Parser) -> None:
         "path",
         metavar="LOG",
         type=Path,
-        help="File or folder of rollouts: the completions that TRL logs (parquet), the rollouts that verl writes "
-        "(JSONL), or any CSV, JSONL or parquet with a column for the prompt and one for the reward.",
+        help=f"{LOG}.",
     )
     parser.add_argument("--objective", metavar="NAME", default="kimi", help=f"{OBJECTIVE} The default is kimi.")
-    log = parser.add_argument_group("log")
-    log.add_argument("--prompt-column", metavar="NAME", help="Column of the prompt; defaults to prompt, else input.")
-    log.add_argument(
-        "--reward-column",
-        metavar="NAME",
-        help="Column of the reward, or several names separated by commas, whose sum is the reward; defaults to "
-        "reward, else score, else the only reward function of a TRL log.",
-    )
-    log.add_argument(
-        "--step-column",
-        metavar="NAME",
-        help="Column of the training step; defaults to step, and without such a column all rows are one step.",
-    )
-    log.add_argument(
-        "--length-column",
-        metavar="NAME",
-        help="Column of the tokens of a completion, for objectives that read its length; defaults to length, else "
-        "completion_length, else response_length.",
-    )
-    log.add_argument(
-        "--skip-bad", action="store_true", help="Count malformed rows and go on, instead of stopping at the first one."
-    )
+    add_log_columns(parser)
     advice = parser.add_argument_group("report")
     advice.add_argument(
         "--share",
@@ -101,11 +79,7 @@ def run(options: argparse.Namespace) -> None:
     report = diagnose(
         options.path,
         objective,
-        prompt_column=options.prompt_column,
-        reward_column=options.reward_column,
-        step_column=options.step_column,
-        length_column=options.length_column,
-        skip_bad=options.skip_bad,
+        **log_columns(options),
     )
     frame, summary = report.frame, summarize(report, share=options.share)
     if options.out is not None:

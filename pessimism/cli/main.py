@@ -12,7 +12,8 @@ from pessimism.console import MISTAKES, exit_code
 
 COMMANDS = {
     "target": "The policy that an objective induces on a bandit.",
-    "compare": "The policies of several objectives on the same bandit, one row each.",
+    "compare": "The policies of several objectives on the same bandit or log, one row each.",
+    "match": "The setting of an objective that gives a wanted KL, value or largest ratio.",
     "diagnose": "What an objective does to the prompt groups of a rollout log.",
     "objectives": "List the objectives that are known by name.",
 }
@@ -34,6 +35,7 @@ examples:
   pessimism target --behavior 0.4,0.3,0.2,0.1 --reward 0.2,0.4,0.6,0.8 --objective kimi --beta 0.25
   pessimism compare --behavior 0.5,0.5 --reward 0,1 --objectives kimi shifted_mean:shift=2
   pessimism diagnose LOG --objective oapl --beta1 0.5
+  pessimism match LOG --objective kimi --kl 0.1
 """
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pessimism.cli.problems import LabeledBandit, parse_numbers
+from pessimism.core.objective import Objective
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
 OBJECTIVE = (
     "Name of the objective to train with, with its hyper-parameters after a colon if need be, as in "
     "kimi:beta=0.1; pessimism objectives lists the names."
+)
+LOG = (
+    "File or folder of rollouts: the completions that TRL logs (parquet), the rollouts that verl writes (JSONL), or "
+    "any CSV, JSONL or parquet with a column for the prompt and one for the reward"
 )
 
 
@@ -88,6 +93,58 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 def source_of(options: argparse.Namespace) -> Source:
     """Return the bandit that the options describe."""
     return Source(options.behavior, options.reward, options.reference, options.input)
+
+
+def add_log_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which columns of a log are read."""
+    log = parser.add_argument_group("log")
+    log.add_argument("--prompt-column", metavar="NAME", help="Column of the prompt; defaults to prompt, else input.")
+    log.add_argument(
+        "--reward-column",
+        metavar="NAME",
+        help="Column of the reward, or several names separated by commas, whose sum is the reward; defaults to "
+        "reward, else score, else the only reward function of a TRL log.",
+    )
+    log.add_argument(
+        "--step-column",
+        metavar="NAME",
+        help="Column of the training step; defaults to step, and without such a column all rows are one step.",
+    )
+    log.add_argument(
+        "--length-column",
+        metavar="NAME",
+        help="Column of the tokens of a completion, for objectives that read its length; defaults to length, else "
+        "completion_length, else response_length.",
+    )
+    log.add_argument(
+        "--skip-bad", action="store_true", help="Count malformed rows and go on, instead of stopping at the first one."
+    )
+
+
+def log_columns(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options say of the columns of a log, as the verbs take it."""
+    names = ("prompt_column", "reward_column", "step_column", "length_column", "skip_bad")
+    return {name: getattr(options, name) for name in names}
+
+
+def add_problems(parser: argparse.ArgumentParser) -> None:
+    """Add a log, or the options of a bandit in its place."""
+    parser.add_argument("path", metavar="LOG", type=Path, nargs="?", help=f"{LOG}; or else a bandit.")
+    add_source(parser)
+    add_log_columns(parser)
+
+
+def solver_of(options: argparse.Namespace) -> Callable[[Objective], list[InducedTarget]]:
+    """Return what solves an objective on the problems that the options describe, a log or bandits."""
+    source = source_of(options)
+    if options.path is None:
+        problems = source.problems()
+        return lambda objective: [target for _, target in source.solve(problems, objective, options.unseen)]
+    if source != Source() or options.unseen:
+        raise ValueError("LOG stands in place of a bandit, and its completions are always part of a larger space")
+    from pessimism.comparison.problems import on_log  # with pandas
+
+    return on_log(options.path, **log_columns(options))
 
 
 def add_format(parser: argparse.ArgumentParser, json: str) -> None:

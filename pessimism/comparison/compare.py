@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.comparison.match import Solve, on_log, one_setting, spread_of, wanted_number
+from pessimism.comparison.match import one_setting, require_no_bandit, wanted_number
+from pessimism.comparison.problems import Solve, on_log, spread_of
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.display import shares
@@ -122,7 +123,8 @@ def compare(
     made = chosen(objectives, beta, reference is not None, check)
     options: dict[str, Any] = {"beta": beta, "matched": matched, "statistic": statistic, "sort": sort}
     if log is not None:
-        return table(made, on_log(log, behavior, reward, reference), **options)
+        require_no_bandit(behavior, reward, reference)
+        return table(made, on_log(log), **options)
     make_bandit(behavior, reward, reference)  # what breaks a rule is no fact of an objective
 
     def solve(of: Objective) -> list[InducedTarget]:

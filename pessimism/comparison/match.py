@@ -13,23 +13,16 @@ import numpy as np
 import pandas as pd
 
 from pessimism.arrays import Floats, to_numpy_float
+from pessimism.comparison.problems import Solve, measured, on_log, over_signal
 from pessimism.comparison.search import Measure, ladders, nearest_crossing
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective
-from pessimism.core.solution import Status
-from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.losses.registry import make_objective
-from pessimism.rollouts.read import read_rollouts
-from pessimism.rollouts.rows import LENGTH_COLUMNS
-from pessimism.target.conservatism import effect
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
 _WORDS = {"kl": "KL", "value": "value", "max_ratio": "largest ratio"}
-STATISTICS: dict[str, Callable[[Floats], Any]] = {"mean": np.mean, "median": np.median}
 _JUMP = 1e-6  # relative to the wanted number: a measure that comes no nearer jumps over it
-
-Solve = Callable[..., list[InducedTarget]]  # from an objective to its targets on all problems, in parts
 
 
 def match(
@@ -137,7 +130,8 @@ def match(
     made = make_objective(objective, check=check, **hyper)
     name, wanted = wanted_number(like, kl=kl, value=value, max_ratio=max_ratio)
     if log is not None:
-        solve_log = on_log(log, behavior, reward, reference)
+        require_no_bandit(behavior, reward, reference)
+        solve_log = on_log(log)
         if like is not None:
             wanted = solve_log(make_objective(like, check=check))
         return as_given(one_setting(made, solve_log, name, wanted, over=over, statistic=statistic or "mean"))
@@ -159,12 +153,10 @@ def match(
     return as_given(_own_settings(made, solve, name, wanted, over, bandit.shape))
 
 
-def on_log(log: Any, *given: Any) -> Solve:
-    """Return what solves an objective on the groups of a log, of which ``given`` must say nothing."""
+def require_no_bandit(*given: Any) -> None:
+    """Raise ``ValueError`` where behavior, reward or reference are given beside a log."""
     if any(one is not None for one in given):
         raise ValueError("log stands in place of behavior, reward and reference: give one or the other")
-    logged = LoggedGroups.of(read_rollouts(log, length_column=LENGTH_COLUMNS))
-    return lambda of: [target for _, targets in logged.targets(of) for target in targets]
 
 
 def wanted_number(like: Any, **numbers: Any) -> tuple[str, Any]:
@@ -236,25 +228,15 @@ def one_setting(
     RuntimeWarning
         As `match`.
     """
-    if statistic not in STATISTICS:
-        raise ValueError(f'statistic must be "mean" or "median", got {statistic!r}')
     moved = _Moved(objective, over)
 
-    def of_those_with_signal(targets: list[InducedTarget]) -> tuple[float, int, int]:
-        """Return the statistic, of how many problems it is, and of how many it should be."""
-        values = np.concatenate([measured(target, name)[spread_of(target) > 0] for target in targets])
-        if not values.size:
-            raise ValueError("no problem has a signal: in each of them all rewards are equal")
-        known = values[~np.isnan(values)]
-        return float(STATISTICS[statistic](known)) if known.size else np.nan, known.size, values.size
-
     def measure(at: Floats, _: Any) -> Floats:
-        return np.array([of_those_with_signal(solve(moved(float(x))))[0] for x in at])
+        return np.array([over_signal(solve(moved(float(x))), name, statistic)[0] for x in at])
 
-    goal = of_those_with_signal(wanted)[0] if isinstance(wanted, list) else _of_each(name, wanted, ()).item()
+    goal = over_signal(wanted, name, statistic)[0] if isinstance(wanted, list) else _of_each(name, wanted, ()).item()
     (at,) = _found(moved, measure, name, np.array([goal]), lambda _: f"the {statistic} ")
     found = moved(float(at))
-    _, known, all_of_them = of_those_with_signal(solve(found))
+    _, known, all_of_them = over_signal(solve(found), name, statistic)
     if known < all_of_them:
         warnings.warn(
             f"{found} has no {_WORDS[name]} in {all_of_them - known} of {all_of_them} problems with a signal: the "
@@ -263,17 +245,6 @@ def one_setting(
             stacklevel=3,
         )
     return found
-
-
-def measured(target: InducedTarget, name: str) -> Floats:
-    """Return a measure of each row ``(N,)`` of a target, nan where there is none or it cannot be relied on."""
-    lost = np.asarray(target.solution.status) == Status.NOT_CONVERGED
-    return np.where(lost, np.nan, effect(target)[name])
-
-
-def spread_of(target: InducedTarget) -> Floats:
-    """Return the spread of the rewards of each row ``(N,)``; one of spread 0 has no signal."""
-    return np.atleast_1d(np.ptp(to_numpy_float(target.reward), axis=-1)).reshape(-1)
 
 
 def as_given(objective: Objective) -> Any:

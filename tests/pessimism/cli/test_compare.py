@@ -13,7 +13,7 @@ import pytest
 
 import pessimism as ps
 from pessimism.losses.registry import parse_objective, short_setting
-from tests.pessimism.cli.console import BANDIT, run
+from tests.pessimism.cli.console import BANDIT, EXAMPLES, fail, run
 
 
 def test_compare_covers_the_registry_at_one_temperature(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,3 +110,24 @@ def test_the_numbers_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None
     lost = run(capsys, "compare", *BANDIT, "--objectives", "pevi", "asym_re:shift=0.1").splitlines()
     assert lost[1].endswith("   0    0    0 1.00")
     assert "no target" in lost[2]
+
+
+def test_a_log_is_summed_up_a_row_for_each_objective(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("compare", str(EXAMPLES / "verl_rollouts"), "--objectives", "kimi", "topr", "--matched", "kl=0.1")
+    rows = json.loads(run(capsys, *arguments, "--json"))["comparison"]
+    expected = ps.compare(log=EXAMPLES / "verl_rollouts", objectives=["kimi", "topr"], matched={"kl": 0.1})
+    assert [row["objective"] for row in rows] == expected["objective"].tolist()
+    np.testing.assert_array_equal([row["kl"] for row in rows], expected["kl"])
+    table = run(capsys, *arguments)
+    assert "topr: not matched: topr has no temperature to move" in table
+    assert "Medians and shares over 63 of 64 problems, whose rewards differ." in table
+
+
+def test_bandits_are_sorted_and_matched(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("compare", *BANDIT, "--objectives", "kimi", "nominal", "--sort=-value")
+    assert [line.split()[0] for line in run(capsys, *arguments).splitlines()[1:3]] == ["nominal", "kimi"]
+    like = run(capsys, *arguments, "--matched", "like=kimi:beta=0.5", "--csv")
+    frame = pd.read_csv(io.StringIO(like))
+    np.testing.assert_allclose(frame["kl"], frame["kl"][0], rtol=1e-9)
+    message = fail(capsys, "compare", *BANDIT, "--matched", "klx=1")
+    assert "--matched must be kl=, value=, max_ratio= or like=, got 'klx=1'" in message

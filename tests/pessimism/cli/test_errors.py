@@ -10,9 +10,9 @@ from tests.pessimism.cli.console import BANDIT, fail
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "a command must come first: the commands are target, compare, diagnose, objectives"),
+        ([], "a command must come first: the commands are target, compare, match, diagnose, objectives"),
         (["--foo"], "a command must come first"),
-        (["nonsense"], "unknown command 'nonsense'; the commands are target, compare, diagnose, objectives"),
+        (["nonsense"], "unknown command 'nonsense'; the commands are target, compare, match, diagnose, objectives"),
         (["diagnos", "x"], "unknown command 'diagnos'; did you mean diagnose?"),
         (["target", *BANDIT, "--objective", "kimmi"], "unknown objective 'kimmi'; did you mean 'kimi', "),
         (["target", *BANDIT, "--objective", "kimi", "--json", "--csv"], "--json and --csv exclude each other"),

@@ -20,7 +20,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_is_plain(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     out = run(capsys, *command, "--help")
     assert not any(noise in out for noise in ("``", "`", "{None}", "default: None", "default: False"))
-    assert out.count("  pessimism ") == (3 if not command else 0)
+    assert out.count("  pessimism ") == (4 if not command else 0)
 
 
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
