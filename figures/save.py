@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -86,6 +87,26 @@ def _named(path: Path) -> str:
     return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
 
 
+def picture(figure: Figure, name: str) -> bytes:
+    """Draw a figure in a format.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+    name : str
+        One of pdf, svg, png.
+
+    Returns
+    -------
+    bytes
+        What the file holds.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=name, metadata=_UNDATED[name])
+    return drawn.getvalue()
+
+
 def save(
     figure: Figure,
     frame: pd.DataFrame,
@@ -131,7 +152,7 @@ def save(
     said = {"figure": stem.name, "parameters": described(parameters), "versions": versions(), **(about or {})}
     text = json.dumps(said, indent=2, allow_nan=False) + "\n"
     fills: list[Callable[[Path], object]] = [
-        *(partial(figure.savefig, format=name, metadata=_UNDATED[name]) for name in formats),
+        *(partial(Path.write_bytes, data=picture(figure, name)) for name in formats),
         lambda part: frame.to_csv(part, index=False, lineterminator="\n"),
         lambda part: part.write_text(text, encoding="utf-8"),
     ]

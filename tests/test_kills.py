@@ -22,9 +22,23 @@ COMMANDS = {
         *("llm", "evaluate", "--model", SMALL, "--data", "addition:digits=1", "--max_completion_length", "3"),
         *("--limit", "64", "--samples", "32", "--out", "out/e.csv"),
     ],
+    "train": [
+        *("llm", "train", "--model_name_or_path", SMALL, "--data", "addition:digits=1", "--limit", "16"),
+        *("--output_dir", "out", "--objective", "kimi", "--hyper", '{"beta": 0.5}', "--lag", "3", "--use_cpu"),
+        *("--num_generations", "4", "--per_device_train_batch_size", "16", "--max_completion_length", "3"),
+        *("--max_steps", "30", "--save_strategy", "steps", "--save_steps", "2", "--save_total_limit", "2"),
+        *("--learning_rate", "1e-3", "--report_to", "none"),
+    ],
     "validate": ["llm", "validate", "--smoke", "--jobs", "1", "--formats", "svg", "--out", "out", "--cache", "cache"],
 }
 PAGES = ("findings.md", "objectives.md", "verified.json")  # which killable.py puts there
+TIMED = (
+    "trainer_state.json",
+    "training_args.bin",
+    "README.md",
+    "complete.json",
+    "_lock",
+)  # times are in them, or paths
 
 
 def start(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
@@ -56,7 +70,8 @@ def end(process: subprocess.Popen[str]) -> str:
 
 def results(folder: Path) -> dict[str, bytes]:
     """What a command has written for its user, without what is kept for the next run, and half-written files."""
-    files = [path for path in (folder / "out").iterdir() if path.suffix not in (".jsonl", ".lock")]
+    found = (path for path in (folder / "out").iterdir() if path.is_file() and path.suffix not in (".jsonl", ".lock"))
+    files = [path for path in found if path.name not in TIMED]
     files += [folder / name for name in PAGES if (folder / name).exists()]
     return {path.name: path.read_bytes() for path in files if not path.name.startswith(".part-")}
 

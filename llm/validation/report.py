@@ -104,6 +104,7 @@ def report(kept: Path = KEPT, root: Path = _ROOT) -> None:
     """Write findings and pictures of the kept frames anew, and the parts of the two pages that quote them."""
     import pandas as pd
 
+    from figures.save import picture
     from figures.sheet import OTHERS, sheet
     from figures.style import context
 
@@ -117,8 +118,8 @@ def report(kept: Path = KEPT, root: Path = _ROOT) -> None:
         about = json.loads(path.read_text(encoding="utf-8")) | {"finding": found[name]}
         write_text(path, json.dumps(about, indent=2, allow_nan=False) + "\n")
         with context():
-            picture = sheet(name).draw(frame, modules[name].headline(frame))
-            write({path.with_suffix(".png"): partial(picture.savefig, format="png", metadata={})})
+            drawn = picture(sheet(name).draw(frame, modules[name].headline(frame)), "png")
+        write({path.with_suffix(".png"): partial(Path.write_bytes, data=drawn)})
     wrapped = [textwrap.fill(one, _WIDTH, break_on_hyphens=False, break_long_words=False) for one in found.values()]
     _between(root / "docs" / "language_models.md", "<!-- findings -->", "\n\n".join(wrapped))
     _between(root / "README.md", "<!-- population -->", f"\n{table(frames['validate_population'])}")
