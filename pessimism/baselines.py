@@ -95,7 +95,8 @@ def optimal_value_parts(reward: Array, beta: float, weights: Array | None = None
         # Actions without weight may have any reward: keep exp of it finite.
         return xp.where(seen, (reward - anchor[..., None]) / beta, xp.zeros_like(reward))
 
-    excess = expectation(xp.expm1(xp.minimum(exponent(mean), 100.0)), weights)
+    # Cut where it overflows, which leaves more than 1e4 even of an action with a probability of 1e-300.
+    excess = expectation(xp.expm1(xp.minimum(exponent(mean), 700.0)), weights)
     near = xp.abs(excess) < 0.5
     total = expectation(xp.exp(exponent(top)), weights)
     rest = per_row(beta) * xp.where(near, xp.log1p(xp.where(near, excess, xp.zeros_like(excess))), xp.log(total))

@@ -14,7 +14,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
@@ -42,12 +42,12 @@ class Attack(NamedTuple):
     beyond: bool  # whether a number is outside the documented range
 
 
-def attacks(label: str, seed: int, rows: int = 8) -> Iterator[Attack]:
+def attacks(label: str, seed: int, rows: int = 8, widths: Sequence[int] = WIDTHS) -> Iterator[Attack]:
     """Endless problems for a case of the common suite, in groups of ``rows``."""
     rng = np.random.default_rng([seed, *label.encode()])
     while True:
         objective, hyper_beyond = _setting(CASES[label].objective, rng)
-        width = 2 if _pairs(objective) else int(rng.choice(WIDTHS))
+        width = 2 if _pairs(objective) else int(rng.choice(widths))
         problems = [_problem(rng, width) for _ in range(rows)]
         behavior = None if rng.random() < 0.1 else np.stack([p[0] for p in problems])
         reward = np.stack(
@@ -173,7 +173,9 @@ def _gaps(target: Any, q: Array, u: Array, pi: Array) -> Array:
             g = g * np.exp(at) if objective.on_policy else g
             return np.where(q > 0, q * g, 0.0)
 
-        step = NUDGE * np.maximum(1.0, np.abs(finite))
+        # Any two of them together or apart: a weight of differences sees no common change.
+        rank = np.argsort(np.argsort(finite, axis=-1), axis=-1) - 0.5 * (u.shape[-1] - 1)
+        step = NUDGE * (rank + (u.shape[-1] == 1)) / max(1, u.shape[-1] // 2) * np.maximum(1.0, np.abs(finite))
         sides = np.stack([pull(finite), pull(finite - step), pull(finite + step)])
         at_start = np.abs(pull(np.zeros_like(u))).sum(axis=-1)
         size = np.maximum(np.abs(sides[0]).sum(axis=-1), at_start)
@@ -195,7 +197,7 @@ def _gap(low: Array, high: Array, pi: Array, kept: Array, gone: Array, size: flo
         return 0.0 if size == 0 else np.inf
     over = max(0.0, float(np.max(np.where(gone, low, -np.inf)))) / size if gone.any() else 0.0
     a, b, p = low[kept] / size, high[kept] / size, pi[kept]
-    if not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
+    if np.any(np.isnan(a) | np.isnan(b) | (a == np.inf) | (b == -np.inf)):
         return np.inf
     massless = p == 0
     over = max(over, float(np.max(np.where(massless, np.maximum(a, -b), -np.inf), initial=0.0)))

@@ -213,11 +213,14 @@ def _nearest_in_box(q: Array, sign: Array, low: Array, high: Array) -> Array:
     def before(a: Array) -> Array:
         return np.concatenate([none, np.cumsum(a, axis=-1)], axis=-1)
 
-    # Between two breaks: the mass that moves with t, and the excess over one of what is held at its bound.
-    moving = np.sum(np.where(sign > 0, 0.0, q), axis=-1, keepdims=True) + before(up) - before(down)
-    above = np.where(ranked > 0, excess, 0.0)
-    fixed = np.sum(above, axis=-1, keepdims=True) - before(above) + before(np.where(ranked < 0, excess, 0.0))
-    moves = moving > 1e-14
+    def after(a: Array) -> Array:
+        return np.concatenate([np.cumsum(a[:, ::-1], axis=-1)[:, ::-1], none], axis=-1)
+
+    # Between two breaks: the mass that moves with t, and the excess over one of what is held at its bound. Only terms
+    # of one sign are added: what moves may be 1e-300 of the mass.
+    moving = np.sum(np.where(sign == 0, q, 0.0), axis=-1, keepdims=True) + before(up) + after(down)
+    fixed = after(np.where(ranked > 0, excess, 0.0)) + before(np.where(ranked < 0, excess, 0.0))
+    moves = moving > 0
     with np.errstate(divide="ignore"):
         t = np.log1p(np.maximum(-fixed / np.where(moves, moving, 1.0), -1.0))
     last = np.concatenate([b, np.full_like(none, np.inf)], axis=-1)

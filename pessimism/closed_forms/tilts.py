@@ -86,12 +86,18 @@ def lambert(bandit: Bandit, advantage: Array, beta: Any, *, unseen: bool = False
         eps = xp.finfo(xp.float64).eps
         own = beta[part, :] if getattr(beta, "ndim", 0) else beta
         error = 4.0 * eps**2 * xp.max(xp.abs(bandit.reward[part, :]), axis=-1) / per_row(own)
+        if bool(xp.any(error > eps)):  # rewards far apart, or in units of their spread
+            error = xp.minimum(error, 4.0 * eps * xp.max(xp.abs(u[part, :]), axis=-1))
         if shift is None:
             return error
         return error + eps * xp.max(xp.abs(shift[part, :]) + xp.abs(advantage[part, :] / own), axis=-1)
 
     kappa, regime, done = solve_dual(xp, bandit.behavior, u, KappaDual(floor), rounding)
-    leak, status = xp.zeros_like(kappa), _status(xp, done)
+    leak, status, mass = xp.zeros_like(kappa), _status(xp, done), 1.0 + 0.0 * kappa
+    level = regime == 0
+    if bool(xp.any(level)):  # which are not normalized, but are policies to rounding as they are
+        q, z = (pick(xp, a, level) for a in (bandit.behavior, u))
+        mass = put(xp, mass, level, xp.vecdot(q, xp.exp(z)))
     negative = regime < 0
     if bool(xp.any(negative)):
         if unseen:
@@ -99,7 +105,7 @@ def lambert(bandit: Bandit, advantage: Array, beta: Any, *, unseen: bool = False
             leak = put(xp, leak, negative, -xp.expm1(log_partition(xp, q, log_q, z)))
         else:
             status = xp.where(negative, xp.full_like(status, NOT_COVERED), status)
-    return Solution(u if shift is None else u - shift, kappa, regime, leak, status, mass=1.0 + 0.0 * kappa)
+    return Solution(u if shift is None else u - shift, kappa, regime, leak, status, mass=mass)
 
 
 def minima(bandit: Bandit, advantage: Array, beta: Any) -> list[list[Minimum]]:
@@ -145,7 +151,7 @@ def truncated(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Soluti
         xp.where(reached if a.ndim == 1 else reached[:, None], b, a)
         for a, b in zip(straight.rows, bent.rows, strict=True)
     ]
-    return Solution(*mixed, mass=1.0 + 0.0 * mixed[1])
+    return Solution(*mixed, mass=xp.where(reached, bent.mass, straight.mass))
 
 
 def _status(xp: Any, done: Array) -> Array:
@@ -211,7 +217,7 @@ def water_filling(bandit: Bandit, advantage: Array) -> Solution:
             exists, status, xp.where(still, xp.zeros_like(status), xp.full_like(status, Status.NO_TARGET.value))
         ),
         differentiable=True,
-        mass=xp.sum(policy, axis=-1),
+        mass=xp.where(exists, xp.sum(policy, axis=-1), xp.ones_like(total)),
     )
 
 

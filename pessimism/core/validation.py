@@ -17,6 +17,7 @@ from pessimism.arrays import Array
 
 SUM_TOLERANCE = 1e-6
 LARGEST = 1e100  # size of rewards, advantages and hyper-parameters: squares, and ratios of two, are floats still
+FAINTEST = 1e-300  # positive probability: its reciprocal is a float still, and so is a ratio of a policy to it
 
 
 def to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any]:
@@ -142,16 +143,23 @@ def check_policy(xp: Any, name: str, a: Array, shape: tuple[int, ...], on_error:
     with np.errstate(over="ignore", invalid="ignore"):
         total = xp.sum(a, axis=-1)
     fair = xp.abs(total - 1) <= SUM_TOLERANCE
-    if bool(xp.all(a >= 0)) and bool(xp.all(fair)):
+    lowest = FAINTEST if a.shape[0] == 0 else xp.min(a)
+    known = bool(lowest >= FAINTEST) or (bool(lowest >= 0) and not bool(xp.any((a > 0) & (a < FAINTEST))))
+    if known and bool(xp.all(fair)):
         return _normalized(xp, a, total)
 
-    bad = ~(fair & xp.all(a >= 0, axis=-1))
+    bad = ~(fair & xp.all((a >= FAINTEST) | (a == 0), axis=-1))
 
     def message(row: int) -> str:
         wrong = ~(a[row, :] >= 0)
         if bool(xp.any(wrong)):
             action = int(xp.argmax(xp.astype(wrong, xp.int8)))
             return f"{place(name, row, shape, action)} must be a probability >= 0, got {float(a[row, action])}"
+        faint = (a[row, :] > 0) & (a[row, :] < FAINTEST)
+        if bool(xp.any(faint)):
+            action = int(xp.argmax(xp.astype(faint, xp.int8)))
+            rule = f"must be 0 or at least {FAINTEST:g}: a ratio to less overflows"
+            return f"{place(name, row, shape, action)} {rule}, got {float(a[row, action])}"
         return f"{place(name, row, shape)} must sum to 1 within {SUM_TOLERANCE:g}, got {float(total[row]):.9g}"
 
     report(bad, message, on_error, invalid)

@@ -16,7 +16,7 @@ from pessimism import divergences
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike
-from pessimism.core.validation import check_amount, check_integer
+from pessimism.core.validation import FAINTEST, check_amount, check_integer
 from pessimism.dynamics.trajectory import has_collapsed
 from pessimism.losses.registry import make_objective
 from pessimism.target.induced import induced_target
@@ -181,6 +181,7 @@ def _step(
     with np.errstate(invalid="ignore", divide="ignore"):
         policy = share * policy + rest * grown
         policy = policy / policy.sum(axis=-1, keepdims=True)
+    policy = np.where(policy < FAINTEST, 0.0, policy)  # no data of such an action, as where it underflows
     facts = {"leak": leak, "regime": np.asarray(target.regime), "kappa": np.asarray(target.kappa), "status": status}
     return policy, facts
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from array_api_compat import array_namespace
 
-from pessimism.arrays import Array
+from pessimism.arrays import LOG_OF_NO_MASS, Array
 from pessimism.closed_forms.clipping import (
     clip_edges,
     clip_kinks,
@@ -361,6 +361,11 @@ class GSPO(Standardized, Clipped):
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Loss: -min(s A, clip(s, 1 - eps_low, 1 + eps_high) A)."""
         return super().loss(log_ratio / self._tokens(log_ratio), advantage, weights)
+
+    def at_infinity(self, log_ratio: Array, advantage: Array) -> Array | None:
+        """Log-ratios of which even w^(1/length) is nothing, for actions without mass."""
+        xp = array_namespace(log_ratio)
+        return xp.where(log_ratio == -xp.inf, LOG_OF_NO_MASS * self._tokens(log_ratio), log_ratio)
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
         """The optimal policy nearest to the behavior in KL(pi || mu)."""

@@ -321,11 +321,16 @@ def _water_filled(q: Array) -> Array:
     order = np.argsort(-q, axis=-1, kind="stable")
     rate = np.take_along_axis(q, order, axis=-1)
     inverse = np.where(rate > 0, 1.0 / np.where(rate > 0, rate, 1.0), 0.0)
-    # lam with the k largest kept, for each k: right is the last k whose smallest is above it.
-    count = np.arange(1, q.shape[-1] + 1)
-    lam = (count - 1.0) / np.cumsum(inverse, axis=-1)
-    last = np.sum((lam < rate) & (rate > 0), axis=-1, keepdims=True) - 1
-    lam = np.take_along_axis(lam, last, axis=-1)
-    policy = np.where(q > 0, np.maximum(1.0 - lam / np.where(q > 0, q, 1.0), 0.0), 0.0)
+    # With the k largest kept pi = 1 - lam/q = (x - (k - 2))/(1 + x), x = q times the sum of 1/q of the others kept: a
+    # difference of two numbers near one would lose the faint ones. Right is the last k that leaves its smallest some.
+    place = np.arange(q.shape[-1])
+    upto = np.cumsum(inverse, axis=-1)
+    before = np.concatenate([np.zeros_like(upto[:, :1]), upto[:, :-1]], axis=-1)
+    last = np.sum((place - 1.0 < rate * before) & (rate > 0), axis=-1, keepdims=True) - 1
+    others = np.where(place == last, before, np.take_along_axis(upto, last, axis=-1) - inverse)
+    x = rate * others
+    ranked = np.where(place <= last, (x - (last - 1.0)) / (1.0 + np.maximum(x, 0.0)), 0.0)
+    policy = np.zeros_like(q)
+    np.put_along_axis(policy, order, np.where(rate > 0, ranked, 0.0), axis=-1)
     total: Array = policy / np.sum(policy, axis=-1, keepdims=True)
     return total

@@ -6,6 +6,7 @@ and falls, so that fixed points are several. The target is the one that gradient
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -21,6 +22,8 @@ from pessimism.losses.standardized import Scale, Standardized
 
 if TYPE_CHECKING:
     from pessimism.core.bandit import Bandit
+
+_LARGEST = 700.0  # logarithm of a weight that is a float still
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,12 @@ class VESPO(Gated):
     def __post_init__(self) -> None:
         self.require_positive("lambda_pos", "lambda_neg", "eps")
         self.require_at_least(1, "k_pos", "k_neg")
+        for k, decay in (("k_pos", "lambda_pos"), ("k_neg", "lambda_neg")):
+            power, rate = getattr(self, k), getattr(self, decay)
+            if power * math.log(power / rate) - power + rate > _LARGEST:
+                raise ValueError(
+                    f"vespo: {k} and {decay} must leave the weight at its peak, w = {k}/{decay}, below e^{_LARGEST:g}"
+                )
         self.require_scale()
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:

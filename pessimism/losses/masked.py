@@ -32,7 +32,7 @@ def binary_kl(log_ratio: Array, propensity: Array) -> Array:
     """Divergence KL(q || pi) of the two events, this action or another; infinite where pi is one or more."""
     xp = array_namespace(log_ratio)
     others = 1.0 - propensity
-    left = 1.0 - propensity * xp.exp(log_ratio)
+    left = others - propensity * xp.expm1(log_ratio)
     ones = xp.ones_like(left)
     of_others = xp.where(others > 0, others, ones) / xp.where(left > 0, left, ones)
     divergence = xp.where(others > 0, others * xp.log(of_others), 0.0 * others) - propensity * log_ratio
@@ -45,8 +45,9 @@ def change_edges(low: float, high: float, propensity: Array) -> tuple[Array, Arr
     seen, ones = propensity > 0, xp.ones_like(propensity)
     q = xp.where(seen, propensity, ones)
     falls = seen & (q > low)
-    below = xp.where(falls, xp.log1p(-xp.where(falls, low / q, 0.0 * ones)), -xp.inf * ones)
-    return below, xp.where(seen, xp.log1p(high / q), xp.inf * ones)
+    with np.errstate(over="ignore"):  # an edge out of reach of any float is none
+        below = xp.where(falls, xp.log1p(-xp.where(falls, low / q, 0.0 * ones)), -xp.inf * ones)
+        return below, xp.where(seen, xp.log1p(high / q), xp.inf * ones)
 
 
 def binary_kl_edges(low: float, high: float, propensity: Array) -> tuple[Array, Array]:
@@ -57,14 +58,21 @@ def binary_kl_edges(low: float, high: float, propensity: Array) -> tuple[Array, 
     inside = (q > 0) & (q < 1)
     p = np.where(inside, q, 0.5)
 
-    def excess(u: Array, bound: Array, p: Array) -> Array:
-        return np.minimum(binary_kl(u, p), 1e300) - bound
+    def excess_below(u: Array, p: Array) -> Array:
+        return np.minimum(binary_kl(u, p), 1e300) - low
 
-    found = []
-    for sign, bound, end in ((-1.0, low, -(low / p + 1.0)), (1.0, high, -np.log(p))):
-        bracket = (np.minimum(end, 0.0), np.maximum(end, 0.0))
-        root = elementwise.find_root(excess, bracket, args=(np.full_like(p, bound), p)).x
-        found.append(np.where(inside, root, sign * np.inf))
+    # Above, the mass of the others falls to e^-s of itself, so that no digits of it are lost where it is next to none.
+    def log_ratio(s: Array, p: Array) -> Array:
+        return np.log1p((1.0 - p) / p * -np.expm1(-s))
+
+    def excess_above(s: Array, p: Array) -> Array:
+        return (1.0 - p) * s - p * log_ratio(s, p) - high
+
+    with np.errstate(over="ignore"):  # an edge out of reach of any float is none
+        # The divergence is at least p (-u - 1) below, and (1 - p) (s - 1) above.
+        below = elementwise.find_root(excess_below, (-2.0 * (low / p + 1.0), np.zeros_like(p)), args=(p,)).x
+        s = elementwise.find_root(excess_above, (np.zeros_like(p), 2.0 * (high / (1.0 - p) + 1.0)), args=(p,)).x
+    found = [np.where(inside, below, -np.inf), np.where(inside, log_ratio(s, p), np.inf)]
     xp, place = array_namespace(propensity), device(propensity)
     return tuple(xp.asarray(a, dtype=propensity.dtype, device=place) for a in found)
 

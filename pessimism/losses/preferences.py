@@ -252,7 +252,7 @@ class ChiPO(MeanBaseline):
         xp = bandit.xp
         best = xp.max(bandit.masked(advantage, -xp.inf), axis=-1, keepdims=True)
         reward, several = self._within_reach(xp, xp.where(bandit.support, advantage, best))
-        below = (reward - xp.max(reward, axis=-1, keepdims=True)) / self.beta
+        below = reward / self.beta
         found = tilts.chi_square_kl(bandit, stop_gradient(reward), self.beta, 1.0)
         if bandit.own_reference is not None:
             u = self._solved(*(to_numpy(a) for a in (bandit.support, bandit.reference, stop_gradient(below))))
@@ -288,14 +288,18 @@ class ChiPO(MeanBaseline):
         return log_ratio(-normalizing_multiplier(mass, low, high), np.arange(len(nu)))
 
     def _within_reach(self, xp: Any, reward: Array) -> tuple[Array, Array]:
-        """Rewards whose sorted neighbors differ by 2 r_max at most, and which rows ``(N,)`` that concerns."""
+        """Rewards below the best whose sorted neighbors differ by 2 r_max at most, and which rows ``(N,)`` it concerns.
+
+        They are summed from the best down: the digits of cut gaps must not depend on what was cut.
+        """
         order = xp.argsort(stop_gradient(reward), axis=-1)
         ordered = xp.take_along_axis(reward, order, axis=-1)
         steps = ordered[:, 1:] - ordered[:, :-1]
         wide = steps >= 2.0 * self.r_max
-        surplus = xp.where(wide, steps - 2.0 * self.r_max, xp.zeros_like(steps))
         # Where the loss is flat to the last digit: just inside.
-        inside = xp.where(wide, _INSIDE * (steps + 2.0 * self.r_max), xp.zeros_like(steps))
-        surplus = xp.concat([xp.zeros_like(ordered[:, :1]), surplus - xp.minimum(inside, surplus)], axis=-1)
-        shrunk = xp.take_along_axis(xp.cumulative_sum(surplus, axis=-1), xp.argsort(order, axis=-1), axis=-1)
-        return reward - shrunk, xp.any(wide, axis=-1)
+        flat = xp.minimum(2.0 * self.r_max * (1.0 + 2.0 * _INSIDE), steps)
+        cut = xp.where(wide, flat + 0.0 * steps, steps)
+        none, several = xp.zeros_like(ordered[:, :1]), xp.any(wide, axis=-1)
+        down = xp.concat([xp.flip(xp.cumulative_sum(xp.flip(cut, axis=-1), axis=-1), axis=-1), none], axis=-1)
+        summed = -xp.take_along_axis(down, xp.argsort(order, axis=-1), axis=-1)
+        return xp.where(several[:, None], summed, reward - ordered[:, -1:]), several

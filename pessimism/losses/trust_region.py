@@ -85,12 +85,13 @@ class TRPO(MeanBaseline):
         def below(gap: Array) -> Array:
             return xp.where(seen, gap + (best - advantage), ones)
 
-        inverse = mean(1.0 / below(gap))
-        # One Newton step on the divergence: no change of the value, but the derivative of lam.
-        excess = mean(xp.log(below(gap))) + xp.log(inverse) - self.delta
-        slope = inverse - mean(1.0 / below(gap) ** 2) / inverse
-        spread = binds & (slope != 0)
-        step = xp.where(spread, excess, xp.zeros_like(gap)) / xp.where(spread, slope, ones[..., :1])
+        with np.errstate(all="ignore"):  # of a gap whose square underflows, whose slope is then minus infinity
+            inverse = mean(1.0 / below(gap))
+            # One Newton step on the divergence: no change of the value, but the derivative of lam.
+            excess = mean(xp.log(below(gap))) + xp.log(inverse) - self.delta
+            slope = inverse - mean(1.0 / below(gap) ** 2) / inverse
+            spread = binds & (slope != 0)
+            step = xp.where(spread, excess, xp.zeros_like(gap)) / xp.where(spread, slope, ones[..., :1])
         # The step may not leave the domain where rounding rules.
         step = xp.where(xp.abs(step) < 0.5 * gap, step, xp.zeros_like(step))
         return xp.where(binds, 1.0 / mean(1.0 / below(gap - step)), xp.zeros_like(gap))

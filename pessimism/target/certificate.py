@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pessimism.target.result import InducedTarget
 
 _FAINT = -30.0  # log-ratio of an action with next to no mass
+_SMALL = 1e-12  # residual that needs no second look
+_ROUNDING = 16.0 * np.finfo(float).eps  # relative error of log-ratios
 
 
 def certificate(target: InducedTarget) -> pd.DataFrame:
@@ -41,7 +43,8 @@ def certificate(target: InducedTarget) -> pd.DataFrame:
         * ``normalization``: abs(sum(pi) + leak - 1);
         * ``support``: mass on actions that the behavior cannot produce;
         * ``stationarity``: largest entry of the expected logit gradient q g - lam pi, relative to the sum of the sizes
-          of its parts, at the target or at the behavior, whichever is larger;
+          of its parts, at the target or at the behavior, whichever is larger; what rounding of the log-ratios explains
+          is not counted;
         * ``nonnegativity``: the most negative probability, as a positive number;
         * ``worst``: the largest of the four.
 
@@ -105,21 +108,33 @@ def residual_on_logits(bandit: Bandit, objective: Objective, q: Array, pi: Array
     kept = seen & ~np.isneginf(u)
     found = stationarity(pull, kinks_of(objective, q, log_share), finite, log_share, pi, kept)
     scale = np.maximum(np.abs(found.below).sum(axis=-1), np.abs(pull(np.zeros_like(finite))).sum(axis=-1))
-    low, high = found.drift(pi)
-    common = np.min(np.where(kept, high, np.inf), axis=-1, keepdims=True)
-    # Full support: the drift must vanish. Otherwise it may be common to the support, and no larger outside.
-    level = np.where(np.any(seen & ~kept, axis=-1, keepdims=True), common, 0.0)
-    inside = np.maximum(np.maximum(low - level, level - high), 0.0)
+    scale = np.where(scale > 0, scale, 1.0)
     # A vanished action whose weight carries the ratio has no drift at zero mass: what it would gain per mass counts.
     nu = to_numpy_float(bandit.reference)
     gone = seen & ~kept
     with np.errstate(over="ignore", invalid="ignore"):  # rows without a target are nan
-        gain = (
-            pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT) - found.multiplier[:, None]
-        )
-    carries = (np.abs(high) <= 1e-290) & (limit is None)
-    entering = np.where(gone & carries, nu * np.maximum(gain, 0.0), 0.0)
-    outside = np.where(gone, np.maximum(high - common, 0.0), 0.0)
-    worst = np.where(kept, inside, np.maximum(outside, entering)).max(axis=-1)
-    with np.errstate(invalid="ignore"):
-        return np.where(scale > 0, worst / np.where(scale > 0, scale, 1.0), worst)
+        low, high = found.drift(pi)
+        per_mass = pull(np.where(gone, _FAINT, finite)) / np.where(gone, nu, 1.0) * np.exp(-_FAINT)
+        gain = per_mass - found.multiplier[:, None]
+        carries = (np.abs(high) <= 1e-290) & (limit is None or not objective.coupled)
+        entering = np.where(gone & carries, nu * np.maximum(gain, 0.0), 0.0)
+
+        def worst(low: Array, high: Array) -> Array:
+            common = np.min(np.where(kept, high, np.inf), axis=-1, keepdims=True)
+            # Full support: the drift must vanish. Otherwise it may be common to the support, and no larger outside.
+            level = np.where(np.any(gone, axis=-1, keepdims=True), common, 0.0)
+            inside = np.maximum(np.maximum(low - level, level - high), 0.0)
+            outside = np.where(gone, np.maximum(high - common, 0.0), 0.0)
+            return np.where(kept, inside, np.maximum(outside, entering)).max(axis=-1) / scale
+
+        residual = worst(low, high)
+        if np.any(residual > _SMALL):  # or nan, which stays
+            # No more than rounding of the log-ratios explains: it may move any two of them together or apart.
+            rank = np.argsort(np.argsort(finite, axis=-1), axis=-1) - 0.5 * (u.shape[-1] - 1)
+            apart = _ROUNDING * rank * np.maximum(1.0, np.abs(finite))
+            base, sides = pull(finite), (pull(finite + apart), pull(finite - apart))
+            below, above = np.minimum.reduce([base, *sides]) - base, np.maximum.reduce([base, *sides]) - base
+            low = low + below - pi * np.maximum(np.sum(above, axis=-1, keepdims=True), 0.0)  # and lam with them
+            high = high + above - pi * np.minimum(np.sum(below, axis=-1, keepdims=True), 0.0)
+            residual = np.where(residual > _SMALL, np.minimum(residual, worst(low, high)), residual)
+        return residual

@@ -164,7 +164,7 @@ class InducedTarget(ByValue):
 
         kept = bandit.support & ~bandit.xp.isinf(u)
         share = bandit.log_reference_ratio
-        with np.errstate(over="ignore", invalid="ignore"):  # an uncapped exponential weight may be infinite
+        with np.errstate(all="ignore"):  # an uncapped exponential weight may be infinite
             kinks = kinks_of(self.row_objective, bandit.behavior, share)
             found = stationarity(pull, kinks, finite_log(u), share, self._policy_rows, kept)
         return bandit.shaped(found.multiplier)

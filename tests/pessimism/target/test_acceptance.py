@@ -1,0 +1,90 @@
+"""What a claim of a target must hold to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pessimism as ps
+from pessimism.core.bandit import make_bandit
+from pessimism.core.solution import Solution, Status
+from pessimism.target.acceptance import CERTIFICATE, SUM, accepted, without
+from pessimism.target.certificate import residual_on_logits
+
+Q = np.array([[0.3, 0.7], [0.5, 0.5], [0.2, 0.8]])
+R = np.array([[0.0, 1.0], [1.0, 0.0], [0.3, 0.1]])
+OBJECTIVE = ps.Kimi(beta=0.5)
+
+
+def found(change: Any, status: Status = Status.CONVERGED) -> tuple[Any, Any, Solution]:
+    """Problems, advantages, and the target whose second row is changed."""
+    target = ps.induced_target(Q, R, OBJECTIVE)
+    log_ratio = target.solution.log_ratio.copy()
+    log_ratio[1] += change
+    states = np.full(3, status.value, dtype=np.int8)
+    return target.bandit, target.advantage_rows, target.solution._replace(log_ratio=log_ratio, status=states, mass=None)
+
+
+CLAIMS = [Status.CONVERGED, Status.LOCAL_MINIMUM, Status.VANISHING_SUPPORT, Status.SET_VALUED, Status.UNSTABLE]
+
+
+@pytest.mark.parametrize("status", CLAIMS)
+@pytest.mark.parametrize("change", [1e-6, -1e-6, np.nan, np.inf, -np.inf])
+def test_a_row_that_does_not_sum_to_one_is_none(status: Status, change: float) -> None:
+    bandit, advantage, solution = found(change, status)
+    kept = accepted(bandit, OBJECTIVE, advantage, solution, np.zeros(3, dtype=bool))
+    assert kept.status.tolist() == [status, Status.NOT_CONVERGED, status]
+    assert np.all(np.isnan(kept.log_ratio[1]))
+    assert np.isnan(kept.kappa[1])
+    np.testing.assert_array_equal(kept.log_ratio[[0, 2]], solution.log_ratio[[0, 2]])
+
+
+def test_a_policy_beside_the_fixed_point_is_none_where_it_was_searched_for() -> None:
+    policy = np.asarray(ps.induced_target(Q, R, OBJECTIVE).policy)[1]
+    beside = policy + np.array([1e-5, -1e-5])
+    bandit, advantage, solution = found(np.log(beside / policy))
+    for searched in (True, False):  # a formula is asked for its sum alone
+        kept = accepted(bandit, OBJECTIVE, advantage, solution, np.full(3, searched))
+        assert (kept.status == Status.NOT_CONVERGED).tolist() == [False, searched, False]
+
+
+def test_what_claims_nothing_is_left_alone() -> None:
+    for status in (Status.NO_TARGET, Status.NOT_CONVERGED, Status.INVALID_INPUT):
+        bandit, advantage, solution = found(1.0, status)
+        assert accepted(bandit, OBJECTIVE, advantage, solution, np.ones(3, dtype=bool)) is solution
+
+
+def test_a_target_is_kept_as_it_is() -> None:
+    bandit, advantage, solution = found(0.0)
+    assert accepted(bandit, OBJECTIVE, advantage, solution, np.ones(3, dtype=bool)) is solution
+
+
+def test_actions_without_data_stay_at_zero_in_a_row_that_failed() -> None:
+    bandit = make_bandit([[0.0, 1.0]], [[0.0, 1.0]])
+    one = np.zeros(1)
+    solution = Solution(np.zeros((1, 2)), one, one.astype(np.int8), one, one.astype(np.int8))
+    failed = without(bandit, solution, np.array([True]))
+    np.testing.assert_array_equal(failed.log_ratio, [[0.0, np.nan]])
+
+
+@pytest.mark.parametrize("error", [1e-9, 1e-6, 1e-3, 0.1])
+def test_the_sum_bounds_the_certificate_of_a_formula(error: float) -> None:
+    """A Lambert formula at a multiplier that is not quite the right one: exact in each action, wrong in the sum."""
+    target = ps.induced_target(Q, R, OBJECTIVE)
+    kappa = target.solution.kappa * (1.0 + error)
+    z = target.advantage_rows / OBJECTIVE.beta
+    u = target.solution.log_ratio.copy()
+    for _ in range(50):
+        u -= (u + kappa[:, None] * np.exp(u) - z) / (1.0 + kappa[:, None] * np.exp(u))
+    policy = Q * np.exp(u)
+    missing = np.abs(policy.sum(axis=-1) - 1.0)
+    residual = residual_on_logits(target.bandit, OBJECTIVE, Q, policy, u, target.advantage_rows)
+    assert np.all(missing > 0)
+    assert np.all(residual <= missing + 1e-14)
+    assert np.any(residual >= 0.05 * missing)
+
+
+def test_the_bounds_are_what_the_documentation_says() -> None:
+    assert (SUM, CERTIFICATE) == (1e-9, 1e-7)
