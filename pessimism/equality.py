@@ -55,7 +55,7 @@ def same(one: Any, other: Any) -> bool:
         return bool(one.dtype == other.dtype) and _same_arrays(to_numpy(one), to_numpy(other))
     if isinstance(one, float):
         return one == other or (math.isnan(one) and math.isnan(other))
-    if type(one).__eq__ is not object.__eq__:
+    if type(one).__eq__ is not object.__eq__:  # type: ignore[comparison-overlap]
         return bool(one == other)
     return hasattr(one, "__dict__") and same(vars(one), vars(other))
 

@@ -5,10 +5,45 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pessimism.messages import one_line
+from pessimism.messages import cut, one_line, plain
+
+_KINDS = {
+    "a folder": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+    "a socket": stat.S_ISSOCK,
+}
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what is no regular file: a pipe would be waited for, and a device may never end.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or a link to it.
+
+    Raises
+    ------
+    ValueError
+        In one line, if it is something else, or not there.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        said = (
+            f"is a link to {plain(cut(os.readlink(path)))}, which is not there" if path.is_symlink() else "no such file"
+        )
+        raise ValueError(f"{path}: {said}") from None
+    except (OSError, ValueError) as error:  # a loop of links, a name with a NUL
+        raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or one_line(error)})") from None
+    if not stat.S_ISREG(mode):
+        kind = next((name for name, test in _KINDS.items() if test(mode)), "something else")
+        raise ValueError(f"{path}: is {kind}, not a regular file")
 
 
 class NotWrittenError(OSError):

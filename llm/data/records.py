@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from pessimism.messages import one_line, show
-from pessimism.rollouts.lines import json_object, read_lines
+from pessimism.files import require_regular
+from pessimism.messages import names, one_line, show
+from pessimism.rollouts.formats import require_bounded
+from pessimism.rollouts.lines import json_object, read_json, read_lines
 
 Where = Callable[[int], str]  # row -> its place, as an error message names it
 
@@ -47,6 +49,7 @@ def read_file(path: Path) -> tuple[Dataset, Where]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: unknown suffix {path.suffix!r}; known are {', '.join(READERS)}")
+    require_regular(path)
     try:
         return reader(path)
     except (OSError, pa.ArrowException) as error:
@@ -69,13 +72,15 @@ def _read_json(path: Path) -> tuple[Dataset, Where]:
     """Read an array of objects, one object, or one object on each line, as many files of this suffix have it."""
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
-        found = json.loads(content) if content.strip() else []
+        found = read_json(content.decode()) if content.strip() else []
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not valid UTF-8 (byte {error.start + 1})") from None
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return _read_json_lines(path)
         raise ValueError(f"{path}:{error.lineno}: bad JSON, {error.msg} (column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: bad JSON, {one_line(error)}") from None
     records = found if isinstance(found, list) else [found]
     for row, record in enumerate(records):
         if not isinstance(record, dict):
@@ -90,7 +95,7 @@ def _read_csv(path: Path) -> tuple[Dataset, Where]:
         try:
             header = next(reader, [])
             if len(set(header)) < len(header):
-                raise ValueError(f"{path}:1: two columns have one name, in {', '.join(header)}")
+                raise ValueError(f"{path}:1: two columns have one name, in {names(header)}")
             start = reader.line_num + 1
             for fields in reader:
                 if fields and len(fields) != len(header):
@@ -113,13 +118,14 @@ def _text_lines(path: Path) -> Generator[str, None, None]:
 
 
 def _read_parquet(path: Path) -> tuple[Dataset, Where]:
+    require_bounded(path, pq.read_metadata(path))
     return Dataset(pq.read_table(path)), lambda row: f"{path}: row {row}"
 
 
 def _dataset(path: Path, records: list[dict[str, Any]]) -> Dataset:
     """Make columns of all keys, not only of those of the first record."""
-    names = dict.fromkeys(name for record in records for name in record)
-    return Dataset(pa.table({name: _array(path, name, [r.get(name) for r in records]) for name in names}))
+    found = dict.fromkeys(name for record in records for name in record)
+    return Dataset(pa.table({name: _array(path, name, [r.get(name) for r in records]) for name in found}))
 
 
 def _array(path: Path, name: str, values: list[Any]) -> pa.Array:

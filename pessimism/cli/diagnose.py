@@ -15,8 +15,10 @@ from pessimism.cli.hyper import add_hyper, chosen_objective
 from pessimism.cli.options import LOG, OBJECTIVE, add_format, add_log_columns, check_format, log_columns
 from pessimism.cli.output import print_columns
 from pessimism.cli.parser import Parser, integer, number
+from pessimism.cli.standard_input import readable
 from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.summary import json_number, summarize
+from pessimism.messages import plain
 
 USAGE = "LOG [options]"
 HELP = """\
@@ -38,7 +40,7 @@ def add_arguments(parser: Parser) -> None:
         "path",
         metavar="LOG",
         type=Path,
-        help=f"{LOG}.",
+        help=f"{LOG}. It may be - for standard input; a line may have 16 MiB, and a log 10000 columns.",
     )
     parser.add_argument("--objective", metavar="NAME", default="kimi", help=f"{OBJECTIVE} The default is kimi.")
     add_log_columns(parser)
@@ -76,11 +78,8 @@ def run(options: argparse.Namespace) -> None:
     """Diagnose, print, write."""
     _check(options)
     objective = chosen_objective(options.objective, options)
-    report = diagnose(
-        options.path,
-        objective,
-        **log_columns(options),
-    )
+    with readable(options.path) as path:
+        report = diagnose(path, objective, **log_columns(options))
     frame, summary = report.frame, summarize(report, share=options.share)
     if options.out is not None:
         _write(frame, summary, options.out / f"diagnose_{objective.name}")
@@ -115,13 +114,13 @@ def _write(frame: pd.DataFrame, summary: dict[str, Any], stem: Path) -> None:
 def _print(frame: pd.DataFrame, summary: dict[str, Any], rows: int) -> None:
     head = frame.head(rows)
     if rows:
-        short = head["prompt"].astype(str).str.slice(0, _PROMPT)
+        short = [plain(prompt[:_PROMPT]) for prompt in head["prompt"].astype(str)]
         print_columns(_columns(head[list(_SHOWN)].assign(prompt=short)), csv=False)
         if len(frame) > len(head):
             print(f"... {len(frame) - len(head)} more groups (--rows {len(frame)}, --csv or --out for all)")
         print()
     if summary["step_note"]:
-        print(summary["step_note"])
+        print(plain(summary["step_note"]))
     for line in summary_lines(summary):
         print(line)
     print(f"recommendation: {summary['recommendation']['text']}")
@@ -156,4 +155,4 @@ def _short(value: Any) -> str:
         return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
     if isinstance(value, float):
         return "inf" if value == sys.float_info.max else f"{value:.4g}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else plain(str(value))

@@ -10,6 +10,7 @@ from typing import Any
 
 from pessimism.cli.problems import LabeledBandit, parse_numbers
 from pessimism.core.objective import Objective
+from pessimism.messages import cut, plain
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
@@ -38,8 +39,10 @@ class Source:
             if self.behavior is not None or self.reward is not None or self.reference is not None:
                 raise ValueError("--input already holds behavior and reward: give one or the other")
             from pessimism.cli.problem_files import read_problems  # with pandas
+            from pessimism.cli.standard_input import readable
 
-            return read_problems(self.input)
+            with readable(self.input) as path:
+                return read_problems(path)
         if self.behavior is None or self.reward is None:
             raise ValueError("give --behavior and --reward, or --input FILE")
         reference = None if self.reference is None else parse_numbers("--reference", self.reference)
@@ -57,7 +60,7 @@ class Source:
                     problem.behavior, problem.reward, objective, reference=problem.reference, unseen=unseen
                 )
             except ValueError as error:
-                where = "" if self.input is None else f"{self.input}: problem {problem.label}: "
+                where = "" if self.input is None else f"{self.input}: problem {plain(cut(problem.label))}: "
                 raise ValueError(f"{where}{error}") from None
             yield problem.label, target
 
@@ -79,8 +82,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "--input",
         metavar="FILE",
         type=Path,
-        help="CSV, JSONL or parquet file with the columns behavior and reward, and reference if need be: a row for "
-        "each problem, with lists in it, or a row for each action, with the problem it belongs to in a column problem.",
+        help="CSV, JSONL or parquet file, - for standard input, with the columns behavior and reward, and reference if "
+        "need be: a row for each problem, with lists in it, or a row for each action, with the problem it belongs to "
+        "in a column problem.",
     )
     group.add_argument(
         "--unseen",
@@ -152,7 +156,10 @@ def add_format(parser: argparse.ArgumentParser, json: str) -> None:
     group = parser.add_argument_group("output", "Without an option, a table for people.")
     group.add_argument("--json", action="store_true", help=f"Print one JSON object with all digits; {json}.")
     group.add_argument(
-        "--csv", action="store_true", help="Print CSV with all digits; a field is empty where undefined."
+        "--csv",
+        action="store_true",
+        help="Print CSV with all digits; a field is empty where undefined. Texts are those of the file: a spreadsheet "
+        "takes one that begins with =, +, - or @ for a formula unless it imports the column as text.",
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pessimism.messages import plain
 from pessimism.target.conservatism import numbers
 from pessimism.target.result import FIELDS, InducedTarget
 
@@ -27,8 +28,10 @@ def print_columns(columns: Columns, *, csv: bool) -> None:
     if csv:
         writer = csv_module.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
+        written = plain if sys.stdout.isatty() else str  # a file gets texts as they are
         writer.writerows(
-            ["" if _undefined(cell) else cell for cell in row] for row in zip(*columns.values(), strict=True)
+            ["" if _undefined(cell) else written(cell) if isinstance(cell, str) else cell for cell in row]
+            for row in zip(*columns.values(), strict=True)
         )
         return
     print("\n".join(table_lines(columns)))
@@ -52,7 +55,7 @@ def _undefined(value: Any) -> bool:
 def _cell(value: Any, digits: int) -> str:
     if _undefined(value):
         return "-"
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else plain(str(value))
 
 
 def conservatism(target: InducedTarget) -> dict[str, Any]:

@@ -6,6 +6,9 @@ import argparse
 import re
 from typing import NoReturn
 
+from pessimism.literals import real, whole
+from pessimism.messages import show
+
 _PHRASES = (  # what argparse says, and what we say
     (r"argument (\S+): expected (?:one|at least one) argument", r"\1 needs a value"),
     (r"argument (\S+): ignored explicit argument .*", r"\1 takes no value"),
@@ -76,14 +79,14 @@ def _plain(arguments: list[str]) -> list[str]:
 def number(text: str) -> float:
     """Read a real number; what is not one is a mistake of the user."""
     try:
-        return float(text)
+        return real(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be a number, got {show(text)}") from None
 
 
 def integer(text: str) -> int:
     """Read an integer; what is not one is a mistake of the user."""
     try:
-        return int(text)
+        return whole(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be an integer, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be an integer, got {show(text)}") from None

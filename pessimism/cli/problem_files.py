@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pessimism.cli.problems import LabeledBandit, parse_numbers
+from pessimism.files import require_regular
+from pessimism.literals import real
+from pessimism.messages import names, one_line, show
+from pessimism.rollouts.formats import csv_table, require_bounded
 from pessimism.rollouts.lines import json_object, read_lines
 
 _COLUMNS = ("behavior", "reward", "reference")
@@ -43,7 +50,7 @@ def read_problems(path: str | Path) -> list[LabeledBandit]:
         raise ValueError(f"{path}: the file is empty")
     for column in _COLUMNS[:2]:
         if column not in frame:
-            raise ValueError(f"{path}: no column {column!r}; found {', '.join(map(str, frame.columns))}")
+            raise ValueError(f"{path}: no column {column!r}; found {names(frame.columns)}")
     if frame.empty:
         raise ValueError(f"{path}: no problem in it")
     if pd.api.types.is_numeric_dtype(frame["behavior"]):
@@ -53,20 +60,53 @@ def read_problems(path: str | Path) -> list[LabeledBandit]:
 
 def _read_frame(path: Path) -> pd.DataFrame:
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": pd.read_csv,
-        ".parquet": pd.read_parquet,
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
         ".jsonl": _read_jsonl,
     }
     if path.suffix not in readers:
         raise ValueError(f"{path}: suffix must be one of {', '.join(readers)}")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+    require_regular(path)
     try:
         return readers[path.suffix](path)
-    except pd.errors.EmptyDataError:
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: cannot be read ({one_line(error)})") from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read texts; where every behavior is a number, those of the columns of numbers."""
+    if not path.stat().st_size:
         return pd.DataFrame()
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+
+    def bad(place: str, reason: object, _: int) -> None:
+        raise ValueError(f"{place}: {reason}") from None
+
+    table: list[list[str | None]] = []
+    with csv_table(path, bad) as (header, records):
+        if twice := [name for name in header if header.count(name) > 1]:
+            raise ValueError(f"{path}: column {show(twice[0])} appears {header.count(twice[0])} times")
+        for line, fields in records:
+            if len(fields) != len(header):
+                raise ValueError(f"{path}:{line}: {len(fields)} fields, the header has {len(header)}")
+            table.append([field or None for field in fields])
+    frame = pd.DataFrame(table, columns=header, dtype=object)
+    if "behavior" in frame and all(_is_real(cell) for cell in frame["behavior"]):
+        for name in _COLUMNS:
+            if name in frame and all(cell is None or _is_real(cell) for cell in frame[name]):
+                frame[name] = [np.nan if cell is None else real(cell) for cell in frame[name]]
+    return frame
+
+
+def _is_real(cell: str | None) -> bool:
+    try:
+        return cell is not None and not math.isnan(real(cell))
+    except ValueError:
+        return False
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    require_bounded(path, pq.read_metadata(path))
+    return pd.read_parquet(path)
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
@@ -107,6 +147,8 @@ def _numbers(name: str, cell: Any) -> list[float]:
     if isinstance(cell, str):
         return parse_numbers(name, cell)
     try:
-        return [float(x) for x in cell]
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a list of numbers, got {cell!r}") from None
+        if not isinstance(cell, list | tuple | np.ndarray):
+            raise TypeError
+        return [real(x) if isinstance(x, str) else float(x) for x in cell]
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be a list of numbers, got {show(cell)}") from None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pessimism.literals import real
+from pessimism.messages import show
+
 
 class LabeledBandit(NamedTuple):
     """A bandit: a label, and lists over its actions; ``reference`` is None where it is the behavior."""
@@ -42,7 +45,7 @@ def parse_numbers(name: str, text: str) -> list[float]:
     numbers = []
     for entry in text.strip().strip("[]").split(","):
         try:
-            numbers.append(float(entry))
+            numbers.append(real(entry))
         except ValueError:
-            raise ValueError(f"{name} must be numbers separated by commas, got {entry.strip()!r}") from None
+            raise ValueError(f"{name} must be numbers separated by commas, got {show(entry.strip())}") from None
     return numbers

@@ -9,6 +9,7 @@ from pessimism.cli.hyper import add_hyper, chosen_objective
 from pessimism.cli.options import OBJECTIVE, add_format, add_source, check_format, source_of
 from pessimism.cli.output import actions, as_json, facts, print_columns
 from pessimism.cli.parser import Parser
+from pessimism.messages import plain
 from pessimism.progress import progress
 
 USAGE = "--objective NAME (--behavior P,P,... --reward R,R,... | --input FILE) [options]"
@@ -48,4 +49,4 @@ def run(options: argparse.Namespace) -> None:
     print_columns(actions(solved), csv=options.csv)
     if not options.csv:
         for label, target in solved:
-            print(("" if len(solved) == 1 else f"{label}: ") + facts(target))
+            print(("" if len(solved) == 1 else f"{plain(label)}: ") + facts(target))

@@ -12,6 +12,7 @@ import numpy as np
 
 from pessimism.core.check import checked
 from pessimism.core.objective import Objective, ObjectiveLike, as_objective
+from pessimism.literals import real, whole
 
 # Name -> family (a module of pessimism.losses) and class, in the order of every table.
 PUBLISHED = {
@@ -401,7 +402,7 @@ def parse_value(place: str, text: str, kind: Any) -> Any:
     if kind is tuple:
         entries = text.strip("[]").replace("/", ",").split(",")
         try:
-            numbers = tuple(map(float, entries))
+            numbers = tuple(map(real, entries))
             return numbers if len(numbers) > 1 else numbers[0]
         except ValueError:
             raise ValueError(f"{place} must be numbers separated by slashes, got {text!r}") from None
@@ -410,7 +411,7 @@ def parse_value(place: str, text: str, kind: Any) -> Any:
     if kind is str or get_origin(kind) is Literal:  # "inf" is a choice of one field, and no number there
         return text
     try:
-        return int(text) if kind is int else float(text)
+        return whole(text) if kind is int else real(text)
     except ValueError:
         return text
 

@@ -15,11 +15,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pessimism.files import require_regular
 from pessimism.messages import one_line
-from pessimism.rollouts.lines import json_object, read_lines
-from pessimism.rollouts.rows import PROMPT_COLUMNS, REWARD_COLUMNS, Columns, Options, Rows, choose_columns, csv_value
+from pessimism.rollouts.lines import LINE, json_object, read_lines
+from pessimism.rollouts.rows import (
+    COLUMNS,
+    PROMPT_COLUMNS,
+    REWARD_COLUMNS,
+    Columns,
+    Options,
+    Rows,
+    choose_columns,
+    csv_value,
+)
 
 BATCH = 16_384  # rows of a columnar file taken at once
+UNPACKED = 2**30  # bytes that any parquet file may unpack to; a larger one to RATIO times its size
+RATIO = 100
+_VALUE = 8  # bytes of a value, which may take less than a bit in a file
 
 
 def _read_jsonl(path: Path, options: Options, rows: Rows) -> None:
@@ -41,27 +54,63 @@ def _jsonl_columns(path: Path, options: Options) -> Columns:
             break
         with suppress(ValueError):
             found.update(dict.fromkeys(json_object(line), True))
+        if len(found) > COLUMNS:
+            break
     if not found:  # no JSON object at all: every line is malformed, whatever the columns
         return Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None)
     return choose_columns(str(path), found.items(), options)
 
 
 def _read_csv(path: Path, options: Options, rows: Rows) -> None:
-    with closing(read_lines(path)) as lines, _long_fields():
-        # Bytes that are not UTF-8 matter in the columns read only, where they are malformed.
-        reader = csv.reader((line.decode(errors="surrogateescape") for line in lines), strict=True)
-        header = _csv_header(reader, path)
+    with csv_table(path, rows.bad) as (header, records):
         columns = choose_columns(str(path), [(name, True) for name in header], options)
         numbers = {*columns.rewards, columns.length}
         places = [(name, header.index(name), name in numbers) for name in columns.names()]
         rows.took(columns)
-        for line, fields in _csv_records(reader, path, rows):
+        for line, fields in records:
             try:
                 if len(fields) != len(header):
                     raise ValueError(f"{len(fields)} fields, the header has {len(header)}")
                 rows.add({name: csv_value(fields[i], numeric) for name, i, numeric in places}, columns)
             except ValueError as error:
                 rows.bad(f"{path}:{line}", error)
+
+
+@contextmanager
+def csv_table(
+    path: Path, bad: Callable[[str, object, int], None]
+) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+    """Open a CSV file, every record of which has at most `LINE` bytes.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    bad : callable
+        What to do about a record that is no CSV: it gets the place, the reason and the number of lines.
+
+    Yields
+    ------
+    header : list of str
+        The first record.
+    records : iterator of (int, list of str)
+        The others: the physical line on which each starts, and its fields. Bytes that are not UTF-8 are surrogates.
+    """
+    with closing(read_lines(path)) as lines, _long_fields():
+        size = [0]  # bytes of the record so far
+        reader = csv.reader(_bounded(path, lines, size), strict=True)
+        yield _csv_header(reader, path), _csv_records(reader, path, bad, size)
+
+
+def _bounded(path: Path, lines: Iterable[bytes], size: list[int]) -> Iterator[str]:
+    """Decode lines, unless the record that they belong to grows beyond what one may have."""
+    for number, line in enumerate(lines, 1):
+        size[0] += len(line)
+        if size[0] > LINE:
+            raise ValueError(
+                f"{path}:{number}: a record of more than {LINE >> 20} MiB, the most that one may have: is a quote open?"
+            )
+        yield line.decode(errors="surrogateescape")
 
 
 def _csv_header(reader: Iterator[list[str]], path: Path) -> list[str]:
@@ -74,16 +123,18 @@ def _csv_header(reader: Iterator[list[str]], path: Path) -> list[str]:
     return header
 
 
-def _csv_records(reader: Any, path: Path, rows: Rows) -> Iterator[tuple[int, list[str]]]:
+def _csv_records(
+    reader: Any, path: Path, bad: Callable[[str, object, int], None], size: list[int]
+) -> Iterator[tuple[int, list[str]]]:
     """Yield every record that is CSV at all, as the physical line on which it starts and its fields."""
     while True:
-        line = reader.line_num + 1
+        line, size[0] = reader.line_num + 1, 0
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:  # an open quote swallows the rest of the file: every line of it is counted
-            rows.bad(f"{path}:{line}", f"bad CSV, {error}", lines=reader.line_num - line + 1)
+            bad(f"{path}:{line}", f"bad CSV, {error}", reader.line_num - line + 1)
         else:
             if fields:
                 yield line, fields
@@ -101,18 +152,53 @@ def _long_fields() -> Iterator[None]:
 
 def _read_parquet(path: Path, options: Options, rows: Rows) -> None:
     start = 0
+    require_regular(path)
     try:
         schema = pq.read_schema(path)
         columns = choose_columns(str(path), [(field.name, _numeric(field.type)) for field in schema], options)
         rows.took(columns)
         texts = [field.name for field in schema if field.name == columns.prompt and _text(field.type)]
         with pq.ParquetFile(path, read_dictionary=texts) as file:
+            require_bounded(path, file.metadata, columns.names())
             for batch in file.iter_batches(BATCH, columns=columns.names()):
                 if not _add_clean(batch, columns, rows):
                     _add_records(batch.to_pylist(), columns, rows, f"{path}: ", start)
                 start += batch.num_rows
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read from row {start} on ({one_line(error)})") from None
+
+
+def require_bounded(path: Path, about: Any, names: Iterable[str] | None = None) -> None:
+    """Refuse a small file that says that it unpacks to a huge one, before anything is unpacked.
+
+    Parameters
+    ----------
+    path : Path
+        The parquet file.
+    about : pyarrow.parquet.FileMetaData
+        What its footer says.
+    names : iterable of str, optional
+        The columns that are to be read; all by default.
+
+    Raises
+    ------
+    ValueError
+        In one line, if they unpack to more than `UNPACKED` bytes and to more than `RATIO` times the file.
+    """
+    wanted, packed = None if names is None else set(names), path.stat().st_size
+    size = 0
+    for group in range(about.num_row_groups):
+        chunks = map(about.row_group(group).column, range(about.num_columns))
+        size += sum(
+            max(chunk.total_uncompressed_size, _VALUE * chunk.num_values)
+            for chunk in chunks
+            if wanted is None or chunk.path_in_schema.partition(".")[0] in wanted
+        )
+    if size > max(UNPACKED, RATIO * packed):
+        raise ValueError(
+            f"{path}: {packed} bytes that unpack to {size / 2**30:.3g} GiB, more than {UNPACKED >> 30} GiB and "
+            f"{RATIO} times as many"
+        )
 
 
 def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:

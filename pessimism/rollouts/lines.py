@@ -8,14 +8,51 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from pessimism.files import require_regular
 from pessimism.messages import one_line, show
+
+LINE = 2**24  # bytes of a line, and of a record of CSV, that are read at most
 
 
 def read_lines(path: Path) -> Generator[bytes, None, None]:
-    """Yield the lines of a file, with their ends, without a byte order mark; only newlines end a line."""
+    """Yield the lines of a regular file, with their ends, without a byte order mark; only newlines end a line.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Yields
+    ------
+    bytes
+        A line of at most `LINE` bytes.
+
+    Raises
+    ------
+    ValueError
+        If it is no regular file, or a line is longer, as ``path:line: reason``.
+    """
+    require_regular(path)
     with path.open("rb") as file:
-        for number, line in enumerate(file):
-            yield line if number else line.removeprefix(codecs.BOM_UTF8)
+        number = 1
+        while line := file.readline(LINE + 1):
+            if len(line) > LINE:
+                raise ValueError(f"{path}:{number}: longer than {LINE >> 20} MiB, the most that a line may have")
+            yield line if number > 1 else line.removeprefix(codecs.BOM_UTF8)
+            number += 1
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose keys all stand there once; of two, each reader of JSON would believe another one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {show(twice)} stands there twice")
+    return found
+
+
+read_json = json.JSONDecoder(object_pairs_hook=_once).decode
 
 
 def json_object(line: bytes) -> dict[str, Any]:
@@ -34,7 +71,8 @@ def json_object(line: bytes) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the line is not UTF-8, not JSON, or not an object; it says what is wrong, and in which column.
+        If the line is not UTF-8, not JSON, not an object, or one in which a key stands twice; it says what is wrong,
+        and in which column.
 
     Examples
     --------
@@ -42,7 +80,7 @@ def json_object(line: bytes) -> dict[str, Any]:
     {'reward': 1}
     """
     try:
-        record = json.loads(line.rstrip().decode())  # without its end: an error there is in this line, not the next
+        record = read_json(line.rstrip().decode())  # without its end: an error there is in this line, not the next
     except UnicodeDecodeError as error:
         raise ValueError(f"not valid UTF-8 (byte {error.start + 1})") from None
     except json.JSONDecodeError as error:

@@ -12,9 +12,12 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from pessimism.files import require_regular
 from pessimism.messages import one_line
 from pessimism.rollouts.formats import READERS, read_frame
 from pessimism.rollouts.rows import Options, Rows
+
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 
 
 def read_rollouts(
@@ -95,15 +98,21 @@ def read_rollouts(
 
 def _files(source: Path) -> list[Path]:
     if source.is_dir():
-        found = [path for path in source.iterdir() if path.is_file() and path.suffix.lower() in READERS]
-        found = [path for path in found if not path.name.startswith(".")]
+        shown = [path for path in source.iterdir() if not path.name.startswith(".")]
+        found = [path for path in shown if path.suffix.lower() in READERS and not path.is_dir()]
+        packed = [p for p in shown if p.suffix.lower() in _PACKED and Path(p.stem).suffix.lower() in READERS]
+        if packed:
+            raise ValueError(f"{min(packed)}: is compressed: unpack it, or move it elsewhere")
+        for path in found:  # what cannot be read is said before the rest is
+            require_regular(path)
         if not found:
             raise ValueError(f"{source}: no file with a known suffix in this folder ({', '.join(READERS)})")
         return sorted(found, key=_natural)
-    if not source.exists():
+    if not source.exists() and not source.is_symlink():
         raise ValueError(f"{source}: no such file or folder")
     if source.suffix.lower() not in READERS:
         raise ValueError(f"{source}: unknown suffix {source.suffix!r}; known are {', '.join(READERS)}")
+    require_regular(source)
     return [source]
 
 

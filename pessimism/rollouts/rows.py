@@ -12,8 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pessimism.literals import real, whole
+from pessimism.messages import names as listed_names
 from pessimism.messages import one_line, show
 
+_EXACT = 2.0**53  # beyond it a float is no longer one integer
+_FEW = 5  # names that a message writes as an option takes them
 _TICK = 16_384  # rows between two updates of the progress bar
 _Array = np.ndarray[tuple[int], np.dtype[Any]]
 _encode = json.JSONEncoder(
@@ -24,6 +28,7 @@ _encode = json.JSONEncoder(
 PROMPT_COLUMNS = ("prompt", "input")
 REWARD_COLUMNS = ("reward", "score")
 STEP_COLUMNS = ("step",)
+COLUMNS = 10_000  # more than any log has
 LENGTH_COLUMNS = ("length", "completion_length", "response_length")
 _LIKE_STEP = ("step", "global_step", "iteration", "iter", "epoch")
 _TRL = {"prompt", "completion", "advantage"}
@@ -53,7 +58,7 @@ class Rows:
             length = None if columns.length is None else _length(record[columns.length], columns.length)
             code = self.code(record[columns.prompt], columns.prompt)
         except KeyError as error:
-            raise ValueError(f"missing key {error}") from None
+            raise ValueError(f"missing key {show(error.args[0])}") from None
         self.rewards.append(reward)
         self.steps.append(step)
         self.codes.append(code)
@@ -129,7 +134,7 @@ def _total(rewards: Mapping[str, Any]) -> float:
     """Return TRL's total reward: the sum, with weights of 1, of the functions that apply, which are not null."""
     given = [_number(value, name) for name, value in rewards.items() if not _null(value)]
     if not given:
-        raise ValueError(f"every reward is null ({', '.join(rewards)})")
+        raise ValueError(f"every reward is null ({listed_names(rewards)})")
     return _number(sum(given), "the sum of rewards")
 
 
@@ -137,10 +142,10 @@ def _integer(value: object, name: str) -> int:
     number = value.item() if isinstance(value, np.number) else value
     if isinstance(value, str):
         try:
-            number = int(value)
+            number = whole(value)
         except ValueError:
             number = csv_value(value, True)
-    if type(number) is float and number.is_integer():
+    if type(number) is float and number.is_integer() and abs(number) <= _EXACT:
         number = int(number)
     if type(number) is not int or not -(2**63) <= number < 2**63:
         raise ValueError(f"{name} is {show(value)}, not an integer")
@@ -151,7 +156,7 @@ def csv_value(text: str, numeric: bool) -> float | bool | str | None:
     """Return what a field of a CSV file says; an empty one says nothing."""
     if numeric:
         try:
-            return float(text)
+            return real(text)
         except ValueError:
             return {"true": True, "false": False}.get(text.strip().lower(), text or None)
     return text or None
@@ -199,11 +204,13 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Opt
     """Say which column holds what; `columns` are pairs of a name and whether it may hold numbers."""
     columns = list(columns)
     names = [name for name, _ in columns]
-    listed = f"columns found in {place}: {', '.join(names) or 'none'}"
+    if len(names) > COLUMNS:
+        raise ValueError(f"{place}: {len(names)} columns, more than the {COLUMNS} that a log may have")
+    listed = f"columns found in {place}: {listed_names(names)}"
 
     def pick(what: str, given: str | None, defaults: tuple[str, ...]) -> str | None:
         if given is not None and given not in names:
-            raise ValueError(f"{what}_column {given!r} is not a column; {listed}")
+            raise ValueError(f"{what}_column {show(given)} is not a column; {listed}")
         return given if given is not None else next((name for name in defaults if name in names), None)
 
     prompt, step = pick("prompt", options.prompt, PROMPT_COLUMNS), pick("step", options.step, STEP_COLUMNS)
@@ -220,8 +227,12 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Opt
     found = Columns(str(prompt), tuple(map(str, rewards)), step, length, None if step else like)
     for name in found.names():
         if names.count(name) > 1:
-            raise ValueError(f"column {name!r} appears {names.count(name)} times; {listed}")
+            raise ValueError(f"column {show(name)} appears {names.count(name)} times; {listed}")
     return found
+
+
+def _joined(rewards: list[str]) -> str:
+    return repr(",".join(rewards)) if len(rewards) <= _FEW else "several with commas between them"
 
 
 def step_note(taken: list[Columns]) -> str | None:
@@ -244,7 +255,7 @@ def _trl_reward(place: str, columns: list[tuple[str, bool]]) -> str | None:
         return None
     if len(rewards) > 1:
         raise ValueError(
-            f"reward_column is required: {place} has one column per reward function ({', '.join(rewards)}); "
-            f"name one, or {','.join(rewards)!r} for their sum"
+            f"reward_column is required: {place} has one column per reward function ({listed_names(rewards)}); "
+            f"name one, or {_joined(rewards)} for their sum"
         )
     return rewards[0]
