@@ -18,7 +18,7 @@ from array_api_compat import device
 from pessimism.arrays import Array, pick, put, to_numpy
 from pessimism.closed_forms.duals import TOLERANCE, Dual, dot, total
 
-_CHUNK = 1 << 16  # elements a chunk: half a dozen working arrays stay in cache, calls into numpy stay few
+_CHUNK = 1 << 15  # elements a chunk, twice that in columns: working arrays stay in cache, calls into numpy few
 _NARROW = 32  # actions up to which the rows of a chunk become columns: sums over few actions are slow along rows
 _WARM, _FIRST, _FULL = 2, 6, 40  # Newton steps: in single precision, in double of a hard row, from a bracketed start
 _SHORT = 2e-4  # longest step whose exponential three terms give to rounding
@@ -29,7 +29,7 @@ _WEAK = 1e-3  # factor of w in the condition below which the mass is the balance
 # Overflow and what follows from it make a row hard, or prove its regime; no case of it is an error.
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def solve_dual(
-    xp: Any, q: Array, z: Array, dual: Dual, rounding: Callable[[slice], Array] | None = None
+    xp: Any, q: Array, z: Array, dual: Dual, rounding: Callable[[Array], Array] | None = None
 ) -> tuple[Array, Array, Array]:
     """Solve every row; z is overwritten by the log-ratios u.
 
@@ -44,7 +44,7 @@ def solve_dual(
     dual : Dual
         Family of problems.
     rounding : callable, optional
-        Maps a slice of rows to the error ``(n,)`` of their z beyond the rounding of z itself. If given, a row is solved
+        Maps indices of rows to the error ``(n,)`` of their z beyond the rounding of z itself. If given, a row is solved
         only in the positive regime, E_q[exp(z)] > 1, and keeps u = z with a dual of zero elsewhere.
 
     Returns
@@ -65,9 +65,11 @@ def solve_dual(
     regime = xp.ones_like(value, dtype=xp.int8)
     done = xp.ones_like(value, dtype=xp.bool)
     on_cpu = str(device(z)).lower().startswith("cpu")
-    size = max(1, _CHUNK // z.shape[1]) if on_cpu else max(1, z.shape[0])
     axis = 0 if isinstance(z, np.ndarray) and z.shape[1] <= _NARROW else -1
+    size = max(1, (_CHUNK if axis else 2 * _CHUNK) // z.shape[1]) if on_cpu else max(1, z.shape[0])
+    hard: list[tuple[Array, ...]] = []
     left: list[Array] = []
+    since = 0  # from where on hard rows wait
     for first in range(0, z.shape[0], size):
         part = slice(first, min(first + size, z.shape[0]))
         q_part, z_part, chosen = q[part, :], z[part, :], None
@@ -77,9 +79,10 @@ def solve_dual(
         low = ~((start >= 0.5) & (start < 3e38))
         if rounding is not None and bool(xp.any(low)):
             low = _by_row(low, axis)[:, 0]
-            q_low, z_low = pick(xp, q_part, low), pick(xp, z_part, low)
+            q_low, z_low = (a if bool(xp.all(low)) else pick(xp, a, low) for a in (q_part, z_part))
             bound = dual.start(xp, q_low, z_low)[:, 0]
-            regime[part] = put(xp, regime[part], low, _regime(xp, q_low, z_low, pick(xp, rounding(part), low), bound))
+            sign = _regime(xp, q_low, z_low, rounding(part.start + xp.nonzero(low)[0]), bound)
+            regime[part] = put(xp, regime[part], low, sign)
             near = xp.astype(xp.maximum(bound, _near_boundary(xp, q_low, z_low)), xp.float32)
             start = xp.expand_dims(put(xp, _by_row(start, axis)[:, 0], low, near), axis=axis)
             if not bool(xp.all(regime[part] > 0)):
@@ -88,19 +91,26 @@ def solve_dual(
                 start = _taken(xp, start, chosen, axis)
                 given = _laid_out(xp, q_part, z_part, axis)
         u, kappa, ready = _two_steps(xp, *given[:2], *_warm_start(xp, *given[2:], start, dual, axis), dual, axis)
-        if not bool(xp.any(ready)):
-            u, kappa, ready = _newton(xp, *given[:2], u, kappa, dual, _FIRST, axis)
-        elif not bool(xp.all(ready)):
-            hard = ~_by_row(ready, axis)[:, 0]
-            q_hard, z_hard, u_hard, kappa_hard = (_taken(xp, a, hard, axis) for a in (*given[:2], u, kappa))
-            found = _newton(xp, q_hard, z_hard, u_hard, kappa_hard, dual, _FIRST, axis)
-            for a, values in zip((u, kappa, ready), found, strict=True):
-                _by_row(a, axis)[hard, ...] = _by_row(values, axis)
         solved = (_by_row(u, axis), _by_row(kappa, axis)[:, 0], _by_row(ready, axis)[:, 0])
         if not bool(xp.all(solved[2])):
-            left.append(pick(xp, z_part, ~solved[2]))
+            hard.append(tuple(_taken(xp, a, ~solved[2], axis) for a in (*given[:2], u, kappa)))
         for rows, values in zip((z, value, done), solved, strict=True):
             rows[part, ...] = values if chosen is None else put(xp, rows[part, ...], chosen, values)
+        # The hard rows of all chunks go on together: a call into numpy costs as much for one row as for many.
+        many = sum(q_hard.shape[0 if axis else 1] for q_hard, *_ in hard) >= size
+        if hard and (many or part.stop == z.shape[0]):
+            waited, since = slice(since, part.stop), part.stop
+            together = (xp.concat(a, axis=0 if axis else 1) for a in zip(*hard, strict=True))
+            q_hard, z_hard, u_hard, kappa_hard = together
+            found = _newton(xp, q_hard, z_hard, u_hard, kappa_hard, dual, _FIRST, axis)
+            finished, mask = _by_row(found[2], axis)[:, 0], ~done[waited]
+            if not bool(xp.all(finished)):
+                left.append(pick(xp, _by_row(z_hard, axis), ~finished))
+            found = (_by_row(found[0], axis), _by_row(found[1], axis)[:, 0], finished)
+            for rows, values in zip((z, value, done), found, strict=True):
+                waiting = rows[waited, ...]
+                waiting[mask, ...] = values
+            hard = []
     if left:
         unfinished, z_left = ~done, xp.concat(left, axis=0)
         q_left = pick(xp, q, unfinished)
@@ -108,7 +118,7 @@ def solve_dual(
         u = dual.guess(xp, z_left, exact)
         u, kappa, ready = _newton(xp, q_left, z_left, u, exact, dual, _FULL, -1)
         for rows, values in zip((z, value, done), (u, kappa[:, 0], ready[:, 0]), strict=True):
-            rows[...] = put(xp, rows, unfinished, values)
+            rows[unfinished, ...] = values
     return value, regime, done
 
 
@@ -165,7 +175,8 @@ def _two_steps(
 def _exp(xp: Any, u: Array) -> Array:
     """Exponential, never subnormal, which is slow, in w as in q w: so small a ratio makes no difference."""
     lowest = _LOWEST_SINGLE if u.dtype == xp.float32 else _LOWEST_DOUBLE
-    return xp.exp(xp.maximum(u, lowest) if bool(xp.any(u < lowest)) else u)
+    above = 0 in u.shape or bool(xp.min(u) >= lowest)  # not so where one is nan
+    return xp.exp(u if above else xp.maximum(u, lowest))
 
 
 def _regime(xp: Any, q: Array, z: Array, rounding: Array, lower: Array) -> Array:

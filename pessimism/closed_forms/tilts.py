@@ -81,16 +81,19 @@ def lambert(bandit: Bandit, advantage: Array, beta: Any, *, unseen: bool = False
     # The solver overwrites its z by u; rows outside the positive regime keep u = z.
     u = _seen_only(bandit, z)
 
-    def rounding(part: slice) -> Array:
+    def rounding(rows: Array) -> Array:
         """Error of z beyond eps abs(z): eps^2 of the rewards for the baseline, eps for a ratio of references."""
         eps = xp.finfo(xp.float64).eps
-        own = beta[part, :] if getattr(beta, "ndim", 0) else beta
-        error = 4.0 * eps**2 * xp.max(xp.abs(bandit.reward[part, :]), axis=-1) / per_row(own)
-        if bool(xp.any(error > eps)):  # rewards far apart, or in units of their spread
-            error = xp.minimum(error, 4.0 * eps * xp.max(xp.abs(u[part, :]), axis=-1))
+        own = xp.take(beta, rows, axis=0) if getattr(beta, "ndim", 0) else beta
+        error = 4.0 * eps**2 * xp.max(xp.abs(xp.take(bandit.reward, rows, axis=0)), axis=-1) / per_row(own)
+        wide = error > eps  # rewards far apart, or in units of their spread
+        if bool(xp.any(wide)):
+            of_z = 4.0 * eps * xp.max(xp.abs(xp.take(u, rows, axis=0)), axis=-1)
+            error = xp.where(wide, xp.minimum(error, of_z), error)
         if shift is None:
             return error
-        return error + eps * xp.max(xp.abs(shift[part, :]) + xp.abs(advantage[part, :] / own), axis=-1)
+        size = xp.abs(xp.take(shift, rows, axis=0)) + xp.abs(xp.take(advantage, rows, axis=0) / own)
+        return error + eps * xp.max(size, axis=-1)
 
     kappa, regime, done = solve_dual(xp, bandit.behavior, u, KappaDual(floor), rounding)
     leak, status, mass = xp.zeros_like(kappa), _status(xp, done), 1.0 + 0.0 * kappa

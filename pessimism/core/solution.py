@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from pessimism.arrays import Array
 
 if TYPE_CHECKING:
@@ -94,9 +96,13 @@ def policy_of(bandit: Bandit, log_ratio: Array) -> Array:
     """Probabilities ``(N, K)`` of log-ratios to the reference, 0 where the behavior has none."""
     xp = bandit.xp
     u = bandit.masked(log_ratio, 0.0)
-    ratio = xp.exp(xp.minimum(u, xp.full_like(u, _LARGEST)))
-    policy = bandit.reference * ratio
-    beyond = u > _LARGEST
-    if bool(xp.any(beyond)):  # of an action so faint that the ratio overflows, yet not the probability
-        policy = xp.where(beyond, xp.exp(bandit.log_reference + u), policy)
+    if 0 in u.shape or bool(xp.max(u) <= _LARGEST):  # not so where one is nan
+        policy = xp.exp(u)
+        if isinstance(policy, np.ndarray):  # in place, which autograd of other libraries does not allow
+            policy *= bandit.reference
+        else:
+            policy = policy * bandit.reference
+    else:  # of an action so faint that the ratio overflows, yet not the probability
+        ratio, beyond = xp.exp(xp.minimum(u, xp.full_like(u, _LARGEST))), u > _LARGEST
+        policy = xp.where(beyond, xp.exp(bandit.log_reference + u), bandit.reference * ratio)
     return bandit.masked(policy, 0.0)
