@@ -139,6 +139,7 @@ def append(path: Path, text: str) -> None:
         In one line that names the file, if it cannot be written.
     """
     try:
+        new = not path.exists()
         with path.open("ab", buffering=0) as file:
             size, rest = file.tell(), text.encode()
             try:
@@ -147,6 +148,8 @@ def append(path: Path, text: str) -> None:
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(size)
+                if new:
+                    path.unlink()
                 raise
     except OSError as error:
         raise _named(path, error) from error

@@ -6,6 +6,7 @@ Finished batches of prompts are kept in a file where one is named, so that a kil
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -263,8 +264,8 @@ class KeptRows:
             print(f"{path}: line {len(said) + 1} is damaged: made again from there", file=sys.stderr)
         self.rows = [row for batch in batches for row in batch]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.truncate(sum(len(line) + 1 for line in lines[: len(said)]))
+        if path.exists():
+            os.truncate(path, sum(len(line) + 1 for line in lines[: len(said)]))
         if not said:
             self._write(settings)
 

@@ -85,6 +85,8 @@ def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
         files.write_text(tmp_path / "a", "x" * 1001)
     with files_of_at_most(1000), pytest.raises(NotWrittenError, match=said):
         files.append(tmp_path / "a", "x" * 998)
+    with files_of_at_most(1000), pytest.raises(NotWrittenError, match=r"b cannot be written \(File too large\)"):
+        files.append(tmp_path / "b", "x" * 1001)
     assert content(tmp_path) == {"a": "old"}
     files.append(tmp_path / "a", "er")
     files.append(tmp_path / "new", "ö")
