@@ -173,9 +173,9 @@ def _gaps(target: Any, q: Array, u: Array, pi: Array) -> Array:
             g = g * np.exp(at) if objective.on_policy else g
             return np.where(q > 0, q * g, 0.0)
 
-        # Any two of them together or apart: a weight of differences sees no common change.
-        rank = np.argsort(np.argsort(finite, axis=-1), axis=-1) - 0.5 * (u.shape[-1] - 1)
-        step = NUDGE * (rank + (u.shape[-1] == 1)) / max(1, u.shape[-1] // 2) * np.maximum(1.0, np.abs(finite))
+        # Each of them, and any two together or apart: a weight of differences sees no common change.
+        rank = np.argsort(np.argsort(finite, axis=-1), axis=-1) - 0.5 * u.shape[-1] + 0.25
+        step = NUDGE * (np.sign(rank) + rank / u.shape[-1]) * np.maximum(1.0, np.abs(finite))
         sides = np.stack([pull(finite), pull(finite - step), pull(finite + step)])
         at_start = np.abs(pull(np.zeros_like(u))).sum(axis=-1)
         size = np.maximum(np.abs(sides[0]).sum(axis=-1), at_start)

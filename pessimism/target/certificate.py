@@ -129,8 +129,8 @@ def residual_on_logits(bandit: Bandit, objective: Objective, q: Array, pi: Array
 
         residual = worst(low, high)
         if np.any(residual > _SMALL):  # or nan, which stays
-            # No more than rounding of the log-ratios explains: it may move any two of them together or apart.
-            rank = np.argsort(np.argsort(finite, axis=-1), axis=-1) - 0.5 * (u.shape[-1] - 1)
+            # No more than rounding of the log-ratios explains: it moves each of them, and any two together or apart.
+            rank = np.argsort(np.argsort(finite, axis=-1), axis=-1) - 0.5 * u.shape[-1] + 0.25
             apart = _ROUNDING * rank * np.maximum(1.0, np.abs(finite))
             base, sides = pull(finite), (pull(finite + apart), pull(finite - apart))
             below, above = np.minimum.reduce([base, *sides]) - base, np.maximum.reduce([base, *sides]) - base
