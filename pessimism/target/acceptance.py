@@ -50,11 +50,8 @@ def accepted(bandit: Bandit, objective: Objective, advantage: Array, solution: S
         The same solution if every row holds.
     """
     claims = ~np.isin(to_numpy(solution.status), _NO_CLAIM)
-    if solution.mass is None:
-        mass = bandit.xp.sum(policy_of(bandit, solution.log_ratio), axis=-1) + solution.leak
-    else:
-        mass = solution.mass
-    holds = np.abs(to_numpy(mass) - 1.0) <= SUM
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no target
+        holds = np.abs(to_numpy(_mass(bandit, solution)) - 1.0) <= SUM
     asked = claims & holds & searched
     if asked.any():
         mask = bandit.xp.asarray(asked, device=device(bandit.reward))
@@ -65,6 +62,17 @@ def accepted(bandit: Bandit, objective: Objective, advantage: Array, solution: S
         holds[asked] = residual_on_logits(own, theirs, *map(to_numpy, arrays)) <= CERTIFICATE
     failed = claims & ~holds
     return without(bandit, solution, failed) if failed.any() else solution
+
+
+def _mass(bandit: Bandit, solution: Solution) -> Array:
+    """Sum ``(N,)`` of the policy of each row, with what leaks."""
+    if solution.mass is not None:
+        return solution.mass
+    xp = bandit.xp
+    mass = xp.vecdot(bandit.masked(bandit.reference, 0.0), xp.exp(bandit.masked(solution.log_ratio, 0.0)))
+    if not bool(xp.all(xp.isfinite(mass))):  # where a ratio overflows, its probability need not
+        mass = xp.sum(policy_of(bandit, solution.log_ratio), axis=-1)
+    return mass + solution.leak
 
 
 def without(bandit: Bandit, solution: Solution, failed: Array) -> Solution:
