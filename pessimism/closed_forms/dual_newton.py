@@ -100,8 +100,9 @@ def solve_dual(
         many = sum(q_hard.shape[0 if axis else 1] for q_hard, *_ in hard) >= size
         if hard and (many or part.stop == z.shape[0]):
             waited, since = slice(since, part.stop), part.stop
-            together = (xp.concat(a, axis=0 if axis else 1) for a in zip(*hard, strict=True))
-            q_hard, z_hard, u_hard, kappa_hard = together
+            several = (xp.concat(a, axis=0 if axis else 1) for a in zip(*hard, strict=True))
+            q_hard, z_hard, u_hard, kappa_hard = hard[0] if len(hard) == 1 else several
+            hard = []
             found = _newton(xp, q_hard, z_hard, u_hard, kappa_hard, dual, _FIRST, axis)
             finished, mask = _by_row(found[2], axis)[:, 0], ~done[waited]
             if not bool(xp.all(finished)):
@@ -110,7 +111,6 @@ def solve_dual(
             for rows, values in zip((z, value, done), found, strict=True):
                 waiting = rows[waited, ...]
                 waiting[mask, ...] = values
-            hard = []
     if left:
         unfinished, z_left = ~done, xp.concat(left, axis=0)
         q_left = pick(xp, q, unfinished)
