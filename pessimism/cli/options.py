@@ -146,9 +146,11 @@ def solver_of(options: argparse.Namespace) -> Callable[[Objective], list[Induced
         return lambda objective: [target for _, target in source.solve(problems, objective, options.unseen)]
     if source != Source() or options.unseen:
         raise ValueError("LOG stands in place of a bandit, and its completions are always part of a larger space")
+    from pessimism.cli.standard_input import readable
     from pessimism.comparison.problems import on_log  # with pandas
 
-    return on_log(options.path, **log_columns(options))
+    with readable(options.path) as path:
+        return on_log(path, **log_columns(options))
 
 
 def add_format(parser: argparse.ArgumentParser, json: str) -> None:

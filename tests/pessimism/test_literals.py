@@ -11,7 +11,25 @@ from hypothesis import strategies as st
 
 from pessimism.literals import real, whole
 
-WRONG = ["", " ", "1_000", "1_0", "١", "１", "²", "0x10", "1,5", "1e", "e5", ".", "--1", "1 0", "\u20031", "nan1", "1\x00"]
+WRONG = [
+    "",
+    " ",
+    "1_000",
+    "1_0",
+    "١",
+    "１",
+    "²",
+    "0x10",
+    "1,5",
+    "1e",
+    "e5",
+    ".",
+    "--1",
+    "1 0",
+    "\u20031",
+    "nan1",
+    "1\x00",
+]
 
 
 @pytest.mark.parametrize("read", [real, whole])
