@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.command import exit_code
 from pessimism.files import write, write_text
+from pessimism.messages import show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) 
     Raises
     ------
     ValueError
-        If a string has no `=` or the study has no such parameter.
+        If a string has no `=`, the study has no such parameter, or it is a number and the value is none.
 
     Examples
     --------
@@ -54,6 +55,9 @@ def parse_settings(study: Callable[..., pd.DataFrame], settings: Sequence[str]) 
             parsed[name] = ast.literal_eval(text)
         except (SyntaxError, ValueError):
             parsed[name] = text
+        default = known[name].default
+        if isinstance(default, int | float) and not isinstance(default, bool) and isinstance(parsed[name], str):
+            raise ValueError(f"--set {name} must be a number, got {show(text)}")
     return parsed
 
 
@@ -77,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
     except TypeError as error:
         if not given:
             raise
-        raise ValueError(f"--set: a value is of the wrong type ({error})") from error
+        raise ValueError(f"--set {', '.join(given)}: a value is of the wrong type ({error})") from error
     if options.csv is None:
         print(frame.to_string(index=False, max_rows=60))
     else:

@@ -14,12 +14,12 @@ BANDIT = "--behavior .5,.5 --reward 0,1"
 QUICK = {
     "help": "pessimism --help",
     "target": f"pessimism target {BANDIT} --objective kimi",
+}
+ALL = QUICK | {
     "diagnose": "pessimism diagnose examples/verl_rollouts --csv",
     "objectives": "pessimism objectives",
     "studies": "analysis list",
     "models": "llm --help",
-}
-ALL = QUICK | {
     "version": "pessimism --version",
     "target help": "pessimism target --help",
     "compare": f"pessimism compare {BANDIT} --objectives kimi oapl",
@@ -42,11 +42,11 @@ MODULE = """
 import builtins, os, runpy, signal, sys
 name, module, *sys.argv[1:] = sys.argv[1:]
 imported = builtins.__import__
-def interrupting(wanted, *rest):
+def interrupting(wanted, *rest, **named):
     if wanted.partition(".")[0] == name:
         builtins.__import__ = imported
         os.kill(os.getpid(), signal.SIGINT)
-    return imported(wanted, *rest)
+    return imported(wanted, *rest, **named)
 builtins.__import__ = interrupting
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
@@ -84,7 +84,7 @@ def test_streams_that_take_nothing(name: str, how: str, tmp_path: Path) -> None:
         ("pessimism diagnose examples/verl_rollouts", "pandas"),
         pytest.param(f"pessimism target {BANDIT} --objective kimi", "scipy", marks=pytest.mark.slow),
         pytest.param("analysis run targets", "joblib", marks=pytest.mark.slow),
-        ("figures targets", "matplotlib"),
+        pytest.param("figures targets", "matplotlib", marks=pytest.mark.slow),
         pytest.param("analysis.verification --dry-run", "joblib", marks=pytest.mark.slow),
         pytest.param("llm.validation.report", "matplotlib", marks=pytest.mark.slow),
         pytest.param("llm train --help", "trl", marks=pytest.mark.slow),

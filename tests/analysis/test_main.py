@@ -35,6 +35,11 @@ def test_a_mistake_is_one_line_and_exit_code_2(setting: str, capsys: pytest.Capt
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_text_for_a_number_names_the_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "conservatism", "--set", "ratio=x"]) == 2
+    assert capsys.readouterr().err == "error: --set ratio must be a number, got 'x'\n"
+
+
 def test_the_commands_of_readme_name_studies_and_parameters_that_exist() -> None:
     readme = (studies.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^python -m analysis run (\w+) (.*)$", readme, re.MULTILINE)

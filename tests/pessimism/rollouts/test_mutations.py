@@ -1,4 +1,4 @@
-"""Damaged logs against a second reader, written here: every row that is read is one that stands there, and none is lost."""
+"""Damaged logs against a second reader, written here: a row that is read stands there, and none is lost."""
 
 from __future__ import annotations
 
@@ -79,9 +79,21 @@ def unicode_text(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
+def keys_of(line: bytes) -> list[str]:
+    """The keys of a line that is a JSON object, each of them once."""
+    try:
+        keys = [key for key, _ in json.loads(line.decode(), object_pairs_hook=list)]
+    except (ValueError, TypeError, RecursionError):
+        return []
+    return keys if len(set(keys)) == len(keys) else []
+
+
 def of_json(content: bytes) -> tuple[list[Row], int]:
     """Read JSON lines of integers, texts and floats as plainly as can be: the rows, and how many lines are none."""
     found, bad = [], 0
+    dated = any(
+        "step" in keys_of(line) for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    )  # else all are 0
     for number, line in enumerate(content.split(b"\n")):
         raw = line.removeprefix(b"\xef\xbb\xbf") if not number else line
         if not raw or raw.isspace():
@@ -91,7 +103,7 @@ def of_json(content: bytes) -> tuple[list[Row], int]:
             record = dict(pairs)
             assert len(record) == len(pairs)
             assert raw.lstrip().startswith(b"{")
-            step, prompt, reward = record["step"], record["prompt"], record["reward"]
+            step, prompt, reward = record["step"] if dated else 0, record["prompt"], record["reward"]
             step = float(step) if isinstance(step, str) and NUMBER.fullmatch(step) else step
             assert type(step) in (int, float)
             assert -(2**63) <= step < 2**63
@@ -111,6 +123,8 @@ def of_json(content: bytes) -> tuple[list[Row], int]:
 def of_csv(content: bytes) -> list[Row] | None:
     """Read a CSV file whose quotes are in order; None where they are not, or the header is not what it was."""
     text = content.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
+    if "\r" in text.replace("\r\n", ""):  # which ends no line
+        return None
     try:
         header, *rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except (csv.Error, ValueError):
