@@ -119,3 +119,26 @@ def test_a_stationary_point_shows_itself() -> None:
     point, _ = ps.stationary_points([0.5, 0.5], [0.0, 1.0], "constant_baseline", beta=0.5, value=3.0)
     assert repr(point).startswith("StationaryPoint(kappa=-2.349, loss=2.752, branch=1, policy=[")
     assert "<tr><th>branch</th><td>1</td></tr>" in point._repr_html_()
+
+
+@pytest.mark.parametrize("rest", [-0.4, -3.0, -30.0])
+def test_a_minimizer_is_found_where_one_action_takes_all_to_rounding(rest: float) -> None:
+    """The other action holds e^-40 and less: the mass of the first reaches one at the very end of its range."""
+    (point,) = ps.stationary_points([0.3, 0.7], [0.001, rest], "constant_baseline", beta=0.01)
+    np.testing.assert_allclose(point.policy, [1.0, 0.0], atol=1e-15)
+    assert point.branch == 0
+    assert np.log(1 / 0.3) + point.kappa / 0.3 == pytest.approx(0.1, rel=1e-12)  # log w + kappa w = A/beta
+    targets = ps.induced_target(
+        [0.3, 0.7], [[0.001, rest], [0.3, 0.2]], "constant_baseline", beta=0.01, minimum="lowest", on_error="status"
+    )
+    assert targets.status.tolist() == ["local_minimum", "converged"]
+    np.testing.assert_allclose(targets.policy[0], point.policy, atol=1e-15)
+
+
+def test_no_minimizer_is_no_empty_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pessimism.closed_forms.tilts.negative_minima", lambda q, z: [])
+    with pytest.raises(ArithmeticError, match="^no minimizer of constant_baseline.* is found to working accuracy"):
+        ps.stationary_points([0.3, 0.7], [0.001, -0.4], "constant_baseline")
+    target = ps.induced_target([0.3, 0.7], [[0.001, -0.4], [0.3, 0.2]], "constant_baseline", minimum="lowest")
+    assert target.status.tolist() == ["not_converged", "converged"]
+    assert target.message[0,].startswith("not converged: ")
