@@ -119,8 +119,9 @@ def lambert_fit(
         Curvature :math:`\kappa = E_q[A/\beta - u] / E_q[\pi/q]` where every action then satisfies :math:`u + \kappa
         \pi/q = A/\beta`; 0 where the policy is nominal in the advantage; else nan.
     regime : ndarray of int8, shape (N,)
-        Sign of kappa. Off the Lambert family the sign of KL(nominal || nu) - KL(pi || nu), nominal in the reward at the
-        same temperature: that of log(pessimism factor). Without a temperature as `regime_at_any_temperature` says.
+        Sign of kappa. Off the Lambert family the sign of KL(nominal || nu) - KL(pi || nu), nominal at the same
+        temperature in what that weighs, see `what_is_weighed`. Without a temperature as `regime_at_any_temperature`
+        says.
     """
     count = len(multiplier)
     kappa, regime = np.full(count, np.nan), np.zeros(count, dtype=np.int8)
@@ -170,7 +171,9 @@ def _fit(
     regime[none] = np.sign(np.where(np.isnan(lam), 0.0, lam))[none]
     rest = np.flatnonzero(~lambert & ~nominal & ~none)
     if rest.size:
-        regime[rest] = _against_nominal(*_measured(bandit, log_ratio[rest], rows.start + rest), beta[rows.start + rest])
+        at = rows.start + rest
+        weighed = what_is_weighed(bandit, objective, advantage)[at]
+        regime[rest] = _against_nominal(*_measured(bandit, log_ratio[rest], at, weighed), beta[at])
     return kappa, regime.astype(np.int8)
 
 
@@ -215,9 +218,46 @@ def regime_of(bandit: Bandit, log_ratio: Array, multiplier: Array) -> Array:
     return bandit.xp.asarray(found, device=device(bandit.reward))
 
 
-def _measured(bandit: Bandit, log_ratio: Array, rows: Array | slice) -> tuple[Distance, Array]:
+def what_is_weighed(bandit: Bandit, objective: Objective, advantage: Array) -> Array:
+    """What the temperature of an objective weighs against the divergence, ``(N, K)``: rewards, or else advantages.
+
+    The advantages of an objective that divides the rewards by their spread, or ranks them, stay when the unit of the
+    reward changes, and so does its policy: its temperature is in units of the advantage. Compared with a nominal target
+    in the reward, the same policy would be more or less conservative as the unit has it. All others weigh rewards.
+
+    Parameters
+    ----------
+    bandit : Bandit
+        The problems.
+    objective : Objective
+        The objective, with hyper-parameters that are arrays as columns.
+    advantage : ndarray, shape (N, K)
+        Its advantages.
+
+    Returns
+    -------
+    ndarray, shape (N, K)
+        The rewards, or the advantages.
+    """
+    reward, q = to_numpy(bandit.reward), to_numpy(bandit.behavior)
+    spread = np.ptp(reward, axis=-1)
+    if not np.any(spread > 0):
+        return reward
+    row = int(np.argmax(spread))
+    one, rewards = objective.on_row(row), reward[row : row + 1]
+    probe = (rewards - rewards.min()) / spread[row]
+    whole, half = (np.asarray(one.advantage(unit * probe, q[row : row + 1])) for unit in (1.0, 0.5))
+    # What is added to a standard deviation is at most 1e-4 in use.
+    same = np.ptp(whole) > 0 and np.allclose(whole, half, rtol=1e-2, atol=0.0)
+    return advantage if same else reward
+
+
+def _measured(
+    bandit: Bandit, log_ratio: Array, rows: Array | slice, reward: Array | None = None
+) -> tuple[Distance, Array]:
     """Distances from the reference on some rows, and the log-probabilities of their policies ``(n, K)``."""
-    log_nu, reward = to_numpy(bandit.log_reference)[rows], to_numpy(bandit.reward)[rows]
+    log_nu = to_numpy(bandit.log_reference)[rows]
+    reward = to_numpy(bandit.reward)[rows] if reward is None else reward
     log_policy = log_nu + log_ratio
     if not bandit.full_support:
         seen = to_numpy(bandit.behavior)[rows] > 0

@@ -21,15 +21,18 @@ from pessimism.diagnosis import population as group_plugin
 from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import lowering_helps, thresholds
+from pessimism.diagnosis.verdict import VerdictRules, verdicts
 from pessimism.diagnosis.wording import SAME, Group, read_group
 from pessimism.losses.registry import make_objective
 from pessimism.rollouts.read import read_rollouts
 from pessimism.rollouts.rows import LENGTH_COLUMNS
+from pessimism.target.conservatism import nominal_of
 from pessimism.target.result import InducedTarget
 
 COLUMNS = (
     *("step", "prompt", "n", "reward_mean", "baseline", "Z", "regime", "kappa", "effective_temperature"),
-    *("pessimism_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "given_up", "all_equal"),
+    *("pessimism_factor", "advantage_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "given_up"),
+    *("value", "gain_share", "pass_rate", "all_equal", "verdict"),
     *("critical_shift", "critical_beta", *group_plugin.COLUMNS, "status", "reading"),
 )
 
@@ -44,6 +47,7 @@ def diagnose(
     length_column: str | None = None,
     skip_bad: bool = False,
     check: bool = True,
+    rules: VerdictRules | None = None,
     **hyper: Any,
 ) -> Diagnosis:
     """Say which policy an objective pulls each prompt group of a rollout log towards, and how conservative it is.
@@ -62,6 +66,8 @@ def diagnose(
         Count malformed rows instead of stopping at the first one.
     check : bool, default True
         Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
+    rules : VerdictRules, optional
+        Thresholds of the verdict; by default those of :class:`~pessimism.VerdictRules`.
     **hyper : Any
         Hyper-parameters of a named objective.
 
@@ -71,7 +77,10 @@ def diagnose(
         A report that is used as its frame is, with a ``summary`` and a ``recommendation``. The frame has one row for
         each (step, prompt), sorted by step, then by first appearance of the prompt in the log:
 
-        - step, prompt, n (completions), reward_mean, baseline (reward units), all_equal (no reward differs: no signal);
+        - step, prompt, n (completions), reward_mean, baseline (reward units); all_equal (of several completions no
+          reward differs: no signal, as a group of one has none); pass_rate, nan in a log of more than two rewards;
+        - verdict: what the target does in a word, see :class:`~pessimism.VerdictRules`; value: its expected reward;
+          gain_share: the part of the possible gain that this takes, 1 where only the best completions stay;
         - Z = E[exp(A/beta)], regime ("positive", "boundary", "negative"), kappa, status, leak (mass pulled to unseen
           completions), kl = KL(target || behavior) in nats, max_ratio = max target/behavior;
         - given_up: completions seen that lose all their mass, nan without a target. Where many policies are optimal
@@ -80,8 +89,10 @@ def diagnose(
           included) and nominal target: below 1e-3 the two are practically the same policy. nan without temperature;
         - effective_temperature (reward units): the one at which the nominal target is as far from the behavior;
           pessimism_factor: the same in units of the objective's own temperature, above 1 where the target is more
-          conservative than nominal. Both are nan in a group that leaks, whose kl and max_ratio describe what stays,
-          renormalized;
+          conservative than nominal. Both are nan in a group that leaks, whose kl, max_ratio and value describe what
+          stays, renormalized. advantage_factor: the factor in units of the advantage, for objectives that divide the
+          rewards by their spread, so that their temperature does not have the unit of the reward: what is said of
+          them, and nominal_kl and tv_nominal, are in that unit. For all others it is the pessimism factor;
         - critical_shift: every shift of the baseline by more than this many temperatures downwards makes the group
           positive, 0 where it is not negative; critical_beta (reward units): every temperature below it does, inf
           where all do, 0 where none does. nan where the baseline, or the temperature alone, does not decide;
@@ -125,7 +136,8 @@ def diagnose(
         skip_bad=skip_bad,
     )
     before = source.attrs if isinstance(source, pd.DataFrame) else {}  # of a log that read_rollouts has read already
-    frame, population_note, helps = _diagnosed(log, made)
+    logged, rules = LoggedGroups.of(log), VerdictRules() if rules is None else rules
+    frame, population_note, helps = _diagnosed(logged, made, rules)
     return Diagnosis(
         frame,
         objective=str(made),
@@ -137,14 +149,19 @@ def diagnose(
         files=log.attrs["files"],
         population_note=population_note,
         lowering_helps=helps,
+        rules=rules,
+        trained=made,
+        logged=logged,
     )
 
 
-def _diagnosed(log: pd.DataFrame, objective: Objective) -> tuple[pd.DataFrame, str | None, bool]:
+def _diagnosed(
+    logged: LoggedGroups, objective: Objective, rules: VerdictRules
+) -> tuple[pd.DataFrame, str | None, bool]:
     """Return the frame, why the population is undefined somewhere, and whether a lower baseline keeps more."""
-    logged, parts = LoggedGroups.of(log), []
+    parts = []
     with tqdm(
-        total=len(log), desc="diagnosing", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False
+        total=len(logged.reward), desc="diagnosing", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False
     ) as bar:
         for index, targets in logged.targets(objective):
             parts.append(_measure(targets).set_index(index))
@@ -154,6 +171,9 @@ def _diagnosed(log: pd.DataFrame, objective: Objective) -> tuple[pd.DataFrame, s
         logged.objective_on(objective, logged.rows(np.array([0]))[0]),
     )
     frame = pd.concat([logged.groups, pd.concat(parts).sort_index(), population], axis=1)
+    frame["all_equal"] &= frame["n"] > 1  # one completion has nothing to agree with
+    frame["pass_rate"] = _pass_rates(frame["reward_mean"], logged.reward)
+    frame["verdict"] = verdicts(frame, rules)
     facts = frame[list(Group._fields)].itertuples(index=False, name=None)
     frame["reading"] = [read_group(Group(*row)) for row in facts]
     frame = frame[list(COLUMNS)]
@@ -165,6 +185,13 @@ def _diagnosed(log: pd.DataFrame, objective: Objective) -> tuple[pd.DataFrame, s
         and lowering_helps(logged.reward[first], logged.objective_on(objective, first))
     )
     return frame, undefined, helps
+
+
+def _pass_rates(mean: pd.Series[float], rewards: Floats) -> Any:
+    """Pass rates of groups ``(G,)`` where the log has two rewards at most, else nan."""
+    low, high = rewards.min(), rewards.max()
+    two = high > low and np.all((rewards == low) | (rewards == high))
+    return (mean - low) / (high - low) if two else np.nan
 
 
 def _measure(targets: list[InducedTarget]) -> pd.DataFrame:
@@ -197,7 +224,7 @@ def _given_up(target: InducedTarget) -> Floats:
 
 def _near_both(target: InducedTarget) -> Any:
     """What is near the nominal target: the greedy policy, or the behavior."""
-    nominal = target.nominal
+    nominal = nominal_of(target)
     best = target.reward == target.reward.max(axis=-1, keepdims=True)
     off_best = np.where(best, 0.0, nominal).sum(axis=-1)
     greedy, unmoved = off_best < SAME, divergences.total_variation(nominal, target.behavior) < SAME

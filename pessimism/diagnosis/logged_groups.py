@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
-from pessimism.target.induced import induced_target
+from pessimism.target.induced import induced_target, solve_rows
 from pessimism.target.result import InducedTarget
 
 _CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
@@ -75,20 +75,26 @@ class LoggedGroups:
         """Split groups, sorted by their size, into those of one size each."""
         return np.split(index, np.flatnonzero(np.diff(self.sizes[index])) + 1)
 
-    def targets(self, objective: Objective) -> Iterator[tuple[NDArray[np.intp], list[InducedTarget]]]:
+    def targets(
+        self, objective: Objective, index: NDArray[np.intp] | None = None, *, shift: float = 0.0
+    ) -> Iterator[tuple[NDArray[np.intp], list[InducedTarget]]]:
         """Yield numbers of groups and their targets, those of one size together; the completions are part of a space.
 
-        The batch of an objective with statistics over one (``over_batch``) is a step of the log.
+        The batch of an objective with statistics over one (``over_batch``) is a step of the log. With an ``index`` only
+        those groups, where there is no batch; a ``shift`` lowers the baseline by so many temperatures, or by so much
+        reward under an objective without one.
         """
-        for index in self._steps() if objective.over_batch else self._chunks():
-            rows = [self.rows(same) for same in self.by_size(index)]
-            yield (
-                index,
-                [
-                    induced_target(None, self.reward[r], self.objective_on(objective, r), unseen=True, check=False)
-                    for r in rows
-                ],
-            )
+        for some in self._steps() if objective.over_batch else self._chunks(index):
+            yield some, [self._solved(objective, self.rows(same), shift) for same in self.by_size(some)]
+
+    def _solved(self, objective: Objective, rows: NDArray[np.intp], shift: float) -> InducedTarget:
+        made = self.objective_on(objective, rows)
+        target = induced_target(None, self.reward[rows], made, unseen=True, check=False)
+        if shift == 0.0:
+            return target
+        higher = target.advantage_rows + shift * (made.temperature or 1.0)
+        solution = solve_rows(target.bandit, target.row_objective, higher, True, None)
+        return InducedTarget(target.objective, target.bandit, solution, higher)
 
     def _steps(self) -> Iterator[NDArray[np.intp]]:
         """Yield the groups of each step, for objectives whose advantage depends on the batch: that is the step."""
@@ -102,12 +108,12 @@ class LoggedGroups:
                 )
             yield index
 
-    def _chunks(self) -> Iterator[NDArray[np.intp]]:
+    def _chunks(self, index: NDArray[np.intp] | None) -> Iterator[NDArray[np.intp]]:
         """Yield groups of about the same size, sorted by it, as many at a time as make a chunk."""
-        n = self.sizes
-        by_size = np.argsort(n, kind="stable")
-        sizes, first = n[by_size], 0
-        while first < len(n):
+        index = np.arange(len(self.groups)) if index is None else index
+        by_size = index[np.argsort(self.sizes[index], kind="stable")]
+        sizes, first = self.sizes[by_size], 0
+        while first < len(by_size):
             widest = int(_WIDENING * sizes[first])
             last = min(int(np.searchsorted(sizes, widest, side="right")), first + max(1, _CHUNK // widest))
             yield by_size[first:last]

@@ -51,7 +51,7 @@ class _Rows(NamedTuple):
 
 
 def population_reading(
-    groups: list[tuple[NDArray[np.intp], Floats]], objective: Objective
+    groups: list[tuple[NDArray[np.intp], Floats]], objective: Objective, *, shift: float = 0.0
 ) -> tuple[pd.DataFrame, str | None]:
     """Columns of the population reading, one row per logged group.
 
@@ -61,6 +61,8 @@ def population_reading(
         For each group size, the numbers of its groups ``(g,)`` and their rewards ``(g, n)``.
     objective : Objective
         The objective.
+    shift : float, default 0.0
+        How far the baseline goes down, in temperatures.
 
     Returns
     -------
@@ -86,7 +88,7 @@ def population_reading(
             if not two.all():
                 others += _others(index[~two], reward[~two], objective, draws)
         for rows in ([_joined(pairs)] if pairs else []) + others:
-            why = _fill(columns, rows, objective) or why
+            why = _fill(columns, rows, objective, shift) or why
     return pd.DataFrame(columns), why
 
 
@@ -165,7 +167,7 @@ def _drawn(objective: Objective, reward: Floats, draws: int) -> tuple[Floats, Fl
     return np.take_along_axis(mean, inverse, axis=-1), np.take_along_axis(error, inverse, axis=-1)
 
 
-def _fill(columns: dict[str, Any], rows: _Rows, objective: Objective) -> str | None:
+def _fill(columns: dict[str, Any], rows: _Rows, objective: Objective, down: float) -> str | None:
     """Solve the problems and write what they say into the columns of the groups that have them.
 
     Returns why some of them have no reading, None where all have one.
@@ -178,7 +180,7 @@ def _fill(columns: dict[str, Any], rows: _Rows, objective: Objective) -> str | N
         return _NOT_DRAWN
     if not is_affine(objective, float(np.nanmin(of_seen)), float(np.nanmax(of_seen))):
         return NOT_AFFINE
-    advantage = np.where(whole[:, None], rows.advantage, 0.0)
+    advantage = np.where(whole[:, None], rows.advantage, 0.0) + down * (1.0 if beta is None else beta)
     target = solve_group(objective, rows.behavior, rows.reward, advantage, unseen=True)
     log_z = log_z_of(rows.behavior, advantage, beta)
     error = _error_of_log_z(rows, advantage, log_z, beta)

@@ -9,6 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from pessimism.core.objective import Objective
+from pessimism.diagnosis.logged_groups import LoggedGroups
+from pessimism.diagnosis.verdict import VerdictRules
 from pessimism.display import html_table, shares
 from pessimism.equality import ByValue
 
@@ -47,6 +50,12 @@ class Diagnosis(ByValue):
     lowering_helps : bool
         Whether, in the first group without a target or with one that gives up completions, a lower baseline keeps more
         of them.
+    rules : VerdictRules
+        Thresholds of the verdict.
+    trained : Objective or None
+        The objective itself.
+    logged : LoggedGroups or None
+        The groups, to solve them again with another setting; None where only the report is here.
 
     Examples
     --------
@@ -70,6 +79,9 @@ class Diagnosis(ByValue):
     files: list[str] = field(default_factory=list)
     population_note: str | None = None
     lowering_helps: bool = False
+    rules: VerdictRules = field(default_factory=VerdictRules)
+    trained: Objective | None = None
+    logged: LoggedGroups | None = None
 
     @cached_property
     def summary(self) -> dict[str, Any]:

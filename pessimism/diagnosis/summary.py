@@ -4,33 +4,73 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 
+from pessimism.arrays import Floats
+from pessimism.diagnosis.advice import SETTLED, Option, Trial, about_size, always_positive, few, positive_options, tried
+from pessimism.diagnosis.intervals import median_interval, share_interval
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import SIGN
+from pessimism.diagnosis.verdict import (
+    NO_SIGNAL,
+    TOO_FEW,
+    UNSOLVED,
+    WORDS,
+    VerdictRules,
+    log_verdicts,
+    signal,
+    verdicts,
+)
 from pessimism.diagnosis.wording import (
     AS_CONSERVATIVE,
     SAME,
+    UNTRIED,
+    read_bolder,
     read_boundary,
+    read_no_signal,
     read_positive,
     read_same,
     read_shift,
     read_undecided,
     read_unsolved,
+    read_verdict,
 )
 
-_MEDIANS = ("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl", "nominal_kl", "tv_nominal")
+_MEDIANS = (
+    *("reward_mean", "pessimism_factor", "effective_temperature", "kappa", "kl", "nominal_kl", "tv_nominal"),
+    *("value", "gain_share", "max_ratio", "leak", "advantage_factor"),
+)
+EFFECTS = ("reward_mean", "value", "gain_share", "kl", "max_ratio", "tv_nominal", "leak")
+BANDS = ("hard", "middle", "easy")
 _MAXIMA = ("kl", "max_ratio", "leak")
 _NEEDED = (
-    *("n", "regime", *_MEDIANS, *_MAXIMA[1:], "given_up", "all_equal", "critical_shift", "critical_beta", "status"),
+    *(
+        "step",
+        "prompt",
+        "n",
+        "regime",
+        *_MEDIANS,
+        "pass_rate",
+        "given_up",
+        "all_equal",
+        "critical_shift",
+        "critical_beta",
+        "status",
+    ),
 )
 _POPULATION = ("population_regime", "population_shift", "population_beta", "population_beta1")
 
 
-def summarize(report: Diagnosis | pd.DataFrame, *, share: float = 0.9) -> dict[str, Any]:
+def summarize(
+    report: Diagnosis | pd.DataFrame, *, share: float = 0.9, rules: VerdictRules | None = None
+) -> dict[str, Any]:
     """Sum up a report of :func:`~pessimism.diagnose` over its groups, and recommend a shift or a temperature.
 
     Parameters
@@ -81,14 +121,18 @@ def summarize(report: Diagnosis | pd.DataFrame, *, share: float = 0.9) -> dict[s
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share must be in (0, 1], got {share!r}")
     report = report if isinstance(report, Diagnosis) else Diagnosis(report)
+    rules = report.rules if rules is None else rules
     frame = report.frame
     missing = [name for name in (*_NEEDED, *_POPULATION) if name not in frame]
     if missing:
         raise ValueError(f"frame is not a report of diagnose: it has no column {', '.join(missing)}")
     unsolved = frame["status"] == "not_converged"  # whose regime and leak mean nothing
-    leaks = (frame["regime"] == "negative") & (frame["leak"] > 0) & ~unsolved
-    signal = frame[~frame["all_equal"] | leaks]
-    solved = signal[signal["status"] != "not_converged"]
+    moved = signal(frame)
+    with_signal = frame[moved]
+    solved = with_signal[with_signal["status"] != "not_converged"]
+    prompt = pd.factorize(frame["prompt"].astype(str))[0].astype(np.intp)
+    words = verdicts(frame, rules)
+    population = _shares(frame["population_regime"])
     summary: dict[str, Any] = {
         "objective": report.objective,
         "groups": len(frame),
@@ -97,27 +141,130 @@ def summarize(report: Diagnosis | pd.DataFrame, *, share: float = 0.9) -> dict[s
         "step_note": report.step_note,
         "share": {name: json_number((frame["regime"][~unsolved] == name).mean()) for name in SIGN},
         "share_of": int((~unsolved).sum()),
-        "population_share": {str(k): json_number(v) for k, v in _shares(frame["population_regime"]).items()},
+        "population_share": {str(k): json_number(v) for k, v in population.items()},
         "population_share_of": len(frame),
         "population_note": report.population_note,
         "status": {str(name): int(count) for name, count in frame["status"].value_counts().items()},
         "all_equal": int(frame["all_equal"].sum()),
-        "informative": len(signal),
+        "single": int((frame["n"] == 1).sum()),
+        "informative": len(with_signal),
         "giving_up": int((solved["given_up"] > 0).sum()),
     }
-    summary |= {f"median_{name}": json_number(signal[name].median()) for name in _MEDIANS}
+    summary |= {f"median_{name}": json_number(with_signal[name].median()) for name in _MEDIANS}
     summary |= {f"max_{name}": json_number(frame[name].max()) for name in _MAXIMA}
-    shift = _enough(_stricter(np.fmax, solved["critical_shift"], solved["population_shift"]), share)
-    beta = -_enough(-_stricter(np.fmin, solved["critical_beta"], solved["population_beta"]), share)
-    beta1 = _enough(solved["population_beta1"], share)
+    summary["interval"] = {
+        "share": _share_intervals(frame["regime"][~unsolved], prompt[~unsolved], SIGN),
+        "population_share": _share_intervals(frame["population_regime"], prompt, population),
+    } | {f"median_{name}": _ends(median_interval(_floats(with_signal[name]), prompt[moved])[0]) for name in _MEDIANS}
+    summary["verdict"] = _verdict(words, prompt, rules)
+    summary["effect"] = _by_band(frame, words, prompt, moved & ~unsolved.to_numpy(), rules)
+    summary["by_step"] = _by_step(frame, words, prompt, moved & ~unsolved.to_numpy(), rules)
+    needs = {
+        "shift": _stricter(np.fmax, solved["critical_shift"], solved["population_shift"]),
+        "beta": _stricter(np.fmin, solved["critical_beta"], solved["population_beta"]),
+        "beta1": solved["population_beta1"],
+    }
+    least = {
+        "shift": _enough(needs["shift"], share),
+        "beta": -_enough(-needs["beta"], share),
+        "beta1": _enough(needs["beta1"], share),
+    }
+    text, options = _text(report, with_signal, solved, share, least, needs, summary["verdict"], rules)
+    failed = {option.name for option in options if not option.holds}
     summary["recommendation"] = {
         "share": share,
-        "extra_shift": json_number(shift),
-        "largest_beta": json_number(beta),
-        "smallest_beta1": json_number(beta1),
-        "text": _text(report, signal, solved, share, shift, beta, beta1),
+        "extra_shift": None if "shift" in failed else json_number(least["shift"]),
+        "largest_beta": None if "temperature" in failed else json_number(least["beta"]),
+        "smallest_beta1": None if "beta1" in failed else json_number(least["beta1"]),
+        "text": text,
+        "options": [_plain(asdict(option)) for option in options if option.holds],
     }
     return summary
+
+
+def _plain(value: Any) -> Any:
+    """Dicts of numbers as JSON has them."""
+    if isinstance(value, dict):
+        return {name: _plain(of) for name, of in value.items()}
+    return json_number(value) if isinstance(value, float) else value
+
+
+def _floats(column: pd.Series[float]) -> Floats:
+    return column.to_numpy(dtype=float)
+
+
+def _ends(interval: Floats) -> list[float | None]:
+    """The two ends of an interval, of which the first of three numbers is the middle."""
+    return [json_number(end) for end in interval[1:]]
+
+
+def _share_intervals(
+    regime: pd.Series[str], prompt: NDArray[np.intp], names: Iterable[str]
+) -> dict[str, list[float | None]]:
+    values = regime.to_numpy(dtype=str)
+    return {str(name): _ends(share_interval(values == name, prompt)[0]) for name in names}
+
+
+def _verdict(words: NDArray[np.str_], prompt: NDArray[np.intp], rules: VerdictRules) -> dict[str, Any]:
+    """Verdict on the log, the share of each word among the groups that have one, and the words themselves."""
+    verdict = log_verdicts(words, prompt, np.zeros(len(words), dtype=np.intp), 1, rules)[0]
+    judged = ~np.isin(words, (UNSOLVED, NO_SIGNAL))
+    shares = {
+        word: [json_number(x) for x in share_interval(words[judged] == word, prompt[judged])[0]]
+        for word in WORDS
+        if np.any(words[judged] == word)
+    }
+    return verdict | {"shares": shares, "rules": asdict(rules), "text": read_verdict(verdict, shares, rules.few)}
+
+
+def _effects(
+    frame: pd.DataFrame,
+    words: NDArray[np.str_],
+    prompt: NDArray[np.intp],
+    part: NDArray[np.intp],
+    parts: int,
+    rules: VerdictRules,
+) -> list[dict[str, Any]]:
+    """What the targets of each part do: a verdict, and medians with their intervals."""
+    medians = {name: median_interval(_floats(frame[name]), prompt, part, parts) for name in EFFECTS}
+    return [
+        verdict | {name: [json_number(x) for x in medians[name][i]] for name in EFFECTS}
+        for i, verdict in enumerate(log_verdicts(words, prompt, part, parts, rules))
+    ]
+
+
+def _by_band(
+    frame: pd.DataFrame,
+    words: NDArray[np.str_],
+    prompt: NDArray[np.intp],
+    kept: NDArray[np.bool_],
+    rules: VerdictRules,
+) -> dict[str, Any]:
+    """Effects on all groups with a signal, and on hard, middle and easy ones."""
+    rate = _floats(frame["pass_rate"])[kept]
+    of_pass_rate = not np.isnan(rate).any()
+    if not of_pass_rate:
+        mean = _floats(frame["reward_mean"])[kept]
+        rate = (rankdata(mean) - 0.5) / max(1, mean.size)
+    band = np.where(rate < rules.hard, 0, np.where(rate > rules.easy, 2, 1)).astype(np.intp)
+    found, told, of = frame[kept], words[kept], prompt[kept]
+    whole = _effects(found, told, of, np.zeros_like(band), 1, rules)
+    parts = _effects(found, told, of, band, 3, rules)
+    bands = dict(zip(BANDS, parts, strict=True))
+    return {"all": whole[0], **bands, "bands_by": "pass rate" if of_pass_rate else "rank of the mean reward"}
+
+
+def _by_step(
+    frame: pd.DataFrame,
+    words: NDArray[np.str_],
+    prompt: NDArray[np.intp],
+    kept: NDArray[np.bool_],
+    rules: VerdictRules,
+) -> list[dict[str, Any]]:
+    """Effects on the groups with a signal of each step."""
+    steps, part = np.unique(frame["step"].to_numpy(), return_inverse=True)
+    found = _effects(frame[kept], words[kept], prompt[kept], part.ravel()[kept].astype(np.intp), len(steps), rules)
+    return [{"step": step} | effect for step, effect in zip(steps.tolist(), found, strict=True)]
 
 
 def json_number(value: float) -> float | None:
@@ -161,23 +308,40 @@ def _enough(needs: pd.Series[float], share: float) -> float:
 
 
 def _text(
-    report: Diagnosis, signal: pd.DataFrame, solved: pd.DataFrame, share: float, shift: float, beta: float, beta1: float
-) -> str:
-    unsolved = len(signal) - len(solved)
-    first = read_unsolved(unsolved, len(signal)) if unsolved else ""
+    report: Diagnosis,
+    with_signal: pd.DataFrame,
+    solved: pd.DataFrame,
+    share: float,
+    least: dict[str, float],
+    needs: dict[str, pd.Series[float]],
+    verdict: dict[str, Any],
+    rules: VerdictRules,
+) -> tuple[str, list[Option]]:
+    unsolved = len(with_signal) - len(solved)
+    first = read_unsolved(unsolved, len(with_signal)) if unsolved else ""
     if unsolved and solved.empty:
-        return first
+        return first, []
     near = (solved["tv_nominal"] < SAME) & (solved["regime"] != "boundary") & (solved["status"] != "set_valued")
     same = int(near.sum())
-    return (
-        first
-        + _advice(report, solved, share, shift, beta, beta1)
-        + (read_same(same, len(solved)) if same and 2 * same >= len(solved) else "")
-    )
+    here = report.logged is not None and report.trained is not None and not solved.empty
+    trial = Trial(report.logged, report.trained, solved, rules) if here else None
+    advice, options = _advice(report, solved, share, least, needs, verdict, trial)
+    text = first + advice + (read_same(same, len(solved)) if same and 2 * same >= len(solved) else "")
+    if len(solved) and verdict["word"] == TOO_FEW:
+        text += few(verdict["prompts"], rules)
+    return text, options
 
 
-def _advice(report: Diagnosis, signal: pd.DataFrame, share: float, shift: float, beta: float, beta1: float) -> str:
-    """What to change, for groups with a signal and a solution."""
+def _advice(
+    report: Diagnosis,
+    signal: pd.DataFrame,
+    share: float,
+    least: dict[str, float],
+    needs: dict[str, pd.Series[float]],
+    verdict: dict[str, Any],
+    trial: Trial | None,
+) -> tuple[str, list[Option]]:
+    """What to change, for groups with a signal and a solution, and what was tried for that."""
     groups = len(signal)
     positive, at_boundary, leaking = (signal["regime"] == name for name in SIGN)
     boundary, negative = int(at_boundary.sum()), int(leaking.sum())
@@ -186,26 +350,42 @@ def _advice(report: Diagnosis, signal: pd.DataFrame, share: float, shift: float,
     giving_up, without = int((signal["given_up"] > 0).sum()), int((signal["status"] == "no_target").sum())
     lowering_helps = report.lowering_helps
     if not groups:
-        return "No group has a signal: within each one all rewards are equal."
+        return read_no_signal(int(report.frame["all_equal"].sum()), int((report.frame["n"] == 1).sum())), []
+    word, named = verdict.get("alone", verdict["word"]), report.temperature_name or "a temperature"
+    size, tries = ("", []) if trial is None else about_size(trial, word, named, groups)
     both = positive & signal["population_regime"].isin(["positive", "undefined"])
     if both.sum() >= share * groups:
-        return read_positive(
+        text = read_positive(
             int(both.sum()),
             giving_up,
             groups,
             lowering_helps=lowering_helps,
-            less=int((positive & (signal["pessimism_factor"] < 1.0 - AS_CONSERVATIVE)).sum()),
+            less=int((positive & (signal["advantage_factor"] < 1.0 - AS_CONSERVATIVE)).sum()),
             negative=negative,
             leak=float(signal["leak"].max()),
             fresh=int((positive & ~both).sum()),
+            theorem=None if report.trained is None else always_positive(report.trained),
+            settled=word in SETTLED,
         )
-    if math.isnan(shift):
+        return text + size, tries
+    if math.isnan(least["shift"]):
         kl = float(signal["kl"][several].median())
-        return read_undecided(
+        text = read_undecided(
             without, boundary, nominal, int(several.sum()), giving_up, groups, lowering_helps=lowering_helps, kl=kl
         )
-    if shift == 0:
-        return read_boundary(boundary, nominal, groups)
-    named = report.temperature_name or "a temperature"
+        return text + size, tries
+    options = [] if trial is None else positive_options(trial, share, *((least[k], needs[k]) for k in needs))
+    done = {option.name: option for option in options if option.holds}
+    if trial is not None and "shift" not in done:
+        return read_undecided(0, boundary, nominal, int(several.sum()), giving_up, groups) + size, [*options, *tries]
+    if least["shift"] == 0:
+        text = read_boundary(boundary, nominal, groups)
+        return text + "".join(f" {tried(o, groups)}" for o in done.values() if o.name == "shift"), options
     fresh = int(((signal["regime"] != "negative") & (signal["population_regime"] == "negative")).sum())
-    return read_shift(shift, beta, beta1, share, report.temperature, named, fresh=fresh)
+    safe = {name for name, option in done.items() if not option.bolder}
+    beta = least["beta"] if trial is None or "temperature" in safe else math.nan
+    beta1 = least["beta1"] if trial is None or "beta1" in safe else math.nan
+    text = read_shift(least["shift"], beta, beta1, share, report.temperature, named, fresh=fresh)
+    text += "".join(f" {tried(done[name], groups, named)}" for name in done if name in safe)
+    text += "".join(read_bolder(done[name], named) for name in done if name not in safe)
+    return text if trial is not None else text + UNTRIED, options

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pessimism.diagnosis.verdict import MEANING
 
 SAME = 1e-3  # total variation below which two policies are practically the same
 AS_CONSERVATIVE = 5e-3  # relative distance from 1 of a pessimism factor that is practically 1
@@ -14,6 +16,7 @@ _TROUBLE = {
     "vanishing_support": GIVES_UP,
     "no_target": "no target, the loss has no minimum on this group",
 }
+UNTRIED = " Only the report is here, and not the log: this was not tried."
 UNSOLVED = "the solver did not converge"
 _NEAR = "within 1e-3 (total variation) of the nominal"
 
@@ -35,6 +38,7 @@ class Group(NamedTuple):
     given_up: float
     population_regime: str
     population_shift: float
+    advantage_factor: float  # that of what the temperature weighs
 
 
 def read_group(group: Group) -> str:
@@ -65,6 +69,8 @@ def _in_sample(group: Group) -> str:
         return f"negative: {share} of the mass leaks to unseen completions{why}{cure}"
     if group.status in _TROUBLE:
         return f"{regime}: {_TROUBLE[group.status]}"
+    if group.n == 1:
+        return "no signal: one completion, which has nothing to be compared with"
     if group.all_equal:
         return "no signal: all rewards are equal, the target is the behavior"
     if group.status == "set_valued":
@@ -79,7 +85,7 @@ def _in_sample(group: Group) -> str:
 
 def _compared(group: Group) -> str:
     """Say how conservative the target is, beside the nominal one."""
-    factor, effective = group.pessimism_factor, group.effective_temperature
+    factor, effective = group.advantage_factor, group.effective_temperature
     if math.isnan(effective):
         return ""
     if math.isinf(effective):
@@ -94,7 +100,9 @@ def _compared(group: Group) -> str:
         why = f": both are nearly {group.both}" if group.both else ""
         return f": {factor:.3g} times the temperature on paper, but {_NEAR} target{why}"
     than = "more" if factor > 1.0 else "less"
-    return f": {than} conservative than nominal, as if at {factor:.3g} times the temperature ({effective:.3g})"
+    unit = "" if factor == group.pessimism_factor else " in units of the advantage"
+    at = f" ({effective:.3g}{' in units of the reward' if unit else ''})"
+    return f": {than} conservative than nominal, as if at {factor:.3g} times the temperature{unit}{at}"
 
 
 def percent(part: float) -> str:
@@ -135,14 +143,19 @@ def read_positive(
     negative: int = 0,
     leak: float = 0.0,
     fresh: int = 0,
+    theorem: str | None = None,
+    settled: bool = True,
 ) -> str:
     """Say that enough groups are in the positive regime, and whether that is all.
 
     ``lowering_helps`` where a lower baseline keeps more of what ``giving_up`` groups give up; ``less`` of them are less
     conservative than nominal; ``negative`` groups remain, with a leak of up to ``leak``, and ``fresh`` that are
-    positive in-sample, but not known to be so in the population.
+    positive in-sample, but not known to be so in the population. ``theorem`` is why no group could be otherwise, and
+    ``settled`` says that the size of the step is nothing to change either.
     """
     text = f"{_of(positive, groups)} are in the positive regime"
+    if theorem:
+        text += f" (a theorem for this objective, not a finding of the log: {theorem})"
     notes = []
     if giving_up:
         notes.append(_giving_up(giving_up, lowering_helps))
@@ -154,7 +167,9 @@ def read_positive(
         notes.append(f"{negative} {_are(negative)} negative still{_up_to(leak)}")
     if fresh:
         notes.append(f"{fresh} {_are(fresh)} not known to be so in the population, over new groups of the same size")
-    return f"{text}, but {'; and '.join(notes)}." if notes else f"{text}: nothing needs to change."
+    if notes:
+        return f"{text}, but {'; and '.join(notes)}."
+    return f"{text}: nothing needs to change." if settled else f"{text}."
 
 
 def _giving_up(count: int, lowering_helps: bool) -> str:
@@ -247,6 +262,37 @@ def read_shift(
         f"{text} In-sample {fresh} of them {_are(fresh)} not negative, but in the population, over new groups of the "
         f"same size, {also}."
     )
+
+
+def read_bolder(option: Any, name: str) -> str:
+    """Say that a setting is in the positive regime, too, but farther from the behavior."""
+    setting = f"{name} {option.at:.3g}" if option.name == "temperature" else f"{option.name} {option.at:.3g}"
+    kl = f"{option.before['kl']:.3g} -> {option.after['kl']:.3g}"
+    return f" {setting[0].upper()}{setting[1:]} would end the leak as well, but is bolder (KL {kl}): not a safer side."
+
+
+def read_no_signal(equal: int, single: int) -> str:
+    """Say why no group has a signal."""
+    if single and equal:
+        return f"No group has a signal: in {equal} all rewards are equal, and {single} have a single completion."
+    return "No group has a signal: " + (
+        "each has a single completion." if single else "within each one all rewards are equal."
+    )
+
+
+def read_verdict(verdict: dict[str, Any], shares: dict[str, Any], few: int) -> str:
+    """Say the verdict on a log, what it means, and what its groups are."""
+    word, words = verdict["word"], verdict["words"]
+    if not verdict["groups"]:
+        return f"{word} ({MEANING[word]})"
+    text = f"{word} ({MEANING[word]})"
+    if word == "too few groups":
+        is_it = verdict["alone"]
+        text = f"{word}: {verdict['prompts']} prompts with a signal, {few} are needed; these are {is_it}"
+    elif len(words) > 1:
+        text += f"; the 95% interval over {verdict['prompts']} prompts leaves open {' or '.join(words)}"
+    parts = [f"{name} {s:.0%} [{low:.0%}, {high:.0%}]" for name, (s, low, high) in shares.items()]
+    return f"{text}. Groups with a signal: {', '.join(parts)}"
 
 
 def _up_to(leak: float) -> str:

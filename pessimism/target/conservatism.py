@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from pessimism import divergences
 from pessimism.arrays import Array, per_row, to_numpy, to_numpy_float
+from pessimism.closed_forms import tilts
 from pessimism.closed_forms.negative_regime import log_partition
-from pessimism.closed_forms.regime import Distance
+from pessimism.closed_forms.regime import Distance, what_is_weighed
 from pessimism.core.bandit import make_bandit
 from pessimism.core.validation import SUM_TOLERANCE
 
@@ -42,9 +43,10 @@ def metrics(target: InducedTarget) -> pd.DataFrame:
         * ``value``: E_pi[r], and ``behavior_value``: E_mu[r];
         * ``leak``: mass that leaves the seen actions;
         * ``effective_temperature``, see :func:`effective_temperature`;
-        * ``pessimism_factor``: effective temperature / beta;
-        * ``kl_gap``: KL(nominal || mu) - KL(pi || mu);
-        * ``gain_share``, ``nominal_kl`` and ``tv_nominal``, see :func:`effect`.
+        * ``pessimism_factor``: effective temperature / beta; ``advantage_factor``: the same, with the effective
+          temperature in units of the advantage where beta is, since the objective divides the rewards by their spread;
+        * ``kl_gap``: KL(nominal || mu) - KL(pi || mu), with ``target.nominal``, the nominal one in the reward;
+        * ``gain_share``, ``nominal_kl`` and ``tv_nominal``: see :func:`effect`.
 
     Notes
     -----
@@ -61,8 +63,10 @@ def metrics(target: InducedTarget) -> pd.DataFrame:
 def numbers(target: InducedTarget) -> dict[str, Array]:
     """Measures of :func:`metrics` as arrays ``(N,)`` by name, for callers that need no frame."""
     width = target.reward.shape[-1]
-    names = ("behavior", "policy", "advantage", "reward", "log_policy")
-    q, pi, advantage, reward, log_policy = (to_numpy_float(getattr(target, name)).reshape(-1, width) for name in names)
+    names = ("behavior", "policy", "advantage", "reward", "log_policy", "nominal")
+    q, pi, advantage, reward, log_policy, nominal = (
+        to_numpy_float(getattr(target, name)).reshape(-1, width) for name in names
+    )
     log_nu = to_numpy_float(target.bandit.log_reference)
     beta = np.nan if target.beta is None else to_numpy_float(per_row(target.row_objective.temperature))
     facts, pi = effect(target), _kept(pi)
@@ -86,7 +90,8 @@ def numbers(target: InducedTarget) -> dict[str, Array]:
         "leak": leak,
         "effective_temperature": temperature,
         "pessimism_factor": temperature / beta,
-        "kl_gap": np.where(leak > 0, np.nan, facts["nominal_kl"] - kl),
+        "advantage_factor": _in_advantages(target, log_policy, log_nu, leak, temperature) / beta,
+        "kl_gap": np.where(leak > 0, np.nan, divergences.kl_divergence(nominal, q) - kl),
         "gain_share": facts["gain_share"],
         "nominal_kl": facts["nominal_kl"],
         "tv_nominal": facts["tv_nominal"],
@@ -95,18 +100,28 @@ def numbers(target: InducedTarget) -> dict[str, Array]:
     return {name: of if name in known else _where_kept(pi, of) for name, of in columns.items()}
 
 
+def _in_advantages(target: InducedTarget, log_policy: Array, log_nu: Array, leak: Array, in_rewards: Array) -> Array:
+    """Effective temperatures in units of what the objective's own temperature weighs."""
+    what = weighed(target)
+    if np.array_equal(what, to_numpy(target.bandit.reward)) or target.beta is None:
+        return in_rewards
+    return np.where(leak > 0, np.nan, temperature_of_logs(log_policy, log_nu, what, _digits(target.policy))[0])
+
+
 def effect(target: InducedTarget) -> dict[str, Array]:
     """What a target does to its behavior, as arrays ``(N,)`` by name: the measures that need no root.
 
-    With pi the policy, what leaks renormalized away, and mu the behavior: ``value`` E_pi[r], ``behavior_value`` E_mu[r],
-    ``gain_share`` (their difference over that between the best action's reward and E_mu[r]: 1 for the greedy policy,
-    negative for one that is worse than mu, nan where all rewards are equal), ``kl`` KL(pi || mu), ``max_ratio``,
-    ``total_variation`` between pi and mu, ``leak``, ``nominal_kl`` KL(nominal || mu), and ``tv_nominal``, the total
-    variation between the nominal target and the policy together with what leaks. nan where there is no policy.
+    With pi the policy, what leaks renormalized away, and mu the behavior: ``value`` E_pi[r], ``behavior_value``
+    E_mu[r], ``gain_share`` (their difference over that between the best action's reward and E_mu[r]: 1 for the greedy
+    policy, negative for one that is worse than mu, nan where all rewards are equal), ``kl`` KL(pi || mu),
+    ``max_ratio``, ``total_variation`` between pi and mu, ``leak``, ``nominal_kl`` KL(nominal || mu), and
+    ``tv_nominal``, the total variation between the nominal target and the policy together with what leaks. The nominal
+    target is the one in what the temperature weighs, see :func:`weighed`. nan where there is no policy.
     """
     width = target.reward.shape[-1]
-    names = ("behavior", "policy", "reward", "nominal")
-    q, policy, reward, nominal = (to_numpy_float(getattr(target, name)).reshape(-1, width) for name in names)
+    names = ("behavior", "policy", "reward")
+    q, policy, reward = (to_numpy_float(getattr(target, name)).reshape(-1, width) for name in names)
+    nominal = nominal_of(target)
     leak, pi = np.atleast_1d(to_numpy_float(target.leak)).ravel(), _kept(policy)
     mean, best = np.sum(q * reward, axis=-1), np.max(np.where(q > 0, reward, -np.inf), axis=-1)
     lowest = np.min(np.where(q > 0, reward, np.inf), axis=-1)
@@ -127,6 +142,20 @@ def effect(target: InducedTarget) -> dict[str, Array]:
     }
     known = ("leak", "nominal_kl", "tv_nominal")
     return {name: of if name in known else _where_kept(pi, of) for name, of in columns.items()}
+
+
+def weighed(target: InducedTarget) -> Array:
+    """What the temperature weighs, ``(N, K)``, as :func:`pessimism.closed_forms.regime.what_is_weighed` has it."""
+    return what_is_weighed(target.bandit, target.row_objective, to_numpy_float(target.advantage_rows))
+
+
+def nominal_of(target: InducedTarget) -> Array:
+    """Nominal target ``(N, K)`` in what the temperature weighs, nan without one."""
+    bandit = target.bandit
+    if target.beta is None:
+        return np.full(to_numpy(bandit.reward).shape, np.nan)
+    what = bandit.xp.asarray(weighed(target), device=device(bandit.reward))
+    return to_numpy_float(tilts.nominal_policy(bandit, what, target.row_objective.temperature))
 
 
 def _kept(policy: Array) -> Array:
@@ -221,7 +250,31 @@ def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array, digits: 
 
     Mass that leaked is left out. A nominal target has at least the mean reward of the behavior: a policy that has less
     by more than rounding, of which ``digits`` is the size, has no temperature.
+
+    The order of the actions does not matter: they are sorted by reward, and problems that are then the same are solved
+    once. A log of 0/1 rewards has few others.
     """
+    order = np.argsort(reward, axis=-1, kind="stable")
+    sorted_rows = [np.take_along_axis(a, order, axis=-1) for a in np.broadcast_arrays(log_policy, log_q, reward)]
+    first, which = _distinct(*sorted_rows)
+    found, worse = _temperature_of_rows(*(a[first] for a in sorted_rows), digits)
+    return found[which], worse[which]
+
+
+def _distinct(*rows: Array) -> tuple[Array, Array]:
+    """Rows ``(D,)`` that are unlike each other in some array, to the last bit, and for each row which it is like."""
+    whole = np.concatenate(rows, axis=-1).astype(float)
+    factors = np.random.default_rng(0).integers(2**62, size=whole.shape[-1], dtype=np.uint64) * np.uint64(
+        2
+    ) + np.uint64(1)
+    code = (whole.view(np.uint64) * factors).sum(axis=-1, dtype=np.uint64)
+    _, first, which = np.unique(code, return_index=True, return_inverse=True)
+    if not np.array_equal(whole[first[which]].view(np.uint64), whole.view(np.uint64)):  # two rows of one code
+        return np.arange(len(whole)), np.arange(len(whole))
+    return first, which
+
+
+def _temperature_of_rows(log_policy: Array, log_q: Array, reward: Array, digits: float) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore"):
         log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1)[:, None]
     problem = Distance(log_q, reward)

@@ -229,7 +229,8 @@ def test_the_effect_of_a_target_from_its_policy_alone(name: str) -> None:
         if target.beta is None:
             assert np.isnan(found["nominal_kl"][i])
             continue
-        nominal = q[i] * np.exp((r[i] - best) / target.beta)
+        weighs = r if name in ("kimi", "shifted_mean", "constant_baseline") else np.asarray(target.advantage)
+        nominal = q[i] * np.exp((weighs[i] - weighs[i].max()) / target.beta)
         nominal /= nominal.sum()
         kl = np.sum(np.where(nominal > 0, nominal * np.log(np.where(nominal > 0, nominal, 1) / q[i]), 0.0))
         assert found["nominal_kl"][i] == pytest.approx(kl, rel=1e-9, abs=1e-15)
@@ -243,3 +244,28 @@ def test_the_greedy_policy_gains_all_and_no_reward_gains_nothing() -> None:
     assert greedy["kl"][0] == pytest.approx(np.log(2), rel=1e-12)
     far = effect(ps.induced_target([0.5, 0.5], [1e9, 1e9 + 1.0], "nominal", beta=1e3))  # what is common cancels
     assert far["gain_share"][0] == pytest.approx(np.tanh(0.5e-3), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["std_normalized", "apa", "tpo", "qrpo", "grpo", "divergence_augmented"])
+def test_the_unit_of_the_reward_changes_no_comparison_with_the_nominal_target(name: str) -> None:
+    """What divides rewards by their spread has one policy whatever the unit; so has every number beside it but two."""
+    rewards = np.array([1.0, 0.0, 0.0, 0.0])
+    one, ten = (
+        ps.induced_target(None, unit * rewards, name, beta=1.0, unseen=True).conservatism().iloc[0]
+        for unit in (1.0, 10.0)
+    )
+    assert one["regime"] == ten["regime"]
+    for column in ("kl", "gain_share", "nominal_kl", "tv_nominal", "advantage_factor", "leak"):
+        assert ten[column] == pytest.approx(one[column], rel=1e-3, abs=1e-12, nan_ok=True), column
+    assert ten["pessimism_factor"] == pytest.approx(10 * one["pessimism_factor"], rel=1e-3, nan_ok=True)
+    if name == "std_normalized":  # A = +-: the tilt by A/beta that is as far from the behavior
+        policy = np.asarray(ps.induced_target(None, rewards, name, beta=1.0, unseen=True).policy)
+        spread = 1.0 / rewards.std(ddof=1)
+        assert one["advantage_factor"] == pytest.approx(spread / np.log(policy[0] / policy[1]), rel=1e-3)
+        assert one["advantage_factor"] > 1.0 > one["pessimism_factor"]
+
+
+def test_what_subtracts_a_baseline_has_one_factor() -> None:
+    for name in ("kimi", "oapl", "shifted_mean", "nominal"):
+        frame = ps.induced_target([0.2, 0.8], [[1.0, 0.0], [0.1, 0.3]], name).conservatism()
+        assert frame["advantage_factor"].equals(frame["pessimism_factor"].rename("advantage_factor"))

@@ -1,0 +1,253 @@
+"""What to change, tried before it is said: the log is solved again with the other setting, and both sides are shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pessimism.core.objective import Objective
+from pessimism.diagnosis.logged_groups import LoggedGroups
+from pessimism.diagnosis.population import population_reading
+from pessimism.diagnosis.verdict import SCALE, VerdictRules, verdicts, word_of
+from pessimism.diagnosis.wording import digits
+from pessimism.groups.target import is_squared
+from pessimism.losses.regression import OAPL, AStarPO
+from pessimism.target.conservatism import effect
+from pessimism.target.result import InducedTarget
+
+MEDIANS = ("value", "gain_share", "kl", "max_ratio", "tv_nominal", "leak")
+SETTLED = ("conservative", "nominal", "bold", "moderate")
+_MOST = 1024  # groups solved again for an option
+_LADDER = 128  # groups solved again for each temperature on the way to one
+_DRAWN = 256  # groups of which the population is read again
+_RUNGS = 8  # half decades of temperature tried
+
+
+@dataclass(frozen=True)
+class Option:
+    """A change of one setting, and what it does.
+
+    Attributes
+    ----------
+    name : str
+        "shift", the name of the temperature, or "beta1".
+    at : float
+        The setting that was tried; a shift in temperatures.
+    groups : int
+        Groups that were solved again, out of those with a signal.
+    before, after : dict
+        What the target does on these groups: verdict, positive and leaking (shares), and medians.
+    holds : bool
+        Whether it does what is said of it.
+    bolder : bool
+        Whether the target is farther from the behavior than before.
+    """
+
+    name: str
+    at: float
+    groups: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+    holds: bool
+    bolder: bool
+
+
+class Trial:
+    """Groups with a signal and a solution, and how they were solved, to try options on.
+
+    Parameters
+    ----------
+    logged : LoggedGroups
+        The log.
+    objective : Objective
+        The objective.
+    solved : pandas.DataFrame
+        Rows of the report that have a signal and a solution, indexed by the number of the group.
+    rules : VerdictRules
+        Thresholds of the verdict.
+    """
+
+    def __init__(self, logged: LoggedGroups, objective: Objective, solved: pd.DataFrame, rules: VerdictRules) -> None:
+        self.logged, self.objective, self.solved, self.rules = logged, objective, solved, rules
+        self.all = solved.index.to_numpy(dtype=np.intp)
+
+    def _sample(self, groups: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+        """At most so many of some groups, evenly spaced; all of them where the advantage depends on the batch."""
+        if self.objective.over_batch or len(groups) <= most:
+            return groups
+        return groups[np.linspace(0, len(groups) - 1, most).astype(np.intp)]
+
+    def _solve(self, groups: NDArray[np.intp], objective: Objective | None, shift: float) -> pd.DataFrame:
+        """What a verdict needs to know of some groups, solved with another objective or shift."""
+        parts = []
+        for index, targets in self.logged.targets(objective or self.objective, groups, shift=shift):
+            target = InducedTarget.concatenate(targets)
+            facts = effect(target) | {"regime": target.regime, "status": target.status}
+            parts.append(pd.DataFrame(facts, index=pd.Index(index)))
+        return pd.concat(parts).loc[groups].join(self.solved[["n", "all_equal"]])
+
+    def _told(self, frame: pd.DataFrame) -> dict[str, Any]:
+        """What targets do, in a word, shares and medians."""
+        words = verdicts(frame, self.rules)
+        return {
+            "verdict": word_of(words, self.rules),
+            "positive": float((frame["regime"] == "positive").mean()),
+            "leaking": float((words == "leaking").mean()),
+            **{name: float(frame[name].median()) for name in MEDIANS},
+        }
+
+    def option(
+        self,
+        name: str,
+        at: float,
+        needs: pd.Series[float] | None = None,
+        *,
+        objective: Objective | None = None,
+        shift: float = 0.0,
+        enough: float = 0.0,
+        accept: Collection[str] = (),
+        most: int = _MOST,
+    ) -> Option:
+        """Solve the log again with one setting changed.
+
+        It holds what it promises where every group of which ``needs`` says so is positive, in-sample and in the
+        population, and a share of ``enough`` of them all; and where the verdict is one to ``accept``.
+        """
+        groups = self._sample(self.all, most)
+        before = self.solved.loc[groups]
+        after = self._solve(groups, objective, shift)
+        told = self._told(before), self._told(after)
+        holds = not accept or told[1]["verdict"] in accept
+        if needs is not None:
+            positive = (after["regime"] == "positive").to_numpy()
+            promised = (needs.loc[groups] < at).to_numpy()
+            holds = bool(np.all(positive[promised])) and self._in_population(promised, groups, objective, shift)
+            if len(groups) == len(self.all):
+                holds = holds and positive.mean() >= enough - 1e-9
+        bolder = told[1]["kl"] > told[0]["kl"] * (1.0 + 1e-6)
+        return Option(name, at, len(groups), *told, holds=bool(holds), bolder=bolder)
+
+    def _in_population(
+        self, promised: NDArray[np.bool_], groups: NDArray[np.intp], objective: Objective | None, shift: float
+    ) -> bool:
+        """Whether no group of which it is promised is negative in the population."""
+        some = self._sample(groups[promised], _DRAWN)
+        if not some.size or self.objective.over_batch:
+            return True
+        some = some[np.argsort(self.logged.sizes[some], kind="stable")]
+        rows, first = [], 0
+        for same in self.logged.by_size(some):
+            rows.append((np.arange(first, first + len(same)), self.logged.reward[self.logged.rows(same)]))
+            first += len(same)
+        made = self.logged.objective_on(objective or self.objective, self.logged.rows(some[:1])[0])
+        frame, _ = population_reading(rows, made, shift=shift)
+        return not (frame["population_regime"] == "negative").any()
+
+    def temperature(self, name: str, rising: bool, accept: Collection[str] = SETTLED) -> Option | None:
+        """The first of half decades of temperature above or below that changes the verdict to one to accept."""
+        objective = self.objective
+        if objective.temperature is None or not objective.temperature > 0:
+            return None
+        for rung in range(1, _RUNGS + 1):
+            at = float(f"{objective.temperature * 10.0 ** (0.5 * rung if rising else -0.5 * rung):.2g}")
+            try:
+                other = objective.at_temperature(at)
+            except ValueError:  # out of the range of this objective
+                return None
+            if self.option(name, at, objective=other, accept=accept, most=_LADDER).holds:
+                option = self.option(name, at, objective=other, accept=accept)
+                return option if option.holds and option.bolder != rising else None
+        return None
+
+
+def always_positive(objective: Objective) -> str | None:
+    """Say why every group is positive (or at the boundary) in-sample under an objective, None where the log decides."""
+    if objective.over_batch or objective.facts or not is_squared(objective):
+        return None
+    if isinstance(objective, OAPL | AStarPO):
+        higher = objective.beta1 >= objective.beta2
+        return "V* falls with the temperature, and beta1 >= beta2" if higher else None
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 5, 16):
+        reward = np.concatenate([rng.normal(size=(8, size)), (rng.random((8, size)) < 0.3).astype(float)])
+        advantage = np.asarray(objective.advantage(np.concatenate([reward, 100.0 * reward, 0.01 * reward])))
+        if np.any(advantage.mean(axis=-1) < -1e-12 * np.abs(advantage).max(axis=-1)):
+            return None
+    return "the mean advantage of a group is never negative, so that E[exp(A/beta)] >= 1"
+
+
+def tried(option: Option, groups: int, temperature: str = "") -> str:
+    """What an option does, in numbers before and after."""
+    name = temperature if option.name == "temperature" else option.name
+    setting = "such a shift" if name == "shift" else f"{name} {option.at:.3g}"
+    some = "" if option.groups == groups else f" ({option.groups} of {groups} groups solved again)"
+    before, after = option.before, option.after
+
+    def both(name: str, form: str = ".3g") -> str:
+        return f"{before[name]:{form}} -> {after[name]:{form}}"
+
+    parts = [f"leaking groups {both('leaking', '.0%')}"] if before["leaking"] or after["leaking"] else []
+    parts += [f"positive groups {both('positive', '.0%')}"] if before["positive"] != after["positive"] else []
+    parts += [f"KL {both('kl')}", f"gain {both('gain_share', '.0%')} of what is possible"]
+    parts += [f"largest ratio {both('max_ratio')}"]
+    if not math.isnan(before["tv_nominal"]):
+        parts.append(f"distance to nominal {both('tv_nominal')}")
+    return f"With {setting}{some}: {', '.join(parts)}; verdict {before['verdict']} -> {after['verdict']}."
+
+
+def positive_options(
+    trial: Trial,
+    share: float,
+    shift: tuple[float, pd.Series[float]],
+    beta: tuple[float, pd.Series[float]],
+    beta1: tuple[float, pd.Series[float]],
+) -> list[Option]:
+    """Shift, temperature and beta1 that bring a share of the groups into the positive regime, as a text writes them."""
+    objective, found = trial.objective, []
+    if shift[0] >= 0 and math.isfinite(shift[0]):
+        at = float(digits(shift[0], ROUND_CEILING)) if shift[0] > 0 else 0.1
+        found.append(trial.option("shift", at, shift[1], shift=at, enough=share))
+    if 0 < beta[0] < math.inf and objective.temperature_field is not None:
+        at = float(digits(beta[0], ROUND_FLOOR))
+        # A temperature is enough below its critical one.
+        option = trial.option("temperature", -at, -beta[1], objective=objective.at_temperature(at), enough=share)
+        found.append(replace(option, at=at))
+    if 0 < beta1[0] < math.inf:
+        at = float(digits(beta1[0], ROUND_CEILING))
+        other: Any = objective
+        found.append(trial.option("beta1", at, beta1[1], objective=replace(other, beta1=at), enough=share))
+    return found
+
+
+def about_size(trial: Trial, word: str, named: str, groups: int) -> tuple[str, list[Option]]:
+    """What to say, and what was tried, where a target is too timid or greedy, or leaks at every shift."""
+    if word not in (SCALE[0], SCALE[-1], "leaking"):
+        return "", []
+    rising = word != SCALE[0]
+    option = trial.temperature(named, rising)
+    side = "conservative" if rising else "bolder"
+    told = " How far a round should move is a choice that cannot be made from a log."
+    if option is None:
+        has = trial.objective.temperature is not None
+        why = (
+            f"no {named} that was tried {'ends' if word != 'greedy' else 'changes'} it"
+            if has
+            else "it has no temperature"
+        )
+        return f" The target is {word}, and {why}: this choice cannot be made from a log.", []
+    more = "higher" if rising else "lower"
+    text = f" The target is {word}: a {more} {named} is the {side} side. {tried(option, groups, named)}{told}"
+    return text, [option]
+
+
+def few(prompts: int, rules: VerdictRules) -> str:
+    """Say that there are too few prompts to say anything."""
+    them = "1 prompt has" if prompts == 1 else f"{prompts} prompts have"
+    return f" Too few groups: only {them} a signal, and a verdict takes {rules.few}."
