@@ -11,6 +11,7 @@ from .core.objective import stop_gradient as stop_gradient
 from .diagnosis.diagnose import diagnose as diagnose
 from .diagnosis.report import Diagnosis as Diagnosis
 from .diagnosis.summary import summarize as summarize
+from .diagnosis.verdict import VerdictRules as VerdictRules
 from .dynamics.gradient_descent import sgd as sgd
 from .dynamics.gradient_flow import gradient_flow as gradient_flow
 from .dynamics.lagged_iteration import lagged_iteration as lagged_iteration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,13 @@ from pessimism.cli.output import print_columns
 from pessimism.cli.parser import Parser, integer, number
 from pessimism.cli.standard_input import readable
 from pessimism.diagnosis.diagnose import diagnose
+<<<<<<< HEAD
 from pessimism.diagnosis.summary import json_number, summarize
 from pessimism.messages import plain
+=======
+from pessimism.diagnosis.summary import BANDS, EFFECTS, json_number, summarize
+from pessimism.diagnosis.verdict import VerdictRules
+>>>>>>> 5630a6b (Advice is checked by solving the log again)
 
 USAGE = "LOG [options]"
 HELP = """\
@@ -29,8 +35,20 @@ mass moves to completions that the log does not show. pessimism target --help
 says what the words mean."""
 _SHOWN = (
     *("step", "prompt", "n", "reward_mean", "kappa", "effective_temperature", "pessimism_factor"),
-    *("kl", "tv_nominal", "max_ratio", "leak", "reading"),
+    *("kl", "tv_nominal", "max_ratio", "leak", "verdict", "reading"),
 )
+_STEPS = 4  # of the first and of the last steps in the table
+_RULES = {
+    "timid_kl": "KL from the behavior, in nats, below which a target that gains little is too timid",
+    "timid_gain": "part of the possible gain below which it is too timid",
+    "greedy_gain": "part of the possible gain from which on a target is greedy",
+    "nominal_tv": "total variation to the nominal target below which it is nominal",
+    "leak": "part of the mass from which on a group leaks",
+    "leaking_share": "part of the groups that may leak, earn less or have no target before the log is called so",
+    "few": "prompts with a signal below which there is no verdict",
+    "hard": "pass rate below which a group is hard",
+    "easy": "pass rate above which a group is easy",
+}
 _PROMPT = 24  # characters of a prompt in the table
 
 
@@ -66,6 +84,16 @@ def add_arguments(parser: Parser) -> None:
         help="Folder to write diagnose_OBJECTIVE.csv, with a row for each group, and diagnose_OBJECTIVE.json, the "
         "summary, into.",
     )
+    words = parser.add_argument_group("verdict")
+    for name, what in _RULES.items():
+        default = getattr(VerdictRules(), name)
+        kind, metavar = (integer, "INT") if isinstance(default, int) else (number, "FLOAT")
+        words.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar=metavar,
+            type=kind,
+            help=f"{what[0].upper()}{what[1:]}; the default is {default:g}.",
+        )
     add_format(
         parser,
         "null is a number that is undefined, and 1.7976931348623157e308 is infinity, such as the critical_beta of a "
@@ -77,10 +105,25 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Diagnose, print, write."""
     _check(options)
+    rules = _rules(options)
     objective = chosen_objective(options.objective, options)
+<<<<<<< HEAD
     with readable(options.path) as path:
         report = diagnose(path, objective, **log_columns(options))
     frame, summary = report.frame, summarize(report, share=options.share)
+=======
+    report = diagnose(
+        options.path,
+        objective,
+        prompt_column=options.prompt_column,
+        reward_column=options.reward_column,
+        step_column=options.step_column,
+        length_column=options.length_column,
+        skip_bad=options.skip_bad,
+        rules=rules,
+    )
+    frame, summary = report.frame, summarize(report, share=options.share, rules=rules)
+>>>>>>> 5630a6b (Advice is checked by solving the log again)
     if options.out is not None:
         _write(frame, summary, options.out / f"diagnose_{objective.name}")
     if options.json:
@@ -98,6 +141,15 @@ def _check(options: argparse.Namespace) -> None:
     for place in () if options.out is None else (options.out, *options.out.parents):
         if place.exists() and not place.is_dir():
             raise ValueError(f"--out must be a folder, but {place} is a file")
+
+
+def _rules(options: argparse.Namespace) -> VerdictRules:
+    """The thresholds of the verdict, as options set them."""
+    given = {name: getattr(options, name) for name in _RULES if getattr(options, name) is not None}
+    try:
+        return VerdictRules(**given)
+    except ValueError as error:
+        raise ValueError(f"--{str(error).replace('_', '-', 1)}") from None
 
 
 def _write(frame: pd.DataFrame, summary: dict[str, Any], stem: Path) -> None:
@@ -123,7 +175,31 @@ def _print(frame: pd.DataFrame, summary: dict[str, Any], rows: int) -> None:
         print(plain(summary["step_note"]))
     for line in summary_lines(summary):
         print(line)
+    _print_effects(summary)
+    print(f"verdict: {summary['verdict']['text']}")
     print(f"recommendation: {summary['recommendation']['text']}")
+
+
+def _print_effects(summary: dict[str, Any]) -> None:
+    """Print what the targets do, medians over the groups with a signal: by pass rate, then by step."""
+    bands = {name: summary["effect"][name] for name in ("all", *BANDS)}
+    print(f"\nmedians over groups with a signal, by {summary['effect']['bands_by']}:")
+    print_columns(_effect_columns("groups", bands), csv=False)
+    steps = {str(of["step"]): of for of in summary["by_step"]}
+    if len(steps) > 1:
+        shown = list(steps) if len(steps) <= 2 * _STEPS else [*list(steps)[:_STEPS], *list(steps)[-_STEPS:]]
+        left = f", the first and the last {_STEPS} of {len(steps)}" if len(shown) < len(steps) else ""
+        print(f"\nby step{left}:")
+        print_columns(_effect_columns("step", {step: steps[step] for step in shown}), csv=False)
+    print()
+
+
+def _effect_columns(first: str, parts: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:
+    """Columns of a table with a row for each part of the log."""
+    columns: dict[str, list[Any]] = {first: list(parts), "count": [of["groups"] for of in parts.values()]}
+    for name in EFFECTS:
+        columns[name] = [math.nan if of[name][0] is None else of[name][0] for of in parts.values()]
+    return columns | {"verdict": [" or ".join(of["words"]) for of in parts.values()]}
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
@@ -146,13 +222,25 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     if summary["population_note"]:
         of["population_share"] += f"; undefined: {summary['population_note']}"
     apart = ("recommendation", "step_note", "share_of", "population_share_of", "population_note")
-    return [f"{name}: {_short(value)}{of.get(name, '')}" for name, value in summary.items() if name not in apart]
+    apart += ("interval", "verdict", "effect", "by_step")
+    interval = summary["interval"]
+    return [
+        f"{name}: {_short(value, interval.get(name))}{of.get(name, '')}"
+        for name, value in summary.items()
+        if name not in apart
+    ]
 
 
-def _short(value: Any) -> str:
-    """Return a value of a summary as a line shows it."""
+def _short(value: Any, interval: Any = None) -> str:
+    """Return a value of a summary as a line shows it, with the ends of its 95% interval."""
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {_short(v, (interval or {}).get(k))}" for k, v in value.items())
+    ends = "" if interval is None or None in interval else f" [{_short(interval[0])}, {_short(interval[1])}]"
     if isinstance(value, float):
+<<<<<<< HEAD
         return "inf" if value == sys.float_info.max else f"{value:.4g}"
     return "-" if value is None else plain(str(value))
+=======
+        return ("inf" if value == sys.float_info.max else f"{value:.4g}") + ends
+    return "-" if value is None else str(value)
+>>>>>>> 5630a6b (Advice is checked by solving the log again)

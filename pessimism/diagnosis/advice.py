@@ -27,6 +27,7 @@ SETTLED = ("conservative", "nominal", "bold", "moderate")
 _MOST = 1024  # groups solved again for an option
 _LADDER = 128  # groups solved again for each temperature on the way to one
 _DRAWN = 256  # groups of which the population is read again
+_BEYOND = 1e-6  # relative: what is said is "more than", or "below"
 _RUNGS = 8  # half decades of temperature tried
 
 
@@ -127,7 +128,7 @@ class Trial:
         holds = not accept or told[1]["verdict"] in accept
         if needs is not None:
             positive = (after["regime"] == "positive").to_numpy()
-            promised = (needs.loc[groups] < at).to_numpy()
+            promised = (needs.loc[groups] <= at).to_numpy()
             holds = bool(np.all(positive[promised])) and self._in_population(promised, groups, objective, shift)
             if len(groups) == len(self.all):
                 holds = holds and positive.mean() >= enough - 1e-9
@@ -213,16 +214,17 @@ def positive_options(
     objective, found = trial.objective, []
     if shift[0] >= 0 and math.isfinite(shift[0]):
         at = float(digits(shift[0], ROUND_CEILING)) if shift[0] > 0 else 0.1
-        found.append(trial.option("shift", at, shift[1], shift=at, enough=share))
+        found.append(trial.option("shift", at, shift[1], shift=at * (1.0 + _BEYOND), enough=share))
     if 0 < beta[0] < math.inf and objective.temperature_field is not None:
         at = float(digits(beta[0], ROUND_FLOOR))
-        # A temperature is enough below its critical one.
-        option = trial.option("temperature", -at, -beta[1], objective=objective.at_temperature(at), enough=share)
+        other = objective.at_temperature(at * (1.0 - _BEYOND))
+        option = trial.option("temperature", -at, -beta[1], objective=other, enough=share)  # enough is what lies below
         found.append(replace(option, at=at))
     if 0 < beta1[0] < math.inf:
         at = float(digits(beta1[0], ROUND_CEILING))
-        other: Any = objective
-        found.append(trial.option("beta1", at, beta1[1], objective=replace(other, beta1=at), enough=share))
+        regression: Any = objective
+        other = replace(regression, beta1=at * (1.0 + _BEYOND))
+        found.append(trial.option("beta1", at, beta1[1], objective=other, enough=share))
     return found
 
 

@@ -29,7 +29,8 @@ def thresholds(target: InducedTarget, log_z: Floats, *, slack: Any = 1.0) -> tup
     largest = np.abs(target.reward).max(axis=-1)
     rounding = slack * 64 * _EPS * largest / (target.objective.temperature or math.nan)
     sign = np.where(np.abs(log_z) <= rounding, 0.0, np.sign(log_z))
-    lambert = np.isfinite(target.solution.kappa)  # that of a leaking row counts, too
+    # That of a leaking row counts, too.
+    lambert = np.isfinite(target.solution.kappa) & baseline_acts(target.objective)
     decided = lambert & (sign == [SIGN.get(regime, math.nan) for regime in target.regime])
     shift = np.where(decided, np.where(sign < 0, -log_z, 0.0), np.nan)
     if not (decided.any() and _advantage_is_fixed(target.objective)):
@@ -39,6 +40,25 @@ def thresholds(target: InducedTarget, log_z: Floats, *, slack: Any = 1.0) -> tup
     scale = np.where(spread > 0, wide / np.where(spread > 0, spread, 1.0), 1.0)
     beta = critical_temperature(target.behavior, target.advantage, slack * 8.0 * _EPS * largest * scale)
     return shift, np.where(decided, beta, np.nan)
+
+
+def baseline_acts(objective: Objective) -> bool:
+    """Whether a shift of the baseline can change a target.
+
+    It cannot where it multiplies every weight by one number, as that of an exponential weight exp(A/beta) does: in
+    q g = lam pi the multiplier takes it up. Nor on the policy's own samples, where pi (g + c) = lam pi takes up c.
+    """
+    if objective.on_policy:
+        return False
+    if objective.facts:
+        return True
+    beta = objective.temperature or 1.0
+    u, advantage = np.array([[-0.7, 0.1, 0.4, -0.2]]), beta * np.array([[-2.0, -0.5, 0.3, 1.0]])
+    q = np.full_like(u, 0.25) if objective.takes_propensity else None
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        before, after = (np.asarray(objective.score_weight(u, a, q)) for a in (advantage, advantage + beta))
+        ratio = after / before
+    return not np.allclose(ratio, ratio[..., :1], rtol=1e-9, atol=0.0)
 
 
 def _advantage_is_fixed(objective: Objective) -> bool:

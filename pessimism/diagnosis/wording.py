@@ -266,9 +266,9 @@ def read_shift(
 
 def read_bolder(option: Any, name: str) -> str:
     """Say that a setting is in the positive regime, too, but farther from the behavior."""
-    setting = f"{name} {option.at:.3g}" if option.name == "temperature" else f"{option.name} {option.at:.3g}"
+    setting = f"{name if option.name == 'temperature' else option.name} {option.at:.3g}"
     kl = f"{option.before['kl']:.3g} -> {option.after['kl']:.3g}"
-    return f" {setting[0].upper()}{setting[1:]} would end the leak as well, but is bolder (KL {kl}): not a safer side."
+    return f" With {setting} they would be positive, too, but the target bolder (KL {kl}): that is not the safe side."
 
 
 def read_no_signal(equal: int, single: int) -> str:

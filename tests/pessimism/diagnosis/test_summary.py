@@ -74,9 +74,13 @@ def test_the_recommendation_does_what_it_says(share: float) -> None:
 
 
 def test_less_conservative_than_nominal_is_said() -> None:
+    """In units of the advantage, where the temperature is, the tilt by it is always farther than the target."""
     report = diagnose(TRL, "std_normalized")
     assert (report["pessimism_factor"] < 1).sum() == 63
-    assert numbers(summarize(report)["recommendation"]["text"])[:3] == [190, 190, 63]
+    assert not (report["advantage_factor"] < 1).any()
+    assert numbers(summarize(report)["recommendation"]["text"])[:2] == [190, 190]
+    report.frame.loc[~report["all_equal"], "advantage_factor"] = 0.5
+    assert numbers(summarize(report)["recommendation"]["text"])[3:4] == [190]
 
 
 def test_equal_rewards_below_the_baseline_are_a_signal() -> None:
@@ -126,7 +130,9 @@ def test_merged_steps_reach_the_summary() -> None:
 def test_bounds_in_texts_are_rounded_to_the_safe_side() -> None:
     report = diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=1.0, value=0.8)
     advice = summarize(report)["recommendation"]
-    shift, added, beta, share = numbers(advice["text"])
+    shift, added, share = numbers(advice["text"])[:3]
+    (beta,) = (option["at"] for option in advice["options"] if option["name"] == "temperature")
+    assert beta in numbers(advice["text"])
     assert advice["extra_shift"] <= shift == added < advice["extra_shift"] * 1.01  # at a temperature of 1
     assert advice["largest_beta"] * 0.99 < beta <= advice["largest_beta"]
     assert share == 90
@@ -140,7 +146,7 @@ def test_the_boundary_needs_any_shift() -> None:
     value = float(optimal_value(np.array([1.0, 0.0]), 0.1))
     advice = summarize(diagnose(log_of([1.0, 0.0]), "constant_baseline", beta=0.1, value=value))["recommendation"]
     assert advice["extra_shift"] == 0.0
-    assert numbers(advice["text"]) == [1, 1, 0]
+    assert numbers(advice["text"])[:3] == [1, 1, 0]
     assert summarize(diagnose(TRL, "constant_baseline", beta=0.1, value=-1.0))["share"]["positive"] == 1.0
 
 
@@ -149,7 +155,8 @@ def test_a_summary_without_a_signal() -> None:
     assert summary["recommendation"]["extra_shift"] is None
     assert summary["median_pessimism_factor"] is None
     assert summary["informative"] == 0
-    assert numbers(summary["recommendation"]["text"]) == []
+    assert numbers(summary["recommendation"]["text"]) == [1, 1]  # equal rewards, a single completion
+    assert (summary["all_equal"], summary["single"]) == (1, 1)
     json.dumps(summary, allow_nan=False)
 
 

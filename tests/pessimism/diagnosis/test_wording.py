@@ -17,7 +17,7 @@ READINGS: dict[str, tuple[str, dict[str, float], list[float], str, list[float]]]
     "more conservative": ("kimi", {"beta": 0.1}, [1, 0, 0, 0], "positive", [2.53, 0.253]),
     "nearly greedy": ("kimi", {"beta": 1e-12}, [1, 0], "positive", [2, 1e-3]),
     "nearly the behavior": ("shifted_mean", {"beta": 1e4}, [1, 0], "positive", [2, 1e-3]),
-    "less conservative": ("std_normalized", {"beta": 1.0}, [1, 0], "positive", [0.818, 0.818]),
+    "units of the advantage": ("std_normalized", {"beta": 1.0}, [1, 0], "positive", [1.16, 0.818]),
     "as conservative": ("constant_baseline", {"beta": 0.1, "value": 0.93}, [1, 0], "positive", [0.5]),
     "within rounding": ("shifted_mean", {"beta": 1e17}, [1, 0], "positive", []),
     "nominal, any shift helps": ("optimal_value", {}, [1, 0], "boundary", [2, 0.347]),
@@ -82,8 +82,13 @@ def test_the_temperature_zero_is_called_greedy() -> None:
         given_up=0.0,
         population_regime="undefined",
         population_shift=math.nan,
+        advantage_factor=0.0,
     )
     assert numbers(read_group(group)) == []
     assert "greedy" in read_group(group)
-    assert "greedy" not in read_group(group._replace(effective_temperature=0.5, pessimism_factor=2.0))
-    assert numbers(read_group(group._replace(effective_temperature=0.5, pessimism_factor=2.0))) == [2.0, 0.5]
+    assert "greedy" not in read_group(
+        group._replace(effective_temperature=0.5, pessimism_factor=2.0, advantage_factor=2.0)
+    )
+    assert numbers(
+        read_group(group._replace(effective_temperature=0.5, pessimism_factor=2.0, advantage_factor=2.0))
+    ) == [2.0, 0.5]
