@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from pessimism.groups.reward_law import (
 )
 from pessimism.groups.target import log_z_of, solve_group, why_undefined
 from pessimism.losses.registry import make_objective
+from pessimism.losses.regression import AStarPO
 from pessimism.progress import progress
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
@@ -155,6 +156,8 @@ class FiniteGroup(ByValue):
         """Return labels and values that tell most about the group."""
         facts: list[tuple[str, Any]] = [("", self.objective), ("G", self.group_size)]
         facts += [("", name) for name in ("leave_one_out", "drop_equal") if getattr(self, name)]
+        if _has_group_apart(self.objective):
+            facts += [("", 'on-policy: the baseline cancels, which sampling="off_policy" keeps')]
         plain = bool(np.all(self.target.status == "converged"))
         if self.advantage.ndim > 1:
             facts += [("shape", self.advantage.shape), ("regime", shares(self.regime))]
@@ -195,6 +198,9 @@ def finite_group(
     regression's own temperature gives the negative regime at every finite G, although each group by itself is at the
     boundary (arXiv 2605.28150; docs/theory.md).
 
+    On-policy A*-PO takes its optimal value from a group of the behavior and trains on completions of the policy: its
+    advantage is r - E V, the baseline cancels at the fixed point, and the target is nominal at beta2 at every G.
+
     Parameters
     ----------
     objective : str or ObjectiveLike
@@ -232,7 +238,8 @@ def finite_group(
     ------
     ValueError
         An argument out of range; an objective with a weight that is not affine in the advantage (AWR), couples the
-        group (TBA, REBEL) or is on-policy; ``leave_one_out`` with an advantage that is not reward minus baseline.
+        group (TBA, REBEL) or is on-policy, A*-PO apart; ``leave_one_out`` with an advantage that is not reward minus
+        baseline.
 
     Examples
     --------
@@ -246,7 +253,14 @@ def finite_group(
     array([[0., 1., 0.]])
     """
     made = make_objective(objective, check=check, **hyper)
-    why = why_undefined(made, drop_equal=drop_equal)
+    apart = _has_group_apart(made)
+    drawn = replace(made, sampling="off_policy") if apart else made  # type: ignore[call-arg]
+    if apart and (leave_one_out or drop_equal):
+        raise ValueError(
+            f"objective {made}: {'leave_one_out' if leave_one_out else 'drop_equal'} is not defined, as it trains on "
+            'completions that are none of the group of its baseline (sampling="off_policy" trains on the group)'
+        )
+    why = why_undefined(drawn, drop_equal=drop_equal)
     if why is not None:
         raise ValueError(f"objective {made}: {why}; finite_group is not defined for it")
     check_setting(group_size, leave_one_out=leave_one_out, drop_equal=drop_equal)
@@ -266,11 +280,15 @@ def finite_group(
         alike.setdefault(law.values.tobytes(), []).append(row)
     for members in progress(alike.values(), "problems"):
         same = [laws[row] for row in members]
-        found = expected(made, same, group_size, leave_one_out, drop_equal, draws=draws, seed=seed)
+        found = expected(drawn, same, group_size, leave_one_out, drop_equal, draws=draws, seed=seed)
         chances = kept_given_value(np.stack([law.mass for law in same]), group_size)
         for i, row in enumerate(members):
             which, seen = laws[row].which, laws[row].which >= 0
             advantage[row, seen], error[row, seen] = found.advantage[i, which[seen]], found.error[i, which[seen]]
+            if apart:  # E[r - A] is the mean of the baseline, whoever is in the group
+                mean = np.vecdot(rows[row, seen], rewards[row, seen] - advantage[row, seen])
+                advantage[row, seen] = rewards[row, seen] - mean
+                error[row, seen] = np.vecdot(rows[row, seen], error[row, seen])
             method[row] = found.method
             if drop_equal:
                 trained = np.where(seen, rows[row] * chances[i, which], 0.0)
@@ -292,6 +310,11 @@ def finite_group(
         draws=draws,
         seed=seed,
     )
+
+
+def _has_group_apart(objective: Objective) -> bool:
+    """Whether the group gives the baseline alone, and the completions trained on are the policy's own: A*-PO."""
+    return isinstance(objective, AStarPO) and objective.on_policy
 
 
 def regime_shares(

@@ -30,7 +30,8 @@ _LOG_RATIOS = np.array([[-3.0], [-0.4], [-0.05], [0.0], [0.03], [0.3], [1.5]])
 def why_undefined(objective: Objective, *, drop_equal: bool = False) -> str | None:
     """Say why an objective has no expected advantage, None where it may have one."""
     if objective.on_policy or objective.mixes_data:
-        return "its groups follow the policy itself, so that no fixed behavior has drawn them"
+        other = ' (sampling="off_policy" has groups of the behavior)' if objective.settings.get("sampling") else ""
+        return f"its groups follow the policy itself, so that no fixed behavior has drawn them{other}"
     if objective.coupled:
         return "its weight couples the log-ratios of a group, so that the expected advantage is not enough"
     if objective.over_batch:
@@ -101,6 +102,8 @@ def solve_group(
 
 def _solution(objective: Objective, bandit: Bandit, advantage: Floats, unseen: bool) -> Solution:
     beta = objective.temperature
+    if objective.on_policy:
+        return solve_published(bandit, objective, advantage, unseen, None)
     if beta is not None and is_squared(objective):
         formula = tilts.lambert(bandit, advantage, beta, unseen=unseen)
         found = with_uncovered(formula, bandit, objective, advantage, unseen)

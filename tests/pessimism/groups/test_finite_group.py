@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Any
 
@@ -177,7 +178,7 @@ ERRORS: list[tuple[Any, dict[str, Any], str]] = [
     (Bounded(), {}, "not affine in the advantage"),
     ("tba", {}, "couples the log-ratios of a group"),
     ("rebel", {}, "couples the log-ratios of a group"),
-    ("a_star_po", {}, "follow the policy itself"),
+    ("kl_regularized", {}, "follow the policy itself"),
     ("std_normalized", {"leave_one_out": True}, "leave_one_out: the advantage of std_normalized"),
     (Shrunk(), {}, "its advantage needs the probability of each completion"),
     ("kimi", {"group_size": 0}, "group_size must be an integer >= 1, got 0"),
@@ -234,3 +235,29 @@ def test_what_it_prints() -> None:
     assert repr(batch).startswith(f"{shape}, median kappa={kappa}, median log_z=")
     assert f"<tr><th>median kappa</th><td>{kappa}</td></tr>" in batch._repr_html_()
     assert "<tr><th>option</th><td>drop_equal</td></tr>" in one._repr_html_()
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_on_policy_the_baseline_of_a_star_po_cancels(size: int) -> None:
+    """V* of G draws of the behavior by summing over pass counts; the target is the tilt at beta2 at every G."""
+    p, beta1, beta2 = 0.2, 0.7, 0.3
+    group = ps.finite_group("a_star_po", size, pass_rate=p, beta1=beta1, beta2=beta2)
+    chance = [math.comb(size, k) * p**k * (1 - p) ** (size - k) for k in range(size + 1)]
+    value = sum(c * beta1 * math.log1p(k / size * math.expm1(1 / beta1)) for k, c in enumerate(chance))
+    np.testing.assert_allclose(group.advantage, [-value, 1 - value], rtol=1e-12)
+    right = p * math.exp(1 / beta2) / (1 - p + p * math.exp(1 / beta2))
+    np.testing.assert_allclose(group.target.policy, [1 - right, right], rtol=1e-12)
+    assert group.regime == "boundary"
+    assert group.regime_shares["boundary"].tolist() == [1.0]
+    assert 'sampling="off_policy"' in repr(group)
+    off = ps.finite_group("a_star_po", size, pass_rate=p, beta1=beta1, beta2=beta2, sampling="off_policy")
+    assert "off_policy" not in repr(off).replace("sampling='off_policy'", "")
+    assert (off.kappa != 0.0) == (size > 1)  # V* of one reward is that reward
+
+
+def test_what_a_group_apart_has_no_use_for_is_refused() -> None:
+    for option in ("leave_one_out", "drop_equal"):
+        with pytest.raises(ValueError, match=f'{option} is not defined.* none of the group .*"off_policy"'):
+            ps.finite_group("a_star_po", 8, pass_rate=0.2, **{option: True})
+    with pytest.raises(ValueError, match='sampling="off_policy" has groups of the behavior'):
+        ps.finite_group("kl_regularized", 8, pass_rate=0.2)
