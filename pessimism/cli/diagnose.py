@@ -18,13 +18,9 @@ from pessimism.cli.output import print_columns
 from pessimism.cli.parser import Parser, integer, number
 from pessimism.cli.standard_input import readable
 from pessimism.diagnosis.diagnose import diagnose
-<<<<<<< HEAD
-from pessimism.diagnosis.summary import json_number, summarize
-from pessimism.messages import plain
-=======
 from pessimism.diagnosis.summary import BANDS, EFFECTS, json_number, summarize
 from pessimism.diagnosis.verdict import VerdictRules
->>>>>>> 5630a6b (Advice is checked by solving the log again)
+from pessimism.messages import plain
 
 USAGE = "LOG [options]"
 HELP = """\
@@ -107,23 +103,9 @@ def run(options: argparse.Namespace) -> None:
     _check(options)
     rules = _rules(options)
     objective = chosen_objective(options.objective, options)
-<<<<<<< HEAD
     with readable(options.path) as path:
-        report = diagnose(path, objective, **log_columns(options))
-    frame, summary = report.frame, summarize(report, share=options.share)
-=======
-    report = diagnose(
-        options.path,
-        objective,
-        prompt_column=options.prompt_column,
-        reward_column=options.reward_column,
-        step_column=options.step_column,
-        length_column=options.length_column,
-        skip_bad=options.skip_bad,
-        rules=rules,
-    )
+        report = diagnose(path, objective, rules=rules, **log_columns(options))
     frame, summary = report.frame, summarize(report, share=options.share, rules=rules)
->>>>>>> 5630a6b (Advice is checked by solving the log again)
     if options.out is not None:
         _write(frame, summary, options.out / f"diagnose_{objective.name}")
     if options.json:
@@ -237,10 +219,5 @@ def _short(value: Any, interval: Any = None) -> str:
         return ", ".join(f"{k} {_short(v, (interval or {}).get(k))}" for k, v in value.items())
     ends = "" if interval is None or None in interval else f" [{_short(interval[0])}, {_short(interval[1])}]"
     if isinstance(value, float):
-<<<<<<< HEAD
-        return "inf" if value == sys.float_info.max else f"{value:.4g}"
-    return "-" if value is None else plain(str(value))
-=======
         return ("inf" if value == sys.float_info.max else f"{value:.4g}") + ends
-    return "-" if value is None else str(value)
->>>>>>> 5630a6b (Advice is checked by solving the log again)
+    return "-" if value is None else plain(str(value))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
+from pessimism.rollouts.rows import rounding
 from pessimism.target.induced import induced_target, solve_rows
 from pessimism.target.result import InducedTarget
 
@@ -54,7 +55,9 @@ class LoggedGroups:
         prompt = log["prompt"].cat.categories.take(code[start])
         groups = pd.DataFrame({"step": step[start], "prompt": prompt, "n": np.diff(np.append(start, len(log)))})
         length = log["length"].to_numpy()[order] if "length" in log else None
-        return cls(groups, log["reward"].to_numpy()[order], length, start)
+        reward = log["reward"].to_numpy()[order]
+        bound = log["rounding"].to_numpy()[order] if "rounding" in log else rounding(reward)
+        return cls(groups, _without_rounding(reward, bound, start), length, start)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -118,3 +121,23 @@ class LoggedGroups:
             last = min(int(np.searchsorted(sizes, widest, side="right")), first + max(1, _CHUNK // widest))
             yield by_size[first:last]
             first = last
+
+
+def _without_rounding(reward: Floats, bound: Floats, start: NDArray[np.intp]) -> Floats:
+    """Rewards of which those of a group that differ by rounding alone are one: the lowest of them.
+
+    Standardized, a difference in the last digit would become the same signal as one between right and wrong.
+    """
+    group = np.zeros(len(reward), dtype=np.intp)
+    group[start[1:]] = 1
+    group = np.cumsum(group)
+    order = np.lexsort((reward, group))
+    ordered, of = reward[order], group[order]
+    step = np.diff(ordered)
+    near = (np.diff(of) == 0) & (step <= 2.0 * np.maximum.reduceat(bound, start)[of[1:]])
+    if not np.any(near & (step > 0)):
+        return reward
+    first = np.flatnonzero(np.append(True, ~near))
+    one = np.empty_like(reward)
+    one[order] = np.repeat(ordered[first], np.diff(np.append(first, len(reward))))
+    return one

@@ -27,6 +27,7 @@ from pessimism.rollouts.rows import (
     Rows,
     choose_columns,
     csv_value,
+    rounding,
 )
 
 BATCH = 16_384  # rows of a columnar file taken at once
@@ -229,14 +230,15 @@ def _add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
         pa.types.is_signed_integer(c.type) for c in steps
     ):
         return False
-    reward = sum(column.cast(pa.float64()).to_numpy(zero_copy_only=False) for column in rewards)
+    parts = [column.cast(pa.float64()).to_numpy(zero_copy_only=False) for column in rewards]
+    reward = sum(parts)
     length = lengths[0].cast(pa.float64()).to_numpy(zero_copy_only=False) if lengths else None
     whole = np.isfinite(reward).all() and (length is None or bool(np.all(np.isfinite(length) & (length >= 1))))
     codes = _codes(prompt, columns.prompt, rows) if whole else None
     if codes is None:
         return False
     step = steps[0].cast(pa.int64()).to_numpy() if steps else np.zeros(len(reward), dtype=np.int64)
-    rows.extend(step, codes, reward, length)
+    rows.extend(step, codes, reward, length, rounding(*parts) if len(parts) > 1 else None)
     return True
 
 

@@ -39,6 +39,7 @@ class Rows:
 
     def __init__(self, skip_bad: bool, progress: Callable[[int], object]) -> None:
         self.steps, self.codes, self.rewards, self.lengths = array("q"), array("i"), array("d"), array("d")
+        self.roundings = array("d")  # of sums
         self.vocabulary: dict[str, int] = {}
         self.taken: list[Columns] = []
         self.skip_bad, self.skipped, self.progress = skip_bad, 0, progress
@@ -53,13 +54,17 @@ class Rows:
             if len(columns.rewards) == 1:
                 reward = _number(record[columns.rewards[0]], columns.rewards[0])
             else:
-                reward = _total({name: record[name] for name in columns.rewards})
+                parts = {name: record[name] for name in columns.rewards}
+                reward = _total(parts)
             step = 0 if columns.step is None else _integer(record[columns.step], columns.step)
             length = None if columns.length is None else _length(record[columns.length], columns.length)
             code = self.code(record[columns.prompt], columns.prompt)
         except KeyError as error:
             raise ValueError(f"missing key {show(error.args[0])}") from None
         self.rewards.append(reward)
+        if len(columns.rewards) > 1:
+            given = [np.array([float(part)]) for part in parts.values() if not _null(part)]
+            self.roundings.append(float(rounding(*given)[0]))
         self.steps.append(step)
         self.codes.append(code)
         if length is not None:
@@ -67,13 +72,17 @@ class Rows:
         if len(self.codes) % _TICK == 0:
             self.progress(_TICK)
 
-    def extend(self, steps: _Array, codes: _Array, rewards: _Array, lengths: _Array | None) -> None:
+    def extend(
+        self, steps: _Array, codes: _Array, rewards: _Array, lengths: _Array | None, roundings: _Array | None
+    ) -> None:
         """Append rows known to be well formed, as arrays of int64, intc and float64."""
         self.steps.frombytes(steps.tobytes())
         self.codes.frombytes(codes.tobytes())
         self.rewards.frombytes(rewards.tobytes())
         if lengths is not None:
             self.lengths.frombytes(lengths.tobytes())
+        if roundings is not None:
+            self.roundings.frombytes(roundings.tobytes())
         self.progress(len(rewards))
 
     def code(self, prompt: object, name: str) -> int:
@@ -105,8 +114,42 @@ class Rows:
         frame = pd.DataFrame({"step": steps, "prompt": prompt, "reward": rewards})
         if len(self.lengths) == len(self.codes):  # not where a file of several has none
             frame["length"] = np.frombuffer(self.lengths, dtype=np.float64)
+        if len(self.roundings) == len(self.codes):
+            frame["rounding"] = np.frombuffer(self.roundings, dtype=np.float64)
         frame.attrs.update(skipped=self.skipped, step_note=step_note(self.taken), files=files)
         return frame
+
+
+def rounding(*parts: _Array) -> _Array:
+    """Bound of the rounding of rewards that are sums of parts: what sums in another order, or of others, differ by.
+
+    A part that has the many digits of a float32 was rounded as one, wherever it has been since.
+
+    Parameters
+    ----------
+    *parts : ndarray, shape (N,)
+        The parts, one at least.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        The bound for each row.
+
+    Examples
+    --------
+    >>> bool(rounding(np.array([0.1]), np.array([0.2]))[0] < 1e-15)
+    True
+    >>> single = [np.array([x], dtype=np.float32).astype(float) for x in (0.1, 0.2)]
+    >>> bool(3e-8 < rounding(*single)[0] < 1e-7)
+    True
+    """
+    bound = np.zeros(len(parts[0]))
+    for part in parts:
+        with np.errstate(over="ignore"):
+            near = np.abs(part.astype(np.float32) - part) <= 1e-14 * np.abs(part)  # written with 15 digits or more
+            single = near & (np.round(part, 6) != part)
+        bound += np.abs(part) * np.where(single, np.finfo(np.float32).eps, np.finfo(np.float64).eps)
+    return bound * len(parts)
 
 
 def _number(value: object, name: str) -> float:
