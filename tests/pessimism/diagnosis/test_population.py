@@ -72,7 +72,7 @@ def test_both_readings_of_a_group_and_what_is_recommended() -> None:
     advice = summary["recommendation"]
     assert advice["extra_shift"] == pytest.approx(np.sort(shift[1:-1])[13])
     assert advice["smallest_beta1"] is None
-    assert numbers(advice["text"])[-1] == 15
+    assert 15 in numbers(advice["text"])
 
 
 def test_the_recommended_beta1_is_enough_and_least() -> None:
@@ -82,10 +82,11 @@ def test_the_recommended_beta1_is_enough_and_least() -> None:
     assert report["population_beta1"].to_numpy() == pytest.approx(least, rel=1e-12)
     advice = summarize(report, share=1.0)["recommendation"]
     assert advice["smallest_beta1"] == pytest.approx(least.max())
-    *_, beta2, beta1, share, _ = numbers(advice["text"])
+    tried = {option["name"]: option["at"] for option in advice["options"]}
+    beta2, beta1 = tried["temperature"], tried["beta1"]
+    assert {beta2, beta1, 100.0} <= set(numbers(advice["text"]))
     assert 0.99 * advice["largest_beta"] < beta2 <= advice["largest_beta"]
     assert advice["smallest_beta1"] <= beta1 < 1.01 * advice["smallest_beta1"]
-    assert share == 100
     for slack, enough in ((1 + 1e-6, True), (1 - 1e-6, False)):
         again = diagnose(log, "oapl", beta1=least.max() * slack, beta2=0.1)
         assert (again["population_regime"] == "positive").all() == enough

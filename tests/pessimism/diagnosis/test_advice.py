@@ -1,0 +1,114 @@
+"""Advice is tried before it is given: what it says of the log holds when the log is diagnosed again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pessimism as ps
+from pessimism.diagnosis.advice import always_positive
+from pessimism.diagnosis.diagnose import diagnose
+from pessimism.losses.registry import make_objective, objectives
+from tests.pessimism.diagnosis.logs import log_of
+
+LOG = log_of(*([1.0] * k + [0.0] * (8 - k) for k in (1, 1, 2, 2, 3, 4, 4, 5, 6, 7, 7)))
+NEGATIVE: dict[str, dict[str, Any]] = {
+    "constant_baseline": {"beta": 0.3, "value": 0.7},
+    "oapl": {"beta1": 0.1, "beta2": 0.3},
+}
+
+
+@pytest.mark.parametrize("name", NEGATIVE)
+def test_every_option_does_what_it_says(name: str) -> None:
+    hyper = NEGATIVE[name]
+    report = diagnose(LOG, name, **hyper)
+    options = report.summary["recommendation"]["options"]
+    assert {option["name"] for option in options} >= {"shift", "temperature"}
+    for option in options:
+        if option["name"] == "shift":
+            if name == "oapl":
+                continue
+            changed = hyper | {"value": hyper["value"] - hyper["beta"] * option["at"] * (1 + 1e-6)}
+        else:
+            field = report.temperature_name if option["name"] == "temperature" else option["name"]
+            changed = hyper | {field: option["at"] * (1 + (1e-6 if field == "beta1" else -1e-6))}
+        again = diagnose(LOG, name, **changed)
+        assert option["after"]["positive"] == pytest.approx((again["regime"] == "positive").mean())
+        assert option["after"]["positive"] >= 0.9
+        for column in ("kl", "gain_share", "max_ratio", "leak", "value", "tv_nominal"):
+            assert option["before"][column] == pytest.approx(report[column].median(), rel=1e-6, abs=1e-12)
+            if (option["name"], column) != ("temperature", "tv_nominal") or name != "oapl":
+                assert option["after"][column] == pytest.approx(again[column].median(), rel=1e-5, abs=1e-9)
+        assert option["bolder"] == (again["kl"].median() > report["kl"].median())
+
+
+def test_a_bolder_step_is_not_sold_as_the_safe_side() -> None:
+    report = diagnose(LOG, "constant_baseline", **NEGATIVE["constant_baseline"])
+    (cooler,) = (o for o in report.summary["recommendation"]["options"] if o["name"] == "temperature")
+    assert cooler["bolder"]
+    assert "bolder" in report.recommendation
+    assert "or use" not in report.recommendation
+
+
+def test_no_shift_is_advised_where_none_changes_the_target() -> None:
+    """An exponential weight takes a shift for a factor: the target is the same, whatever the baseline."""
+    log = log_of([1.0, 0.0, 0.0, 0.0])
+    report = diagnose(log, "awac", beta=0.5)
+    assert report["critical_shift"].isna().all()
+    assert report.summary["recommendation"]["extra_shift"] is None
+    assert "Lower the baseline" not in report.recommendation
+    q, a = np.full(4, 0.25), np.array([1.0, 0.0, 0.0, 0.0]) - 0.25
+    tilted = [q * np.exp((a + c) / 0.5) for c in (0.0, 3.0)]
+    np.testing.assert_allclose(tilted[0] / tilted[0].sum(), tilted[1] / tilted[1].sum())
+
+
+@pytest.mark.parametrize("name", sorted(objectives()))
+def test_no_objective_is_given_advice_that_does_not_hold(name: str) -> None:
+    summary = diagnose(LOG, name).summary
+    advice = summary["recommendation"]
+    assert (advice["extra_shift"] is not None and "Lower the baseline by more" in advice["text"]) <= any(
+        option["name"] == "shift" for option in advice["options"]
+    )
+    for option in advice["options"]:
+        assert option["holds"]
+        assert option["before"]["verdict"] == summary["verdict"].get("alone", summary["verdict"]["word"])
+
+
+def test_a_log_does_not_say_how_far_to_go() -> None:
+    for beta, word in ((1e-4, "greedy"), (50.0, "too timid")):
+        report = diagnose(LOG, "kimi", beta=beta)
+        (option,) = report.summary["recommendation"]["options"]
+        assert option["before"]["verdict"] == word
+        assert option["after"]["verdict"] in ("conservative", "nominal")
+        assert "cannot be made from a log" in report.recommendation
+        again = diagnose(LOG, "kimi", beta=option["at"])
+        assert again.summary["verdict"]["word"] == option["after"]["verdict"]
+        assert again["kl"].median() == pytest.approx(option["after"]["kl"])
+        assert option["bolder"] == (word == "too timid")
+    greedy = diagnose(LOG, "reinforce").recommendation
+    assert "it has no temperature" in greedy
+    assert "cannot be made from a log" in greedy
+
+
+def test_positive_is_a_theorem_where_it_is_one() -> None:
+    theorems = {"kimi", "shifted_mean", "std_normalized", "oapl", "dro"}
+    for name in theorems:
+        objective = make_objective(name)
+        assert always_positive(objective), name
+        rng = np.random.default_rng(5)
+        target = ps.induced_target(None, rng.normal(size=(50, 6)), objective, unseen=True)
+        assert not (np.asarray(target.regime) == "negative").any()
+    for name, hyper in (("constant_baseline", {"value": 0.5}), ("oapl", {"beta1": 0.1, "beta2": 0.2}), ("grpo", {})):
+        assert always_positive(make_objective(name, **hyper)) is None
+    said = diagnose(LOG, "kimi", beta=1.0).recommendation
+    assert said.count("a theorem") == 1
+
+
+def test_a_report_without_its_log_says_that_nothing_was_tried() -> None:
+    frame = diagnose(LOG, "constant_baseline", **NEGATIVE["constant_baseline"]).frame
+    advice = ps.summarize(pd.DataFrame(frame))["recommendation"]
+    assert advice["options"] == []
+    assert "not tried" in advice["text"]
