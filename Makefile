@@ -58,12 +58,14 @@ reproduce: $(REPORTS) $(FIGURES) $(SMOKE)
 	@echo 'reports: $(OBJECTIVES:%=$(RESULTS)/diagnose_%.csv) (a row per group; .json the summary, .txt what was printed)'
 	@echo 'figures: $(RESULTS)/*.pdf (and .svg, .png, .csv, .json); what they find: docs/findings.md'
 	@echo 'transformers: $(RESULTS)/smoke/validate_*.pdf, a quick look; make validate is the experiment'
+	@echo 'found in $(EXAMPLE), one line a report:'
+	@for name in $(OBJECTIVES); do sed -n "s/^verdict: /    $$name: /p" $(RESULTS)/diagnose_$$name.txt; done
 
 $(RESULTS)/diagnose_%.json: $(VENV)/.installed-figures $(SOURCES) $(LOGS)
 	@echo 'diagnose $(EXAMPLE) under $*'
 	@mkdir -p $(RESULTS)
 	@$(BIN)/pessimism diagnose $(EXAMPLE) --objective $* $(OPTIONS_$*) --out $(RESULTS) >$(RESULTS)/diagnose_$*.txt
-	@grep -E '^(objective|share|median_pessimism_factor|recommendation):' $(RESULTS)/diagnose_$*.txt | sed 's/^/    /'
+	@grep -E '^(objective|share|median_pessimism_factor|verdict|recommendation):' $(RESULTS)/diagnose_$*.txt | sed 's/^/    /'
 
 $(FIGURES): $(VENV)/.installed-figures $(SOURCES) $(LOGS)
 	@echo 'figures'

@@ -203,8 +203,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     of["population_share"] = f" (of {summary['population_share_of']} groups)"
     if summary["population_note"]:
         of["population_share"] += f"; undefined: {summary['population_note']}"
-    apart = ("recommendation", "step_note", "share_of", "population_share_of", "population_note")
-    apart += ("interval", "verdict", "effect", "by_step")
+    apart = {"recommendation", "step_note", "share_of", "population_share_of", "population_note"}
+    apart |= {"interval", "verdict", "effect", "by_step"}  # printed by themselves
     interval = summary["interval"]
     return [
         f"{name}: {_short(value, interval.get(name))}{of.get(name, '')}"

@@ -128,7 +128,7 @@ class Trial:
         holds = not accept or told[1]["verdict"] in accept
         if needs is not None:
             positive = (after["regime"] == "positive").to_numpy()
-            promised = (needs.loc[groups] <= at).to_numpy()
+            promised = (needs.reindex(groups) <= at).to_numpy()
             holds = bool(np.all(positive[promised])) and self._in_population(promised, groups, objective, shift)
             if len(groups) == len(self.all):
                 holds = holds and positive.mean() >= enough - 1e-9

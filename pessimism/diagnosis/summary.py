@@ -190,7 +190,7 @@ def _plain(value: Any) -> Any:
 
 
 def _floats(column: pd.Series[float]) -> Floats:
-    return column.to_numpy(dtype=float)
+    return np.asarray(column, dtype=np.float64)
 
 
 def _ends(interval: Floats) -> list[float | None]:
@@ -323,8 +323,9 @@ def _text(
         return first, []
     near = (solved["tv_nominal"] < SAME) & (solved["regime"] != "boundary") & (solved["status"] != "set_valued")
     same = int(near.sum())
-    here = report.logged is not None and report.trained is not None and not solved.empty
-    trial = Trial(report.logged, report.trained, solved, rules) if here else None
+    trial = None
+    if report.logged is not None and report.trained is not None and not solved.empty:
+        trial = Trial(report.logged, report.trained, solved, rules)
     advice, options = _advice(report, solved, share, least, needs, verdict, trial)
     text = first + advice + (read_same(same, len(solved)) if same and 2 * same >= len(solved) else "")
     if len(solved) and verdict["word"] == TOO_FEW:

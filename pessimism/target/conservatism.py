@@ -255,9 +255,9 @@ def temperature_of_logs(log_policy: Array, log_q: Array, reward: Array, digits: 
     once. A log of 0/1 rewards has few others.
     """
     order = np.argsort(reward, axis=-1, kind="stable")
-    sorted_rows = [np.take_along_axis(a, order, axis=-1) for a in np.broadcast_arrays(log_policy, log_q, reward)]
-    first, which = _distinct(*sorted_rows)
-    found, worse = _temperature_of_rows(*(a[first] for a in sorted_rows), digits)
+    log_policy, log_q, reward = (np.take_along_axis(a, order, axis=-1) for a in (log_policy, log_q, reward))
+    first, which = _distinct(log_policy, log_q, reward)
+    found, worse = _temperature_of_rows(log_policy[first], log_q[first], reward[first], digits)
     return found[which], worse[which]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import pessimism as ps
-from tests.pessimism.cli.console import EXAMPLES, run
+from tests.pessimism.cli.console import EXAMPLES, fail, run
 
 
 def test_json_of_a_diagnosis_has_every_number(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,8 +31,13 @@ def test_table_of_a_diagnosis(capsys: pytest.CaptureFixture[str]) -> None:
     assert "positive: " in first
     assert not {"Z", "baseline"} & set(header.split())
     assert "median_tv_nominal: " in table
-    assert "\nshare: positive 0.9896, boundary 0.01042, negative 0 (of 192 solved groups)\n" in table
-    assert "\npopulation_share: positive 0.9896, boundary 0.01042, negative 0 (of 192 groups)\n" in table
+    ends = ["0.9896 [0.9629, 0.9987]", "0.01042 [0.001264, 0.03712]", "0 [0, 0.01903]"]  # Clopper and Pearson
+    shares = ", ".join(map(" ".join, zip(("positive", "boundary", "negative"), ends, strict=True)))
+    assert f"\nshare: {shares} (of 192 solved groups)\n" in table
+    assert f"\npopulation_share: {shares} (of 192 groups)\n" in table
+    assert "\nverdict: greedy " in table
+    assert "\nhard " in table
+    assert "\nby step:\n" in table
     assert "share_of" not in table
     none = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "0")
     assert none.startswith("objective: kimi(beta=0.1)\n")
@@ -41,7 +46,8 @@ def test_table_of_a_diagnosis(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_undefined_population_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "diagnose", str(EXAMPLES / "verl_rollouts"), "--objective", "ppo", "--rows", "0")
     why = "its weight is not affine in the advantage, so that finite groups have no expected advantage"
-    shares = "positive 0, boundary 0, negative 0, undefined 1 (of 64 groups)"
+    none = "0 [0, 0.05601]"
+    shares = f"positive {none}, boundary {none}, negative {none}, undefined 1 [0.944, 1] (of 64 groups)"
     assert f"\npopulation_share: {shares}; undefined: {why}\n" in out
     assert "population_note" not in out
 
@@ -68,3 +74,13 @@ def test_diagnose_writes_what_it_prints(capsys: pytest.CaptureFixture[str], tmp_
     always = {row["critical_beta"] for row in said["groups"] if not row["all_equal"]}
     assert always == {sys.float_info.max}
     assert {type(row["all_equal"]) for row in said["groups"]} == {bool}
+
+
+def test_thresholds_of_the_verdict_are_options(capsys: pytest.CaptureFixture[str]) -> None:
+    log = str(EXAMPLES / "verl_rollouts")
+    said = json.loads(run(capsys, "diagnose", log, "--beta", "0.32", "--greedy-gain", "0.5", "--few", "64", "--json"))
+    verdict = said["summary"]["verdict"]
+    assert (verdict["word"], verdict["alone"]) == ("too few groups", "greedy")
+    assert verdict["rules"]["few"] == 64
+    wrong = fail(capsys, "diagnose", log, "--leaking-share", "2")
+    assert wrong == "pessimism: --leaking-share must be in [0, 1], got 2.0\n"
