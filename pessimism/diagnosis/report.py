@@ -65,8 +65,8 @@ class Diagnosis(ByValue):
     Diagnosis(kimi(beta=0.1), 64 groups: positive 98%, boundary 2%)
     >>> round(float(report["kappa"].median()), 3), report.summary["groups"]
     (1.846, 64)
-    >>> report.recommendation
-    '63 of 63 groups with a signal are in the positive regime: nothing needs to change.'
+    >>> report.summary["verdict"]["word"], report.recommendation[:53]
+    ('greedy', '63 of 63 groups with a signal are in the positive reg')
     """
 
     frame: pd.DataFrame

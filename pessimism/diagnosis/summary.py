@@ -80,6 +80,8 @@ def summarize(
     share : float, default 0.9
         Part of the groups with a signal that the recommendation puts in the positive regime. A group has a signal where
         its rewards are not all equal, or where they are and mass leaks.
+    rules : VerdictRules, optional
+        Thresholds of the verdict; by default those that the report was made with.
 
     Returns
     -------
@@ -91,15 +93,26 @@ def summarize(
         - share: of each regime, in-sample, among the share_of groups that the solver solved, with a signal or not;
         - population_share: of each regime, over new groups of their size, among all population_share_of groups;
           "undecided" and "undefined", too, for which population_note says why;
-        - status: a count for each; all_equal, informative and giving_up: how many groups have equal rewards, a signal,
-          and a signal with a target that gives up completions;
+        - status: a count for each; all_equal, single, informative and giving_up: how many groups have equal rewards,
+          one completion, a signal, and a signal with a target that gives up completions;
         - median_...: over the groups with a signal; a group that leaks has neither effective temperature nor pessimism
           factor. max_...: over all groups;
+        - interval: the ends of the 95% interval over prompts of each share and median, groups of one prompt at several
+          steps being one cluster: exact for independent groups (Clopper and Pearson; order statistics), and at the
+          effective number of groups (Korn and Graubard; Woodruff) else. None where there are too few;
+        - verdict: its word, see :class:`~pessimism.VerdictRules`; words, those that its interval leaves open; shares,
+          of each word among the groups with a signal, with the ends of its interval; the rules; and text. With too few
+          prompts ``alone`` is the word of the groups that there are;
+        - effect: for all groups with a signal, and for hard, middle and easy ones, the verdict and the median of
+          reward_mean, value, gain_share, kl, max_ratio, tv_nominal and leak, each with the ends of its interval;
+          bands_by says what hard is taken from. by_step: the same for each step;
         - recommendation: share; extra_shift, such that every shift of the baseline by more than so many temperatures is
           enough, in-sample and in the population (see :func:`~pessimism.smallest_shift`); largest_beta, such that every
           temperature below it is enough (the largest float where any will do, 0 where none will, None where the
           temperature alone does not decide); smallest_beta1, of oapl and a_star_po with groups of two rewards (see
-          :func:`~pessimism.smallest_beta1`); and text, which says all that.
+          :func:`~pessimism.smallest_beta1`); options, each with what it does before and after on the groups that were
+          solved again, those alone that do what is said of them, and whether it is bolder; and text, which says all
+          that. A setting that does not do it is None. Of a frame without its log nothing can be tried, and the text says so.
 
     Raises
     ------
@@ -114,9 +127,13 @@ def summarize(
     >>> summary["groups"], summary["share"]["negative"], summary["recommendation"]["extra_shift"]
     (192, 0.9895, 0.872)
     >>> print(summary["recommendation"]["text"])  # doctest: +NORMALIZE_WHITESPACE
-    Lower the baseline by more than 0.873 times the temperature (add more than 0.175 to every advantage), or use
-    beta2 below 0.091 (greedier), or beta1 above 0.22, to bring at least 90% of the groups with a signal into the
-    positive regime.
+    Lower the baseline by more than 0.873 times the temperature (add more than 0.175 to every advantage), or use beta1
+    above 0.22, to bring at least 90% of the groups with a signal into the positive regime. With such a shift: leaking
+    groups 100% -> 7%, positive groups 0% -> 93%, KL 0.775 -> 0.751, gain 98% -> 98% of what is possible, largest ratio
+    2.27 -> 2.25, distance to nominal 0.333 -> 0.00434; verdict leaking -> greedy. With beta1 0.22: leaking groups 100%
+    -> 0%, positive groups 0% -> 100%, KL 0.775 -> 0.772, gain 98% -> 98% of what is possible, largest ratio 2.27 ->
+    2.26, distance to nominal 0.333 -> 0.000677; verdict leaking -> greedy. With beta2 0.091 they would be positive,
+    too, but the target bolder (KL 0.775 -> 0.826): that is not the safe side.
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share must be in (0, 1], got {share!r}")
