@@ -84,6 +84,9 @@ def mean_parts(reward: Array, weights: Array | None = None) -> tuple[Array, Arra
     return anchor, rest
 
 
+_NEAR = 0.4  # temperatures between the mean and the optimal value up to which the mean is the better anchor
+
+
 def optimal_value_parts(reward: Array, beta: float, weights: Array | None = None) -> tuple[Array, Array]:
     """Optimal value as anchor plus rest: the anchor is the mean where the rest is small, else the maximum."""
     xp = array_namespace(reward)
@@ -95,12 +98,13 @@ def optimal_value_parts(reward: Array, beta: float, weights: Array | None = None
         # Actions without weight may have any reward: keep exp of it finite.
         return xp.where(seen, (reward - anchor[..., None]) / beta, xp.zeros_like(reward))
 
-    # Cut where it overflows, which leaves more than 1e4 even of an action with a probability of 1e-300.
-    excess = expectation(xp.expm1(xp.minimum(exponent(mean), 700.0)), weights)
-    near = xp.abs(excess) < 0.5
-    total = expectation(xp.exp(exponent(top)), weights)
-    rest = per_row(beta) * xp.where(near, xp.log1p(xp.where(near, excess, xp.zeros_like(excess))), xp.log(total))
-    return xp.where(near, mean, top), rest
+    rest = xp.log(expectation(xp.exp(exponent(top)), weights))
+    near = rest + (top - mean) / per_row(beta) < _NEAR
+    if bool(xp.any(near)):
+        # Cut where no row is near, lest it overflows.
+        excess = expectation(xp.expm1(xp.minimum(exponent(mean), 700.0)), weights)
+        rest = xp.where(near, xp.log1p(xp.where(near, excess, xp.zeros_like(excess))), rest)
+    return xp.where(near, mean, top), per_row(beta) * rest
 
 
 def optimal_value(reward: Array, beta: float, weights: Array | None = None) -> Array:
