@@ -154,7 +154,8 @@ def truncated(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Soluti
         xp.where(reached if a.ndim == 1 else reached[:, None], b, a)
         for a, b in zip(straight.rows, bent.rows, strict=True)
     ]
-    return Solution(*mixed, mass=xp.where(reached, bent.mass, straight.mass))
+    log_ratio, kappa, regime, leak, status = mixed
+    return Solution(log_ratio, kappa, regime, leak, status, mass=xp.where(reached, bent.mass, straight.mass))
 
 
 def _status(xp: Any, done: Array) -> Array:

@@ -311,6 +311,7 @@ class Objective:
         for name in names:
             self.require_number(name, allow_infinite=allow_infinite)
             self._require_all(name, lambda values: values > 0, "> 0")
+            self._require_all(name, lambda values: values >= 1 / LARGEST, f"at least {1 / LARGEST:g}")
 
     def require_choice(self, name: str, choices: Sequence[str]) -> None:
         """Raise ``ValueError`` unless the named field is one of the choices."""
@@ -335,11 +336,7 @@ class Objective:
             self._require_all(
                 name, lambda values: np.isfinite(values) | (allow_infinite & np.isinf(values)), "a finite number"
             )
-            self._require_all(
-                name,
-                lambda values: (values == 0) | (np.abs(values) >= 1 / LARGEST) & _not_too_large(values),
-                f"between {1 / LARGEST:g} and {LARGEST:g} in size, or 0",
-            )
+            self._require_all(name, _not_too_large, f"at most {LARGEST:g} in size")
             if name in self.per_action and isinstance(value, np.ndarray) and value.ndim == 1:
                 object.__setattr__(self, name, tuple(map(float, value)))  # of one problem: it compares and hashes
 
