@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
+from pessimism.groups.target import solve_group
 from pessimism.rollouts.rows import rounding
-from pessimism.target.induced import induced_target, solve_rows
+from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
 _CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
@@ -96,8 +97,9 @@ class LoggedGroups:
         if shift == 0.0:
             return target
         higher = target.advantage_rows + shift * (made.temperature or 1.0)
-        solution = solve_rows(target.bandit, target.row_objective, higher, True, None)
-        return InducedTarget(target.objective, target.bandit, solution, higher)
+        # Not by the objective's own formula, which may know what its baseline makes of it: V* gives the nominal target.
+        lower = solve_group(target.row_objective, target.behavior, target.reward, higher, unseen=True)
+        return InducedTarget(target.objective, target.bandit, lower.solution, higher)
 
     def _steps(self) -> Iterator[NDArray[np.intp]]:
         """Yield the groups of each step, for objectives whose advantage depends on the batch: that is the step."""

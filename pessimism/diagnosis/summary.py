@@ -112,7 +112,7 @@ def summarize(
           temperature alone does not decide); smallest_beta1, of oapl and a_star_po with groups of two rewards (see
           :func:`~pessimism.smallest_beta1`); options, each with what it does before and after on the groups that were
           solved again, those alone that do what is said of them, and whether it is bolder; and text, which says all
-          that. A setting that does not do it is None. Of a frame without its log nothing can be tried, and the text says so.
+          that. A setting that does not do it is None. Without its log nothing of a frame can be tried; it says so.
 
     Raises
     ------

@@ -60,3 +60,28 @@ def test_lengths_go_with_their_completions() -> None:
 def test_a_batch_is_a_step() -> None:
     with pytest.raises(ValueError, match="the batch of step 0 must have groups of one size for such a baseline"):
         list(logged().targets(ps.ReinforcePP()))
+
+
+@pytest.mark.parametrize("how", ["float32", "float64", "jsonl", "csv"])
+def test_totals_that_differ_by_rounding_are_equal(how: str, tmp_path: Path) -> None:
+    """Sums of float32 parts differ by 7e-9 in float64: standardized, that would be a signal of one deviation."""
+    kind = np.float64 if how == "float64" else np.float32
+    parts = pd.DataFrame({"prompt": ["p"] * 4, "a": [0.1, 0.3, 0.3, 0.2], "b": [0.2, 0.0, 0.0, 0.1]})
+    parts = parts.astype({"a": kind, "b": kind})
+    source: Any = parts
+    if how in ("jsonl", "csv"):
+        source = tmp_path / f"log.{how}"
+        rows = parts.astype({"a": float, "b": float})
+        lines = [json.dumps(row) for row in rows.to_dict("records")]
+        source.write_text("\n".join(lines) if how == "jsonl" else rows.to_csv(index=False))
+    report = diagnose(source, "std_normalized", reward_column="a,b")
+    assert report["all_equal"].tolist() == [True]
+    assert report["verdict"].tolist() == ["no signal"]
+
+
+def test_differences_above_rounding_stay() -> None:
+    for rewards in ([1.0, 1.0 + 1e-12], [1e7, 1e7 + 1], [0.0, 1e-300]):
+        groups = LoggedGroups.of(read_rollouts(log_of(rewards)))
+        assert sorted(groups.reward.tolist()) == rewards
+    tiny = LoggedGroups.of(read_rollouts(log_of([0.1 + 0.2, 0.3, 1.0], [1e9, 0.3, 0.1 + 0.2])))
+    assert sorted(tiny.reward[:3].tolist()) == [0.3, 0.3, 1.0]
