@@ -135,8 +135,8 @@ def _without_rounding(reward: Floats, bound: Floats, start: NDArray[np.intp]) ->
     group = np.cumsum(group)
     order = np.lexsort((reward, group))
     ordered, of = reward[order], group[order]
-    step = np.diff(ordered)
-    near = (np.diff(of) == 0) & (step <= 2.0 * np.maximum.reduceat(bound, start)[of[1:]])
+    step, either = np.diff(ordered), bound[order]
+    near = (np.diff(of) == 0) & (step <= either[1:] + either[:-1])
     if not np.any(near & (step > 0)):
         return reward
     first = np.flatnonzero(np.append(True, ~near))

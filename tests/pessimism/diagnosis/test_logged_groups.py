@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import pessimism as ps
+from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
+from pessimism.rollouts.read import read_rollouts
+from tests.pessimism.diagnosis.logs import log_of
 
 LOG = pd.DataFrame(
     {
@@ -84,4 +91,4 @@ def test_differences_above_rounding_stay() -> None:
         groups = LoggedGroups.of(read_rollouts(log_of(rewards)))
         assert sorted(groups.reward.tolist()) == rewards
     tiny = LoggedGroups.of(read_rollouts(log_of([0.1 + 0.2, 0.3, 1.0], [1e9, 0.3, 0.1 + 0.2])))
-    assert sorted(tiny.reward[:3].tolist()) == [0.3, 0.3, 1.0]
+    assert sorted(tiny.reward.tolist()) == [0.3, 0.3, 0.3, 0.3, 1.0, 1e9]
