@@ -105,5 +105,7 @@ from .target.induced import nominal_target as nominal_target
 from .target.result import InducedTarget as InducedTarget
 from .target.stationary import StationaryPoint as StationaryPoint
 from .target.stationary import stationary_points as stationary_points
+from .trainers.config import from_config as from_config
+from .trainers.settings import TrainerSettings as TrainerSettings
 
 __version__: str

@@ -29,7 +29,7 @@ LAYERS = {  # a folder may import from itself and from earlier layers, not from 
         {"core"},
         {"closed_forms", "evaluation", "rollouts", "contrib"},
         {"fixed_point", "losses"},
-        {"target"},
+        {"target", "trainers"},
         {"dynamics", "groups", "convex"},
         {"diagnosis"},
         {"comparison"},

@@ -10,9 +10,10 @@ from trl import GRPOConfig
 
 from llm.models.load import dtype_of
 from llm.settings import mapping
-from llm.training.losses import LEVELS, LogRatio, published_level, trl_loss, why_untrainable
+from llm.training.losses import LEVELS, LogRatio, published_level, why_untrainable
 from pessimism.core.objective import Objective
 from pessimism.losses.registry import make_objective
+from pessimism.trainers.trl import trl_loss
 
 # Set here from the objective; what the user may not set beside it.
 OF_THE_OBJECTIVE = (

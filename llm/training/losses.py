@@ -7,14 +7,12 @@ sequence divided by its length, the geometric mean of the tokens' ratios (arXiv 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-import pessimism as ps
 from pessimism.core.objective import Objective
-from pessimism.losses.clipped import Clipped
 
 LogRatio = Literal["sequence", "token", "length_normalized"]
 LEVELS: tuple[LogRatio, ...] = ("sequence", "token", "length_normalized")
@@ -194,65 +192,3 @@ def objective_loss(
         each = torch.where(mask.bool(), each, 0.0).sum(dim=-1) / mask.sum(dim=-1).clamp(min=1)
     mean: Tensor = each.mean()
     return mean
-
-
-def trl_loss(objective: Objective) -> dict[str, Any] | None:
-    """Translate a published loss that TRL implements into TRL's own fields.
-
-    Parameters
-    ----------
-    objective : Objective
-        The objective.
-
-    Returns
-    -------
-    dict or None
-        Fields of `trl.GRPOConfig`; None for objectives that TRL does not have.
-
-    Examples
-    --------
-    >>> trl_loss(ps.CISPO())
-    {'loss_type': 'cispo', 'epsilon_high': 5.0, 'scale_rewards': 'group'}
-    >>> trl_loss(ps.Kimi()) is None
-    True
-    """
-    scale = {"scale_rewards": objective.settings.get("scale", "group")}
-    if scale["scale_rewards"] == "leave_one_out":
-        return None
-    match objective:
-        case ps.PPO() | ps.GRPO() | ps.DrGRPO() | ps.DAPO() | ps.GSPO() if not _dual_clip_is_trls(objective):
-            return None
-        case ps.GRPO():
-            # As published False, not as TRL by default.
-            penalty = {"beta": objective.beta, "use_bias_correction_kl": objective.unbiased_kl}
-            return {**_clip("grpo", objective), **penalty, **scale}
-        case ps.DrGRPO():
-            return {**_clip("dr_grpo", objective), "scale_rewards": "none"}
-        case ps.DAPO():
-            return {**_clip("dapo", objective), **scale}
-        case ps.GSPO():  # LUSPO, too
-            kind = "luspo" if isinstance(objective, ps.LUSPO) else "grpo"
-            return {**_clip(kind, objective), "importance_sampling_level": "sequence", **scale}
-        case ps.SAPO():
-            return {"loss_type": "sapo", **_named("sapo_temperature", objective, "tau"), **scale}
-        case ps.VESPO():
-            powers = _named("vespo_k", objective, "k") | _named("vespo_lambda", objective, "lambda")
-            return {"loss_type": "vespo", **powers, **scale}
-        case ps.CISPO(floor=0.0):
-            return {"loss_type": "cispo", "epsilon_high": objective.cap, **scale}
-        case _:
-            return None
-
-
-def _named(field: str, objective: Objective, own: str) -> dict[str, float]:
-    return {f"{field}_{sign}": objective.settings[f"{own}_{sign}"] for sign in ("pos", "neg")}
-
-
-def _clip(loss_type: str, objective: ps.GRPO | ps.DrGRPO | ps.DAPO | ps.GSPO) -> dict[str, Any]:
-    clip = {"loss_type": loss_type, "epsilon": objective.eps_low, "epsilon_high": objective.eps_high}
-    return clip if objective.dual_clip is None else clip | {"delta": objective.dual_clip}
-
-
-def _dual_clip_is_trls(objective: Clipped | ps.GRPO) -> bool:
-    """Whether there is no dual clip, or one above the clip: TRL clips better actions at a lower ``delta``, too."""
-    return objective.dual_clip is None or objective.dual_clip > 1.0 + objective.eps_high

@@ -25,11 +25,12 @@ from llm.generation.sampler import finite_probabilities, only_ours
 from llm.training.config import OffPolicyConfig
 from llm.training.lag import Batch
 from llm.training.lagged_trainer import LaggedTrainer
-from llm.training.losses import at_level, objective_loss, published_level, trl_loss
+from llm.training.losses import at_level, objective_loss, published_level
 from llm.training.metrics import Measured
 from pessimism.core.check import check
 from pessimism.core.objective import Objective, ObjectiveLike, as_objective
 from pessimism.files import write_text
+from pessimism.trainers.trl import trl_loss
 
 _NAMED = next(f.default for f in fields(OffPolicyConfig) if f.name == "objective")
 _TOKENIZED = 1000  # prompts at a time

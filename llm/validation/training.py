@@ -12,9 +12,9 @@ from transformers import PrinterCallback, TrainerCallback
 
 import pessimism as ps
 from llm.training.config import OffPolicyConfig
-from llm.training.losses import trl_loss
 from llm.training.trainer import OffPolicyTrainer
 from llm.validation.problem import one_thread, without_bars
+from pessimism.trainers.trl import trl_loss
 
 
 def trained(

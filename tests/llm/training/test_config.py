@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, HfArgumentParser
 
 import pessimism as ps
 from llm.training.config import OffPolicyConfig
-from llm.training.losses import trl_loss
+from pessimism.trainers.trl import trl_loss
 
 
 @pytest.fixture

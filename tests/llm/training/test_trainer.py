@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 import pessimism as ps
-from llm.training.losses import trl_loss
 from llm.training.trainer import OffPolicyTrainer
+from pessimism.trainers.trl import trl_loss
 from tests.llm import two_processes
 from tests.llm.marks import slow_but
 from tests.llm.runs import (
