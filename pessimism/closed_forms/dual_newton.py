@@ -233,10 +233,10 @@ def _step(
 def _newton(
     xp: Any, q: Array, z: Array, u: Array, value: Array, dual: Dual, steps: int, axis: int
 ) -> tuple[Array, Array, Array]:
-    """Newton steps, u in place, each row until it is solved: those that are leave, so that no row sees another."""
+    """Newton steps, each row until it is solved: those that are leave, so that no row sees another."""
     # What rounding leaves in a step must not keep a finished row from being accepted; each action has its own.
     grain = 8.0 * xp.finfo(z.dtype).eps
-    whole = u, xp.zeros_like(value), xp.zeros_like(value, dtype=xp.bool)
+    whole = [_by_row(a, axis) for a in (u, xp.zeros_like(value), xp.zeros_like(value, dtype=xp.bool))]
     left = xp.ones_like(_by_row(value, axis)[:, 0], dtype=xp.bool)
     for number in range(steps):
         # A tiny kappa is the balance of small excesses, of which no digit may cancel.
@@ -263,10 +263,11 @@ def _newton(
             if last:
                 over = xp.ones_like(over)
             there = put(xp, left & False, left, over)
-            for rows, values in zip(whole, (u, value, done), strict=True):
-                _by_row(rows, axis)[there, ...] = _by_row(_taken(xp, values, over, axis), axis)
+            found = (_by_row(_taken(xp, a, over, axis), axis) for a in (u, value, done))
+            whole = [put(xp, rows, there, values) for rows, values in zip(whole, found, strict=True)]
             left = left & ~there
             if not bool(xp.any(left)):
                 break
             q, z, u, value = (_taken(xp, a, ~over, axis) for a in (q, z, u, value))
-    return whole
+    of_u, of_value, of_done = (_by_row(a, axis) for a in whole)
+    return of_u, of_value, of_done
