@@ -110,7 +110,7 @@ def solve_dual(
             found = (_by_row(found[0], axis), _by_row(found[1], axis)[:, 0], finished)
             for rows, values in zip((z, value, done), found, strict=True):
                 waiting = rows[waited, ...]
-                waiting[mask, ...] = values
+                waiting[mask] = values
     if left:
         unfinished, z_left = ~done, xp.concat(left, axis=0)
         q_left = pick(xp, q, unfinished)
@@ -118,7 +118,7 @@ def solve_dual(
         u = dual.guess(xp, z_left, exact)
         u, kappa, ready = _newton(xp, q_left, z_left, u, exact, dual, _FULL, -1)
         for rows, values in zip((z, value, done), (u, kappa[:, 0], ready[:, 0]), strict=True):
-            rows[unfinished, ...] = values
+            rows[unfinished] = values
     return value, regime, done
 
 

@@ -374,7 +374,8 @@ class Objective:
 
 
 def _not_too_large(values: Array) -> Array:
-    return (np.abs(values) <= LARGEST) | np.isinf(values)
+    values = np.asarray(values, dtype=np.float64)  # in which the largest is a number
+    return np.asarray((np.abs(values) <= LARGEST) | np.isinf(values))
 
 
 @dataclass(frozen=True)

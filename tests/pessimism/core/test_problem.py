@@ -85,9 +85,11 @@ def test_sampled_baseline_is_the_one_subtracted() -> None:
         np.testing.assert_allclose(target.baseline, target.reward - target.advantage, rtol=1e-13)
 
 
-def test_rewards_beyond_squaring_do_not_warn() -> None:
-    target = ps.induced_target(HALF, [[1e200, -1e200], [0.0, 1.0]], "kimi", beta=1.0)
+def test_the_largest_rewards_do_not_warn_and_larger_ones_are_refused() -> None:
+    target = ps.induced_target(HALF, [[1e100, -1e100], [0.0, 1.0]], "kimi", beta=1.0)
     np.testing.assert_allclose(target.policy[0], [1.0, 0.0], atol=1e-15)
+    with pytest.raises(ValueError, match=r"reward\[0, 0\] must be at most 1e\+100 in size, got 1e\+200"):
+        ps.induced_target(HALF, [[1e200, -1e200], [0.0, 1.0]], "kimi", beta=1.0)
 
 
 def test_an_advantage_of_another_shape_is_refused() -> None:
