@@ -9,7 +9,16 @@ import re
 import shutil
 from typing import Any
 
-from pessimism.cli.options import Source, add_format, add_problems, check_format, solver_of, source_of
+from pessimism.cli.options import (
+    Source,
+    add_format,
+    add_problems,
+    add_trainer,
+    check_format,
+    solver_of,
+    source_of,
+    trainer_of,
+)
 from pessimism.cli.output import Columns, conservatism, json_values, print_columns, table_lines
 from pessimism.cli.parser import Parser, number
 from pessimism.core.objective import Objective
@@ -45,6 +54,7 @@ def add_arguments(parser: Parser) -> None:
         "kimi oapl:beta1=0.5; defaults to all that pessimism objectives lists, or with --reference to all that "
         "take a reference policy.",
     )
+    add_trainer(parser, "its objective has the first row, as it is set.")
     parser.add_argument(
         "--beta",
         metavar="FLOAT",
@@ -72,7 +82,10 @@ def run(options: argparse.Namespace) -> None:
     """Solve and print one row per problem and objective, or one per objective where they are summed up."""
     check_format(options)
     source = source_of(options)
+    trained = trainer_of(options)
     made = [parse_objective(spec, options.beta) for spec in options.objectives or _all(source)]
+    if trained is not None and trained.objective is not None:
+        made = [trained.objective, *(objective for objective in made if objective != trained.objective)]
     if options.path is not None or options.matched is not None or options.sort is not None:
         _sum_up(made, options)
         return

@@ -13,7 +13,16 @@ import pandas as pd
 
 from pessimism import files
 from pessimism.cli.hyper import add_hyper, chosen_objective
-from pessimism.cli.options import LOG, OBJECTIVE, add_format, add_log_columns, check_format, log_columns
+from pessimism.cli.options import (
+    LOG,
+    OBJECTIVE,
+    add_format,
+    add_log_columns,
+    add_trainer,
+    check_format,
+    log_columns,
+    objective_of,
+)
 from pessimism.cli.output import print_columns
 from pessimism.cli.parser import Parser, integer, number
 from pessimism.cli.standard_input import readable
@@ -56,7 +65,8 @@ def add_arguments(parser: Parser) -> None:
         type=Path,
         help=f"{LOG}. It may be - for standard input; a line may have 16 MiB, and a log 10000 columns.",
     )
-    parser.add_argument("--objective", metavar="NAME", default="kimi", help=f"{OBJECTIVE} The default is kimi.")
+    parser.add_argument("--objective", metavar="NAME", help=f"{OBJECTIVE} The default is kimi.")
+    add_trainer(parser, "its objective is taken where --objective is not given.")
     add_log_columns(parser)
     advice = parser.add_argument_group("report")
     advice.add_argument(
@@ -102,7 +112,7 @@ def run(options: argparse.Namespace) -> None:
     """Diagnose, print, write."""
     _check(options)
     rules = _rules(options)
-    objective = chosen_objective(options.objective, options)
+    objective = chosen_objective(objective_of(options, "kimi"), options)
     with readable(options.path) as path:
         report = diagnose(path, objective, rules=rules, **log_columns(options))
     frame, summary = report.frame, summarize(report, share=options.share, rules=rules)

@@ -6,7 +6,15 @@ import argparse
 import json
 from typing import Any
 
-from pessimism.cli.options import OBJECTIVE, add_format, add_problems, check_format, solver_of
+from pessimism.cli.options import (
+    OBJECTIVE,
+    add_format,
+    add_problems,
+    add_trainer,
+    check_format,
+    objective_of,
+    solver_of,
+)
 from pessimism.cli.output import json_values, print_columns
 from pessimism.cli.parser import Parser, number
 from pessimism.comparison.compare import table
@@ -26,7 +34,8 @@ _SHOWN = ("kl", "value", "behavior_value", "gain_share", "max_ratio", "leak", "s
 
 def add_arguments(parser: Parser) -> None:
     """Add the options of the command."""
-    parser.add_argument("--objective", metavar="NAME", required=True, help=OBJECTIVE)
+    parser.add_argument("--objective", metavar="NAME", help=OBJECTIVE)
+    add_trainer(parser, "its objective is taken where --objective is not given.")
     wanted = parser.add_argument_group("wanted", "Just one of these.")
     wanted.add_argument("--kl", metavar="FLOAT", type=number, help="KL(target || behavior), in nats.")
     wanted.add_argument("--value", metavar="FLOAT", type=number, help="Mean reward of the target.")
@@ -49,7 +58,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Search, solve at what was found, print."""
     check_format(options)
-    objective = parse_objective(options.objective, None)
+    objective = parse_objective(objective_of(options, None), None)
     name, wanted = wanted_number(options.like, kl=options.kl, value=options.value, max_ratio=options.max_ratio)
     solve = solver_of(options)
     if wanted is None:

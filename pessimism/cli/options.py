@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pessimism.cli.problems import LabeledBandit, parse_numbers
 from pessimism.core.objective import Objective
 from pessimism.messages import cut, plain
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
+
+if TYPE_CHECKING:
+    from pessimism.trainers.settings import TrainerSettings
 
 OBJECTIVE = (
     "Name of the objective to train with, with its hyper-parameters after a colon if need be, as in "
@@ -151,6 +155,45 @@ def solver_of(options: argparse.Namespace) -> Callable[[Objective], list[Induced
 
     with readable(options.path) as path:
         return on_log(path, **log_columns(options))
+
+
+def add_trainer(parser: argparse.ArgumentParser, use: str) -> None:
+    """Add the option of a trainer's settings; ``use`` says what becomes of the objective in them."""
+    parser.add_argument(
+        "--trainer",
+        metavar="FILE",
+        type=Path,
+        help="Settings of the trainer (TRL, verl, prime-rl or OpenRLHF), as YAML, JSON, TOML or a script with its "
+        f"command; {use} What was read is printed, and what of it is not modelled; on stderr beside JSON or CSV.",
+    )
+
+
+def trainer_of(options: argparse.Namespace) -> TrainerSettings | None:
+    """Read the trainer's settings, None if there are none, and print what was read."""
+    if options.trainer is None:
+        return None
+    from pessimism.trainers.config import from_config  # with many objectives
+
+    found = from_config(options.trainer)
+    stream = sys.stderr if options.json or options.csv else sys.stdout
+    print(found, file=stream)
+    for sentence in found.not_modelled:
+        print(f"not modelled: {sentence}", file=stream)
+    return found
+
+
+def objective_of(options: argparse.Namespace, default: str | None) -> str:
+    """Return the objective as text: what ``--objective`` says, else the trainer's, else the default."""
+    found = trainer_of(options)
+    if options.objective is not None:
+        return str(options.objective)
+    if found is None:
+        if default is None:
+            raise ValueError("give --objective, or --trainer FILE")
+        return default
+    if found.objective is None:
+        raise ValueError(f"{options.trainer} has a loss that is no objective of this package: give --objective")
+    return found.spec
 
 
 def add_format(parser: argparse.ArgumentParser, json: str) -> None:
