@@ -9,6 +9,7 @@ from pessimism.losses.clipped import DAPO, DrGRPO
 from pessimism.losses.corrected import CorrectedPPO
 from pessimism.losses.grpo import GRPO
 from pessimism.losses.standardized import Scale
+from pessimism.trainers.settings import Settings
 
 
 def clipped(
@@ -49,3 +50,12 @@ def corrected(
             return None
     clip = {"eps_low": objective.eps_low, "eps_high": objective.eps_high, "dual_clip": objective.dual_clip}
     return CorrectedPPO(**clip, correction=correction, cap=cap, low=low, **own)  # type: ignore[arg-type]
+
+
+def note_cut_estimate(settings: Settings, key: str, made: Objective | None) -> None:
+    """Say, of an objective with a penalty by k3, that the trainer cuts each token's estimate at 10."""
+    if isinstance(made, GRPO) and made.beta:
+        settings.note(
+            f"{key}: the trainer cuts a token's estimate of the KL at 10, so that one below 1/14 of its initial "
+            "probability is not pulled back; in the objective it is."
+        )

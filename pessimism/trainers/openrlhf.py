@@ -8,7 +8,7 @@ from pessimism.core.objective import Objective
 from pessimism.losses.clipped import GSPO, PPO, RLOOClipped
 from pessimism.losses.standardized import Scale
 from pessimism.losses.whitened import ReinforcePP
-from pessimism.trainers.clip import clipped, corrected
+from pessimism.trainers.clip import clipped, corrected, note_cut_estimate
 from pessimism.trainers.settings import Settings, TrainerSettings
 
 _A, _KL = "algo.advantage.", "algo.kl."
@@ -137,6 +137,7 @@ def _objective(settings: Settings, loss: str, estimator: str, size: int) -> Obje
         made, kl = clipped(low, high, dual_clip=dual_clip, beta=beta, scale=scale, eps=_EPS), 0.0
     if kl:
         settings.note(f"{_KL}init_coef = {kl:g}: the KL penalty to the initial policy is not in the objective.")
+    note_cut_estimate(settings, f"{_KL}init_coef", made)
     if estimator == "gae":
         settings.note("estimator = gae: a critic gives the advantages; the objective's are r less the group's mean.")
     elif estimator in ("reinforce", "reinforce_baseline") and not isinstance(made, ReinforcePP):

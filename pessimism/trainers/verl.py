@@ -16,7 +16,7 @@ from pessimism.losses.reinforce import GPG
 from pessimism.losses.sequence_ratio import GMPO, LUSPO
 from pessimism.losses.standardized import Scale
 from pessimism.losses.whitened import ReinforcePP
-from pessimism.trainers.clip import clipped, corrected
+from pessimism.trainers.clip import clipped, corrected, note_cut_estimate
 from pessimism.trainers.settings import Settings, TrainerSettings, no_objective
 
 _ACTOR, _ALGORITHM = "actor_rollout_ref.actor.", "algorithm."
@@ -201,6 +201,7 @@ def _objective(settings: Settings, mode: str, estimator: str, aggregation: str, 
             no_objective(settings, "loss_mode = kl_cov: a ratio without a clip and a KL on tokens of a high covariance")
     if kl:
         settings.note(f"{_ACTOR}kl_loss_coef = {kl:g}: the KL penalty to the initial policy is not in the objective.")
+    note_cut_estimate(settings, f"{_ACTOR}kl_loss_coef", made)
     _note_advantage(settings, estimator, made)
     return _weighted(settings, mode, made)
 

@@ -6,9 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 import pessimism as ps
-from pessimism.trainers.clip import clipped, corrected
+from pessimism.trainers.clip import clipped, corrected, note_cut_estimate
+from pessimism.trainers.config import from_config
+from pessimism.trainers.settings import Settings
 
 
 def test_the_name_follows_from_scale_and_penalty() -> None:
@@ -32,3 +35,12 @@ def test_a_correction_keeps_clip_and_advantage(made: ps.Objective) -> None:
 def test_no_correction_for_others() -> None:
     for made in (ps.GRPO(), ps.GSPO(), ps.LUSPO(), ps.CISPO(), None):
         assert corrected(made, "mask", 0.0, 2.0) is None
+
+
+def test_where_the_estimate_of_the_penalty_is_cut() -> None:
+    """exp(-u) - 1 + u is 10 at a ratio of about 1/14."""
+    assert brentq(lambda u: math.exp(-u) - 1.0 + u - 10.0, -5.0, -1.0) == pytest.approx(-math.log(14.0), abs=0.05)
+    for made, said in ((ps.GRPO(), 1), (ps.GRPO(beta=0.0), 0), (ps.DAPO(), 0), (None, 0)):
+        settings = Settings({}, {}, "here")
+        note_cut_estimate(settings, "coef", made)
+        assert len(settings.finish(from_config({}, trainer="trl")).not_modelled) == said

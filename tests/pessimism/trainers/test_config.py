@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import pessimism as ps
-from pessimism.losses.registry import make_objective
+from pessimism.losses.registry import make_objective, parse_spec
+from pessimism.trainers import clip, openrlhf, prime_rl, trl, verl
 from pessimism.trainers.config import READERS, from_config
 
 SOURCES: list[tuple[Any, str]] = [
@@ -58,3 +59,46 @@ def test_what_is_not_recognized() -> None:
 def test_settings_that_name_an_objective_are_not_read_as_another() -> None:
     with pytest.raises(ValueError, match="^settings names its objective itself, 'kimi', whatever"):
         from_config({"objective": "kimi", "loss_type": "dapo"})
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "trainers.md"
+COLUMNS: dict[str, dict[str, Any]] = {
+    "trl": trl.GRPO_DEFAULTS,
+    "verl": verl.DEFAULTS,
+    "prime-rl": prime_rl.DEFAULTS,
+    "openrlhf": openrlhf.DEFAULTS,
+}
+CLASSES = {"RLOOConfig": "trl-rloo", "GMPOConfig": "trl-gmpo", "A2POConfig": "trl-a2po"}
+
+
+def cells() -> list[tuple[str, str, str]]:
+    """Objective, trainer and settings of each cell of the page's map."""
+    page = PAGE.read_text(encoding="utf-8").partition("| objective |")[2].partition("\n\n")[0]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in page.splitlines()[2:]]
+    return [(row[0], trainer, cell) for row in rows for trainer, cell in zip(COLUMNS, row[1:], strict=True) if cell]
+
+
+def whole(name: str, trainer: str) -> str:
+    """Full name of a setting of which the page has the end."""
+    (found,) = (key for key in COLUMNS[trainer] if f".{key}".endswith(f".{name}"))
+    return found
+
+
+@pytest.mark.parametrize(("spec", "trainer", "cell"), cells(), ids=str)
+def test_every_cell_of_the_page(spec: str, trainer: str, cell: str) -> None:
+    """The name of the objective, and what stands after its colon."""
+    if cell in CLASSES:
+        found = from_config({}, trainer=CLASSES[cell])
+    else:
+        settings = (setting.partition("=") for setting in cell.split())
+        found = from_config({whole(name, trainer): value for name, _, value in settings}, trainer=trainer)
+    name, hyper = parse_spec(spec)
+    assert found.objective is not None
+    assert found.objective.name == name
+    assert {key: found.objective.settings[key] for key in hyper} == hyper
+
+
+def test_the_page_has_every_objective_that_is_read() -> None:
+    used = [value for module in (trl, verl, prime_rl, openrlhf, clip) for value in vars(module).values()]
+    made = {cls.name for cls in ps.objectives().values() if any(value is cls for value in used)}
+    assert {parse_spec(spec)[0] for spec, _, _ in cells()} == made

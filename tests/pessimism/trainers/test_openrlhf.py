@@ -35,7 +35,10 @@ def test_a_script(script: str, tmp_path: Path) -> None:
     assert found.objective == ps.GRPO(beta=1e-4, eps_high=0.28, eps=1e-9)
     assert (found.level, found.group_size, found.reuse, found.lag) == ("token", 8, 4, 3)
     assert (found.drop_equal, found.singleton) == (True, None)
-    assert [note.partition(":")[0] for note in found.not_modelled] == ["algo.dynamic_filtering_range"]
+    assert [note.partition(":")[0] for note in found.not_modelled] == [
+        "algo.kl.init_coef",
+        "algo.dynamic_filtering_range",
+    ]
 
 
 def test_the_defaults() -> None:

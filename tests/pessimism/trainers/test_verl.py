@@ -145,6 +145,7 @@ def test_groups_that_are_dropped() -> None:
         ([f"{ACTOR}use_kl_loss=True", f"{ACTOR}kl_loss_type=k2"], "half the squared log-ratio"),
         ([f"{ACTOR}use_kl_loss=True", f"{ACTOR}kl_loss_type=k3+"], "half the squared log-ratio"),
         ([f"{ACTOR}use_kl_loss=True", f"{ACTOR}kl_loss_type=kl"], "does not pull back"),
+        ([f"{ACTOR}use_kl_loss=True"], "cuts a token's estimate of the KL at 10"),
         ([f"{ACTOR}use_kl_loss=True", f"{LOSS}loss_mode=cispo"], "kl_loss_coef = 0.001: the KL penalty"),
         ([f"{ACTOR}clip_ratio=0.3"], "clip_ratio = 0.3: verl does not read it"),
         ([f"{ACTOR}kl_loss_coef=0.1"], "kl_loss_coef = 0.1: the trainer does not read it"),
