@@ -41,11 +41,14 @@ def test_commands_run(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert not err
 
 
-def test_the_quoted_line_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (quoted,) = re.findall(r"^```\n(.*)\n```$", README, re.MULTILINE)
+def test_the_quoted_lines_are_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line of the fifth command, and the first two of the sixth."""
+    last, first = re.findall(r"^```\n((?:.*\n){1,2})```$", README, re.MULTILINE)
     monkeypatch.chdir(ROOT)
     assert main(shlex.split(COMMANDS[4])[1:]) == 0
-    assert capsys.readouterr().out.rstrip().splitlines()[-1] == quoted
+    assert capsys.readouterr().out.rstrip().splitlines()[-1:] == last.splitlines()
+    assert main(shlex.split(COMMANDS[5])[1:]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == first.splitlines()
 
 
 def test_families_are_the_registry() -> None:
