@@ -66,4 +66,4 @@ def test_the_page_is_the_registry_and_what_was_measured() -> None:
 
 def test_there_is_something_to_check() -> None:
     assert len(PYTHON) == 2
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 8
