@@ -20,7 +20,7 @@ READERS: dict[str, Callable[[dict[str, Any], str], TrainerSettings]] = {
 _SECTIONS = {  # first parts of names with dots
     "verl": ("actor_rollout_ref", "algorithm"),
     "prime-rl": ("orchestrator", "loss"),
-    "openrlhf": ("algo", "actor", "rollout"),
+    "openrlhf": ("algo", "actor"),
 }
 _OF_OPENRLHF = ("advantage_estimator", "init_kl_coef", "n_samples_per_prompt", "eps_clip", "rollout_batch_size")
 _KINDS = {  # settings that only this trainer of TRL has, and words in a command or the name of a class

@@ -200,9 +200,10 @@ def _weighted(settings: Settings, loss: str, made: Objective) -> Objective:
 
 def _note_others(settings: Settings) -> None:
     settings.note_cuts("rollout.top_p")
+    if weight := settings.maybe_number("actor.entropy_coef"):  # 0 logs it
+        settings.note(f"actor.entropy_coef = {weight:g}: the entropy bonus is not in the objective.")
     settings.note_where_it_differs(
         {
-            "actor.entropy_coef": "the entropy bonus is not in the objective.",
             "reward.normalize_enable": f"rewards are normalized by running moments; {_TOO}",
             "reward.clip_range": f"rewards are clipped; {_TOO}",
             "reward.overlong_buffer_len": f"long completions have a lower reward; {_TOO}",

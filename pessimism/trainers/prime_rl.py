@@ -6,6 +6,7 @@ from typing import Any
 
 from pessimism.core.objective import Objective
 from pessimism.losses.masked import DPPOTV, PrimeIPO
+from pessimism.messages import cut, plain
 from pessimism.trainers.settings import Settings, TrainerSettings, no_objective
 
 _LOSS, _FROM = "trainer.loss.", "orchestrator."
@@ -52,6 +53,7 @@ def read_prime_rl(given: dict[str, Any], place: str) -> TrainerSettings:
         settings.note("orchestrator.algo.length_penalty: rewards are reduced by length; those of the log must be.")
     if settings.given(f"{_FROM}max_async_level"):
         settings.note("orchestrator.max_async_level: the lag is that of max_off_policy_steps alone.")
+    _note_environments(settings, given)
     settings.note_cuts(*(f"{_FROM}train.sampling.{key}" for key in ("top_p", "top_k", "min_p")))
     old = f"{_FROM}rollouts_per_example"
     size = settings.integer(old if settings.given(old) else f"{_FROM}group_size", 1)
@@ -71,6 +73,16 @@ def read_prime_rl(given: dict[str, Any], place: str) -> TrainerSettings:
             singleton=None if algorithm in ("rae", *_OTHER_SIGNAL) else "zero",
         )
     )
+
+
+def _note_environments(settings: Settings, given: dict[str, Any]) -> None:
+    """Say which environments have an algorithm or a group size of their own."""
+    for key in (f"{_FROM}train.source", f"{_FROM}train.env", f"{_FROM}env"):
+        for source in given.get(key) or ():
+            own = [name for name in ("algo", "group_size") if isinstance(source, dict) and name in source]
+            if own:
+                name = plain(cut(str(source.get("name", "without a name"))))
+                settings.note(f"{key}: the environment {name} has its own {' and '.join(own)}, which is not read.")
 
 
 def _placed(given: dict[str, Any]) -> dict[str, Any]:

@@ -223,7 +223,10 @@ class Settings:
     def finish(self, found: TrainerSettings) -> TrainerSettings:
         """Return the result with all that is not modelled, settings that this loss does not read among them."""
         for key in self._defaults:
-            if key in self._given and key not in self._read and self.differs(key):
+            unread = key in self._given and key not in self._read
+            if (
+                unread and self.differs(key) and str(self.raw(key)) not in ("0", "0.0")
+            ):  # which switches off what is off
                 self.note(f"{key} = {_value(self.raw(key))}: the trainer does not read it with loss {found.loss}.")
         return replace(found, not_modelled=tuple(self._notes))
 

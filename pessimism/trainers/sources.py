@@ -18,7 +18,7 @@ _DEEPEST = 20  # sections in sections
 _ASSIGNED = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|[^\s;&|()]*)\s*(?:#.*)?$", re.MULTILINE)
 _PLAIN = 100  # characters of a variable's value that is put in its place
 _ENDS = {")", "|", "||", "&&", "&", ";", ">", ">>", "2>&1", "$@", "$*"}  # of a command, or what stands for others
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?-([^${}]*))?\}|([A-Za-z_]\w*))")
 
 
 class Source(NamedTuple):
@@ -204,11 +204,18 @@ def _words(script: str) -> list[str]:
         if filled == script or len(filled) > _MOST:
             break
         script = filled
-    words: list[str] = []
-    for line in script.splitlines():
-        words += shlex.split(line, comments=True)
-    return words
+    try:
+        words = shlex.split(script, comments=True)
+    except ValueError:  # an apostrophe in some text that is no command
+        words = [word for line in script.splitlines() for word in shlex.split(line, comments=True)]
+    return [part for word in words for part in (shlex.split(word) if " --" in word else [word])]
 
 
 def _filled(script: str, known: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda found: known.get(found[1] or found[2], found[0]), script)
+    """Script with the values of variables; ``${NAME:-value}`` has one where the script sets none."""
+
+    def value(found: re.Match[str]) -> str:
+        name, default = found[1] or found[3], found[2]
+        return known.get(name, found[0] if default is None else default)
+
+    return _VARIABLE.sub(value, script)

@@ -284,6 +284,7 @@ def _weighted(settings: Settings, mode: str, made: Objective | None) -> Objectiv
     """Objective with the weights of a rollout correction, where it has them."""
     level = settings.raw(f"{_CORRECTION}rollout_is")
     if settings.raw(f"{_CORRECTION}rollout_rs") is not None:
+        settings.raw(f"{_CORRECTION}rollout_rs_threshold")
         settings.note(
             f"{_CORRECTION}rollout_rs: what the sampling engine took far from the trainer's policy is rejected; here "
             "nothing is."

@@ -126,6 +126,7 @@ def test_what_is_not_modelled_is_named(flags: list[str], words: str) -> None:
 
 
 def test_a_queue_adds_to_the_lag() -> None:
+    assert from_config([*GROUP, "--advantage_estimator", "dr_grpo", "--entropy_loss_coef", "0"]).not_modelled == ()
     found = from_config([*GROUP, "--advantage_estimator", "dr_grpo", "--async_train", "--async_queue_size", "2"])
     assert (found.reuse, found.lag) == (64, 191)
 

@@ -71,6 +71,10 @@ def test_objective(settings: dict[str, Any], objective: ps.Objective | None) -> 
         ({"orchestrator.algo.type": "echo"}, "likelihood term"),
         ({"orchestrator.algo.type": "rae"}, "running mean"),
         ({"orchestrator.algo.length_penalty.type": "linear"}, "reduced by length"),
+        (
+            {"orchestrator.train.source": [{"name": "a"}, {"name": "b", "algo": {"type": "opd"}}]},
+            "environment b has its",
+        ),
         ({"orchestrator.max_async_level": 2}, "max_off_policy_steps alone"),
         ({"orchestrator.train.sampling.top_p": 0.9}, "cuts what is sampled"),
         ({"trainer.loss.ipo_threshold": 0.2}, "does not read it with loss default"),

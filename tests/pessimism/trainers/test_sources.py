@@ -57,6 +57,20 @@ def test_a_script_is_read_and_not_run(tmp_path: Path) -> None:
     assert "trainer.main" in found.words
 
 
+def test_variables_with_a_default_quoted_commands_and_lines_in_quotes(tmp_path: Path) -> None:
+    script = """N=${N_SAMPLES:-8}
+echo 'two
+lines' "it's"
+bash -c "x && python3 -m y \\
+  --n $N --name ${NAME-none} --flag"
+"""
+    (tmp_path / "run.sh").write_text(script)
+    assert read_source(tmp_path / "run.sh").settings == {"n": "8", "name": "none", "flag": True}
+    (tmp_path / "odd.sh").write_text("cat <<EOF\na single ' here\nEOF\n")
+    with pytest.raises(ValueError, match="does not read as a command"):
+        read_source(tmp_path / "odd.sh")
+
+
 def test_variables_that_would_fill_the_memory_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run.sh").write_text(f"A={'x' * 90}\npython x.py --name {'$A' * 20_000}\n")
     assert read_source(tmp_path / "run.sh").settings["name"] == "$A" * 20_000

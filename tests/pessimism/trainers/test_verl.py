@@ -149,6 +149,7 @@ def test_groups_that_are_dropped() -> None:
         ([f"{ACTOR}use_kl_loss=True", f"{LOSS}loss_mode=cispo"], "kl_loss_coef = 0.001: the KL penalty"),
         ([f"{ACTOR}clip_ratio=0.3"], "clip_ratio = 0.3: verl does not read it"),
         ([f"{ACTOR}kl_loss_coef=0.1"], "kl_loss_coef = 0.1: the trainer does not read it"),
+        ([f"{ACTOR}kl_loss_coef=0.1", "algorithm.kl_ctrl.kl_coef=0.0"], "kl_loss_coef = 0.1: the trainer does not"),
         ([f"{ACTOR}entropy_coeff=0.01"], "the entropy bonus"),
         (["algorithm.use_kl_in_reward=True"], "must contain it"),
         (["algorithm.adv_estimator=opo"], "weighs rewards by lengths"),
