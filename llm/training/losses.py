@@ -123,6 +123,7 @@ def with_lengths(objective: Objective, lengths: Tensor) -> Objective:
 
     Examples
     --------
+    >>> import pessimism as ps
     >>> with_lengths(ps.OPO(), torch.tensor([3, 5])).length.tolist()
     [3.0, 5.0]
     >>> with_lengths(ps.Kimi(), torch.tensor([3, 5])) == ps.Kimi()

@@ -15,6 +15,7 @@ from pessimism.messages import names, plain, show
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NULL = ("none", "null", "~", "")
+_ZERO = ("0", "0.0")  # what is off already is switched off once more
 _TYPO = 0.9  # similarity from which an unknown key is taken for a misspelled one
 
 
@@ -131,7 +132,7 @@ class Settings:
                 break
             value = self._given.get(found[1], self._defaults.get(found[1]))
         if isinstance(value, str) and "$" in value:
-            raise ValueError(f"{self._place}: {key} refers to what is not in these settings, got {show(value)}")
+            raise ValueError(f"{self._place}: {key} refers to what is not here, write its value, got {show(value)}")
         return None if isinstance(value, str) and value.strip().lower() in _NULL else value
 
     def given(self, key: str) -> bool:
@@ -223,10 +224,9 @@ class Settings:
     def finish(self, found: TrainerSettings) -> TrainerSettings:
         """Return the result with all that is not modelled, settings that this loss does not read among them."""
         for key in self._defaults:
-            unread = key in self._given and key not in self._read
-            if (
-                unread and self.differs(key) and str(self.raw(key)) not in ("0", "0.0")
-            ):  # which switches off what is off
+            if key not in self._given or key in self._read or str(self._given[key]) in _ZERO:
+                continue
+            if self.differs(key):
                 self.note(f"{key} = {_value(self.raw(key))}: the trainer does not read it with loss {found.loss}.")
         return replace(found, not_modelled=tuple(self._notes))
 

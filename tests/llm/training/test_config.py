@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, HfArgumentParser
+from trl import GRPOConfig
 
 import pessimism as ps
 from llm.training.config import OffPolicyConfig
+from pessimism.trainers.config import from_config
 from pessimism.trainers.trl import trl_loss
 
 
@@ -83,6 +86,18 @@ def test_the_losses_of_trl_are_trls(made: Any, name: str) -> None:
     assert {field: getattr(config, field) for field in expected} == expected
     assert config.importance_sampling_level == expected.get("importance_sampling_level", "token")
     assert config.beta == expected.get("beta", 0.0)
+
+
+@pytest.mark.parametrize("lag", [1, 4])
+@pytest.mark.parametrize("name", BASELINES)
+def test_what_is_set_for_trl_is_read_back(made: Any, name: str, lag: int) -> None:
+    """The map of settings agrees both ways, but for the eps beside the standard deviation, which is TRL's own."""
+    config = made(objective=name, hyper=BASELINES[name][0], lag=lag, gradient_accumulation_steps=2)
+    found = from_config({f.name: getattr(config, f.name) for f in fields(GRPOConfig)}, trainer="trl")
+    objective = config.made()
+    assert found.objective == (replace(objective, eps=1e-4) if "eps" in objective.settings else objective)
+    assert (found.reuse, found.lag, found.group_size) == (lag, lag - 1, config.num_generations)
+    assert found.not_modelled == ()
 
 
 def test_all_others_are_ours(made: Any) -> None:

@@ -50,6 +50,8 @@ def test_a_toml_file_is_of_prime_rl(tmp_path: Path) -> None:
 
 
 def test_what_is_not_recognized() -> None:
+    with pytest.raises(ValueError, match="is of no trainer"):
+        from_config(["main_generation.py", "rollout.top_p=0.7"])  # of verl, without a loss
     with pytest.raises(ValueError, match=r"^settings is of no trainer that is known here, or sets nothing .*openrlhf$"):
         from_config({"learning_rate": 1e-6})
     with pytest.raises(ValueError, match="^trainer must be one of trl, .*, got 'areal'$"):

@@ -62,7 +62,7 @@ def test_an_interpolation_is_followed(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["${c.size}", "$N", "${size}"])
 def test_an_interpolation_that_leads_nowhere_is_said(text: str) -> None:
-    with pytest.raises(ValueError, match="here: size refers to what is not in these settings"):
+    with pytest.raises(ValueError, match="here: size refers to what is not here, write its value, got "):
         settings({"size": text}).integer("size", 1)
 
 
