@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 # Python's float and int also take underscores (1_000) and the digits of every script, which nobody writes for a number.
-_REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)", re.ASCII | re.IGNORECASE)
+# Digits that were taken are not given back (++): what is no number is known in one pass, however long it is.
+_REAL = re.compile(r"[+-]?(\d++\.?\d*+|\.\d++)(e[+-]?\d++)?|[+-]?(inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
 _SPACE = " \t\r\n"
 
