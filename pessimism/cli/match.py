@@ -63,10 +63,11 @@ def run(options: argparse.Namespace) -> None:
     solve = solver_of(options)
     if wanted is None:
         wanted = solve(make_objective(options.like))
-    found = one_setting(objective, solve, name, wanted, over=options.over, statistic=options.statistic)
+    found, note = one_setting(objective, solve, name, wanted, over=options.over, statistic=options.statistic)
     frame = table([found], solve)
     row: dict[str, Any] = {str(name): frame[name].tolist()[0] for name in frame}  # numbers of Python
-    reached, _, signal = over_signal(solve(found), name, options.statistic)
+    row["note"] = note
+    reached, known, signal = over_signal(solve(found), name, options.statistic)
     if options.json:
         print(json.dumps({"match": json_values(row) | {"settings": found.settings}}, allow_nan=False))
     elif options.csv:
@@ -74,10 +75,12 @@ def run(options: argparse.Namespace) -> None:
     else:
         print(short_setting(found, None))
         if signal > 1:
-            over = f"{signal} of {row['problems']} problems, whose rewards differ"
+            over = f"{known} of {row['problems']} problems, whose rewards differ"
             print(f"{options.statistic} {name.replace('_', ' ')} {reached:.4g} over {over}")
         facts = ", ".join(f"{key.replace('_', ' ')} {_short(row[key])}" for key in _SHOWN)
         print(f"medians: {facts}" if signal > 1 else facts)
+        if note:
+            print(note)
 
 
 def _short(value: Any) -> str:

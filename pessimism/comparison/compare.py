@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
@@ -163,10 +162,8 @@ def table(
         at, notes = objective, []
         if name is not None:
             try:
-                with warnings.catch_warnings(record=True) as said:
-                    warnings.simplefilter("always", RuntimeWarning)
-                    at = one_setting(objective, solve, name, wanted, statistic=statistic)
-                notes += [str(one.message) for one in said]
+                at, note = one_setting(objective, solve, name, wanted, statistic=statistic)
+                notes += [note] if note else []
             except ValueError as error:
                 notes.append(f"not matched: {error}")
         try:

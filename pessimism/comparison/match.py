@@ -81,7 +81,8 @@ def match(
     check : bool, default True
         Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     **hyper : Any
-        Hyper-parameters of a named objective.
+        Hyper-parameters of a named objective. One that is called ``value``, as a wanted number is, goes with the name:
+        ``"constant_baseline:value=0.9"``.
 
     Returns
     -------
@@ -134,7 +135,7 @@ def match(
         solve_log = on_log(log)
         if like is not None:
             wanted = solve_log(make_objective(like, check=check))
-        return as_given(one_setting(made, solve_log, name, wanted, over=over, statistic=statistic or "mean"))
+        return _told(*one_setting(made, solve_log, name, wanted, over=over, statistic=statistic or "mean"))
     bandit = make_bandit(behavior, reward, reference)
     given = {"reward": bandit.reward}
     given |= {} if behavior is None else {"behavior": bandit.behavior}
@@ -148,7 +149,7 @@ def match(
     if like is not None:
         wanted = solve(make_objective(like, check=check))
     if statistic is not None:
-        return as_given(one_setting(made, solve, name, wanted, over=over, statistic=statistic))
+        return _told(*one_setting(made, solve, name, wanted, over=over, statistic=statistic))
     wanted = _of_each(name, wanted, bandit.shape) if like is None else measured(wanted[0], name)
     return as_given(_own_settings(made, solve, name, wanted, over, bandit.shape))
 
@@ -195,7 +196,7 @@ def wanted_number(like: Any, **numbers: Any) -> tuple[str, Any]:
 
 def one_setting(
     objective: Objective, solve: Solve, name: str, wanted: Any, *, over: str | None = None, statistic: str = "mean"
-) -> Objective:
+) -> tuple[Objective, str]:
     """Find the one setting at which a statistic of a measure over all problems with a signal is what is wanted.
 
     Parameters
@@ -215,17 +216,14 @@ def one_setting(
 
     Returns
     -------
-    Objective
+    found : Objective
         The objective at that setting.
+    note : str
+        That problems with a signal have no such measure there, so that the statistic is that of the others; else empty.
 
     Raises
     ------
     ValueError
-        As `match`.
-
-    Warns
-    -----
-    RuntimeWarning
         As `match`.
     """
     moved = _Moved(objective, over)
@@ -237,14 +235,17 @@ def one_setting(
     (at,) = _found(moved, measure, name, np.array([goal]), lambda _: f"the {statistic} ")
     found = moved(float(at))
     _, known, all_of_them = over_signal(solve(found), name, statistic)
-    if known < all_of_them:
-        warnings.warn(
-            f"{found} has no {_WORDS[name]} in {all_of_them - known} of {all_of_them} problems with a signal: the "
-            f"{statistic} is that of the others",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    return found
+    if known == all_of_them:
+        return found, ""
+    without = f"{found} has no {_WORDS[name]} in {all_of_them - known} of {all_of_them} problems with a signal"
+    return found, f"{without}: the {statistic} is that of the others"
+
+
+def _told(found: Objective, note: str) -> Any:
+    """Warn the caller of `match` where there is a note; return the objective as it was given."""
+    if note:
+        warnings.warn(note, RuntimeWarning, stacklevel=3)
+    return as_given(found)
 
 
 def as_given(objective: Objective) -> Any:

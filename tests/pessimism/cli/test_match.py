@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,14 @@ def test_like_and_the_median(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_mistakes(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
     assert message in fail(capsys, "match", *arguments)
+
+
+def test_groups_without_a_target_are_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "two.jsonl"
+    path.write_text("".join(f'{{"behavior": [0.5, 0.5], "reward": {reward}}}\n' for reward in ([0, 1], [10, 12])))
+    arguments = ["match", "--input", str(path), "--objective", "reinforce:value=5.0,sampling=off_policy"]
+    arguments += ["--over", "value", "--kl", "0.03"]
+    _, over, _, note = run(capsys, *arguments).splitlines()
+    assert over == "mean kl 0.03 over 1 of 2 problems, whose rewards differ"
+    assert note.endswith("has no KL in 1 of 2 problems with a signal: the mean is that of the others")
+    assert json.loads(run(capsys, *arguments, "--json"))["match"]["note"] == note
