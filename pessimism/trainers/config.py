@@ -71,7 +71,13 @@ def from_config(source: Any, *, trainer: str | None = None) -> TrainerSettings:
     found = read_source(source)
     if isinstance(own := found.settings.get("objective"), str):
         raise ValueError(f"{found.place} names its objective itself, {show(own)}, whatever its other settings are")
-    return READERS[trainer or _recognized(found)](found.settings, found.place)
+    read = READERS[trainer or _recognized(found)]
+    try:
+        return read(found.settings, found.place)
+    except ValueError as error:
+        if str(error).startswith(found.place):
+            raise
+        raise ValueError(f"{found.place}: {error}") from None  # of an objective, whose names are its own
 
 
 def _recognized(source: Source) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pessimism.core.objective import Objective
+from pessimism.literals import real
 from pessimism.losses.registry import short_setting
 from pessimism.messages import names, plain, show
 
@@ -152,8 +153,8 @@ class Settings:
         if value is None:
             return None
         try:
-            number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+            number = math.nan if isinstance(value, bool) else real(value) if isinstance(value, str) else float(value)
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if math.isnan(number):
             raise self.error(key, "must be a number")
@@ -190,8 +191,9 @@ class Settings:
             return None
         parts = value.strip("[]() ").replace(",", " ").split() if isinstance(value, str) else value
         try:
-            return tuple(map(float, parts if isinstance(parts, list | tuple) else [parts]))
-        except (TypeError, ValueError):
+            every = parts if isinstance(parts, list | tuple) else [parts]
+            return tuple(real(part) if isinstance(part, str) else float(part) for part in every)
+        except (TypeError, ValueError, OverflowError):
             raise self.error(key, "must be numbers") from None
 
     def differs(self, key: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import tomllib
@@ -11,9 +10,12 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pessimism.files import require_regular
 from pessimism.messages import one_line, show
+from pessimism.rollouts.lines import read_json
 
 _MOST = 2**20  # bytes of a file of settings
+_VALUES = 10_000  # settings and entries of lists; the largest configuration of verl has about a thousand
 _DEEPEST = 20  # sections in sections
 _ASSIGNED = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|[^\s;&|()]*)\s*(?:#.*)?$", re.MULTILINE)
 _PLAIN = 100  # characters of a variable's value that is put in its place
@@ -56,6 +58,7 @@ def read_source(source: Any) -> Source:
         kind = type(source).__name__
         return Source({f.name: getattr(source, f.name) for f in fields(source)}, (kind,), kind)
     if isinstance(source, Mapping):
+        _check_size(source)
         return Source(flat(source))
     if isinstance(source, Sequence) and all(isinstance(word, str) for word in source):
         return arguments(source, "arguments", Path())
@@ -141,7 +144,7 @@ def arguments(words: Sequence[str], place: str, folder: Path) -> Source:
             others.append(word)
     base = Source({})
     if isinstance(file := found.pop("config", None), str):
-        base = _file(folder / file)
+        base = _file(folder / file, command=False)
     return Source(base.settings | found, (*base.words, *others), place)
 
 
@@ -151,19 +154,36 @@ def _is_option(word: str) -> bool:
     return re.match(r"--?[A-Za-z_]|\+", word) is not None or re.match(r"[A-Za-z_]\w*(\.\w+)+=", word) is not None
 
 
-def _file(path: Path) -> Source:
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file of settings")
+def _check_size(given: Any) -> None:
+    """Raise ``ValueError`` where there are too many values: in YAML a few lines can stand for billions."""
+    left, count = [given], 0
+    while left:
+        value = left.pop()
+        count += 1
+        if count > _VALUES:
+            raise ValueError(f"settings have more than {_VALUES} values")
+        left += value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+
+
+def _file(path: Path, *, command: bool = True) -> Source:
+    """Settings in a file, which may be a command unless a command names it."""
+    require_regular(path)
     try:
         if path.stat().st_size > _MOST:
             raise ValueError(f"{path} has more than {_MOST} bytes, which no file of settings needs")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or one_line(error)})") from None
     suffix = path.suffix.lower()
     if suffix in (".json", ".toml", ".yaml", ".yml"):
         parsed = _parsed(path, suffix, text)
-        if isinstance(parsed, list) and all(isinstance(word, str) for word in parsed):
+        try:
+            _check_size(parsed)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        if command and isinstance(parsed, list) and all(isinstance(word, str) for word in parsed):
             return arguments(parsed, str(path), path.parent)
         if not isinstance(parsed, Mapping):
             raise ValueError(f"{path} must hold settings by name, got {show(parsed)}")
@@ -171,16 +191,19 @@ def _file(path: Path) -> Source:
             return Source(flat(parsed), (), str(path), suffix)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+    if not command:
+        raise ValueError(f"{path} must be YAML, JSON or TOML by its name, as what --config names")
     try:
-        return arguments(_words(text), str(path), path.parent)
+        words = _words(text)
     except ValueError as error:
         raise ValueError(f"{path} does not read as a command: {one_line(error)}") from None
+    return arguments(words, str(path), path.parent)
 
 
 def _parsed(path: Path, suffix: str, text: str) -> Any:
     try:
         if suffix == ".json":
-            return json.loads(text)
+            return read_json(text)
         if suffix == ".toml":
             return tomllib.loads(text)
     except (ValueError, RecursionError) as error:

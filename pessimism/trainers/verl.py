@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal
 
 from pessimism.core.objective import Objective
+from pessimism.literals import real
 from pessimism.losses.cispo import CISPO
 from pessimism.losses.clipped import GSPO, PPO, RLOOClipped
 from pessimism.losses.gates import SAPO
@@ -153,9 +154,9 @@ def _loss_mode(settings: Settings) -> str:
 
 
 def _objective(settings: Settings, mode: str, estimator: str, aggregation: str, lag: int) -> Objective | None:
-    clip = {name: settings.maybe_number(f"{_ACTOR}clip_ratio_{name}") for name in ("low", "high")}
     both = settings.number(f"{_ACTOR}clip_ratio")
-    low, high = (both if clip[name] is None else float(clip[name] or 0.0) for name in ("low", "high"))
+    sides = [settings.maybe_number(f"{_ACTOR}clip_ratio_{name}") for name in ("low", "high")]
+    low, high = (both if side is None else side for side in sides)
     if both != DEFAULTS[f"{_ACTOR}clip_ratio"] and both not in (low, high):
         settings.note(
             f"{_ACTOR}clip_ratio = {both:g}: verl does not read it, since clip_ratio_low and clip_ratio_high are set."
@@ -272,7 +273,7 @@ def _threshold(settings: Settings) -> tuple[float | None, float]:
     key = f"{_CORRECTION}rollout_is_threshold"
     low, _, cap = str(settings.raw(key)).rpartition("_")
     try:
-        bounds = (float(low) if low else None, float(cap))
+        bounds = (real(low) if low else None, real(cap))
     except ValueError:
         bounds = (None, -1.0)
     if not bounds[1] > 0 or math.isnan(bounds[1]) or (bounds[0] is not None and not 0 < bounds[0] <= bounds[1]):

@@ -102,4 +102,4 @@ def test_settings_without_an_objective_need_one(capsys: pytest.CaptureFixture[st
         assert "has a loss that is no objective of this package: give --objective" in capsys.readouterr().err
     assert "kimi" in run(capsys, "compare", *BANDIT, *own, "--objectives", "kimi")
     assert "give --objective, or --trainer FILE" in fail(capsys, "match", *BANDIT, "--kl", "0.1")
-    assert "is not a file of settings" in fail(capsys, "diagnose", LOG, "--trainer", str(tmp_path / "none"))
+    assert "none: no such file" in fail(capsys, "diagnose", LOG, "--trainer", str(tmp_path / "none"))

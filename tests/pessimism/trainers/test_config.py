@@ -104,3 +104,16 @@ def test_the_page_has_every_objective_that_is_read() -> None:
     used = [value for module in (trl, verl, prime_rl, openrlhf, clip) for value in vars(module).values()]
     made = {cls.name for cls in ps.objectives().values() if any(value is cls for value in used)}
     assert {parse_spec(spec)[0] for spec, _, _ in cells()} == made
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epsilon": -1}, "settings: dapo: eps_low must be > 0, got -1.0"),
+        ({"loss_type": "grpo", "beta": "inf"}, "settings: grpo: beta must be a finite number, got inf"),
+    ],
+)
+def test_what_an_objective_refuses_is_said_with_its_place(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match="^settings: ") as error:
+        from_config(settings)
+    assert str(error.value) == message

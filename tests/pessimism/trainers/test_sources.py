@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,15 @@ def test_a_config_among_arguments_is_read(tmp_path: Path) -> None:
     assert read_source(tmp_path / "run.sh").settings == {"beta": "2", "epsilon": 0.3}
 
 
+def test_a_config_that_names_itself(tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text("trl grpo --config run.sh\n")
+    with pytest.raises(ValueError, match="must be YAML, JSON or TOML by its name, as what --config names$"):
+        read_source(tmp_path / "run.sh")
+    (tmp_path / "c.json").write_text('["--config", "c.json"]')
+    with pytest.raises(ValueError, match="must hold settings by name"):
+        read_source(tmp_path / "c.json")
+
+
 def test_objects() -> None:
     @dataclass
     class Config:
@@ -111,6 +121,7 @@ def test_other_things_are_refused(source: Any) -> None:
         ("c.json", b"[" * 100_000, "is not JSON: "),
         ("c.json", b"3", "must hold settings by name, got 3"),
         ("c.json", b'{"a":' * 50 + b"1" + b"}" * 50, "nested deeper than 20 sections"),
+        ("c.json", b'{"beta": 1, "beta": 2}', "is not JSON: the key 'beta' stands there twice"),
         ("c.toml", b"x", "is not TOML: "),
         ("c.yaml", b"a: [", "is not YAML: "),
         ("c.yaml", b"!!python/object/apply:os.system ['true']", "is not YAML: "),
@@ -129,10 +140,32 @@ def test_files_that_do_not_parse(name: str, content: bytes, message: str, tmp_pa
     assert "\n" not in str(error.value)
 
 
+BOMBS = {
+    "sections": "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}\n" for n in range(1, 19)),
+    "lists": "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 99)),
+    "without end": "beta: &a [*a]\n",
+    "on top": "- &a0 [1]\n" + "".join(f"- &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 99)),
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_a_few_lines_that_stand_for_billions(text: str, tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ValueError, match="settings have more than 10000 values$"):
+        read_source(tmp_path / "c.yaml")
+
+
 def test_a_file_that_is_none(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none.yaml"):
-        with pytest.raises(ValueError, match="is not a file of settings"):
-            read_source(path)
+    os.mkfifo(tmp_path / "pipe.json")
+    for name, kind in (
+        (".", "is a folder"),
+        ("none.yaml", "no such file"),
+        ("pipe.json", "is a pipe"),
+        ("\0", "cannot be"),
+    ):
+        with pytest.raises(ValueError, match=kind):
+            read_source(tmp_path / name)
 
 
 def test_yaml_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
