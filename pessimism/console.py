@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pessimism.messages import plain
+from pessimism.messages import cut, plain
 
 MISTAKE = 2  # what the user can mend
 INTERRUPTED = 130  # 128 + SIGINT, as the shell has it
@@ -140,9 +140,8 @@ def _end(stream: Any) -> None:
 
 
 def _say(line: str) -> None:
-    words = plain(" ".join(line.split()))
     try:
-        print(words if len(words) <= _LINE else words[:_LINE] + "...", file=sys.stderr, flush=True)
+        print(cut(plain(" ".join(line.split())), _LINE), file=sys.stderr, flush=True)
     except OSError:
         _silence(sys.stderr)
     _end(sys.stdout)

@@ -141,9 +141,8 @@ def rotate(folder: Path, most: int | None, kept: set[str]) -> None:
         return
     found = _found(folder)
     spare = [path for path in found if path.name not in kept]
-    spare.sort(
-        key=lambda path: why_broken(path, sizes_only=True) is None
-    )  # stable: each kind stays in the order of its steps
+    # Stable: each kind stays in the order of its steps.
+    spare.sort(key=lambda path: why_broken(path, sizes_only=True) is None)
     for path in spare[: max(len(found) - most, 0)]:
         shutil.rmtree(path, ignore_errors=True)
 

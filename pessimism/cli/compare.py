@@ -23,6 +23,7 @@ from pessimism.cli.output import Columns, conservatism, json_values, print_colum
 from pessimism.cli.parser import Parser, number
 from pessimism.core.objective import Objective
 from pessimism.losses.registry import objectives, parse_objective, short_setting
+from pessimism.messages import show
 from pessimism.progress import progress
 
 USAGE = "(LOG | --behavior P,P,... --reward R,R,... | --input FILE) [options]"
@@ -141,7 +142,7 @@ def _matched(text: str) -> dict[str, Any]:
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
     if not equals or name not in ("kl", "value", "max_ratio", "like"):
-        raise argparse.ArgumentTypeError(f"must be kl=, value=, max_ratio= or like=, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be kl=, value=, max_ratio= or like=, got {show(text)}")
     return {name: value.strip() if name == "like" else number(value)}
 
 

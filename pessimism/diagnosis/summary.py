@@ -51,19 +51,8 @@ EFFECTS = ("reward_mean", "value", "gain_share", "kl", "max_ratio", "tv_nominal"
 BANDS = ("hard", "middle", "easy")
 _MAXIMA = ("kl", "max_ratio", "leak")
 _NEEDED = (
-    *(
-        "step",
-        "prompt",
-        "n",
-        "regime",
-        *_MEDIANS,
-        "pass_rate",
-        "given_up",
-        "all_equal",
-        "critical_shift",
-        "critical_beta",
-        "status",
-    ),
+    *("step", "prompt", "n", "regime", *_MEDIANS, "pass_rate", "given_up", "all_equal", "critical_shift"),
+    *("critical_beta", "status"),
 )
 _POPULATION = ("population_regime", "population_shift", "population_beta", "population_beta1")
 
@@ -194,15 +183,15 @@ def summarize(
         "largest_beta": None if "temperature" in failed else json_number(least["beta"]),
         "smallest_beta1": None if "beta1" in failed else json_number(least["beta1"]),
         "text": text,
-        "options": [_plain(asdict(option)) for option in options if option.holds],
+        "options": [_for_json(asdict(option)) for option in options if option.holds],
     }
     return summary
 
 
-def _plain(value: Any) -> Any:
+def _for_json(value: Any) -> Any:
     """Dicts of numbers as JSON has them."""
     if isinstance(value, dict):
-        return {name: _plain(of) for name, of in value.items()}
+        return {name: _for_json(of) for name, of in value.items()}
     return json_number(value) if isinstance(value, float) else value
 
 

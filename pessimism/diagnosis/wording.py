@@ -6,7 +6,7 @@ import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any, NamedTuple
 
-from pessimism.diagnosis.verdict import MEANING
+from pessimism.diagnosis.verdict import MEANING, TOO_FEW
 
 SAME = 1e-3  # total variation below which two policies are practically the same
 AS_CONSERVATIVE = 5e-3  # relative distance from 1 of a pessimism factor that is practically 1
@@ -180,6 +180,10 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
 def read_same(same: int, groups: int) -> str:
     """Say that in many groups the objective and the nominal one are practically the same."""
     return (
@@ -274,7 +278,8 @@ def read_bolder(option: Any, name: str) -> str:
 def read_no_signal(equal: int, single: int) -> str:
     """Say why no group has a signal."""
     if single and equal:
-        return f"No group has a signal: in {equal} all rewards are equal, and {single} have a single completion."
+        alone = f"{single} {_have(single)} a single completion"
+        return f"No group has a signal: in {equal} all rewards are equal, and {alone}."
     return "No group has a signal: " + (
         "each has a single completion." if single else "within each one all rewards are equal."
     )
@@ -283,12 +288,12 @@ def read_no_signal(equal: int, single: int) -> str:
 def read_verdict(verdict: dict[str, Any], shares: dict[str, Any], few: int) -> str:
     """Say the verdict on a log, what it means, and what its groups are."""
     word, words = verdict["word"], verdict["words"]
-    if not verdict["groups"]:
-        return f"{word} ({MEANING[word]})"
     text = f"{word} ({MEANING[word]})"
-    if word == "too few groups":
-        is_it = verdict["alone"]
-        text = f"{word}: {verdict['prompts']} prompts with a signal, {few} are needed; these are {is_it}"
+    if not verdict["groups"]:
+        return text
+    if word == TOO_FEW:
+        prompts = "1 prompt" if verdict["prompts"] == 1 else f"{verdict['prompts']} prompts"
+        text = f"{word}: {prompts} with a signal, {few} are needed; by that alone it would be {verdict['alone']}"
     elif len(words) > 1:
         text += f"; the 95% interval over {verdict['prompts']} prompts leaves open {' or '.join(words)}"
     parts = [f"{name} {s:.0%} [{low:.0%}, {high:.0%}]" for name, (s, low, high) in shares.items()]

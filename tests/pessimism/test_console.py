@@ -24,7 +24,7 @@ def raising(error: BaseException) -> int:
     [
         (ValueError("first\nsecond"), "tool: first second"),
         (ValueError("\x1b[2J\u202e"), r"tool: \x1b[2J\u202e"),
-        (ValueError("x" * 3000), f"tool: {'x' * 1994}..."),
+        (ValueError("x" * 3000), f"tool: {'x' * 1991}..."),
         (MemoryError("for 9 EiB"), "tool: not enough memory for 9 EiB"),
         (MemoryError(), "tool: not enough memory"),
         (

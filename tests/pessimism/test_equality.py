@@ -148,4 +148,4 @@ def test_one_number_tells_two_results_apart() -> None:
 )
 def test_values_are_compared_by_what_they_hold(one: Any, other: Any, expected: bool) -> None:
     assert same(one, other) is expected
-    assert same(one, one)
+    assert same(other, one) is expected

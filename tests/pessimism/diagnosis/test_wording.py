@@ -8,7 +8,7 @@ import re
 import pytest
 
 from pessimism.diagnosis.diagnose import diagnose
-from pessimism.diagnosis.wording import Group, read_group, read_positive
+from pessimism.diagnosis.wording import Group, read_group, read_no_signal, read_positive, read_verdict
 from tests.helpers import numbers
 from tests.pessimism.diagnosis.logs import log_of
 
@@ -92,3 +92,12 @@ def test_the_temperature_zero_is_called_greedy() -> None:
     assert numbers(
         read_group(group._replace(effective_temperature=0.5, pessimism_factor=2.0, advantage_factor=2.0))
     ) == [2.0, 0.5]
+
+
+def test_one_group_is_told_as_one() -> None:
+    assert read_no_signal(3, 1).endswith("in 3 all rewards are equal, and 1 has a single completion.")
+    assert read_no_signal(1, 2).endswith("in 1 all rewards are equal, and 2 have a single completion.")
+    verdict = {"word": "too few groups", "words": ["greedy"], "alone": "greedy", "groups": 1, "prompts": 1}
+    said = read_verdict(verdict, {"greedy": [1.0, 0.0, 1.0]}, 10)
+    told = "too few groups: 1 prompt with a signal, 10 are needed; by that alone it would be greedy"
+    assert said == f"{told}. Groups with a signal: greedy 100% [0%, 100%]"

@@ -43,11 +43,11 @@ def test_the_judge_finds_a_wrong_policy() -> None:
     attack = Attack("kimi", ps.Kimi(beta=0.5), behavior, reward, False)
     target = ps.induced_target(behavior, reward, ps.Kimi(beta=0.5))
     assert judge(attack, target) == ["", ""]
-    solution = target.solution
-    tilted = solution.log_ratio + np.array([[1e-4, 0.0], [1e-4, -1e-4 * 0.2 / 0.8]])
+    solution, beside = target.solution, np.log(1.0 + np.array([1e-4, -1e-4]) / target.policy[1])
+    tilted = solution.log_ratio + np.stack([[1e-4, 0.0], beside])  # the second sums to one
     first, second = judge(attack, replace(target, solution=solution._replace(log_ratio=tilted)))
     assert first.startswith("converged: sum")
-    assert second.startswith("converged: sum") or second.startswith("converged: certificate")
+    assert second.startswith("converged: certificate")
 
 
 # Found by such an attack: the policies are those of 50 digits, or follow from the text of the objective.
@@ -72,12 +72,12 @@ def test_sequences_longer_than_700_tokens_have_a_certificate() -> None:
     assert float(target.certificate()["worst"].iloc[0]) < 1e-12
 
 
-@pytest.mark.parametrize("scale", [1e-60, 1.0, 1e60])
+@pytest.mark.parametrize("scale", [1e-47, 1e-10, 1e10, 1e51])
 def test_standardized_rewards_of_any_size_are_one_problem(scale: float) -> None:
-    eps = 1e-4 * scale**2 if scale < 1e50 else 1e99
-    target = ps.induced_target(None, [1.0 * scale, -1.0 * scale], "apa", beta=0.8, eps=min(max(eps, 1e-99), 1e99))
+    one = ps.induced_target(None, [1.0, -1.0, 0.3], "apa", beta=0.8, eps=1e-4)
+    target = ps.induced_target(None, np.array([1.0, -1.0, 0.3]) * scale, "apa", beta=0.8, eps=1e-4 * scale**2)
     assert target.status == "converged"
-    np.testing.assert_allclose(np.sum(target.policy), 1.0, atol=1e-12)
+    np.testing.assert_allclose(target.policy, one.policy, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
