@@ -145,7 +145,8 @@ def groups(logs: str | Path | pd.DataFrame, settings: Mapping[str, ps.Objective]
     """
     blocks = []
     for name, objective in settings.items():
-        report: pd.DataFrame = ps.diagnose(logs, objective).rename(columns={"reward_mean": "pass_rate"})
+        report = ps.diagnose(logs, objective).frame
+        report = report.assign(pass_rate=report["reward_mean"])
         passes = report["pass_rate"] * report["n"]
         if not np.allclose(passes, passes.round()):
             raise ValueError("rewards must be 0 or 1: a group's mean times its size is not a number of passes")

@@ -40,7 +40,7 @@ def names(found: Iterable[object], none: str = "none") -> str:
 
     Examples
     --------
-    >>> names(["prompt", "reward"]), names(f"c{i}" for i in range(300_000))[-33:]
+    >>> names(["prompt", "reward"]), names(f"c{i}" for i in range(300_000))[-29:]
     ('prompt, reward', 'c17, c18, c19 and 299980 more')
     """
     every = list(found)

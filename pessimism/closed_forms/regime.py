@@ -241,7 +241,8 @@ def what_is_weighed(bandit: Bandit, objective: Objective, advantage: Array) -> A
     """
     reward, q = to_numpy(bandit.reward), to_numpy(bandit.behavior)
     spread = np.ptp(reward, axis=-1)
-    if not np.any(spread > 0):
+    # Without a temperature nothing is weighed; rewards that have second moments cannot be tried in another unit.
+    if objective.temperature is None or "second_moment" in objective.per_action or not np.any(spread > 0):
         return reward
     row = int(np.argmax(spread))
     one, rewards = objective.on_row(row), reward[row : row + 1]
