@@ -239,18 +239,18 @@ def what_is_weighed(bandit: Bandit, objective: Objective, advantage: Array) -> A
     ndarray, shape (N, K)
         The rewards, or the advantages.
     """
-    reward, q = to_numpy(bandit.reward), to_numpy(bandit.behavior)
-    spread = np.ptp(reward, axis=-1)
+    reward = to_numpy(bandit.reward)
     # Without a temperature nothing is weighed; rewards that have second moments cannot be tried in another unit.
-    if objective.temperature is None or "second_moment" in objective.per_action or not np.any(spread > 0):
+    if objective.temperature is None or "second_moment" in objective.per_action:
         return reward
-    row = int(np.argmax(spread))
-    one, rewards = objective.on_row(row), reward[row : row + 1]
-    probe = (rewards - rewards.min()) / spread[row]
-    whole, half = (np.asarray(one.advantage(unit * probe, q[row : row + 1])) for unit in (1.0, 0.5))
+    count, width = reward.shape if objective.arrays else (1, reward.shape[-1])
+    # Rewards of its own, half of them right: the answer is one about the objective, and no row sees its neighbors.
+    probe = np.tile(np.arange(width) % 2.0, (count, 1))
+    own, q = objective.each_swept(to_numpy), np.full((count, width), 1.0 / width)
+    whole, half = (np.asarray(own.advantage(unit * probe, q)) for unit in (1.0, 0.5))
     # What is added to a standard deviation is at most 1e-4 in use.
-    same = np.ptp(whole) > 0 and np.allclose(whole, half, rtol=1e-2, atol=0.0)
-    return advantage if same else reward
+    same = (np.ptp(whole, axis=-1) > 0) & np.all(np.isclose(whole, half, rtol=1e-2, atol=0.0), axis=-1)
+    return np.where(same[:, None], advantage, reward)
 
 
 def _measured(

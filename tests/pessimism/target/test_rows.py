@@ -71,3 +71,16 @@ def test_chunks_do_not_show(name: str, rows: int, width: int) -> None:
     for part in (slice(0, rows // 3), slice(rows // 3, rows // 3 + 1), slice(rows // 3 + 1, rows)):
         found = ps.induced_target(behavior[part], reward[part], CASES[name])
         assert_same_bits(found, whole, np.arange(rows)[part])
+
+
+@pytest.mark.parametrize(("width", "eps"), [(50, 2e-3), (20_000, 1e-4)])
+def test_measures_against_the_nominal_target_do_not_see_neighbors(width: int, eps: float) -> None:
+    """Of the second row the spread is hardly more than what is added to it, and its rewards are the larger ones."""
+    first = np.arange(width) % 2.0
+    second = 100.0 * (np.arange(width) == 0)
+    alone, beside = (
+        ps.induced_target(None, rows, "std_normalized", beta=1.0, eps=eps).conservatism().iloc[0]
+        for rows in ([first], [first, second])
+    )
+    assert alone.equals(beside)
+    assert alone["advantage_factor"] > 1.0
