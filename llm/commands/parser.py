@@ -13,41 +13,15 @@ from inspect import get_annotations
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from trl import TrlParser
 
 from pessimism.messages import one_line
+from pessimism.trainers.sources import too_much
 
 _LARGEST = 1_000_000  # bytes of a file
 _MOST, _DEEPEST = 10_000, 50  # values, and levels of nesting
-
-
-def _too_much(text: str) -> str | None:
-    """Say where a YAML text has too many values, each alias counted as all it stands for, or is nested too deep.
-
-    Nothing is built for that: a few lines of aliases of aliases stand for more than any memory holds.
-    """
-    sizes: dict[str | None, int] = {}
-    path: list[tuple[str | None, int]] = [(None, 0)]  # anchor and values of each level so far
-    for event in YAML(typ="safe", pure=True).parse(text):
-        more = 0
-        if isinstance(event, CollectionStartEvent):
-            path.append((event.anchor, 1))
-        elif isinstance(event, CollectionEndEvent):
-            anchor, more = path.pop()
-            sizes[anchor] = more
-        elif isinstance(event, ScalarEvent):
-            more = sizes[event.anchor] = 1
-        elif isinstance(event, AliasEvent):  # of what is still open it has no end; one of nothing is an error later
-            more = _MOST + 1 if event.anchor in {anchor for anchor, _ in path} else sizes.get(event.anchor, 0)
-        path[-1] = path[-1][0], path[-1][1] + more
-        if len(path) > _DEEPEST:
-            return f":{event.start_mark.line + 1}: nested more than {_DEEPEST - 1} levels deep"
-        if path[-1][1] > _MOST:
-            return f":{event.start_mark.line + 1}: more than {_MOST} values, aliases counted as what they stand for"
-    return None
 
 
 class Parser(TrlParser):  # type: ignore[misc]
@@ -131,7 +105,8 @@ class Parser(TrlParser):  # type: ignore[misc]
             if path.stat().st_size > _LARGEST:
                 raise ValueError(f"--config {self._file} must have at most {_LARGEST} bytes")
             text = path.read_text(encoding="utf-8")
-            if why := _too_much(text):
+            # Nothing is built for that: a few lines of aliases of aliases stand for more than any memory holds.
+            if why := too_much(YAML(typ="safe", pure=True).parse(text), events, _MOST, _DEEPEST):
                 raise ValueError(f"{self._file}{why}")
             found = YAML(typ="safe", pure=True).load(text)
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,11 @@ from pessimism.rollouts.lines import read_json
 _MOST = 2**20  # bytes of a file of settings
 _VALUES = 10_000  # settings and entries of lists; the largest configuration of verl has about a thousand
 _DEEPEST = 20  # sections in sections
-_ASSIGNED = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|[^\s;&|()]*)\s*(?:#.*)?$", re.MULTILINE)
+_LEVELS = 50  # of nesting in YAML
+# Of one line each: blanks that go on to the next would be tried anew from each of many empty lines.
+_ASSIGNED = re.compile(
+    r"^[ \t]*+(?:export[ \t]++)?([A-Za-z_]\w*+)=(\"[^\"]*\"|'[^']*'|[^\s;&|()]*+)[ \t\r]*+(?:#.*)?$", re.MULTILINE
+)
 _PLAIN = 100  # characters of a variable's value that is put in its place
 _ENDS = {")", "|", "||", "&&", "&", ";", ">", ">>", "2>&1", "$@", "$*"}  # of a command, or what stands for others
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?-([^${}]*))?\}|([A-Za-z_]\w*))")
@@ -213,9 +217,51 @@ def _parsed(path: Path, suffix: str, text: str) -> Any:
     except ImportError:
         raise ValueError(f"{path} is YAML, which needs PyYAML (pip install pyyaml); JSON and TOML do without") from None
     try:
+        if why := too_much(yaml.parse(text), yaml.events, _VALUES, _LEVELS):
+            raise ValueError(f"{path}{why}")
         return yaml.safe_load(text) or {}
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {one_line(error)}") from None
+
+
+def too_much(events: Iterable[Any], kinds: Any, most: int, deepest: int) -> str | None:
+    """Say where a YAML text has too many values, each alias counted as all it stands for, or is nested too deep.
+
+    Parameters
+    ----------
+    events : iterable
+        What a parser of PyYAML, or of ruamel.yaml, says of the text; nothing is built of it.
+    kinds : module
+        The classes of these events.
+    most : int
+        Values that there may be.
+    deepest : int
+        Levels of nesting that there may not be.
+
+    Returns
+    -------
+    str or None
+        The line and what is wrong with it, to follow the name of a file.
+    """
+    sizes: dict[str | None, int] = {}
+    path: list[tuple[str | None, int]] = [(None, 0)]  # anchor and values of each level so far
+    for event in events:
+        more = 0
+        if isinstance(event, kinds.CollectionStartEvent):
+            path.append((event.anchor, 1))
+        elif isinstance(event, kinds.CollectionEndEvent):
+            anchor, more = path.pop()
+            sizes[anchor] = more
+        elif isinstance(event, kinds.ScalarEvent):
+            more = sizes[event.anchor] = 1
+        elif isinstance(event, kinds.AliasEvent):  # of what is still open: without end; of nothing: an error later
+            more = most + 1 if event.anchor in {anchor for anchor, _ in path} else sizes.get(event.anchor, 0)
+        path[-1] = path[-1][0], path[-1][1] + more
+        if len(path) > deepest:
+            return f":{event.start_mark.line + 1}: nested more than {deepest - 1} levels deep"
+        if path[-1][1] > most:
+            return f":{event.start_mark.line + 1}: more than {most} values, aliases counted as what they stand for"
+    return None
 
 
 def _words(script: str) -> list[str]:

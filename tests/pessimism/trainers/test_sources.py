@@ -152,8 +152,10 @@ BOMBS = {
 def test_a_few_lines_that_stand_for_billions(text: str, tmp_path: Path) -> None:
     pytest.importorskip("yaml")
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(ValueError, match="settings have more than 10000 values$"):
+    with pytest.raises(ValueError, match="c.yaml:[0-9]+: more than 10000 values, aliases counted"):
         read_source(tmp_path / "c.yaml")
+    with pytest.raises(ValueError, match="settings have more than 10000 values$"):
+        read_source({"n": [0] * 10_001})
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
@@ -180,3 +182,19 @@ def test_yaml_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "c.yaml").write_text("a: 1")
     with pytest.raises(ValueError, match=r"is YAML, which needs PyYAML \(pip install pyyaml\)"):
         read_source(tmp_path / "c.yaml")
+
+
+def test_a_script_of_empty_lines_is_read_in_one_pass(tmp_path: Path) -> None:
+    blank = "\n" * 400_000 + " " * 400_000  # half an hour where each is tried with all that follow
+    (tmp_path / "run.sh").write_text(f"export N=8 \r\n{blank}\npython x.py --n $N\n")
+    assert read_source(tmp_path / "run.sh").settings == {"n": "8"}
+
+
+def test_merges_of_merges_are_refused_before_they_are_built(tmp_path: Path) -> None:
+    """Of thirty lines each doubles the keys before it."""
+    pytest.importorskip("yaml")
+    merged = "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 30))
+    path = tmp_path / "c.yaml"
+    path.write_text("a0: &a0 {x: 1}\n" + merged)
+    with pytest.raises(ValueError, match=r"c.yaml:11: more than 10000 values, aliases counted as what they stand for$"):
+        read_source(path)
