@@ -64,5 +64,5 @@ def test_what_is_no_integer_is_refused(text: str) -> None:
     "text", ["1" * 10**6 + "x", "1." + "1" * 10**6 + "x", "." + "1" * 10**6 + "x", "1e" + "1" * 10**6 + "x"]
 )
 def test_a_long_text_that_is_no_number_is_refused_in_one_pass(text: str) -> None:
-    with pytest.raises(ValueError, match="^not a number$"):  # an hour where digits are tried one by one
+    with pytest.raises(ValueError, match="^not a number$"):  # hours where digits are tried one by one
         real(text)

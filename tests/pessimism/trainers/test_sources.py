@@ -185,7 +185,7 @@ def test_yaml_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_script_of_empty_lines_is_read_in_one_pass(tmp_path: Path) -> None:
-    blank = "\n" * 400_000 + " " * 400_000  # half an hour where each is tried with all that follow
+    blank = "\n" * 400_000 + " " * 400_000  # hours where each is tried with all that follow
     (tmp_path / "run.sh").write_text(f"export N=8 \r\n{blank}\npython x.py --n $N\n")
     assert read_source(tmp_path / "run.sh").settings == {"n": "8"}
 
