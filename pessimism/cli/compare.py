@@ -41,6 +41,7 @@ _SUMMED = (
     *("objective", "positive", "negative", "pessimism_factor", "kl", "tv_nominal", "max_ratio", "value", "gain_share"),
     *("leak", "solved"),
 )
+_NOTHING_MOVES = "not matched, having no temperature to move: pessimism match --over moves another hyper-parameter"
 _LABEL = 24  # characters of a problem's name
 
 
@@ -122,15 +123,21 @@ def _sum_up(made: list[Objective], options: argparse.Namespace) -> None:
     if options.json or options.csv:
         _print_all(columns, options)
         return
+    problems, silent = max(columns["problems"]), max(columns["no_signal"])
+    if problems == silent:
+        alone = "all rewards are equal, or there is one completion alone"
+        raise ValueError(f"no problem has a signal: in each of the {problems:.0f} {alone}")
     columns["objective"] = [_rounded(spec) for spec in columns["objective"]]
     shown = {
         _SHORT.get(name, name): columns[name] for name in _SUMMED if any(value == value for value in columns[name])
     }
     print("\n".join(table_lines(shown, _DIGITS)))
-    for note in dict.fromkeys(note for note in columns["note"] if note):
-        of = [name for name, one in zip(columns["objective"], columns["note"], strict=True) if one == note]
+    notes: dict[str, list[str]] = {}
+    for name, note in zip(columns["objective"], columns["note"], strict=True):
+        if note:
+            notes.setdefault(_NOTHING_MOVES if "no temperature to move" in note else note, []).append(name)
+    for note, of in notes.items():
         print(f"{', '.join(of)}: {note}")
-    problems, silent = max(columns["problems"]), max(columns["no_signal"])
     if problems > 1:
         print(f"Medians and shares over {problems - silent} of {problems} problems, whose rewards differ.")
     words = ", ".join(f"{short}: {name}" for name, short in _SHORT.items() if short in shown)
@@ -143,7 +150,12 @@ def _matched(text: str) -> dict[str, Any]:
     name = name.strip().replace("-", "_")
     if not equals or name not in ("kl", "value", "max_ratio", "like"):
         raise argparse.ArgumentTypeError(f"must be kl=, value=, max_ratio= or like=, got {show(text)}")
-    return {name: value.strip() if name == "like" else number(value)}
+    if name == "like":
+        return {name: value.strip()}
+    try:
+        return {name: float(value)}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be {name}= a number, got {text!r}") from None
 
 
 def _rounded(spec: str) -> str:

@@ -191,7 +191,8 @@ def _effect_columns(first: str, parts: dict[str, dict[str, Any]]) -> dict[str, l
     columns: dict[str, list[Any]] = {first: list(parts), "count": [of["groups"] for of in parts.values()]}
     for name in EFFECTS:
         columns[name] = [math.nan if of[name][0] is None else of[name][0] for of in parts.values()]
-    return columns | {"verdict": [" or ".join(of["words"]) for of in parts.values()]}
+    words = [f"too few groups: {of['alone']}" if of.get("alone") else " or ".join(of["words"]) for of in parts.values()]
+    return columns | {"verdict": words}
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, list[Any]]:

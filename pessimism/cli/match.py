@@ -79,6 +79,9 @@ def run(options: argparse.Namespace) -> None:
             print(f"{options.statistic} {name.replace('_', ' ')} {reached:.4g} over {over}")
         facts = ", ".join(f"{key.replace('_', ' ')} {_short(row[key])}" for key in _SHOWN)
         print(f"medians: {facts}" if signal > 1 else facts)
+        if row["negative"] > 0:
+            what = f"{round(row['negative'] * signal)} of {signal} problems are" if signal > 1 else "the problem is"
+            print(f"warning: at this setting {what} in the negative regime, where mass runs away from what was sampled")
         if note:
             print(note)
 

@@ -149,7 +149,9 @@ def solver_of(options: argparse.Namespace) -> Callable[[Objective], list[Induced
         problems = source.problems()
         return lambda objective: [target for _, target in source.solve(problems, objective, options.unseen)]
     if source != Source() or options.unseen:
-        raise ValueError("LOG stands in place of a bandit, and its completions are always part of a larger space")
+        raise ValueError(
+            "give LOG, or a bandit in --behavior and --reward or --input, not both (--unseen always holds for a log)"
+        )
     from pessimism.cli.standard_input import readable
     from pessimism.comparison.problems import on_log  # with pandas
 

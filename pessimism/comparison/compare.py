@@ -65,7 +65,8 @@ def compare(
     statistic : {"mean", "median"}, default "mean"
         What is matched over a batch of problems.
     sort : str, optional
-        Column to sort by, upwards; downwards with a minus before it, as in "-value".
+        Column to sort by, upwards; downwards with a minus before it, as in "-value". What could not be matched stands
+        below what could.
     reference : array_like, shape (..., K), optional
         Probabilities of the policy in the log-ratio, where it is not the behavior.
     unseen : bool, default False
@@ -170,19 +171,27 @@ def table(
             facts = _row(solve(at))
         except ValueError as error:
             facts, notes = {}, [str(error)]
-        rows.append({"objective": short_setting(at, beta), **facts, "note": "; ".join(notes)})
+        rows.append({"objective": _written(at, beta), **facts, "note": "; ".join(notes)})
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
-    return (
-        frame
-        if column is None
-        else frame.sort_values(column, ascending=not descending, kind="stable", ignore_index=True)
-    )
+    if column is not None:
+        frame = frame.sort_values(column, ascending=not descending, kind="stable", ignore_index=True)
+    if name is not None and column is not None:  # what is at equal conservatism stands together
+        frame = frame.sort_values("note", key=lambda note: note != "", kind="stable", ignore_index=True)
+    return frame
+
+
+def _written(objective: Objective, beta: float | None) -> str:
+    """Return an objective as every verb takes it, one that is not registered as it writes itself."""
+    registered = objectives().get(objective.name) is type(objective)
+    return short_setting(objective, beta) if registered else str(objective)
 
 
 def _wanted(matched: Mapping[str, Any] | None, solve: Solve) -> tuple[str | None, Any]:
     """Return the measure that is to be equal, None where nothing is, and its value or the targets that have it."""
     if matched is None:
         return None, None
+    if not isinstance(matched, Mapping):
+        raise ValueError(f'matched must be a dict such as {{"kl": 0.1}}, got {matched!r}')
     known = dict.fromkeys(("kl", "value", "max_ratio", "like"))
     if unknown := sorted(matched.keys() - known.keys()):
         raise ValueError(f"matched must name one of {', '.join(known)}, got {unknown[0]!r}")

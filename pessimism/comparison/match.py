@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
@@ -124,7 +125,7 @@ def match(
     >>> ps.match(mu, r, "kimi", kl=3)
     Traceback (most recent call last):
     ...
-    ValueError: kl=3 is out of reach: between beta=9.095e-15 and beta=1.1e+10 kimi has a KL of 1.654e-22 to 1.263
+    ValueError: kl=3 is out of reach: kimi has a KL of 1.654e-22 to 1.263 as beta moves between 9.095e-15 and 1.1e+10
     """
     if objective is None:
         raise ValueError("objective must be given: a name, or an object")
@@ -191,6 +192,9 @@ def wanted_number(like: Any, **numbers: Any) -> tuple[str, Any]:
     if len(given) + (like is not None) != 1:
         named = ", ".join([*given, *(["like"] if like is not None else [])])
         raise ValueError(f"just one of {', '.join(numbers)} and like must be given, got {named or 'none'}")
+    for name, least in (("kl", 0.0), ("max_ratio", 1.0)):
+        if name in given and np.any(to_numpy_float(given[name]) < least):
+            raise ValueError(f"{name} must be >= {least:g}, got {given[name]!r}")
     return given.popitem() if given else ("kl", None)
 
 
@@ -227,12 +231,13 @@ def one_setting(
         As `match`.
     """
     moved = _Moved(objective, over)
+    several = over_signal(solve(objective), name, statistic)[2] > 1
 
     def measure(at: Floats, _: Any) -> Floats:
         return np.array([over_signal(solve(moved(float(x))), name, statistic)[0] for x in at])
 
     goal = over_signal(wanted, name, statistic)[0] if isinstance(wanted, list) else _of_each(name, wanted, ()).item()
-    (at,) = _found(moved, measure, name, np.array([goal]), lambda _: f"the {statistic} ")
+    (at,) = _found(moved, measure, name, np.array([goal]), lambda _: f"the {statistic} " if several else "")
     found = moved(float(at))
     _, known, all_of_them = over_signal(solve(found), name, statistic)
     if known == all_of_them:
@@ -278,6 +283,12 @@ class _Moved:
 
     def __init__(self, objective: Objective, over: str | None) -> None:
         settings = objective.settings
+        if isinstance(objective, OwnObjective):
+            declared = next((name for name in ("temperature", "beta") if hasattr(objective.own, name)), None)
+            over = over or objective.temperature_field or declared
+            if over is not None and over == declared and over not in settings:  # of what is no dataclass
+                settings = settings | {over: objective.temperature}
+        self.temperature = over if over in ("temperature", "beta") else objective.temperature_field
         if over is None:
             over = objective.temperature_field
             if over is None or objective.temperature is None:  # REBEL's is 1 / eta
@@ -293,12 +304,17 @@ class _Moved:
 
     def __call__(self, at: Any) -> Objective:
         if isinstance(self.objective, OwnObjective):
-            return replace(self.objective, own=replace(self.objective.own, **{self.over: at}))  # type: ignore[type-var]
+            own = self.objective.own
+            if self.over in self.objective.settings:
+                return replace(self.objective, own=replace(own, **{self.over: at}))  # type: ignore[type-var]
+            own = copy(own)
+            setattr(own, self.over, at)
+            return replace(self.objective, own=own)
         return replace(self.objective, **{self.over: at})
 
     def accepts(self, at: float) -> bool:
         """Whether the objective takes a value; an object of one's own may not say that a temperature is positive."""
-        if self.over == self.objective.temperature_field and not at > 0:
+        if self.over == self.temperature and not at > 0:
             return False
         try:
             self(at)
@@ -332,10 +348,12 @@ def _found(moved: _Moved, measure: Measure, name: str, wanted: Floats, place: Ca
     if missing.any():
         row = int(np.argmax(missing))
         low, high = found.reach[row]
-        ends = " and ".join(f"{over}={end:.4g}" for end in found.ends)
+        ends = " and ".join(f"{end:.4g}" for end in found.ends)
         met = "no target" if np.isnan(low) else f"a {_WORDS[name]} of {low:.4g} to {high:.4g}"
         why = "met only where there is no target" if low <= wanted[row] <= high else "out of reach"
-        raise ValueError(f"{place(row)}{name}={wanted[row]:.4g} is {why}: between {ends} {what} has {met}")
+        raise ValueError(
+            f"{place(row)}{name}={wanted[row]:.4g} is {why}: {what} has {met} as {over} moves between {ends}"
+        )
     jumps = np.abs(found.jump - wanted[:, None]).min(axis=-1) > _JUMP * np.maximum(np.abs(wanted), _JUMP)
     if jumps.any():
         row = int(np.argmax(jumps))

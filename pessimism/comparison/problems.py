@@ -93,6 +93,8 @@ def over_signal(targets: list[InducedTarget], name: str, statistic: str) -> tupl
         raise ValueError(f'statistic must be "mean" or "median", got {statistic!r}')
     values = np.concatenate([measured(target, name)[spread_of(target) > 0] for target in targets])
     if not values.size:
-        raise ValueError("no problem has a signal: in each of them all rewards are equal")
+        raise ValueError(
+            "no problem has a signal: in each of them all rewards are equal, or there is one completion alone"
+        )
     known = values[~np.isnan(values)]
     return float(STATISTICS[statistic](known)) if known.size else np.nan, known.size, values.size

@@ -17,7 +17,7 @@ from pessimism.arrays import Array
 
 SUM_TOLERANCE = 1e-6
 LARGEST = 1e100  # size of rewards, advantages and hyper-parameters: squares, and ratios of two, are floats still
-FAINTEST = 1e-300  # positive probability: its reciprocal is a float still, and so is a ratio of a policy to it
+FAINTEST = 1e-301  # positive probability: its reciprocal is a float still, and so is a ratio of a policy to it
 
 
 def to_common_arrays(given: dict[str, Any]) -> tuple[Any, dict[str, Array], Any]:

@@ -119,7 +119,7 @@ def test_a_log_is_summed_up_a_row_for_each_objective(capsys: pytest.CaptureFixtu
     assert [row["objective"] for row in rows] == expected["objective"].tolist()
     np.testing.assert_array_equal([row["kl"] for row in rows], expected["kl"])
     table = run(capsys, *arguments)
-    assert "topr: not matched: topr has no temperature to move" in table
+    assert "topr: not matched, having no temperature to move: pessimism match --over" in table
     assert "Medians and shares over 63 of 64 problems, whose rewards differ." in table
 
 

@@ -39,12 +39,21 @@ def test_like_and_the_median(capsys: pytest.CaptureFixture[str]) -> None:
     assert float(out.splitlines()[0].removeprefix("nominal:beta=")) == pytest.approx(0.5, rel=1e-9)
 
 
+def test_the_negative_regime_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "match", LOG, "--objective", "oapl:beta1=1", "--kl", "0.03")
+    assert "warning: at this setting 63 of 63 problems are in the negative regime" in out
+    assert "warning" not in run(capsys, "match", LOG, "--objective", "kimi", "--kl", "0.03")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((LOG, "--objective", "kimi"), "just one of kl, value, max_ratio and like must be given, got none"),
-        ((LOG, "--objective", "kimi", "--kl", "9"), "the mean kl=9 is out of reach: between beta="),
-        ((LOG, *BANDIT, "--objective", "kimi", "--kl", "1"), "LOG stands in place of a bandit"),
+        ((LOG, "--objective", "kimi", "--kl", "9"), "the mean kl=9 is out of reach: kimi has a KL of "),
+        (
+            (LOG, *BANDIT, "--objective", "kimi", "--kl", "1"),
+            "give LOG, or a bandit in --behavior and --reward or --input, not both",
+        ),
         (("--objective", "kimi", "--kl", "1"), "give --behavior and --reward, or --input FILE"),
         ((LOG, "--objective", "ppo", "--kl", "0.1"), "ppo has no temperature to move: over must name a number, one of"),
         ((LOG, "--objective", "kimi", "--kl", "x"), "--kl must be a number, got 'x'"),
@@ -59,7 +68,7 @@ def test_groups_without_a_target_are_said_in_a_line(tmp_path: Path, capsys: pyte
     path.write_text("".join(f'{{"behavior": [0.5, 0.5], "reward": {reward}}}\n' for reward in ([0, 1], [10, 12])))
     arguments = ["match", "--input", str(path), "--objective", "reinforce:value=5.0,sampling=off_policy"]
     arguments += ["--over", "value", "--kl", "0.03"]
-    _, over, _, note = run(capsys, *arguments).splitlines()
+    _, over, _, *_, note = run(capsys, *arguments).splitlines()
     assert over == "mean kl 0.03 over 1 of 2 problems, whose rewards differ"
     assert note.endswith("has no KL in 1 of 2 problems with a signal: the mean is that of the others")
     assert json.loads(run(capsys, *arguments, "--json"))["match"]["note"] == note

@@ -58,7 +58,7 @@ def test_every_objective_with_a_temperature(name: str) -> None:
     try:
         at = ps.match(MU, R, name, kl=0.05)
     except ValueError as error:
-        low, high = map(float, str(error).split("KL of ")[1].split(" to "))
+        low, high = map(float, str(error).split("KL of ")[1].split(" as ")[0].split(" to "))
         assert not low <= 0.05 <= high
         return
     assert float(ps.induced_target(MU, R, at).conservatism()["kl"][0]) == pytest.approx(0.05, rel=1e-6)
@@ -153,6 +153,28 @@ def test_an_object_of_ones_own_comes_back() -> None:
     assert at.beta == pytest.approx(ps.match(MU, R, "nominal", kl=0.1).beta, rel=1e-6)
 
 
+def test_a_temperature_of_the_class_moves() -> None:
+    class Plain:
+        beta = 0.5
+
+        def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+            return reward
+
+        def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+            return np.exp(log_ratio) * (advantage - self.beta * log_ratio)
+
+        def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+            return np.exp(log_ratio) * (self.beta * (log_ratio - 1) - advantage)
+
+    mine = Plain()
+    at = ps.match(MU, R, mine, kl=0.1)
+    assert at.beta == pytest.approx(ps.match(MU, R, "nominal", kl=0.1).beta, rel=1e-6)
+    assert mine.beta == 0.5
+    table = ps.compare(MU, R, [mine, "nominal"], matched={"kl": 0.1})
+    assert table["objective"][0] == "Plain"
+    np.testing.assert_allclose(table["kl"], 0.1, rtol=1e-6)
+
+
 def test_a_jump_is_not_passed_off_as_a_match() -> None:
     @dataclass(frozen=True)
     class Stepped(ps.Kimi):
@@ -171,7 +193,8 @@ def test_a_jump_is_not_passed_off_as_a_match() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kl": 3}, "kl=3 is out of reach: between beta=.* and beta=.* nominal has a KL of .* to 2.30"),
+        ({"kl": 3}, "kl=3 is out of reach: nominal has a KL of .* to 2.30. as beta moves between .* and "),
+        ({"kl": -1}, "kl must be >= 0, got -1"),
         ({"kl": 0.1, "value": 0.2}, "just one of kl, value, max_ratio and like must be given, got kl, value"),
         ({}, "just one of kl, value, max_ratio and like must be given, got none"),
         ({"kl": np.nan}, "kl must be a number, got nan"),

@@ -84,7 +84,7 @@ def test_standardized_rewards_of_any_size_are_one_problem(scale: float) -> None:
     ("hyper", "reward", "behavior", "message"),
     [
         ({}, [0.7, 1e300], [0.3, 0.7], r"reward[1] must be at most 1e+100 in size, got 1e+300"),
-        ({}, [0.7, 0.1], [5e-324, 1.0], r"behavior[0] must be 0 or at least 1e-300: a ratio to less overflows, got"),
+        ({}, [0.7, 0.1], [5e-324, 1.0], r"behavior[0] must be 0 or at least 1e-301: a ratio to less overflows, got"),
         ({"beta": 1e-300}, [0.7, 0.1], [0.3, 0.7], r"kimi: beta must be at least 1e-100, got 1e-300"),
         ({"beta": 1e300}, [0.7, 0.1], [0.3, 0.7], r"kimi: beta must be at most 1e+100 in size, got 1e+300"),
         ({"beta": 1e-3}, [1e99, 0.1], [0.3, 0.7], r"reward: the advantage of kimi(beta=0.001) must be at most 1e+100"),
