@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pessimism.messages import cut, one_line, plain
+from pessimism.messages import cut, plain, reason
 
 _KINDS = {
     "a folder": stat.S_ISDIR,
@@ -40,7 +40,7 @@ def require_regular(path: Path) -> None:
         )
         raise ValueError(f"{path}: {said}") from None
     except (OSError, ValueError) as error:  # a loop of links, a name with a NUL
-        raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or one_line(error)})") from None
+        raise ValueError(f"{path}: cannot be read ({reason(error)})") from None
     if not stat.S_ISREG(mode):
         kind = next((name for name, test in _KINDS.items() if test(mode)), "something else")
         raise ValueError(f"{path}: is {kind}, not a regular file")
@@ -102,7 +102,7 @@ def _begin(part: Path, final: Path) -> None:
 
 
 def _named(path: Path, error: OSError) -> NotWrittenError:
-    return NotWrittenError(f"{path} cannot be written ({error.strerror or one_line(error)})")
+    return NotWrittenError(f"{path} cannot be written ({reason(error)})")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -75,6 +75,11 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def reason(error: Exception) -> str:
+    """Return why a file cannot be read or written: what the system says, or else the text of the error."""
+    return getattr(error, "strerror", None) or one_line(error)
+
+
 def one_line(error: Exception) -> str:
     """Return the text of an error of another library, for a message of one line."""
     return plain(" ".join(str(error).split())[:120])

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from trl import TrlParser
 
-from pessimism.messages import one_line
+from pessimism.messages import one_line, reason
 from pessimism.trainers.sources import too_much
 
 _LARGEST = 1_000_000  # bytes of a file
@@ -110,7 +110,7 @@ class Parser(TrlParser):  # type: ignore[misc]
                 raise ValueError(f"{self._file}{why}")
             found = YAML(typ="safe", pure=True).load(text)
         except OSError as error:
-            raise ValueError(f"--config {self._file} cannot be read ({error.strerror})") from error
+            raise ValueError(f"--config {self._file} cannot be read ({reason(error)})") from error
         except UnicodeDecodeError as error:
             raise ValueError(f"{self._file}: not valid UTF-8 (byte {error.start + 1})") from error
         except MarkedYAMLError as error:

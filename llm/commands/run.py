@@ -20,6 +20,7 @@ from llm.models.load import load_model, load_tokenizer, model_path
 from llm.settings import DataConfig, EvaluateConfig, MeasureConfig
 from pessimism import files
 from pessimism.losses.registry import make_objective
+from pessimism.messages import reason
 
 SHOWN = (
     *("prompt", "n", "reward_mean", "kappa_fit", "kappa_identity", "predicted_kappa", "kl", "predicted_kl"),
@@ -117,7 +118,7 @@ def require_writable(out: str | None) -> None:
         with tempfile.NamedTemporaryFile(dir=Path(out).parent):
             pass
     except OSError as error:
-        raise OSError(f"out {out} cannot be written ({error.strerror})") from error
+        raise OSError(f"out {out} cannot be written ({reason(error)})") from error
 
 
 def write(frame: pd.DataFrame, out: str | None) -> None:

@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from llm.data.addition import Addition
 from llm.sealed import seal, why_broken
-from pessimism.messages import one_line
+from pessimism.messages import reason
 
 FORMAT = 1  # of the cache: raise it when the same settings no longer give the same model
 _ARCHITECTURES = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen3": (Qwen3Config, Qwen3ForCausalLM)}
@@ -127,8 +127,7 @@ def pretrained(settings: TinyModel, cache: Path) -> Path:
             if not folder.is_dir():  # else somebody else was faster, with the same model
                 raise
     except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or one_line(error)
-        raise OSError(f"{folder} cannot be written ({why})") from error
+        raise OSError(f"{folder} cannot be written ({reason(error)})") from error
     finally:
         shutil.rmtree(broken, ignore_errors=True)
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pessimism.messages import reason
+
 
 @contextmanager
 def alone(lock: Path, what: str) -> Iterator[None]:
@@ -39,7 +41,7 @@ def alone(lock: Path, what: str) -> Iterator[None]:
     except Timeout:
         raise ValueError(f"{what} is being written by another process: wait, or name another") from None
     except OSError as error:
-        raise OSError(f"{what} cannot be written ({error.strerror})") from error
+        raise OSError(f"{what} cannot be written ({reason(error)})") from error
     try:
         yield
     finally:

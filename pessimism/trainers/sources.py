@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pessimism.files import require_regular
-from pessimism.messages import one_line, show
+from pessimism.messages import one_line, reason, show
 from pessimism.rollouts.lines import read_json
 
 _MOST = 2**20  # bytes of a file of settings
@@ -179,7 +179,7 @@ def _file(path: Path, *, command: bool = True) -> Source:
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8") from None
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror or one_line(error)})") from None
+        raise ValueError(f"{path} cannot be read ({reason(error)})") from None
     suffix = path.suffix.lower()
     if suffix in (".json", ".toml", ".yaml", ".yml"):
         parsed = _parsed(path, suffix, text)

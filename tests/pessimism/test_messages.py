@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pessimism.messages import one_line, show
+from pessimism.messages import one_line, reason, show
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,9 @@ def test_a_value_is_quoted_in_at_most_40_characters(value: object, text: str) ->
 def test_an_error_of_several_lines_is_one() -> None:
     assert one_line(ValueError("first\n   second\t third")) == "first second third"
     assert len(one_line(ValueError("word " * 100))) <= 120
+
+
+def test_why_a_file_failed_is_what_the_system_says_or_else_the_text() -> None:
+    assert reason(OSError(28, "No space left on device", "out.csv")) == "No space left on device"
+    assert reason(OSError("cannot\nseek")) == "cannot seek"
+    assert reason(ValueError("embedded null byte")) == "embedded null byte"
