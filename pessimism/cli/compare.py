@@ -22,6 +22,7 @@ from pessimism.cli.options import (
 from pessimism.cli.output import Columns, conservatism, json_values, print_columns, table_lines
 from pessimism.cli.parser import Parser, number
 from pessimism.core.objective import Objective
+from pessimism.literals import real
 from pessimism.losses.registry import objectives, parse_objective, short_setting
 from pessimism.messages import show
 from pessimism.progress import progress
@@ -146,14 +147,17 @@ def _sum_up(made: list[Objective], options: argparse.Namespace) -> None:
 
 def _matched(text: str) -> dict[str, Any]:
     """Read "kl=0.1" or "like=NAME"."""
+    from pessimism.comparison.match import WANTED  # with pandas
+
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
-    if not equals or name not in ("kl", "value", "max_ratio", "like"):
-        raise argparse.ArgumentTypeError(f"must be kl=, value=, max_ratio= or like=, got {show(text)}")
+    if not equals or name not in WANTED:
+        *others, last = (f"{one}=" for one in WANTED)
+        raise argparse.ArgumentTypeError(f"must be {', '.join(others)} or {last}, got {show(text)}")
     if name == "like":
         return {name: value.strip()}
     try:
-        return {name: float(value)}
+        return {name: real(value)}
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be {name}= a number, got {text!r}") from None
 

@@ -64,10 +64,11 @@ def run(options: argparse.Namespace) -> None:
     if wanted is None:
         wanted = solve(make_objective(options.like))
     found, note = one_setting(objective, solve, name, wanted, over=options.over, statistic=options.statistic)
-    frame = table([found], solve)
+    targets = solve(found)
+    frame = table([found], lambda _: targets)
     row: dict[str, Any] = {str(name): frame[name].tolist()[0] for name in frame}  # numbers of Python
     row["note"] = note
-    reached, known, signal = over_signal(solve(found), name, options.statistic)
+    reached, known, signal = over_signal(targets, name, options.statistic)
     if options.json:
         print(json.dumps({"match": json_values(row) | {"settings": found.settings}}, allow_nan=False))
     elif options.csv:

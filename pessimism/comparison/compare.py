@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.comparison.match import one_setting, require_no_bandit, wanted_number
+from pessimism.comparison.match import WANTED, one_setting, require_no_bandit, wanted_number
 from pessimism.comparison.problems import Solve, on_log, spread_of
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike
@@ -192,10 +192,9 @@ def _wanted(matched: Mapping[str, Any] | None, solve: Solve) -> tuple[str | None
         return None, None
     if not isinstance(matched, Mapping):
         raise ValueError(f'matched must be a dict such as {{"kl": 0.1}}, got {matched!r}')
-    known = dict.fromkeys(("kl", "value", "max_ratio", "like"))
-    if unknown := sorted(matched.keys() - known.keys()):
-        raise ValueError(f"matched must name one of {', '.join(known)}, got {unknown[0]!r}")
-    known |= matched
+    if unknown := sorted(matched.keys() - set(WANTED)):
+        raise ValueError(f"matched must name one of {', '.join(WANTED)}, got {unknown[0]!r}")
+    known = dict.fromkeys(WANTED) | dict(matched)
     name, wanted = wanted_number(known.pop("like"), **known)
     return name, solve(make_objective(matched["like"])) if wanted is None else wanted
 

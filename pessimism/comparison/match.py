@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from copy import copy
-from dataclasses import replace
+from functools import cache
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -23,6 +22,7 @@ from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
 _WORDS = {"kl": "KL", "value": "value", "max_ratio": "largest ratio"}
+WANTED = (*_WORDS, "like")  # what may be wanted: a measure, or the KL of another objective
 _JUMP = 1e-6  # relative to the wanted number: a measure that comes no nearer jumps over it
 
 
@@ -231,15 +231,19 @@ def one_setting(
         As `match`.
     """
     moved = _Moved(objective, over)
-    several = over_signal(solve(objective), name, statistic)[2] > 1
+
+    @cache  # the search comes back to where it starts and to where it ends
+    def summed_up(at: float) -> tuple[float, int, int]:
+        return over_signal(solve(moved(at)), name, statistic)
 
     def measure(at: Floats, _: Any) -> Floats:
-        return np.array([over_signal(solve(moved(float(x))), name, statistic)[0] for x in at])
+        return np.array([summed_up(float(x))[0] for x in at])
 
+    several = summed_up(moved.start)[2] > 1
     goal = over_signal(wanted, name, statistic)[0] if isinstance(wanted, list) else _of_each(name, wanted, ()).item()
     (at,) = _found(moved, measure, name, np.array([goal]), lambda _: f"the {statistic} " if several else "")
     found = moved(float(at))
-    _, known, all_of_them = over_signal(solve(found), name, statistic)
+    _, known, all_of_them = summed_up(float(at))
     if known == all_of_them:
         return found, ""
     without = f"{found} has no {_WORDS[name]} in {all_of_them - known} of {all_of_them} problems with a signal"
@@ -282,15 +286,11 @@ class _Moved:
     """An objective as a function of one hyper-parameter."""
 
     def __init__(self, objective: Objective, over: str | None) -> None:
-        settings = objective.settings
-        if isinstance(objective, OwnObjective):
-            declared = next((name for name in ("temperature", "beta") if hasattr(objective.own, name)), None)
-            over = over or objective.temperature_field or declared
-            if over is not None and over == declared and over not in settings:  # of what is no dataclass
-                settings = settings | {over: objective.temperature}
-        self.temperature = over if over in ("temperature", "beta") else objective.temperature_field
+        settings, self.temperature = objective.settings, _temperature_of(objective)
+        if self.temperature is not None and self.temperature not in settings:  # of an object that is no dataclass
+            settings = settings | {self.temperature: objective.temperature}
         if over is None:
-            over = objective.temperature_field
+            over = self.temperature
             if over is None or objective.temperature is None:  # REBEL's is 1 / eta
                 numbers = [key for key, setting in settings.items() if _is_number(setting)]
                 others = f", one of {', '.join(numbers)}" if numbers else ", of which it has none"
@@ -303,14 +303,7 @@ class _Moved:
         self.objective, self.over, self.start = objective, over, float(start)
 
     def __call__(self, at: Any) -> Objective:
-        if isinstance(self.objective, OwnObjective):
-            own = self.objective.own
-            if self.over in self.objective.settings:
-                return replace(self.objective, own=replace(own, **{self.over: at}))  # type: ignore[type-var]
-            own = copy(own)
-            setattr(own, self.over, at)
-            return replace(self.objective, own=own)
-        return replace(self.objective, **{self.over: at})
+        return self.objective.replaced(self.over, at)
 
     def accepts(self, at: float) -> bool:
         """Whether the objective takes a value; an object of one's own may not say that a temperature is positive."""
@@ -321,6 +314,13 @@ class _Moved:
         except ValueError:
             return False
         return True
+
+
+def _temperature_of(objective: Objective) -> str | None:
+    """Name of what holds the temperature; an object of one's own may hold it without saying so."""
+    if objective.temperature_field is not None or not isinstance(objective, OwnObjective):
+        return objective.temperature_field
+    return next((name for name in ("temperature", "beta") if hasattr(objective.own, name)), None)
 
 
 def _is_number(setting: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
@@ -178,7 +179,11 @@ class Objective:
     def at_temperature(self, beta: float) -> Self:
         """The same objective at another temperature; the object itself where it has none."""
         has_none = self.temperature_field is None or self.temperature is None
-        return self if has_none else replace(self, **{str(self.temperature_field): beta})
+        return self if has_none else self.replaced(str(self.temperature_field), beta)
+
+    def replaced(self, name: str, value: Any) -> Self:
+        """The same objective with another value of a hyper-parameter."""
+        return replace(self, **{name: value})
 
     @property
     def swept(self) -> tuple[str, ...]:
@@ -454,7 +459,15 @@ class OwnObjective(Objective):
         """The object at another temperature, if it declares the field that holds it; itself otherwise."""
         if self.temperature_field is None or not is_dataclass(self.own) or isinstance(self.own, type):
             return self
-        return replace(self, own=replace(self.own, **{self.temperature_field: beta}))
+        return self.replaced(self.temperature_field, beta)
+
+    def replaced(self, name: str, value: Any) -> Self:
+        """The object, or a copy of one that is no dataclass, with another value of an attribute."""
+        if name in self.settings:
+            return replace(self, own=replace(self.own, **{name: value}))  # type: ignore[type-var]
+        own = copy(self.own)
+        setattr(own, name, value)
+        return replace(self, own=own)
 
     def _declared(self, trait: str, otherwise: Any) -> Any:
         return getattr(self.own, trait, otherwise)

@@ -131,3 +131,4 @@ def test_bandits_are_sorted_and_matched(capsys: pytest.CaptureFixture[str]) -> N
     np.testing.assert_allclose(frame["kl"], frame["kl"][0], rtol=1e-9)
     message = fail(capsys, "compare", *BANDIT, "--matched", "klx=1")
     assert "--matched must be kl=, value=, max_ratio= or like=, got 'klx=1'" in message
+    assert "--matched must be kl= a number, got 'kl=1_0'" in fail(capsys, "compare", *BANDIT, "--matched", "kl=1_0")
