@@ -55,7 +55,7 @@ def on_log(
 def measured(target: InducedTarget, name: str) -> Floats:
     """Return a measure of each row ``(N,)`` of a target, nan where there is none or it cannot be relied on."""
     lost = np.atleast_1d(target.solution.status) == Status.NOT_CONVERGED
-    return np.where(lost, np.nan, effect(target)[name])
+    return np.where(lost, np.nan, effect(target, name)[name])
 
 
 def spread_of(target: InducedTarget) -> Floats:

@@ -26,7 +26,6 @@ from pessimism.diagnosis.wording import SAME, Group, read_group
 from pessimism.losses.registry import make_objective
 from pessimism.rollouts.read import read_rollouts
 from pessimism.rollouts.rows import LENGTH_COLUMNS
-from pessimism.target.conservatism import nominal_of
 from pessimism.target.result import InducedTarget
 
 COLUMNS = (
@@ -224,7 +223,7 @@ def _given_up(target: InducedTarget) -> Floats:
 
 def _near_both(target: InducedTarget) -> Any:
     """What is near the nominal target: the greedy policy, or the behavior."""
-    nominal = nominal_of(target)
+    nominal = target.nominal_rows
     best = target.reward == target.reward.max(axis=-1, keepdims=True)
     off_best = np.where(best, 0.0, nominal).sum(axis=-1)
     greedy, unmoved = off_best < SAME, divergences.total_variation(nominal, target.behavior) < SAME

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from pessimism import divergences
 from pessimism.arrays import Array, per_row, to_numpy, to_numpy_float
-from pessimism.closed_forms import tilts
 from pessimism.closed_forms.negative_regime import log_partition
-from pessimism.closed_forms.regime import Distance, what_is_weighed
+from pessimism.closed_forms.regime import Distance
 from pessimism.core.bandit import make_bandit
 from pessimism.core.validation import SUM_TOLERANCE
 
@@ -102,60 +101,51 @@ def numbers(target: InducedTarget) -> dict[str, Array]:
 
 def _in_advantages(target: InducedTarget, log_policy: Array, log_nu: Array, leak: Array, in_rewards: Array) -> Array:
     """Effective temperatures in units of what the objective's own temperature weighs."""
-    what = weighed(target)
+    what = target.weighed
     if np.array_equal(what, to_numpy(target.bandit.reward)) or target.beta is None:
         return in_rewards
     return np.where(leak > 0, np.nan, temperature_of_logs(log_policy, log_nu, what, _digits(target.policy))[0])
 
 
-def effect(target: InducedTarget) -> dict[str, Array]:
-    """What a target does to its behavior, as arrays ``(N,)`` by name: the measures that need no root.
+def effect(target: InducedTarget, *names: str) -> dict[str, Array]:
+    """What a target does to its behavior, as arrays ``(N,)`` by name: the measures that need no root, or some of them.
 
     With pi the policy, what leaks renormalized away, and mu the behavior: ``value`` E_pi[r], ``behavior_value``
     E_mu[r], ``gain_share`` (their difference over that between the best action's reward and E_mu[r]: 1 for the greedy
     policy, negative for one that is worse than mu, nan where all rewards are equal), ``kl`` KL(pi || mu),
     ``max_ratio``, ``total_variation`` between pi and mu, ``leak``, ``nominal_kl`` KL(nominal || mu), and
     ``tv_nominal``, the total variation between the nominal target and the policy together with what leaks. The nominal
-    target is the one in what the temperature weighs, see :func:`weighed`. nan where there is no policy.
+    target is the one in what the temperature weighs, ``target.nominal_rows``. nan where there is no policy.
     """
     width = target.reward.shape[-1]
-    names = ("behavior", "policy", "reward")
-    q, policy, reward = (to_numpy_float(getattr(target, name)).reshape(-1, width) for name in names)
-    nominal = nominal_of(target)
+    q, policy, reward = (
+        to_numpy_float(getattr(target, name)).reshape(-1, width) for name in ("behavior", "policy", "reward")
+    )
     leak, pi = np.atleast_1d(to_numpy_float(target.leak)).ravel(), _kept(policy)
+    measures: dict[str, Callable[[], Array]] = {
+        "value": lambda: np.sum(pi * reward, axis=-1),
+        "behavior_value": lambda: np.sum(q * reward, axis=-1),
+        "gain_share": lambda: _gain_share(pi, q, reward),
+        "kl": lambda: divergences.kl_divergence(pi, q),
+        "max_ratio": lambda: divergences.max_ratio(pi, q),
+        "total_variation": lambda: divergences.total_variation(pi, q),
+        "leak": lambda: leak,
+        "nominal_kl": lambda: divergences.kl_divergence(target.nominal_rows, q),
+        "tv_nominal": lambda: divergences.total_variation(policy, target.nominal_rows) + 0.5 * leak,
+    }
+    known = ("leak", "nominal_kl", "tv_nominal")
+    columns = {name: measures[name]() for name in names or measures}
+    return {name: of if name in known else _where_kept(pi, of) for name, of in columns.items()}
+
+
+def _gain_share(pi: Array, q: Array, reward: Array) -> Array:
+    """Part of the possible gain in reward over that of the behavior."""
     mean, best = np.sum(q * reward, axis=-1), np.max(np.where(q > 0, reward, -np.inf), axis=-1)
     lowest = np.min(np.where(q > 0, reward, np.inf), axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Differences from the mean: what is common to all rewards rounds away nothing.
         gained = np.sum((pi - q) * (reward - mean[:, None]), axis=-1)
-        gain_share = np.where(best > lowest, gained / (best - mean), np.nan)
-    columns = {
-        "value": np.sum(pi * reward, axis=-1),
-        "behavior_value": mean,
-        "gain_share": gain_share,
-        "kl": divergences.kl_divergence(pi, q),
-        "max_ratio": divergences.max_ratio(pi, q),
-        "total_variation": divergences.total_variation(pi, q),
-        "leak": leak,
-        "nominal_kl": divergences.kl_divergence(nominal, q),
-        "tv_nominal": divergences.total_variation(policy, nominal) + 0.5 * leak,
-    }
-    known = ("leak", "nominal_kl", "tv_nominal")
-    return {name: of if name in known else _where_kept(pi, of) for name, of in columns.items()}
-
-
-def weighed(target: InducedTarget) -> Array:
-    """What the temperature weighs, ``(N, K)``, as :func:`pessimism.closed_forms.regime.what_is_weighed` has it."""
-    return what_is_weighed(target.bandit, target.row_objective, to_numpy_float(target.advantage_rows))
-
-
-def nominal_of(target: InducedTarget) -> Array:
-    """Nominal target ``(N, K)`` in what the temperature weighs, nan without one."""
-    bandit = target.bandit
-    if target.beta is None:
-        return np.full(to_numpy(bandit.reward).shape, np.nan)
-    what = bandit.xp.asarray(weighed(target), device=device(bandit.reward))
-    return to_numpy_float(tilts.nominal_policy(bandit, what, target.row_objective.temperature))
+        return np.where(best > lowest, gained / (best - mean), np.nan)
 
 
 def _kept(policy: Array) -> Array:

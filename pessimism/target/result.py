@@ -9,9 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from array_api_compat import device
 
-from pessimism.arrays import Array, finite_log, to_numpy
+from pessimism.arrays import Array, finite_log, to_numpy, to_numpy_float
 from pessimism.closed_forms import tilts
+from pessimism.closed_forms.regime import what_is_weighed
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status, policy_of
@@ -148,10 +150,24 @@ class InducedTarget(ByValue):
     @cached_property
     def nominal(self) -> Array:
         """Nominal target nu exp(r/beta)/Z on the behavior's support, ``(..., K)``."""
+        return self.bandit.shaped(self._nominal_in(self.bandit.reward))
+
+    @cached_property
+    def weighed(self) -> Array:
+        """What the temperature weighs, rows ``(N, K)`` in numpy: the rewards, or the advantages that divide by them."""
+        return what_is_weighed(self.bandit, self.row_objective, to_numpy_float(self.advantage_rows))
+
+    @cached_property
+    def nominal_rows(self) -> Array:
+        """Nominal target in what the temperature weighs, rows ``(N, K)`` in numpy; nan without a temperature."""
+        weighed = self.bandit.xp.asarray(self.weighed, device=device(self.bandit.reward))
+        return to_numpy_float(self._nominal_in(weighed))
+
+    def _nominal_in(self, weighed: Array) -> Array:
         bandit = self.bandit
         if self.beta is None:
-            return bandit.shaped(bandit.xp.full_like(bandit.reward, bandit.xp.nan))
-        return bandit.shaped(tilts.nominal_policy(bandit, bandit.reward, self.row_objective.temperature))
+            return bandit.xp.full_like(bandit.reward, bandit.xp.nan)
+        return tilts.nominal_policy(bandit, weighed, self.row_objective.temperature)
 
     @cached_property
     def multiplier(self) -> Array:
