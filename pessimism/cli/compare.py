@@ -75,7 +75,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--sort",
         metavar="COLUMN",
-        help="Column to sort the rows by, upwards; =-COLUMN for downwards, as in --sort=-kl.",
+        help="Column to sort the rows by, upwards; =-COLUMN for downwards, as in --sort=-kl. Bandits are summed up "
+        "then, as with --matched: one row for each objective, without its policy.",
     )
     add_problems(parser)
     add_format(parser, "null is a number that is undefined or infinite")

@@ -14,6 +14,21 @@ from pessimism.arrays import Array
 MU, R = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.2, 0.4, 0.6, 0.8])
 
 
+class Own:
+    """Methods of an objective of one's own, whose target is the nominal one."""
+
+    beta: float
+
+    def advantage(self, reward: Array, weights: Array | None = None) -> Array:
+        return reward
+
+    def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        return np.exp(log_ratio) * (advantage - self.beta * log_ratio)
+
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
+        return np.exp(log_ratio) * (self.beta * (log_ratio - 1) - advantage)
+
+
 def softmax(beta: float, mu: Array = MU, r: Array = R) -> Array:
     tilted = mu * np.exp((r - r.max()) / beta)
     return tilted / tilted.sum()
@@ -135,18 +150,9 @@ def test_groups_without_a_target_are_said() -> None:
 
 def test_an_object_of_ones_own_comes_back() -> None:
     @dataclass(frozen=True)
-    class Mine:
+    class Mine(Own):
         beta: float = 1.0
         temperature_field = "beta"
-
-        def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-            return reward
-
-        def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-            return np.exp(log_ratio) * (advantage - self.beta * log_ratio)
-
-        def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-            return np.exp(log_ratio) * (self.beta * (log_ratio - 1) - advantage)
 
     at = ps.match(MU, R, Mine(), kl=0.1)
     assert isinstance(at, Mine)
@@ -154,17 +160,8 @@ def test_an_object_of_ones_own_comes_back() -> None:
 
 
 def test_a_temperature_of_the_class_moves() -> None:
-    class Plain:
+    class Plain(Own):
         beta = 0.5
-
-        def advantage(self, reward: Array, weights: Array | None = None) -> Array:
-            return reward
-
-        def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-            return np.exp(log_ratio) * (advantage - self.beta * log_ratio)
-
-        def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
-            return np.exp(log_ratio) * (self.beta * (log_ratio - 1) - advantage)
 
     mine = Plain()
     at = ps.match(MU, R, mine, kl=0.1)
