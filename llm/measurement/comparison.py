@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import pessimism as ps
-from llm.measurement.readings import READINGS, TERMS, effective_temperature, is_lambert, moments, readings
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective, ObjectiveLike, as_objective
+from pessimism.diagnosis.readings import READINGS, TERMS, effective_temperature, is_lambert, moments, readings
 from pessimism.groups.target import is_affine, why_undefined
 
 PREDICTED = ("regime", "kappa", "effective_temperature", "kl", "kl_reverse", "max_ratio", "value", "leak")

@@ -15,11 +15,11 @@ from llm.data.rewards import Reward
 from llm.generation.make import make_sampler
 from llm.generation.sampler import Sampler
 from llm.measurement.comparison import COLUMNS, compare, pool
-from llm.measurement.readings import has_kappa
 from llm.models.enumeration import Completions
 from llm.models.scoring import score
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective, ObjectiveLike, as_objective
+from pessimism.diagnosis.readings import has_kappa
 
 _TOGETHER = 4096  # completions sampled and scored at a time
 
@@ -93,7 +93,7 @@ def measure(
     pandas.DataFrame
         A row for each prompt (``kind`` "prompt") and a last one for all together ("pooled"), with
 
-        - the readings of `llm.measurement.readings.readings` and their standard errors;
+        - the readings of `pessimism.diagnosis.readings.readings` and their standard errors;
         - ``predicted_...`` and ``gap`` of `llm.measurement.comparison.compare`;
         - ``note``, which says in the last row why there is no kappa, or why it is too small in some row.
 

@@ -4,8 +4,8 @@ r"""Metrics of the policy in training, pooled over micro-batches, processes and 
 
 - ``log_ratio/mean``, ``log_ratio/max``: of whole completions, to the policy that sampled, in nats;
 - ``kl/policy_behavior``, ``kl/behavior_policy``: KL both ways, nats;
-- ``kappa_fit``, ``kappa_identity``: kappa by least squares and by its identity (`llm.measurement.readings`), where the
-  log-ratio trained on is of whole completions and the objective's target is log w + kappa w = A/beta;
+- ``kappa_fit``, ``kappa_identity``: kappa by least squares and by its identity (`pessimism.diagnosis.readings`), where
+  the log-ratio trained on is of whole completions and the objective's target is log w + kappa w = A/beta;
 - ``effective_temperature``: inverse slope of the log-ratio on the reward inside groups, which is beta' for a nominal
   target at beta' and, for rewards of two values, 1 / log(w+/w-) whatever the policy;
 - ``entropy``: of the next token, nats, mean over tokens;
@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llm.measurement.readings import TERMS, has_kappa, moments, readings
 from llm.training.losses import LogRatio
 from pessimism.core.objective import Objective
+from pessimism.diagnosis.readings import TERMS, has_kappa, moments, readings
 
 _BOUNDARY = 1e-6  # of log Z: float32 rewards lie this near to it where it is meant to be 0
 _NAMES = {"kl": "kl/policy_behavior", "kl_reverse": "kl/behavior_policy"}

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import pessimism as ps
 from llm.measurement.comparison import COLUMNS
 from llm.measurement.measure import measure
-from llm.measurement.readings import READINGS
 from llm.models.enumeration import Completions
 from llm.validation.exact_training import fit
+from pessimism.diagnosis.readings import READINGS
 
 OBJECTIVE = ps.Kimi(beta=0.3)
 EXAMPLES = [{"prompt": "3+4=", "answer": "7"}, {"prompt": "1+1=", "answer": "2"}]

@@ -9,14 +9,18 @@ processes and prompts. They are those of numpy or of torch, whichever the pairs 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
-import pessimism as ps
 from pessimism.arrays import Array, Floats, to_numpy
 from pessimism.core.objective import Objective
+from pessimism.target import conservatism
+from pessimism.target.induced import induced_target
+from pessimism.target.result import InducedTarget
 
 # Summed over the completions of a cluster, "clusters" being 1 for each cluster; x = A/beta - u. The terms of the two
 # divergences are the nonnegative ones of mean zero beside the plain ones, with the digits of a small log-ratio.
@@ -24,7 +28,7 @@ TERMS = ("clusters", "n", "w", "w^2", "x", "w x", "w u - w + 1", "w - 1 - u", "r
 
 
 class Reading(NamedTuple):
-    """A ratio of two combinations of `TERMS`."""
+    """A ratio of two combinations of terms that are summed."""
 
     above: dict[str, float]
     below: str
@@ -41,7 +45,14 @@ READINGS = {
 }
 
 
-def moments(log_ratio: Array, scaled: Array, reward: Array, weights: Array | None = None) -> Array:
+def moments(
+    log_ratio: Array,
+    scaled: Array,
+    reward: Array,
+    weights: Array | None = None,
+    *,
+    cluster: NDArray[np.intp] | None = None,
+) -> Array:
     """Sum, over clusters, the outer product of the sums of `TERMS` in each.
 
     Parameters
@@ -55,6 +66,8 @@ def moments(log_ratio: Array, scaled: Array, reward: Array, weights: Array | Non
         Reward of each completion.
     weights : array, of the same shape, optional
         Probabilities, where all completions are enumerated; None for samples.
+    cluster : ndarray of int, shape (N,), optional
+        Number of the cluster of each of ``(N,)`` completions in arrays of numpy, where clusters differ in size.
 
     Returns
     -------
@@ -88,9 +101,39 @@ def moments(log_ratio: Array, scaled: Array, reward: Array, weights: Array | Non
         w, excess, x = xp.exp(u), xp.expm1(u), z - u
         terms = xp.stack([xp.ones_like(u), w, w * w, x, w * x, w * u - excess, excess - u, r, w * r], axis=-1)
         terms = terms if weights is None else terms * xp.astype(weights, xp.float64)[..., None]
+        if cluster is not None:
+            return clustered(terms, cluster)
         rows = xp.sum(terms, axis=1) if u.ndim == 2 else terms
         rows = xp.concat([xp.ones_like(rows[:, :1]), rows], axis=1)
         return rows.T @ rows
+
+
+def clustered(terms: Floats, cluster: NDArray[np.intp]) -> Floats:
+    """Sum, over clusters of any size, the outer product of the sums of terms in each, a 1 for the cluster first.
+
+    Parameters
+    ----------
+    terms : ndarray, shape (N, T)
+        Terms of each completion.
+    cluster : ndarray of int, shape (N,)
+        Number of the cluster of each.
+
+    Returns
+    -------
+    ndarray, shape (T + 1, T + 1)
+        The sum.
+
+    Examples
+    --------
+    >>> clustered(np.array([[1.0], [2.0], [5.0]]), np.array([0, 0, 1]))
+    array([[ 2.,  8.],
+           [ 8., 34.]])
+    """
+    _, number = np.unique(cluster, return_inverse=True)
+    sums = [np.bincount(number, weights=column) for column in terms.T]
+    rows = np.stack([np.ones_like(sums[0]), *sums], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(rows.T @ rows)
 
 
 def readings(products: Array) -> dict[str, float]:
@@ -121,7 +164,7 @@ def readings(products: Array) -> dict[str, float]:
 
     Examples
     --------
-    >>> target = ps.induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], "kimi", beta=0.5)
+    >>> target = induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], "kimi", beta=0.5)
     >>> pairs = [np.asarray(a)[None] for a in (target.log_ratio, target.advantage / 0.5, target.reward)]
     >>> found = readings(moments(*pairs, weights=target.behavior[None]))
     >>> round(float(target.kappa), 12) == round(found["kappa_fit"], 12) == round(found["kappa_identity"], 12)
@@ -132,21 +175,46 @@ def readings(products: Array) -> dict[str, float]:
     found = {"n": total["n"]}
     with np.errstate(divide="ignore", invalid="ignore"):
         for name, reading in READINGS.items():
-            found |= _with_error(name, reading, m, total)
+            found |= with_error(name, reading, m)
         found["ess"] = float(np.divide(total["w"] ** 2, total["n"] * total["w^2"]))
     return found
 
 
-def _with_error(name: str, reading: Reading, m: Floats, total: dict[str, float]) -> dict[str, float]:
-    below = total[reading.below]
-    ratio = np.divide(sum(factor * total[term] for term, factor in reading.above.items()), below)
-    residual = np.zeros(len(TERMS))
-    for term, factor in (*reading.above.items(), (reading.below, -ratio)):
-        residual[TERMS.index(term)] += factor
-    clusters = total["clusters"]
-    # Rounding may leave a variance of zero a little below it.
-    square = max(float(residual @ m @ residual), 0.0) if clusters >= 2 else np.nan
-    error = np.sqrt(square * np.divide(clusters, clusters - 1.0)) / np.abs(below)
+def with_error(name: str, reading: Reading, products: Floats, terms: Sequence[str] = TERMS) -> dict[str, float]:
+    """Compute a ratio of sums and, as ``NAME_error``, its standard error over clusters.
+
+    Parameters
+    ----------
+    name : str
+        What to call it.
+    reading : Reading
+        The ratio.
+    products : ndarray, shape (T + 1, T + 1)
+        What `moments` or `clustered` returns.
+    terms : sequence of str
+        Names of the terms that were summed, "clusters" first.
+
+    Returns
+    -------
+    dict
+        The ratio and its error, nan for fewer than two clusters.
+
+    Examples
+    --------
+    >>> found = clustered(np.array([[1.0, 2.0], [3.0, 2.0]]), np.array([0, 1]))
+    >>> with_error("share", Reading({"a": 1.0}, "b"), found, ("clusters", "a", "b"))
+    {'share': 1.0, 'share_error': 0.5}
+    """
+    total = dict(zip(terms, products[0].tolist(), strict=True))
+    below, clusters = total[reading.below], total["clusters"]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = np.divide(sum(factor * total[term] for term, factor in reading.above.items()), below)
+        residual = np.zeros(len(terms))
+        for term, factor in (*reading.above.items(), (reading.below, -ratio)):
+            residual[terms.index(term)] += factor
+        # Rounding may leave a variance of zero a little below it.
+        square = max(float(residual @ products @ residual), 0.0) if clusters >= 2 else np.nan
+        error = np.sqrt(square * np.divide(clusters, clusters - 1.0)) / np.abs(below)
     return {name: float(ratio), f"{name}_error": float(error)}
 
 
@@ -180,10 +248,10 @@ def effective_temperature(log_ratio: Any, reward: Any, weights: Any = None) -> F
     policy = tilted / tilted.sum(axis=-1, keepdims=True)
     with warnings.catch_warnings():  # a policy may well be worse than the behavior on a few samples
         warnings.filterwarnings("ignore", "effective temperature is nan", RuntimeWarning)
-        return np.asarray(ps.effective_temperature(policy, q, r))
+        return np.asarray(conservatism.effective_temperature(policy, q, r))
 
 
-def is_lambert(target: ps.InducedTarget) -> bool:
+def is_lambert(target: InducedTarget) -> bool:
     """Say whether log w + kappa w = A/beta holds for a target, in the objective's own advantage."""
     if target.beta is None:
         return False
@@ -207,9 +275,10 @@ def has_kappa(objective: Objective) -> bool:
 
     Examples
     --------
+    >>> import pessimism as ps
     >>> has_kappa(ps.Kimi()), has_kappa(ps.TBA()), has_kappa(ps.GRPO())
     (True, False, False)
     """
     if objective.temperature is None:
         return False
-    return is_lambert(ps.induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], objective, unseen=True))
+    return is_lambert(induced_target([0.5, 0.3, 0.2], [0.0, 0.5, 1.0], objective, unseen=True))

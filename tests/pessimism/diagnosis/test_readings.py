@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import pessimism as ps
-from llm.measurement.readings import READINGS, effective_temperature, moments, readings
 from pessimism import divergences
+from pessimism.diagnosis.readings import READINGS, effective_temperature, moments, readings
 
 BETA, GROUP = 0.4, 8
 
@@ -66,6 +66,14 @@ def test_moments_add_in_any_split_and_library() -> None:
     np.testing.assert_allclose(sum(ones), whole, rtol=1e-12)
     single = torch.tensor(pairs, dtype=torch.float32)
     torch.testing.assert_close(moments(*single), moments(*single.double()), rtol=0.0, atol=0.0)
+
+
+def test_clusters_of_any_size_are_those_of_the_rows() -> None:
+    rng = np.random.default_rng(2)
+    pairs = rng.normal(size=(3, 24))
+    cluster = rng.permutation(np.repeat([7, 3, 9], [4, 8, 12]))
+    by_hand = sum(moments(*pairs[:, None, cluster == one]) for one in (3, 7, 9))
+    np.testing.assert_allclose(moments(*pairs, cluster=cluster), by_hand, rtol=1e-12)
 
 
 def test_small_log_ratios_keep_their_digits() -> None:
