@@ -27,7 +27,7 @@ def reads_lengths(objective: Objective) -> bool:
 
 @dataclass(frozen=True)
 class LoggedGroups:
-    """Groups of a log: the completions of one prompt at one step.
+    """Groups of a log: the completions of one prompt at one step, or of one group id where the log has such.
 
     Attributes
     ----------
@@ -50,10 +50,11 @@ class LoggedGroups:
     def of(cls, log: pd.DataFrame) -> LoggedGroups:
         """Groups of a log as :func:`~pessimism.read_rollouts` returns it."""
         step, code = log["step"].to_numpy(), log["prompt"].cat.codes.to_numpy()
-        order = np.lexsort((code, step))
-        step, code = step[order], code[order]
-        start = np.flatnonzero(np.append(True, (np.diff(step) != 0) | (np.diff(code) != 0)))
-        prompt = log["prompt"].cat.categories.take(code[start])
+        key = log["group"].to_numpy() if "group" in log else code
+        order = np.lexsort((key, step))
+        step, key = step[order], key[order]
+        start = np.flatnonzero(np.append(True, (np.diff(step) != 0) | (np.diff(key) != 0)))
+        prompt = log["prompt"].cat.categories.take(code[order][start])
         groups = pd.DataFrame({"step": step[start], "prompt": prompt, "n": np.diff(np.append(start, len(log)))})
         length = log["length"].to_numpy()[order] if "length" in log else None
         reward = log["reward"].to_numpy()[order]

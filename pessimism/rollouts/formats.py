@@ -199,9 +199,12 @@ def require_bounded(path: Path, about: Any, names: Iterable[str] | None = None) 
 
 def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
     """Read a frame that is already loaded."""
+    grouped = frame.attrs.get("grouped", False)
     frame = frame.set_axis(frame.columns.map(str), axis=1)
     found = [(str(name), pd.api.types.is_numeric_dtype(dtype)) for name, dtype in zip(frame, frame.dtypes, strict=True)]
     columns = choose_columns("the frame", found, options)
+    if grouped and "group" in frame:  # read from a log before
+        columns = columns._replace(group=("group",))
     rows.took(columns)
     frame = frame[columns.names()]
     for start in range(0, len(frame), 16 * BATCH):
@@ -216,6 +219,8 @@ def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
 
 def _add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
     """Append a whole batch as arrays, if every row of it is beyond doubt; otherwise append nothing and say False."""
+    if columns.group:
+        return False
     prompt, rewards = batch.column(columns.prompt), [batch.column(name) for name in columns.rewards]
     steps = [] if columns.step is None else [batch.column(columns.step)]
     lengths = [] if columns.length is None else [batch.column(columns.length)]

@@ -59,7 +59,8 @@ def read_rollouts(
     pandas.DataFrame
         Columns step (int64), prompt (categorical, in order of first appearance) and reward (float64, in the log's
         units); length (float64, in tokens) where it is asked for and every file has it; rounding (float64) where
-        rewards are sums: a bound of what sums that are equal differ by, with float32 parts too. `attrs["skipped"]`
+        rewards are sums: a bound of what sums that are equal differ by, with float32 parts too; group (int64) where a
+        column says which rows of a step are a group, else those of one prompt are. `attrs["skipped"]`
         counts the malformed lines left out, `attrs["files"]` lists the files read, `attrs["step_note"]` is None or says
         that there was no step column, and which column looks like one. Blank lines are no rows; an open quote in a CSV
         file counts as many lines as it swallows.

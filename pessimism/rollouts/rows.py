@@ -40,7 +40,9 @@ class Rows:
     def __init__(self, skip_bad: bool, progress: Callable[[int], object]) -> None:
         self.steps, self.codes, self.rewards, self.lengths = array("q"), array("i"), array("d"), array("d")
         self.roundings = array("d")  # of sums
+        self.groups = array("i")  # numbers of groups, empty as long as no file says which group a row is of
         self.vocabulary: dict[str, int] = {}
+        self.group_vocabulary: dict[tuple[str, ...] | int, int] = {}
         self.taken: list[Columns] = []
         self.skip_bad, self.skipped, self.progress = skip_bad, 0, progress
 
@@ -58,6 +60,7 @@ class Rows:
                 reward = _total(parts)
             step = 0 if columns.step is None else _integer(record[columns.step], columns.step)
             length = None if columns.length is None else _length(record[columns.length], columns.length)
+            group = columns.group and tuple(_text(record[name], name) for name in columns.group)
             code = self.code(record[columns.prompt], columns.prompt)
         except KeyError as error:
             raise ValueError(f"missing key {show(error.args[0])}") from None
@@ -69,6 +72,9 @@ class Rows:
         self.codes.append(code)
         if length is not None:
             self.lengths.append(length)
+        if group:
+            self.of_prompts(len(self.codes) - 1)
+            self.groups.append(self._group(group))
         if len(self.codes) % _TICK == 0:
             self.progress(_TICK)
 
@@ -97,6 +103,14 @@ class Rows:
             code = self.vocabulary[text] = len(self.vocabulary)
         return code
 
+    def of_prompts(self, end: int) -> None:
+        """Give each row before `end` that has no group the one of its prompt."""
+        for code in self.codes[len(self.groups) : end]:
+            self.groups.append(self._group(code))
+
+    def _group(self, key: tuple[str, ...] | int) -> int:
+        return self.group_vocabulary.setdefault(key, len(self.group_vocabulary))
+
     def bad(self, place: str, what: object, lines: int = 1) -> None:
         """Count a malformed row or, without `skip_bad`, raise."""
         if not self.skip_bad:
@@ -116,7 +130,12 @@ class Rows:
             frame["length"] = np.frombuffer(self.lengths, dtype=np.float64)
         if len(self.roundings) == len(self.codes):
             frame["rounding"] = np.frombuffer(self.roundings, dtype=np.float64)
+        if self.groups:
+            self.of_prompts(len(self.codes))
+            frame["group"] = np.frombuffer(self.groups, dtype=np.intc).astype(np.int64)
         frame.attrs.update(skipped=self.skipped, step_note=step_note(self.taken), files=files)
+        if self.groups:
+            frame.attrs["grouped"] = True  # its column `group` is one of ours
         return frame
 
 
@@ -181,6 +200,13 @@ def _total(rewards: Mapping[str, Any]) -> float:
     return _number(sum(given), "the sum of rewards")
 
 
+def _text(value: object, name: str) -> str:
+    """Return an id as text: 7 and "7" are one, and so are equal lists."""
+    if isinstance(value, str):
+        return value
+    return _canonical(value.item() if isinstance(value, np.generic) else value, name)
+
+
 def _integer(value: object, name: str) -> int:
     number = value.item() if isinstance(value, np.number) else value
     if isinstance(value, str):
@@ -237,10 +263,13 @@ class Columns(NamedTuple):
     step: str | None
     length: str | None = None
     like_step: str | None = None  # without a step column: one that looks like it
+    group: tuple[str, ...] = ()  # what tells the groups of a step from each other; without it, the prompt
+    advantage: str | None = None
+    log_probs: tuple[str, str | None] | None = None  # of the behavior, and of the policy before its update
 
     def names(self) -> list[str]:
-        """Return each name once."""
-        return list(dict.fromkeys([self.prompt, *self.rewards, *filter(None, [self.step, self.length])]))
+        """Return each name that a row needs once."""
+        return list(dict.fromkeys([self.prompt, *self.rewards, *filter(None, [self.step, self.length]), *self.group]))
 
 
 def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Options) -> Columns:

@@ -92,3 +92,17 @@ def test_differences_above_rounding_stay() -> None:
         assert sorted(groups.reward.tolist()) == rewards
     tiny = LoggedGroups.of(read_rollouts(log_of([0.1 + 0.2, 0.3, 1.0], [1e9, 0.3, 0.1 + 0.2])))
     assert sorted(tiny.reward.tolist()) == [0.3, 0.3, 0.3, 0.3, 1.0, 1e9]
+
+
+def test_groups_by_id_where_the_log_has_ids() -> None:
+    log = ps.read_rollouts(LOG)
+    log["group"] = [0, 1, 2, 2, 3, 0, 3, 2]
+    log.attrs["grouped"] = True
+    for source in (log, ps.read_rollouts(log)):
+        found = LoggedGroups.of(source)
+        assert found.groups.to_dict("list") == {
+            "step": [0, 0, 1, 1],
+            "prompt": ["b", "a", "b", "b"],
+            "n": [3, 2, 2, 1],
+        }
+        assert found.reward.tolist() == [0.5, 2.0, 5.0, 3.0, 0.25, 1.0, 4.0, 0.0]
