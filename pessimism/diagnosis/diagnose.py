@@ -158,6 +158,27 @@ def _diagnosed(
     logged: LoggedGroups, objective: Objective, rules: VerdictRules
 ) -> tuple[pd.DataFrame, str | None, bool]:
     """Return the frame, why the population is undefined somewhere, and whether a lower baseline keeps more."""
+    if objective.over_batch:  # what surrounds a group matters
+        some, like = logged, np.arange(len(logged.groups))
+    else:
+        some, like = logged.distinct()
+    facts, undefined = _facts(some, objective)
+    frame = pd.concat([logged.groups, facts.take(like).reset_index(drop=True)], axis=1)
+    frame["pass_rate"] = _pass_rates(frame["reward_mean"], logged.reward)
+    frame["verdict"] = verdicts(frame, rules)
+    frame = frame[list(COLUMNS)]
+    (lost,) = np.nonzero(((frame["given_up"] > 0) | (frame["status"] == "no_target")).to_numpy())
+    first = logged.rows(lost[:1])[0] if lost.size else None
+    helps = (
+        first is not None
+        and not objective.over_batch
+        and lowering_helps(logged.reward[first], logged.objective_on(objective, first))
+    )
+    return frame, undefined, helps
+
+
+def _facts(logged: LoggedGroups, objective: Objective) -> tuple[pd.DataFrame, str | None]:
+    """Return what is to be said of each group, and why the population is undefined somewhere."""
     parts = []
     with tqdm(
         total=len(logged.reward), desc="diagnosing", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False
@@ -169,21 +190,11 @@ def _diagnosed(
         [(same, logged.reward[logged.rows(same)]) for same in logged.by_size(np.argsort(logged.sizes, kind="stable"))],
         logged.objective_on(objective, logged.rows(np.array([0]))[0]),
     )
-    frame = pd.concat([logged.groups, pd.concat(parts).sort_index(), population], axis=1)
-    frame["all_equal"] &= frame["n"] > 1  # one completion has nothing to agree with
-    frame["pass_rate"] = _pass_rates(frame["reward_mean"], logged.reward)
-    frame["verdict"] = verdicts(frame, rules)
-    facts = frame[list(Group._fields)].itertuples(index=False, name=None)
-    frame["reading"] = [read_group(Group(*row)) for row in facts]
-    frame = frame[list(COLUMNS)]
-    (lost,) = np.nonzero(((frame["given_up"] > 0) | (frame["status"] == "no_target")).to_numpy())
-    first = logged.rows(lost[:1])[0] if lost.size else None
-    helps = (
-        first is not None
-        and not objective.over_batch
-        and lowering_helps(logged.reward[first], logged.objective_on(objective, first))
-    )
-    return frame, undefined, helps
+    facts = pd.concat([pd.concat(parts).sort_index(), population], axis=1)
+    facts["all_equal"] &= logged.sizes > 1  # one completion has nothing to agree with
+    rows = facts.assign(n=logged.sizes)[list(Group._fields)].astype(object).itertuples(index=False, name=None)
+    facts["reading"] = [read_group(Group(*row)) for row in rows]
+    return facts, undefined
 
 
 def _pass_rates(mean: pd.Series[float], rewards: Floats) -> Any:

@@ -80,6 +80,30 @@ class LoggedGroups:
         """Split groups, sorted by their size, into those of one size each."""
         return np.split(index, np.flatnonzero(np.diff(self.sizes[index])) + 1)
 
+    def distinct(self) -> tuple[LoggedGroups, NDArray[np.intp]]:
+        """Groups that differ in more than the order of their completions, and for each group here the one it is like.
+
+        A prompt with 3 of 8 right is one problem, however often a log has it. Completions are in order of their
+        rewards, so that what is found for a group does not depend on which other groups there are.
+        """
+        columns = [column for column in (self.reward, self.length) if column is not None]
+        like, found = np.empty(len(self.groups), dtype=np.intp), 0
+        first, kept = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
+        for same in self.by_size(np.argsort(self.sizes, kind="stable")):
+            rows = self.rows(same)
+            order = np.lexsort([column[rows] for column in reversed(columns)])
+            inside = np.take_along_axis(rows, order, axis=-1)
+            keys = np.ascontiguousarray(np.concatenate([column[inside] for column in columns], axis=-1))
+            bits = keys.view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[-1]))).ravel()
+            _, index, number = np.unique(bits, return_index=True, return_inverse=True)
+            like[same], found = found + number, found + len(index)
+            first.append(same[index])
+            kept.append(inside[index].ravel())
+        groups, row = self.groups.iloc[np.concatenate(first)].reset_index(drop=True), np.concatenate(kept)
+        start = np.cumsum(np.append(0, groups["n"].to_numpy()[:-1]))
+        length = None if self.length is None else self.length[row]
+        return LoggedGroups(groups, self.reward[row], length, start), like
+
     def targets(
         self, objective: Objective, index: NDArray[np.intp] | None = None, *, shift: float = 0.0
     ) -> Iterator[tuple[NDArray[np.intp], list[InducedTarget]]]:

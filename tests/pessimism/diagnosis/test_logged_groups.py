@@ -106,3 +106,26 @@ def test_groups_by_id_where_the_log_has_ids() -> None:
             "n": [3, 2, 2, 1],
         }
         assert found.reward.tolist() == [0.5, 2.0, 5.0, 3.0, 0.25, 1.0, 4.0, 0.0]
+
+
+def test_groups_that_differ_in_order_alone_are_solved_once():
+    log = pd.DataFrame(
+        {
+            "prompt": [*"aaa", *"bbb", *"cc", *"ddd", *"ee"],
+            "reward": [0.0, 1, 1, 1, 0, 1, 0, 1, 1, 1, 2, 0, 1],
+        }
+    )
+    logged = LoggedGroups.of(read_rollouts(log))
+    some, like = logged.distinct()
+    assert len(some.groups) == 3
+    assert like[0] == like[1] != like[3]
+    assert like[2] == like[4]
+    for group, other in enumerate(like):
+        theirs, mine = (of.reward[of.rows(np.array([i]))[0]] for of, i in ((logged, group), (some, other)))
+        assert np.array_equal(np.sort(theirs), mine)
+
+
+def test_lengths_tell_groups_apart():
+    log = pd.DataFrame({"prompt": [*"aabbcc"], "reward": [0.0, 1, 1, 0, 0, 1], "length": [3, 5, 5, 3, 5, 3]})
+    _, like = LoggedGroups.of(read_rollouts(log, length_column="length")).distinct()
+    assert like[0] == like[1] != like[2]
