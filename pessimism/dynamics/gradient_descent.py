@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pessimism.arrays import Array
-from pessimism.core.objective import ObjectiveLike
+from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.core.validation import check_amount, check_integer
-from pessimism.dynamics.trajectory import COLLAPSED, FlowProblem, Trajectory, has_collapsed, make_flow_problem
+from pessimism.dynamics.moving_data import MovingData
+from pessimism.dynamics.trajectory import COLLAPSED, EXPLODED, FlowProblem, Trajectory, has_collapsed, make_flow_problem
 from pessimism.fixed_point.equilibrium import find_equilibrium
 from pessimism.fixed_point.flow import Run
 from pessimism.fixed_point.score import data_weight
 from pessimism.losses.registry import make_objective
 
 _STEPS, _SAMPLES, _RECORDED = 10**7, 2**24, 2**27  # most steps, samples in one, and probabilities that are kept
-_EXPLODED = 1e6  # a step this many times the pull at the start means divergence
 
 
 def sgd(
@@ -32,11 +33,18 @@ def sgd(
     seed: int = 0,
     reference: Any = None,
     start: Any = None,
+    refresh_every: int | None = None,
+    lag: int = 0,
+    passes: int = 1,
     record_every: int | None = None,
     check: bool = True,
     **hyper: Any,
 ) -> Trajectory:
     """Descend the loss of an objective on softmax logits by plain steps of ``lr`` times the gradient.
+
+    By default all data are the behavior's. With ``refresh_every`` they follow the policy, as a trainer's do: step t,
+    counted from 0, learns from data of the policy of step floor(t/k) k - L, where k is ``refresh_every`` and L the
+    ``lag``; before step 1 that is the behavior. The data are then L to L + k - 1 optimizer steps old.
 
     Parameters
     ----------
@@ -56,10 +64,22 @@ def sgd(
         divide ``batch_size``. Default: advantages and weights are those of the population.
     seed : int, default 0
         Seed of the samples; the same seed gives the same bytes.
-    reference : array_like, shape (K,), optional
-        Policy in the log-ratio. Default: the behavior.
+    reference : array_like, shape (K,), "behavior" or "initial", optional
+        Policy in the log-ratio: "behavior" is the one that drew the data of the step, "initial" the behavior that is
+        given, whatever the data. They differ with ``refresh_every`` alone. Default: "behavior".
     start : array_like, shape (K,), optional
-        Probabilities of the first policy, positive where the behavior is. Default: the reference.
+        Probabilities of the first policy, positive where the behavior is. Default: the first reference.
+    refresh_every : int, optional
+        Optimizer steps k between refreshes of the policy that draws the data: what one generation of completions
+        serves. TRL's ``steps_per_generation`` times ``num_iterations``; verl's mini-batches of a batch times
+        ``ppo_epochs``. Default: the data stay the behavior's.
+    lag : int, default 0
+        How many steps L the data's policy is behind when its data begin to be used, as in asynchronous training. A
+        trainer's largest staleness is L + k - 1.
+    passes : int, default 1
+        How often the samples of a generation are used, which must divide ``refresh_every``: 1 draws new ones each
+        step; 2 draws for the first half of the k steps, and the second half goes through the same ones again
+        (``num_iterations``, ``ppo_epochs``). The exact gradient does not depend on it.
     record_every : int, optional
         Steps between recorded policies. Default: about 200 records. The first and the last are kept.
     check : bool, default True
@@ -74,7 +94,9 @@ def sgd(
         within 1e-3 of an equilibrium of the exact flow, in log-probabilities; ``log_policy`` is that of the last step.
         Also "diverged": a logit is not finite, or the gradient exceeds 1e6 times the pull at the start, and the run
         stops there; "collapsed": all mass but 1e-6 on one action, and no equilibrium there; and "not_converged", as
-        runs on sampled gradients mostly end. ``message`` says when.
+        runs on sampled gradients mostly end. ``message`` says when. Once the data have moved, the exact flow is that
+        on data of the last policy itself, "collapsed" is all mass but 1e-6 on one action in any case, and ``field`` is
+        the gradient on the data of each step.
 
     Raises
     ------
@@ -88,46 +110,110 @@ def sgd(
     ('converged', array([0.2689, 0.7311]))
     >>> sgd([0.5, 0.5], [0.0, 1.0], "kimi", beta=1.0, steps=400, lr=50.0).status
     'diverged'
+    >>> run = sgd([0.5, 0.5], [0.0, 1.0], "kimi", beta=1.0, steps=400, lr=0.5, refresh_every=4, lag=2)
+    >>> run.value[-1].round(4)  # no longer held near the first behavior
+    1.0
     """
-    problem = make_flow_problem(behavior, reward, make_objective(objective, check=check, **hyper), reference, start)
+    made = make_objective(objective, check=check, **hyper)
+    of_data = reference is None or (isinstance(reference, str) and reference == "behavior")
+    if isinstance(reference, str) and reference not in ("behavior", "initial"):
+        raise ValueError(f'reference must be probabilities, "behavior" or "initial", got {reference!r}')
+    fixed = None if of_data else behavior if isinstance(reference, str) else reference
+    problem = make_flow_problem(behavior, reward, made, fixed, start)
     _check(steps, lr, batch_size, group_size, record_every, len(problem.log_start))
+    _check_data(refresh_every, lag, passes, steps, len(problem.log_start), made)
+    data = MovingData(problem, refresh_every or steps + 1, lag, None if of_data else problem.reference)
     every = max(1, steps // 200) if record_every is None else record_every
-    gradient = _gradient(problem, batch_size, group_size, np.random.default_rng(seed))
+    draws = Draws(np.random.default_rng(seed), refresh_every, passes)
     log_policy = problem.log_start
     pull = problem.pull
     at_start = float(np.sum(pull.q * np.abs(pull.weight(log_policy - pull.log_nu))))
-    limit = _EXPLODED * max(pull.scale, at_start) or np.inf
-    times, recorded, message, collapsed_at = [0], [log_policy], "", None
-    for step in range(1, steps + 1):
-        with np.errstate(over="ignore", invalid="ignore"):
-            move = gradient(log_policy)
-            moved = log_policy + lr * move
-            moved = moved - np.logaddexp.reduce(moved)
-        if not np.all(np.isfinite(moved)) or np.abs(move).max() > limit:
-            message = f"the logits explode at step {step}"
-            break
-        log_policy = moved
-        if collapsed_at is None and has_collapsed(np.exp(log_policy)):
-            collapsed_at = step
+    limit = EXPLODED * max(pull.scale, at_start) or np.inf
+    times, recorded, fields, message, collapsed_at = [], [], [], "", None
+    gradient = _gradient(problem, batch_size, group_size, draws)
+    for step in range(steps + 1):
+        if step < steps and data.at(step, log_policy):
+            gradient = _gradient(data.problem, batch_size, group_size, draws)
         if step % every == 0 or step == steps:
             times.append(step)
             recorded.append(log_policy)
-    status, message = ("diverged", message) if message else _outcome(problem, log_policy, steps)
+            fields.append(data.field(log_policy) if data.moved else np.nan)
+        if step == steps:
+            break
+        draws.begin(step)
+        with np.errstate(over="ignore", invalid="ignore"):
+            move = data.everywhere(gradient(log_policy[data.seen]))
+            moved = log_policy + lr * move
+            moved = moved - np.logaddexp.reduce(moved)
+        if not np.all(np.isfinite(moved)) or np.abs(move).max() > limit:
+            message = f"the logits explode at step {step + 1}"
+            break
+        log_policy = moved
+        if collapsed_at is None and has_collapsed(np.exp(log_policy)):
+            collapsed_at = step + 1
+    status, message = ("diverged", message) if message else _outcome(data, log_policy, steps)
     if collapsed_at is not None:
         message = "; ".join(filter(None, (message, f"first within {COLLAPSED:g} of one action at step {collapsed_at}")))
-    return problem.trajectory(np.array(times, dtype=np.float64), np.array(recorded), log_policy, status, message)
+    run = problem.trajectory(np.array(times, dtype=np.float64), np.array(recorded), log_policy, status, message)
+    known = np.array(fields)
+    return replace(run, field=np.where(np.isnan(known), run.field, known))
 
 
-def _outcome(problem: FlowProblem, log_policy: Array, step: int) -> tuple[str, str]:
-    equilibrium = find_equilibrium(problem.pull, log_policy)
-    if equilibrium is None and has_collapsed(np.exp(log_policy)):
+def _outcome(data: MovingData, log_policy: Array, step: int) -> tuple[str, str]:
+    collapsed = has_collapsed(np.exp(log_policy))
+    if data.moved and collapsed:
+        return "collapsed", "next to all mass is on one action, and so are its own data"
+    where = "the exact flow"
+    if data.moved:
+        where += " on data of the last policy"
+        data.take(log_policy)
+    pull, log_policy = data.problem.pull, log_policy[data.seen]
+    equilibrium = find_equilibrium(pull, log_policy)
+    if equilibrium is None and collapsed:
         return "collapsed", "next to all mass is on one action, which is no equilibrium of the exact flow"
-    status, message = Run(np.array([step]), log_policy[None], equilibrium, step, log_policy).outcome(problem.pull)
-    return status, f"{step} steps end before an equilibrium of the exact flow" if status == "not_converged" else message
+    status, message = Run(np.array([step]), log_policy[None], equilibrium, step, log_policy).outcome(pull)
+    return status, f"{step} steps end before an equilibrium of {where}" if status == "not_converged" else message
+
+
+class Draws:
+    """The samples of each step: new ones, or those of a generation once more.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Where they come from.
+    refresh_every : int or None
+        Steps of a generation.
+    passes : int
+        How often each sample is used.
+    """
+
+    def __init__(self, rng: np.random.Generator, refresh_every: int | None, passes: int) -> None:
+        self.rng, self.steps = rng, refresh_every
+        self.batches = None if passes == 1 or refresh_every is None else refresh_every // passes
+        self.kept: list[Array] = []
+        self.place = 0
+
+    def begin(self, step: int) -> None:
+        """Say which step comes next."""
+        if self.batches is not None and self.steps is not None:
+            place = step % self.steps
+            if place == 0:
+                self.kept = []
+            self.place = place % self.batches
+
+    def choice(self, policy: Array, shape: tuple[int, ...]) -> Array:
+        """Actions of a policy."""
+        if self.batches is not None and self.place < len(self.kept):
+            return self.kept[self.place]
+        actions = self.rng.choice(len(policy), size=shape, p=policy / policy.sum())
+        if self.batches is not None:
+            self.kept.append(actions)
+        return actions
 
 
 def _gradient(
-    problem: FlowProblem, batch_size: int | None, group_size: int | None, rng: np.random.Generator
+    problem: FlowProblem, batch_size: int | None, group_size: int | None, draws: Draws
 ) -> Callable[[Array], Array]:
     """Map a log-policy ``(K,)`` to the direction of the step: exact, of single samples, or of groups."""
     pull, objective = problem.pull, problem.pull.objective
@@ -146,8 +232,7 @@ def _gradient(
         return g / np.exp(log_policy[actions]) * pull.q[actions] if on_policy else g
 
     def draw(log_policy: Array, shape: tuple[int, ...]) -> Array:
-        policy = np.exp(log_policy) if on_policy else pull.q
-        return rng.choice(width, size=shape, p=policy / policy.sum())
+        return draws.choice(np.exp(log_policy) if on_policy else pull.q, shape)
 
     def of_singles(log_policy: Array) -> Array:
         actions = draw(log_policy, (count,))
@@ -184,3 +269,20 @@ def _check(
         raise ValueError(f"lr must be a finite number > 0, got {lr!r}")
     if group_size is not None and (batch_size is None or batch_size % group_size):
         raise ValueError(f"group_size must divide batch_size {batch_size!r}, got {group_size!r}")
+
+
+def _check_data(refresh_every: int | None, lag: int, passes: int, steps: int, width: int, objective: Objective) -> None:
+    check_integer("lag", lag, 0)
+    check_integer("passes", passes, 1)
+    if refresh_every is None:
+        for name, value, usual in (("lag", lag, 0), ("passes", passes, 1)):
+            if value != usual:
+                raise ValueError(f"{name} needs refresh_every, without which all data are the behavior's, got {value}")
+        return
+    check_integer("refresh_every", refresh_every, 1)
+    if refresh_every % passes:
+        raise ValueError(f"passes must divide refresh_every {refresh_every}, got {passes}")
+    if passes > 1 and objective.on_policy:
+        raise ValueError(f"passes: objective {objective} samples from the current policy at each step, got {passes}")
+    kept = (min(lag, steps) // refresh_every + 1) * width
+    check_amount("lag // refresh_every times the number of actions", kept, _RECORDED)

@@ -1,6 +1,7 @@
 r"""Round after round, each policy trained to its target on data that lag: :math:`\pi_{t+1} = T(\pi_{t-L})`.
 
-T maps a behavior to the target that an objective induces on its data (arXiv 2605.28150; docs/theory.md).
+T maps a behavior to the target that an objective induces on its data (arXiv 2605.28150; docs/theory.md). With
+``steps_per_round`` a round is some steps of gradient descent on such data in place of T.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from pessimism import divergences
 from pessimism.arrays import Array, to_numpy
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike
+from pessimism.core.problem import make_problem
 from pessimism.core.validation import FAINTEST, check_amount, check_integer
-from pessimism.dynamics.trajectory import has_collapsed
+from pessimism.dynamics.trajectory import EXPLODED, has_collapsed
+from pessimism.fixed_point.score import weight_on
 from pessimism.losses.registry import make_objective
 from pessimism.target.induced import induced_target
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ROUNDS, _SAMPLES, _TABLE, _KEPT = 10**5, 2**26, 10**7, 2**27  # rounds, samples, rows, and probabilities held at once
+_STEPS = 10**7  # of gradient descent in all rounds
 Noise = Literal["bernoulli"] | float | Callable[[np.random.Generator, Array], Array] | None
 
 
@@ -35,6 +39,8 @@ def lagged_iteration(
     *,
     rounds: int,
     lag: int = 0,
+    steps_per_round: int | None = None,
+    lr: float | None = None,
     samples: int | None = None,
     noise: Noise = None,
     unsampled: Literal["keep", "drop"] = "keep",
@@ -63,6 +69,12 @@ def lagged_iteration(
     lag : int, default 0
         How many rounds the data are behind; 0 stands for the policy's own data. Lag L runs L + 1 chains that never
         meet.
+    steps_per_round : int, optional
+        Steps of gradient descent on the softmax logits in a round, from where the last round ended, as a trainer takes
+        them: its optimizer steps between refreshes of the data. At lag L the data of a step are then L times as many
+        steps old, and those of its place in the round. Default: each round ends at the target itself.
+    lr : float, optional
+        Step size, which ``steps_per_round`` needs.
     samples : int, optional
         Completions drawn a round from the behavior, to estimate the rewards by their means. The advantage and the
         weights of the data are those of the behavior restricted to the actions drawn. Default: exact rewards.
@@ -72,7 +84,8 @@ def lagged_iteration(
         none.
     unsampled : {"keep", "drop"}, default "keep"
         What becomes of actions that were not drawn. "keep" leaves their probabilities as in the behavior, and the
-        target divides the mass of the others among those; "drop" takes them for impossible from then on.
+        target divides the mass of the others among those; "drop" takes them for impossible from then on. Steps know
+        "keep" alone: nothing pulls the logits of these actions.
     runs : int, default 1
         Independent repetitions, each with a generator of its own spawned from ``seed``: adding runs changes none.
     seed : int, default 0
@@ -95,7 +108,8 @@ def lagged_iteration(
         A row per problem (C order of the batch), run and round: value (under the true rewards), entropy, kl (to round
         0), max_ratio (to the policy that drew the data), leak, regime, kappa, status, collapsed (all mass but 1e-6 on
         one of several actions). Round 0 has regime "undefined" and status "initial". Where a round has no target
-        ("no_target", "not_converged") its row is the run's last; the other runs go on.
+        ("no_target", "not_converged") its row is the run's last; the other runs go on. A round of steps has regime
+        "undefined" and status "stepped", or "diverged", as for :func:`pessimism.sgd`, which is the run's last, too.
 
     Raises
     ------
@@ -111,11 +125,15 @@ def lagged_iteration(
     >>> frame = lagged_iteration([0.5, 0.5], [0.0, 1.0], "nominal", beta=1.0, rounds=2)
     >>> frame["value"].round(4).tolist()  # logit of the second action: 0, 1, 2
     [0.5, 0.7311, 0.8808]
+    >>> frame = lagged_iteration([0.5, 0.5], [0.0, 1.0], "nominal", beta=1.0, rounds=2, steps_per_round=2, lr=0.1)
+    >>> frame["value"].round(4).tolist()  # on the way there
+    [0.5, 0.5249, 0.5496]
     """
     import pandas as pd
 
     objective = make_objective(objective, check=check, **hyper)
     _check(rounds, lag, samples, noise, unsampled, runs, reference)
+    _check_steps(rounds, steps_per_round, lr, unsampled, unseen)
     bandit = make_bandit(behavior, reward)
     count, width = bandit.reward.shape
     check_amount("rounds times runs times the number of problems", rounds * runs * count, _TABLE)
@@ -138,9 +156,11 @@ def lagged_iteration(
             data = history[0]
             counts, estimate = _estimate(data, rewards[lane], samples, noise, [generators[i] for i in lane])
             drawn = data > 0 if counts is None else counts > 0
-            policy, facts = _step(
-                data, drawn, estimate, objective, start[lane] if reference == "initial" else None, unsampled, unseen
-            )
+            initial = start[lane] if reference == "initial" else None
+            if steps_per_round is None or lr is None:
+                policy, facts = _step(data, drawn, estimate, objective, initial, unsampled, unseen)
+            else:
+                policy, facts = _descended(history[-1], data, drawn, estimate, objective, initial, steps_per_round, lr)
             frames.append(_rows(lane, time, policy, data, start[lane], rewards[lane], policies, **facts))
             alive = np.isfinite(policy).all(axis=-1)
             lane = lane[alive]
@@ -163,12 +183,7 @@ def _step(
     unseen: bool,
 ) -> tuple[Array, dict[str, Array]]:
     """Target of the data's policies ``(n, K)`` on the actions drawn, and what was found about it."""
-    mass = np.sum(np.where(drawn, data, 0.0), axis=-1, keepdims=True)
-    seen = np.where(drawn, data, 0.0) / mass
-    own = None
-    if initial is not None:
-        own = np.where(drawn, initial, 0.0)
-        own = own / own.sum(axis=-1, keepdims=True)
+    seen, own = _restricted(data, drawn), None if initial is None else _restricted(initial, drawn)
     target = induced_target(seen, reward, objective, reference=own, unseen=unseen, check=False)
     leak, status = np.asarray(target.leak), np.asarray(target.status)
     policy = np.asarray(target.policy)
@@ -184,6 +199,50 @@ def _step(
     policy = np.where(policy < FAINTEST, 0.0, policy)  # no data of such an action, as where it underflows
     facts = {"leak": leak, "regime": np.asarray(target.regime), "kappa": np.asarray(target.kappa), "status": status}
     return policy, facts
+
+
+def _restricted(policy: Array, drawn: Array) -> Array:
+    """Policies ``(n, K)`` on the actions drawn."""
+    kept = np.where(drawn, policy, 0.0)
+    return np.asarray(kept / kept.sum(axis=-1, keepdims=True))
+
+
+def _descended(
+    policy: Array,
+    data: Array,
+    drawn: Array,
+    reward: Array,
+    objective: Objective,
+    initial: Array | None,
+    steps: int,
+    lr: float,
+) -> tuple[Array, dict[str, Array]]:
+    """Policies ``(n, K)`` after steps of gradient descent on data of others, nan where logits explode."""
+    own = None if initial is None else _restricted(initial, drawn)
+    bandit, advantage = make_problem(_restricted(data, drawn), reward, objective, own)
+    of_rows, q = objective.on_rows(bandit), to_numpy(bandit.behavior)
+    log_reference = np.where(drawn, to_numpy(bandit.log_reference), 0.0)
+
+    def pull(log_policy: Array) -> Array:
+        """q g, nothing where nothing was drawn, whatever the log-ratio is there."""
+        u = np.where(drawn, log_policy - log_reference, 0.0)
+        return np.where(drawn, q * weight_on(bandit, of_rows, u, advantage), 0.0)
+
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        log_policy = np.log(policy)
+        sizes = [np.abs(pull(at)).sum(axis=-1) for at in (log_reference, log_policy)]
+        most = EXPLODED * np.maximum(*sizes)
+        exploded = np.zeros(len(policy), dtype=bool)
+        for _ in range(steps):
+            pulls = pull(log_policy)
+            move = pulls - np.exp(log_policy) * pulls.sum(axis=-1, keepdims=True)
+            log_policy = log_policy + lr * move
+            log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1, keepdims=True)
+            exploded |= ~(np.abs(move).max(axis=-1) <= np.where(most > 0, most, np.inf))
+        moved = np.exp(log_policy)
+    exploded |= ~np.isfinite(moved).all(axis=-1)
+    moved = np.where(exploded[:, None], np.nan, np.where(moved < FAINTEST, 0.0, moved))
+    return moved, {"status": np.where(exploded, "diverged", "stepped")}
 
 
 def _estimate(
@@ -268,3 +327,18 @@ def _check(rounds: int, lag: int, samples: int | None, noise: Noise, unsampled: 
         raise ValueError(f'unsampled must be "keep" or "drop", got {unsampled!r}')
     if reference not in ("behavior", "initial"):
         raise ValueError(f'reference must be "behavior" or "initial", got {reference!r}')
+
+
+def _check_steps(rounds: int, steps: int | None, lr: float | None, unsampled: str, unseen: bool) -> None:
+    if steps is None:
+        if lr is not None:
+            raise ValueError(f"lr needs steps_per_round, without which each round ends at the target, got {lr!r}")
+        return
+    check_integer("steps_per_round", steps, 1)
+    check_amount("rounds times steps_per_round", rounds * steps, _STEPS)
+    if lr is None or not 0 < lr < np.inf:
+        raise ValueError(f"steps_per_round needs lr, a finite number > 0, got {lr!r}")
+    if unsampled != "keep":
+        raise ValueError(f'unsampled must be "keep" with steps_per_round, got {unsampled!r}')
+    if unseen:
+        raise ValueError("unseen must be False with steps_per_round: what leaks in a step goes to the other actions")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 COLLAPSED = 1e-6  # a policy with at most this much mass beside its likeliest action has collapsed
+EXPLODED = 1e6  # a gradient this many times the pull at the start means divergence
 
 
 def has_collapsed(policy: Array) -> Array:
@@ -43,7 +44,7 @@ class Trajectory(ByValue):
     log_policies : ndarray, shape (T, K)
         Log-probabilities, -inf where the behavior has no mass.
     field : ndarray, shape (T,)
-        Euclidean norm of the expected gradient on the logits.
+        Euclidean norm of the expected gradient on the logits, on the data of that time.
     log_policy : ndarray, shape (K,)
         The equilibrium that the run reaches (-inf for actions that lose all mass), else its end.
     status : str
@@ -140,6 +141,7 @@ class FlowProblem:
     objective: Objective
     behavior: Array
     reward: Array
+    reference: Array
     seen: Array
     pull: LogitField
     log_start: Array
@@ -174,4 +176,4 @@ def make_flow_problem(behavior: Any, reward: Any, objective: Objective, referenc
     first = np.log(first[seen])
     pull = LogitField(objective.on_rows(bandit).on_row(0, seen), q[seen], nu[seen], advantage[seen], weights)
     log_start = first - np.logaddexp.reduce(first)
-    return FlowProblem(objective, q, rewards, seen, pull, log_start)
+    return FlowProblem(objective, q, rewards, nu, seen, pull, log_start)

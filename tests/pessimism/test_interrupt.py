@@ -18,6 +18,8 @@ LONG = {
     "minima": "[ps.stationary_points(q[row], r[row], 'constant_baseline', value=3.5) for row in range(4000)]",
     "sgd": "ps.sgd(q[0], r[0], 'kimi', steps=10**7, lr=0.1)",
     "samples": "ps.sgd(q[0], r[0], 'kimi', steps=10**7, lr=0.1, batch_size=64, group_size=8)",
+    "refreshed": "ps.sgd(q[0], r[0], 'kimi', steps=10**7, lr=0.1, refresh_every=2, lag=10**5)",
+    "stepped": "ps.lagged_iteration(q[:9], r[:9], 'kimi', rounds=9, steps_per_round=10**6, lr=0.1)",
     "rounds": "ps.lagged_iteration(q, r, 'kimi', rounds=1000, samples=100)",
     "flow": "[ps.gradient_flow(q[row], r[row], 'chord') for row in range(10**4)]",
     "beta1": "ps.smallest_beta1(0.1, 2**17, [0.01 * i for i in range(1, 100)] * 100)",
