@@ -15,10 +15,15 @@ from pessimism.messages import cut, plain
 
 MISTAKE = 2  # what the user can mend
 INTERRUPTED = 130  # 128 + SIGINT, as the shell has it
+TERMINATED = 143  # 128 + SIGTERM: a scheduler, `timeout` or the end of a session asks a process to end
 UNREAD = 141  # 128 + SIGPIPE: whoever read the output has gone, as `head` does
 MISTAKES: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError)
 _UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _LINE = 2000  # characters of the one line of a mistake
+
+
+class TerminatedError(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM: it unwinds as after Ctrl-C, so that no half-written file stays."""
 
 
 def exit_code(
@@ -29,7 +34,7 @@ def exit_code(
     mistakes: tuple[type[Exception], ...] = MISTAKES,
     process: bool = False,
 ) -> int:
-    """Run a command; a mistake of the user is one line on stderr and 2, an interruption one and 130.
+    """Run a command; a mistake of the user is one line on stderr and 2, an interruption one and 130, SIGTERM 143.
 
     Output that nobody reads any more (``| head``) is no mistake: 141, without a word, as of every other tool. A stream
     that was closed before (``>&-``) takes everything and keeps nothing. What the encoding of a stream cannot write is
@@ -42,11 +47,11 @@ def exit_code(
     prefix : str
         What a line on stderr begins with, before a colon.
     interrupted : str, optional
-        The line after Ctrl-C; by default the prefix says that it was interrupted.
+        The line after Ctrl-C or SIGTERM; by default the prefix says that it was interrupted, or terminated.
     mistakes : tuple of type, optional
         The errors that are mistakes of the user; all others are raised.
     process : bool, default False
-        Whether the process ends with the command: Ctrl-C does not disturb its last breath then.
+        Whether the process ends with the command: SIGTERM is heard then, and no signal disturbs its last breath.
 
     Returns
     -------
@@ -59,6 +64,8 @@ def exit_code(
     0
     """
     try:
+        if process:
+            _hear_terminations()
         _prepare()
         code = _code(command)
         sys.stdout.flush()
@@ -69,12 +76,30 @@ def exit_code(
     except mistakes as error:
         code = MISTAKE
         _say(f"{prefix}: {_reason(error)}")
+    except TerminatedError:
+        code = TERMINATED
+        _say(interrupted or f"{prefix}: terminated")
     except KeyboardInterrupt:
         code = INTERRUPTED
         _say(interrupted or f"{prefix}: interrupted")
     if process:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for last in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(last, signal.SIG_IGN)
     return code
+
+
+def _hear_terminations() -> None:
+    """Raise `TerminatedError` on SIGTERM in this process; a child that copies its handlers ends as it always did."""
+    own = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != own:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise TerminatedError
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # else who started it has other plans
+        signal.signal(signal.SIGTERM, end)
 
 
 @contextmanager

@@ -46,6 +46,46 @@ def require_regular(path: Path) -> None:
         raise ValueError(f"{path}: is {kind}, not a regular file")
 
 
+def read_small(path: Path, most: int) -> bytes:
+    """Read a file that a person has written: a regular one, or what a shell hands over as ``<(command)``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    most : int
+        Bytes that it may have; no more than that are read, whatever the file says of its size.
+
+    Returns
+    -------
+    bytes
+        Its content.
+
+    Raises
+    ------
+    ValueError
+        In one line, if it is another pipe, a device, not there, cannot be read or is too large.
+    """
+    if not _handed_over(path):
+        require_regular(path)
+    try:
+        with path.open("rb") as file:
+            found = file.read(most + 1)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({reason(error)})") from None
+    if len(found) > most:
+        raise ValueError(f"{path}: has more than {most} bytes, the most that is read of such a file")
+    return found
+
+
+def _handed_over(path: Path) -> bool:
+    """Whether a path names a pipe that is open in this process already, so that opening it waits for nobody."""
+    try:
+        return path.parent in (Path("/dev/fd"), Path("/proc/self/fd")) and stat.S_ISFIFO(path.stat().st_mode)
+    except OSError:
+        return False
+
+
 class NotWrittenError(OSError):
     """A file could not be written; the one that was there before is untouched, and nothing is left beside it."""
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import shutil
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from analysis import studies, verification
+from pessimism.console import exit_code
 
 
 def main(folder: Path, module: str, arguments: list[str]) -> int:
     """Run the command; its exit code."""
+    from analysis import studies, verification
+
     for of, name in ((verification, "PAGE"), (verification, "DATA"), (studies, "PAGE")):
         page = folder / getattr(of, name).name
         if not page.exists():
@@ -29,4 +32,5 @@ def main(folder: Path, module: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))
+    command = partial(main, Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    sys.exit(exit_code(command, "killable", process=True))

@@ -1,9 +1,10 @@
-"""Long commands that are killed at any moment: what is there is whole, and the next run ends in the same bytes."""
+"""Long commands that are killed or interrupted: what is there is whole, and the next run ends in the same bytes."""
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,15 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+def interrupt(process: subprocess.Popen[str], sent: signal.Signals) -> None:
+    """Interrupt a command as a terminal or a scheduler does, with its processes: it ends with one line."""
+    os.killpg(process.pid, sent)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode in (128 + sent, -sent), said[-2000:]  # in a shell both are the same
+    assert "Traceback" not in said
+    assert re.search(r"(interrupted|terminated)[^\n]*\n\Z", said), said[-2000:]
+
+
 def end(process: subprocess.Popen[str]) -> str:
     said = process.communicate(timeout=900)[1]
     assert process.returncode == 0, said[-2000:]
@@ -85,14 +95,19 @@ def test_a_killed_command_goes_on_to_the_same_bytes(name: str, tmp_path: Path) -
     began, whole, cut = time.monotonic(), tmp_path / "whole", tmp_path / "cut"
     end(start(whole, command))
     took, undisturbed = time.monotonic() - began, results(whole)
-    chance, moments = random.SystemRandom(), []
-    for _ in range(2):
+    chance, moments = random.Random(name), []
+    for sent in (signal.SIGKILL, chance.choice([signal.SIGINT, signal.SIGTERM])):
         process = start(cut, command)
-        moments.append(chance.uniform(0.2, 1.0) * took)
+        moments.append((sent.name, chance.uniform(0.2, 1.0) * took))
         try:
-            process.wait(moments[-1])
+            process.wait(moments[-1][1])
         except subprocess.TimeoutExpired:
-            kill(process)
+            if sent is signal.SIGKILL:
+                kill(process)
+            else:
+                parts = {*cut.rglob(".part-*")}
+                interrupt(process, sent)
+                assert {*cut.rglob(".part-*")} <= parts, moments  # what one that was killed has left
         else:
             end(process)
         for file, content in results(cut).items():

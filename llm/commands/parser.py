@@ -17,7 +17,8 @@ from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from trl import TrlParser
 
-from pessimism.messages import one_line, reason
+from pessimism.files import read_small
+from pessimism.messages import one_line
 from pessimism.trainers.sources import too_much
 
 _LARGEST = 1_000_000  # bytes of a file
@@ -98,19 +99,16 @@ class Parser(TrlParser):  # type: ignore[misc]
 
     def _read(self) -> dict[str, Any]:
         """Read the file; its ``env`` goes to the environment, as in TRL."""
-        path = Path(self._file)
         try:
-            if path.exists() and not path.is_file():
-                raise ValueError(f"--config {self._file} must be a file")
-            if path.stat().st_size > _LARGEST:
-                raise ValueError(f"--config {self._file} must have at most {_LARGEST} bytes")
-            text = path.read_text(encoding="utf-8")
+            content = read_small(Path(self._file), _LARGEST)
+        except ValueError as error:
+            raise ValueError(f"--config {error}") from error
+        try:
+            text = content.decode()
             # Nothing is built for that: a few lines of aliases of aliases stand for more than any memory holds.
             if why := too_much(YAML(typ="safe", pure=True).parse(text), events, _MOST, _DEEPEST):
                 raise ValueError(f"{self._file}{why}")
             found = YAML(typ="safe", pure=True).load(text)
-        except OSError as error:
-            raise ValueError(f"--config {self._file} cannot be read ({reason(error)})") from error
         except UnicodeDecodeError as error:
             raise ValueError(f"{self._file}: not valid UTF-8 (byte {error.start + 1})") from error
         except MarkedYAMLError as error:

@@ -10,8 +10,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pessimism.files import require_regular
-from pessimism.messages import one_line, reason, show
+from pessimism.files import read_small
+from pessimism.messages import one_line, show
 from pessimism.rollouts.lines import read_json
 
 _MOST = 2**20  # bytes of a file of settings
@@ -171,15 +171,10 @@ def _check_size(given: Any) -> None:
 
 def _file(path: Path, *, command: bool = True) -> Source:
     """Settings in a file, which may be a command unless a command names it."""
-    require_regular(path)
     try:
-        if path.stat().st_size > _MOST:
-            raise ValueError(f"{path} has more than {_MOST} bytes, which no file of settings needs")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_small(path, _MOST).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({reason(error)})") from None
     suffix = path.suffix.lower()
     if suffix in (".json", ".toml", ".yaml", ".yml"):
         parsed = _parsed(path, suffix, text)

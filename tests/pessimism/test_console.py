@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
+import subprocess
 import sys
+import threading
 
 import pytest
 
-from pessimism.console import exit_code
+from pessimism.console import TerminatedError, deaf, exit_code
 
 
 def raising(error: BaseException) -> int:
@@ -45,6 +48,85 @@ def test_a_mistake_is_one_line_without_control_characters(
 def test_an_interruption_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert raising(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "tool: interrupted\n"
+
+
+def test_a_termination_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(TerminatedError()) == 143
+    assert capsys.readouterr().err == "tool: terminated\n"
+
+
+SIGTERM = """
+import os, signal, sys, time
+from pessimism.console import deaf, exit_code
+def command():
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(tell, b"x")
+        time.sleep(60)
+    os.read(ready, 1)
+    os.kill(child, signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        print("unwound", flush=True)
+{before}
+sys.exit(exit_code(command, "tool", process=True))
+"""
+
+
+def terminated(before: str) -> subprocess.CompletedProcess[str]:
+    script = SIGTERM.format(before=before)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_sigterm_unwinds_the_process_and_only_it() -> None:
+    done = terminated("")
+    assert (done.returncode, done.stderr) == (143, "tool: terminated\n")
+    assert done.stdout == "-15\nunwound\n"
+
+
+def test_a_handler_of_somebody_else_stays() -> None:
+    done = terminated("signal.signal(signal.SIGTERM, lambda *_: os._exit(7))")
+    assert (done.returncode, done.stderr, done.stdout) == (7, "", "7\n")
+
+
+def test_deaf_ignores_an_interruption_and_hears_the_next() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with deaf():
+        os.kill(os.getpid(), signal.SIGINT)
+        there = subprocess.run(
+            [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert there.stdout == "True\n"
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_deaf_gives_the_handler_back_after_an_error() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ZeroDivisionError), deaf():
+        1 / 0  # noqa: B018
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_deaf_does_nothing_in_a_thread() -> None:
+    before, found = signal.getsignal(signal.SIGINT), []
+
+    def inside() -> None:
+        with deaf():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert found == [before]
 
 
 def test_a_reader_that_has_gone_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:

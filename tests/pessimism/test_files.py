@@ -7,10 +7,11 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +34,68 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 def content(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def odd(folder: Path) -> dict[str, tuple[Path, str]]:
+    """What is no regular file -> its path and what is said of it."""
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "fifo")
+    (folder / "link to fifo").symlink_to("fifo")
+    (folder / "dangling").symlink_to("nowhere\x1b[2J")
+    (folder / "loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as bound:
+        before = Path.cwd()
+        os.chdir(folder)  # the name of a socket must be short
+        try:
+            bound.bind("socket")
+        finally:
+            os.chdir(before)
+    return {
+        "folder": (folder / "folder", "is a folder, not a regular file"),
+        "fifo": (folder / "fifo", "is a pipe, not a regular file"),
+        "link": (folder / "link to fifo", "is a pipe, not a regular file"),
+        "device": (Path("/dev/zero"), "is a device, not a regular file"),
+        "socket": (folder / "socket", "is a socket, not a regular file"),
+        "dangling": (folder / "dangling", r"is a link to nowhere\x1b[2J, which is not there"),
+        "loop": (folder / "loop", "cannot be read (Too many levels of symbolic links)"),
+        "none": (folder / "none", "no such file"),
+        "NUL": (folder / "a\0b", "cannot be read (embedded null byte)"),
+    }
+
+
+@pytest.mark.parametrize("refuse", [files.require_regular, lambda path: files.read_small(path, 10)])
+def test_what_is_no_regular_file_is_refused_at_once(refuse: Callable[[Path], object], tmp_path: Path) -> None:
+    for path, said in odd(tmp_path).values():
+        with pytest.raises(ValueError, match=re.escape(f"{path}: {said}") + r"\Z"):
+            refuse(path)
+
+
+def test_regular_files_and_links_to_them_are_taken(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_bytes(b"0123456789")
+    link.symlink_to("file")
+    for path in (file, link):
+        files.require_regular(path)
+        assert files.read_small(path, 10) == b"0123456789"
+        with pytest.raises(ValueError, match=re.escape(f"{path}: has more than 9 bytes, ")):
+            files.read_small(path, 9)
+
+
+def test_a_small_file_may_come_from_a_command(tmp_path: Path) -> None:
+    script = "from pathlib import Path; import sys; from pessimism.files import read_small; "
+    script += "print(read_small(Path(sys.argv[1]), 10))"
+
+    def handed(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", f'"$0" -c "$1" <({command})', sys.executable, script],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert handed("printf abc").stdout == "b'abc'\n"
+    assert "has more than 10 bytes" in handed("yes").stderr  # which never ends
 
 
 def test_files_take_their_places_together(tmp_path: Path) -> None:

@@ -110,12 +110,26 @@ def test_aliases_are_taken(tmp_path: Path) -> None:
 def test_a_configuration_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     large = tmp_path / "large.yaml"
     large.write_text("# " + "x" * 1_000_000)
-    assert main(["evaluate", "--config", str(large)]) == 2
-    assert capsys.readouterr().err == f"error: --config {large} must have at most 1000000 bytes\n"
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+    for path, why in (
+        (large, "has more than 1000000 bytes, the most that is read of such a file"),
+        (tmp_path / "pipe", "is a pipe, not a regular file"),
+        (tmp_path, "is a folder, not a regular file"),
+        ("/dev/zero", "is a device, not a regular file"),
+        (tmp_path / "none", "no such file"),
+    ):
         assert main(["evaluate", "--config", str(path)]) == 2
-        assert capsys.readouterr().err == f"error: --config {path} must be a file\n"
+        assert capsys.readouterr().err == f"error: --config {path}: {why}\n"
+
+
+def test_a_configuration_may_come_from_a_command(tmp_path: Path) -> None:
+    """As by ``--config <(sed s/A/B/ c.yaml)`` in a shell."""
+    ours, theirs = os.pipe()
+    os.write(theirs, b"model: tiny\nsamples: 3\n")
+    os.close(theirs)
+    (found,) = Parser((EvaluateConfig,)).parse(["--config", f"/dev/fd/{ours}"])
+    os.close(ours)
+    assert (found.model, found.samples) == ("tiny", 3)
 
 
 def test_values_in_a_file_are_those_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

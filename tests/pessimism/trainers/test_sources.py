@@ -127,7 +127,7 @@ def test_other_things_are_refused(source: Any) -> None:
         ("c.yaml", b"!!python/object/apply:os.system ['true']", "is not YAML: "),
         ("c.sh", b"--a 'b", "does not read as a command: No closing quotation"),
         ("c.sh", b"\xff\xfe", "is not text in UTF-8"),
-        ("c.json", b" " * (2**20 + 1), "has more than 1048576 bytes"),
+        ("c.json", b" " * (2**20 + 1), ": has more than 1048576 bytes"),
     ],
 )
 def test_files_that_do_not_parse(name: str, content: bytes, message: str, tmp_path: Path) -> None:
