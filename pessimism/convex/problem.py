@@ -27,7 +27,7 @@ class Check(NamedTuple):
     nearest: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConvexProblem:
     """One problem of a target, on the actions that its behavior can produce; every array is ``(K,)`` and numpy."""
 

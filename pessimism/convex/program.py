@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pessimism.arrays import Array
+from pessimism.equality import ByValue
 
 # Policies go with the square root of the gap, so that the gap is tighter than the rest; "optimal_inaccurate" is
 # between these and the reduced tolerances. The second attempt takes shorter steps.
@@ -36,8 +37,8 @@ SETTINGS: dict[str, tuple[dict[str, float], ...]] = {
 SOLVED = ("optimal", "optimal_inaccurate")
 
 
-@dataclass(frozen=True)
-class Program:
+@dataclass(frozen=True, eq=False)
+class Program(ByValue):
     """Solution of a convex program over policies.
 
     Attributes

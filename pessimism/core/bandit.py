@@ -22,7 +22,7 @@ from pessimism.core.validation import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bandit:
     """Validated problems, flattened to one row each: every array is float64 of shape ``(N, K)``.
 

@@ -23,6 +23,7 @@ from pessimism.arrays import Array, to_numpy, to_numpy_float
 from pessimism.core.bandit import Bandit
 from pessimism.core.solution import Solution, Status
 from pessimism.core.validation import LARGEST
+from pessimism.equality import same
 
 
 @runtime_checkable
@@ -162,6 +163,23 @@ class Objective:
     per_action: ClassVar[tuple[str, ...]] = ()  # facts of a completion: a number, or an array (..., K)
     prices_propensity: ClassVar[bool] = False  # an action's advantage depends on its own probability under the behavior
     no_target_because: ClassVar[str] = Status.NO_TARGET.message  # where there is none
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if "__eq__" not in vars(cls):  # lest a dataclass makes its own, in which an array has no truth value
+            cls.__eq__ = Objective.__eq__  # type: ignore[method-assign]
+            cls.__hash__ = Objective.__hash__  # type: ignore[method-assign]
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(_alike(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+
+    def __hash__(self) -> int:
+        values = [getattr(self, field.name) for field in fields(self)]
+        if any(map(_is_array, values)):  # a tensor would be hashed by its place in memory
+            raise TypeError(f"unhashable: {self.name} with an array among its hyper-parameters")
+        return hash((type(self), *values))
 
     @property
     def temperature(self) -> Any:
@@ -378,6 +396,17 @@ class Objective:
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
 
 
+def _is_array(value: object) -> bool:
+    return bool(is_array_api_obj(value)) and not isinstance(value, np.generic)
+
+
+def _alike(one: object, other: object) -> bool:
+    """Whether two hyper-parameters are equal: numbers of any type, arrays of one."""
+    if _is_array(one) or _is_array(other) or isinstance(one, list | tuple):
+        return same(one, other)
+    return one is other or bool(one == other)
+
+
 def _not_too_large(values: Array) -> Array:
     values = np.asarray(values, dtype=np.float64)  # in which the largest is a number
     return np.asarray((np.abs(values) <= LARGEST) | np.isinf(values))
@@ -403,6 +432,12 @@ class OwnObjective(Objective):
     """
 
     own: ObjectiveLike
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OwnObjective) and same(self.own, other.own)
+
+    def __hash__(self) -> int:
+        return hash(type(self.own))  # all that equal ones are sure to share: the object itself may have no hash
 
     takes_reference: ClassVar[bool] = True
     subtracts: ClassVar[str] = ""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
+from pessimism.equality import ByValue
 from pessimism.groups.target import solve_group
 from pessimism.rollouts.rows import rounding
 from pessimism.target.induced import induced_target
@@ -25,8 +26,8 @@ def reads_lengths(objective: Objective) -> bool:
     return "length" in objective.per_action and objective.settings["length"] is None
 
 
-@dataclass(frozen=True)
-class LoggedGroups:
+@dataclass(frozen=True, eq=False)
+class LoggedGroups(ByValue):
     """Groups of a log: the completions of one prompt at one step, or of one group id where the log has such.
 
     Attributes

@@ -134,7 +134,7 @@ class Trajectory(ByValue):
         return html_table([(label or "objective", value) for label, value in self._facts()], caption="Trajectory")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FlowProblem:
     """One problem as the dynamics see it: its pull on the behavior's support ``seen`` and the start there."""
 

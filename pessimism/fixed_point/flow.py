@@ -167,7 +167,7 @@ def _coupled_limit(pull: LogitField) -> RowSolution:
     return RowSolution(run.equilibrium.log_policy - pull.log_nu, lam, Status.LOCAL_MINIMUM if parted else ended)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """Flow on the behavior's support, as it was followed.
 

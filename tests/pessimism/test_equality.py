@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import pkgutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pytest
 import pessimism as ps
 from pessimism.contrib.gaussian import quadratic_target
 from pessimism.equality import same
+from pessimism.losses.registry import make_objective
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BEHAVIOR, REWARD = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]), np.array([0.2, 0.9, 0.4])
@@ -100,6 +103,78 @@ def test_targets_of_every_objective_and_the_objectives_travel(name: str) -> None
     for route in ROUTES.values():
         assert route(target) == target
         assert route(target.objective) == target.objective
+
+
+SWEPT = {"array": np.array([0.1, 1.0]), "list": [0.1, 1.0], "scalar array": np.array(0.1)}
+BETAS = [name for name in ps.objectives() if "beta" in make_objective(name).sweeps]
+
+
+@pytest.mark.parametrize("kind", SWEPT)
+@pytest.mark.parametrize("name", BETAS)
+def test_objectives_with_arrays_are_compared_by_their_numbers(name: str, kind: str) -> None:
+    of = type(make_objective(name))
+    one, other = (of(beta=copy.deepcopy(SWEPT[kind])) for _ in range(2))  # type: ignore[call-arg]
+    assert one == other
+    assert one != of(beta=2.0 * np.asarray(SWEPT[kind]))  # type: ignore[call-arg]
+    assert one != of(beta=0.1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
+
+
+@pytest.mark.parametrize("name", ps.objectives())
+def test_equal_objectives_have_equal_hashes(name: str) -> None:
+    one, other = make_objective(name), make_objective(name)
+    assert one == other
+    assert len({one, other, *map(make_objective, ps.objectives())}) == len(ps.objectives())
+
+
+def test_the_type_of_a_number_does_not_tell_objectives_apart() -> None:
+    alike = {ps.Kimi(beta=1), ps.Kimi(beta=1.0), ps.Kimi(beta=np.float64(1.0))}
+    assert alike == {ps.Kimi(beta=1.0)}
+    assert ps.Kimi(beta=1.0) != ps.Kimi(beta=2.0)
+    assert ps.Kimi(beta=1.0) != "kimi"
+
+
+def test_objectives_with_lengths_and_objects_of_ones_own() -> None:
+    lengths = [ps.LUSPO(length=np.array([1.0, n])) for n in (2.0, 2.0, 3.0)]  # type: ignore[arg-type]
+    assert lengths[0] == lengths[1] != lengths[2]
+    own = [ps.induced_target(BEHAVIOR[0], REWARD, Own(beta), check=False).objective for beta in (0.3, 0.3, 0.4)]
+    assert own[0] == own[1] != own[2]
+    assert hash(own[0]) == hash(own[1])
+
+
+def test_a_tensor_is_no_key() -> None:
+    torch = pytest.importorskip("torch")
+    one, other = (ps.Kimi(beta=torch.tensor([0.1, 1.0])) for _ in range(2))
+    assert one == other
+    with pytest.raises(TypeError, match="unhashable: kimi with an array"):
+        hash(one)
+
+
+def test_an_equality_of_ones_own_stays() -> None:
+    @dataclass(frozen=True)
+    class Never(ps.Kimi):
+        def __eq__(self, other: object) -> bool:
+            return False
+
+    assert Never() != Never()
+
+
+def test_no_dataclass_compares_arrays_by_their_truth_value() -> None:
+    """The `__eq__` that a dataclass makes raises where a field is an array; objectives have their own."""
+    arrays = ("Array", "Floats", "ndarray", "DataFrame", "Series")
+    found = []
+    for module in pkgutil.walk_packages(ps.__path__, "pessimism."):
+        if module.name.endswith("__main__"):
+            continue
+        for kind in vars(import_module(module.name)).values():
+            if not isinstance(kind, type) or kind.__module__ != module.name or not is_dataclass(kind):
+                continue
+            made = vars(kind).get("__eq__") is not None and not issubclass(kind, ps.Objective)
+            types = [str(field.type) for field in fields(kind) if "Callable" not in str(field.type)]
+            if made and any(word in said for said in types for word in arrays):
+                found.append(kind.__name__)
+    assert found == []
 
 
 def _in_the_pool(name: str) -> Any:
