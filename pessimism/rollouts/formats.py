@@ -65,7 +65,7 @@ def _jsonl_columns(path: Path, options: Options) -> Columns:
 def _read_csv(path: Path, options: Options, rows: Rows) -> None:
     with csv_table(path, rows.bad) as (header, records):
         columns = choose_columns(str(path), [(name, True) for name in header], options)
-        numbers = {*columns.rewards, columns.length}
+        numbers = {*columns.rewards, columns.length, *(columns.log_probs or ()), *columns.versions}
         places = [(name, header.index(name), name in numbers) for name in columns.names()]
         rows.took(columns)
         for line, fields in records:
@@ -219,7 +219,7 @@ def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
 
 def _add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
     """Append a whole batch as arrays, if every row of it is beyond doubt; otherwise append nothing and say False."""
-    if columns.group:
+    if columns.group or columns.log_probs is not None or columns.versions:  # which the other route reads
         return False
     prompt, rewards = batch.column(columns.prompt), [batch.column(name) for name in columns.rewards]
     steps = [] if columns.step is None else [batch.column(columns.step)]

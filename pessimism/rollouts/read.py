@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pessimism.files import require_regular
 from pessimism.messages import one_line
 from pessimism.rollouts.formats import READERS, read_frame
+from pessimism.rollouts.log_probs import LogProbs, Touched
 from pessimism.rollouts.rows import Options, Rows
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
@@ -27,7 +28,9 @@ def read_rollouts(
     reward_column: str | None = None,
     step_column: str | None = None,
     length_column: str | Sequence[str] | None = None,
+    log_prob_columns: str | Sequence[LogProbs] | None = None,
     skip_bad: bool = False,
+    touched: Touched | None = None,
 ) -> pd.DataFrame:
     """Read a rollout log into one frame, a row for each completion: its step, its prompt, its reward.
 
@@ -51,8 +54,16 @@ def read_rollouts(
     length_column : str or sequence of str, optional
         Column of the number of tokens of a completion, or several names of which the first that is there is read, if
         one is. Without it lengths are not read.
+    log_prob_columns : str, optional
+        Column with the log-probabilities of a completion under the policy that sampled it, and after a comma one with
+        those under the policy that was trained: a number for a completion, or a list with one for each token. A column
+        `token_loss_mask`, `loss_mask`, `response_mask` or `completion_mask` says which tokens count. Also a sequence of
+        ``pessimism.rollouts.log_probs.LogProbs``, of which the first that is there is read, if one is. Without it
+        neither log-probabilities nor versions are read.
     skip_bad : bool, default False
         Count malformed rows instead of stopping at the first one.
+    touched : callable, optional
+        Function that finds the tokens that a clip touches, see ``pessimism.diagnosis.clip.touched_by``.
 
     Returns
     -------
@@ -60,8 +71,9 @@ def read_rollouts(
         Columns step (int64), prompt (categorical, in order of first appearance) and reward (float64, in the log's
         units); length (float64, in tokens) where it is asked for and every file has it; rounding (float64) where
         rewards are sums: a bound of what sums that are equal differ by, with float32 parts too; group (int64) where a
-        column says which rows of a step are a group, else those of one prompt are. `attrs["skipped"]`
-        counts the malformed lines left out, `attrs["files"]` lists the files read, `attrs["step_note"]` is None or says
+        column says which rows of a step are a group, else those of one prompt are; where log-probabilities or versions
+        are read, what ``pessimism.rollouts.log_probs.facts_of`` says of each completion. `attrs["skipped"]` counts the
+        malformed lines left out, `attrs["files"]` lists the files read, `attrs["step_note"]` is None or says
         that there was no step column, and which column looks like one. Blank lines are no rows; an open quote in a CSV
         file counts as many lines as it swallows.
 
@@ -82,10 +94,10 @@ def read_rollouts(
     >>> log.groupby("step")["reward"].mean().round(3).to_dict()
     {16: 0.46, 32: 0.421, 48: 0.433}
     """
-    options = Options(prompt_column, reward_column, step_column, length_column)
+    options = Options(prompt_column, reward_column, step_column, length_column, log_prob_columns)
     files: list[str] = []
     with tqdm(desc="reading rollouts", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False) as bar:
-        rows = Rows(skip_bad, bar.update)
+        rows = Rows(skip_bad, bar.update, touched)
         if isinstance(source, pd.DataFrame):
             read_frame(source, options, rows)
         else:

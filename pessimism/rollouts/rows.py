@@ -15,6 +15,7 @@ import pandas as pd
 from pessimism.literals import real, whole
 from pessimism.messages import names as listed_names
 from pessimism.messages import one_line, show
+from pessimism.rollouts.log_probs import Facts, LogProbs, Touched, choose_log_probs, facts_of
 
 _EXACT = 2.0**53  # beyond it a float is no longer one integer
 _FEW = 5  # names that a message writes as an option takes them
@@ -37,9 +38,10 @@ _TRL = {"prompt", "completion", "advantage"}
 class Rows:
     """The rows read so far, as packed arrays, and the one definition of a well-formed row (`add`)."""
 
-    def __init__(self, skip_bad: bool, progress: Callable[[int], object]) -> None:
+    def __init__(self, skip_bad: bool, progress: Callable[[int], object], touched: Touched | None = None) -> None:
         self.steps, self.codes, self.rewards, self.lengths = array("q"), array("i"), array("d"), array("d")
         self.roundings = array("d")  # of sums
+        self.facts = Facts(touched)
         self.groups = array("i")  # numbers of groups, empty as long as no file says which group a row is of
         self.vocabulary: dict[str, int] = {}
         self.group_vocabulary: dict[tuple[str, ...] | int, int] = {}
@@ -60,6 +62,7 @@ class Rows:
                 reward = _total(parts)
             step = 0 if columns.step is None else _integer(record[columns.step], columns.step)
             length = None if columns.length is None else _length(record[columns.length], columns.length)
+            facts = facts_of(record, columns.log_probs, columns.versions, self.facts.touched)
             group = columns.group and tuple(_text(record[name], name) for name in columns.group)
             code = self.code(record[columns.prompt], columns.prompt)
         except KeyError as error:
@@ -72,6 +75,7 @@ class Rows:
         self.codes.append(code)
         if length is not None:
             self.lengths.append(length)
+        self.facts.append(facts)
         if group:
             self.of_prompts(len(self.codes) - 1)
             self.groups.append(self._group(group))
@@ -89,6 +93,7 @@ class Rows:
             self.lengths.frombytes(lengths.tobytes())
         if roundings is not None:
             self.roundings.frombytes(roundings.tobytes())
+        self.facts.skip(len(rewards))
         self.progress(len(rewards))
 
     def code(self, prompt: object, name: str) -> int:
@@ -130,6 +135,7 @@ class Rows:
             frame["length"] = np.frombuffer(self.lengths, dtype=np.float64)
         if len(self.roundings) == len(self.codes):
             frame["rounding"] = np.frombuffer(self.roundings, dtype=np.float64)
+        frame = frame.assign(**self.facts.columns())
         if self.groups:
             self.of_prompts(len(self.codes))
             frame["group"] = np.frombuffer(self.groups, dtype=np.intc).astype(np.int64)
@@ -253,6 +259,7 @@ class Options(NamedTuple):
     reward: str | None
     step: str | None
     length: str | Sequence[str] | None = None  # several: the first that is there, if one is
+    log_probs: str | Sequence[LogProbs] | None = None  # several: the first that is there, if one is
 
 
 class Columns(NamedTuple):
@@ -265,11 +272,14 @@ class Columns(NamedTuple):
     like_step: str | None = None  # without a step column: one that looks like it
     group: tuple[str, ...] = ()  # what tells the groups of a step from each other; without it, the prompt
     advantage: str | None = None
-    log_probs: tuple[str, str | None] | None = None  # of the behavior, and of the policy before its update
+    log_probs: LogProbs | None = None
+    versions: tuple[str, ...] = ()  # of the policy that sampled, oldest first
 
     def names(self) -> list[str]:
         """Return each name that a row needs once."""
-        return list(dict.fromkeys([self.prompt, *self.rewards, *filter(None, [self.step, self.length]), *self.group]))
+        sampled = filter(None, [*(self.log_probs or ()), *self.versions])
+        optional = filter(None, [self.step, self.length])
+        return list(dict.fromkeys([self.prompt, *self.rewards, *optional, *self.group, *sampled]))
 
 
 def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Options) -> Columns:
@@ -296,7 +306,9 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Opt
         if chosen is None:
             raise ValueError(f"{what}_column is required: there is no {' or '.join(defaults)} column; {listed}")
     like = min((n for n in names if n.lower() in _LIKE_STEP), key=lambda n: _LIKE_STEP.index(n.lower()), default=None)
+    sampled = choose_log_probs(names, options.log_probs, listed)
     found = Columns(str(prompt), tuple(map(str, rewards)), step, length, None if step else like)
+    found = found._replace(log_probs=sampled[0], versions=sampled[1])
     for name in found.names():
         if names.count(name) > 1:
             raise ValueError(f"column {show(name)} appears {names.count(name)} times; {listed}")

@@ -1,0 +1,327 @@
+"""Log-probabilities and versions in a log: what a reader keeps of each completion while it streams.
+
+A log of tokens is too large to hold, so a completion is reduced to a few sums, all that the measures of
+`pessimism.diagnosis.measured` need. The tokens that a clip touches depend on the objective, which is known before the
+log is read: the reader is given a function that finds them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pessimism.arrays import Floats
+from pessimism.literals import whole
+from pessimism.messages import show
+from pessimism.rollouts.lines import read_json
+
+Touched = Callable[[Floats, Floats], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+FACTS = (
+    *("behavior_log_prob", "policy_log_prob", "tokens", "token_kl", "token_kl_reverse", "token_kl_local"),
+    *("token_ratio", "token_ratio_square", "token_log_ratio_min", "token_log_ratio_max", "touched_up", "touched_down"),
+    *("version", "last_version"),
+)
+MASKS = ("token_loss_mask", "loss_mask", "response_mask", "completion_mask")
+_ROUNDING = 2.0**-14  # a logit of some hundreds less its log-sum-exp, in float32
+_UNKNOWN = [float("nan")] * len(FACTS)
+_VERSION = FACTS.index("version")
+
+
+class LogProbs(NamedTuple):
+    """Columns of log-probabilities, each holding a number for a completion or a list of them, one for each token.
+
+    Attributes
+    ----------
+    behavior : str
+        Those of the policy that sampled.
+    policy : str or None
+        Those of the policy that was trained, on the same completions.
+    mask : str or None
+        List of the tokens that count, 0 where one does not: tokens of the prompt, of a tool, of padding.
+    """
+
+    behavior: str
+    policy: str | None = None
+    mask: str | None = None
+
+    def names(self) -> list[str]:
+        """Return the names that there are."""
+        return [name for name in self if name is not None]
+
+
+KNOWN = (
+    LogProbs("generation_logprobs", "prev_logprobs"),  # NeMo-RL
+    LogProbs("inference_logprobs", "trainer_logprobs"),  # prime-rl
+    LogProbs("rollout_log_probs"),  # slime
+    LogProbs("behavior_log_prob", "policy_log_prob"),  # a frame of read_rollouts
+)
+KNOWN_VERSIONS = (
+    ("sampling_client_step",),  # tinker-cookbook
+    ("head_version", "tail_version"),  # AReaL
+    ("weight_versions",),  # slime
+    ("version", "last_version"),  # a frame of read_rollouts
+)
+
+
+def choose_log_probs(
+    names: Sequence[str], asked: str | Sequence[LogProbs] | None, listed: str
+) -> tuple[LogProbs | None, tuple[str, ...]]:
+    """Say which columns hold log-probabilities, and which the version of the policy that sampled.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Columns of the log.
+    asked : str or sequence of LogProbs, optional
+        Names of one or two columns with a comma between them, or several that are read if the log has them; None to
+        read nothing.
+    listed : str
+        What an error says of the columns that there are.
+
+    Returns
+    -------
+    LogProbs or None
+        The columns of log-probabilities, with the mask that stands beside them.
+    tuple of str
+        Columns with versions, oldest first.
+
+    Raises
+    ------
+    ValueError
+        If a column that is asked for by name is not there.
+
+    Examples
+    --------
+    >>> choose_log_probs(["prompt", "reward", "lp"], "lp", "")
+    (LogProbs(behavior='lp', policy=None, mask=None), ())
+    """
+    if asked is None:
+        return None, ()
+    versions = next((known for known in KNOWN_VERSIONS if known[0] in names), ())
+    found = None
+    if isinstance(asked, str):
+        given = [asked] if asked in names else [name.strip() for name in asked.split(",")]
+        if len(given) > 2 or not all(given):
+            raise ValueError(
+                f"log_prob_columns must be one or two columns, as in BEHAVIOR or BEHAVIOR,POLICY, got {show(asked)}"
+            )
+        for name in given:
+            if name not in names:
+                raise ValueError(f"log_prob_columns: {show(name)} is not a column; {listed}")
+        found = LogProbs(*given)
+    else:
+        known = next((one for one in asked if one.behavior in names), None)
+        if known is not None:
+            found = known._replace(policy=known.policy if known.policy in names else None)
+    if found is not None and found.mask is None:
+        found = found._replace(mask=next((name for name in MASKS if name in names), None))
+    return found, tuple(name for name in versions if name in names)
+
+
+class Facts:
+    """What is kept of the completions read so far: a row of `FACTS` for each, once one of them has any."""
+
+    def __init__(self, touched: Touched | None = None) -> None:
+        self.touched = touched
+        self.values = array("d")
+        self.unknown = 0  # rows before the first one with facts
+
+    def skip(self, rows: int) -> None:
+        """Append rows without facts."""
+        if not self.values:
+            self.unknown += rows
+        else:
+            self.values.extend(_UNKNOWN * rows)
+
+    def append(self, facts: Sequence[float] | None) -> None:
+        """Append the facts of a row, as `facts_of` returns them."""
+        if facts is None:
+            self.skip(1)
+            return
+        self.values.extend(facts)
+
+    def columns(self) -> dict[str, Floats]:
+        """Return the columns ``(rows,)`` that are known of some row."""
+        if not self.values:
+            return {}
+        table = np.full((self.unknown + len(self.values) // len(FACTS), len(FACTS)), np.nan)
+        table[self.unknown :] = np.frombuffer(self.values).reshape(-1, len(FACTS))
+        known = ~np.isnan(table).all(axis=0)
+        return {name: table[:, i].copy() for i, name in enumerate(FACTS) if known[i]}
+
+
+def facts_of(
+    record: Mapping[str, Any], log_probs: LogProbs | None, versions: Sequence[str], touched: Touched | None = None
+) -> list[float] | None:
+    """Reduce the log-probabilities and versions of one completion to `FACTS`; None where no column has any.
+
+    Parameters
+    ----------
+    record : mapping
+        The row.
+    log_probs : LogProbs or None
+        Its columns of log-probabilities.
+    versions : sequence of str
+        Its columns with versions.
+    touched : callable, optional
+        Function of log-ratios and of the behavior's probabilities of tokens, ``(T,)`` each, that says which of them a
+        clip touches where the advantage is positive, and where it is negative.
+
+    Returns
+    -------
+    list of float or None
+        With u the log-ratio of a token, w its exponential and W the product of those before it:
+
+        - behavior_log_prob, policy_log_prob: of the whole completion; tokens: that count. nan where none does;
+        - token_kl, the sum of W (w u - w + 1), and token_kl_reverse, that of w - 1 - u: of mean KL(policy || behavior)
+          and KL(behavior || policy) of whole completions; token_kl_local: the sum of w u - w + 1;
+        - token_ratio and token_ratio_square: sums of w and w^2; token_log_ratio_min and _max: extremes of u;
+        - touched_up and touched_down: tokens that the clip would touch if the advantage were positive, or negative;
+        - version and last_version: the oldest and the newest that sampled a part of it.
+
+        What is not known is nan: all of tokens where a completion has but a number.
+
+    Raises
+    ------
+    ValueError
+        If a value is no log-probability, or lists differ in length; it names the column and the place.
+
+    Examples
+    --------
+    >>> row = {"mu": [-1.0, -2.0, 0.0], "pi": [-0.5, -2.5, 0.0], "mask": [1, 1, 0]}
+    >>> found = facts_of(row, LogProbs("mu", "pi", "mask"), ())
+    >>> dict(zip(FACTS, np.round(found, 3).tolist()))["token_kl_reverse"]
+    0.255
+    """
+    if log_probs is None and not versions:
+        return None
+    found = dict.fromkeys(FACTS, np.nan)
+    if log_probs is not None:
+        found |= _of_log_probs(record, LogProbs(*log_probs), touched)
+    for ends in [_version(record[name], name) for name in versions]:
+        found["version"] = float(np.fmin(found["version"], ends[0]))
+        found["last_version"] = float(np.fmax(found["last_version"], ends[1]))
+    return list(found.values())
+
+
+def _of_log_probs(record: Mapping[str, Any], columns: LogProbs, touched: Touched | None) -> dict[str, float]:
+    behavior = _numbers(record[columns.behavior], columns.behavior)
+    policy = None if columns.policy is None else _numbers(record[columns.policy], columns.policy)
+    counted = None
+    if behavior.ndim:
+        counted = _mask(record, columns, len(behavior))
+    if policy is not None and policy.shape != behavior.shape:
+        said = [f"{len(a)} values" if a.ndim else "one number" for a in (behavior, policy)]
+        raise ValueError(
+            f"{columns.behavior} has {said[0]} and {columns.policy} has {said[1]}: they must be of the same tokens"
+        )
+    for values, name in (behavior, columns.behavior), (policy, columns.policy):
+        if values is not None:
+            _require(values, counted, str(name))
+    if counted is None:
+        found = {"behavior_log_prob": float(behavior)}
+        return found if policy is None else found | {"policy_log_prob": float(policy)}
+    kept = behavior[counted]
+    if not kept.size:
+        return {"tokens": 0.0}
+    found = {"tokens": float(kept.size), "behavior_log_prob": float(kept.sum())}
+    if policy is None:
+        return found
+    return found | {"policy_log_prob": float(policy[counted].sum())} | _of_tokens(policy[counted] - kept, kept, touched)
+
+
+def _of_tokens(u: Floats, behavior: Floats, touched: Touched | None) -> dict[str, float]:
+    """Sums over the tokens of a completion, of their log-ratios and the behavior's log-probabilities ``(T,)``."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a ratio beyond float64 leaves no number of what it enters
+        w, excess = np.exp(u), np.expm1(u)
+        local = w * u - excess
+        before = np.exp(np.cumsum(u) - u)
+        found = {
+            "token_kl": float(before @ local),
+            "token_kl_reverse": float(np.sum(excess - u)),
+            "token_kl_local": float(local.sum()),
+            "token_ratio": float(w.sum()),
+            "token_ratio_square": float(w @ w),
+        }
+    found |= {"token_log_ratio_min": float(u.min()), "token_log_ratio_max": float(u.max())}
+    if touched is not None:
+        up, down = touched(u, np.exp(behavior))
+        found |= {"touched_up": float(np.sum(up)), "touched_down": float(np.sum(down))}
+    return found
+
+
+def _numbers(value: object, name: str, *, flags: bool = False) -> Floats:
+    """Return a value as an array of float64, ``()`` or ``(T,)``, also of true and false; what is null is nan."""
+    if isinstance(value, str) and value.lstrip().startswith("["):  # in CSV
+        try:
+            value = read_json(value)
+        except (ValueError, RecursionError):
+            raise ValueError(f"{name} is {show(value)}, neither a number nor a list of numbers") from None
+    try:
+        values = np.asarray(value)
+        if values.dtype == object:
+            given = values.ravel().tolist()
+            if all(one is None or (isinstance(one, int | float) and flags >= isinstance(one, bool)) for one in given):
+                values = values.astype(np.float64)
+        if values.size == 0:
+            values = values.astype(np.float64)
+    except (ValueError, OverflowError):  # lists of lists of several lengths
+        values = np.array("")
+    if values.dtype.kind not in ("fiub" if flags else "fiu") or values.ndim > 1:
+        raise ValueError(f"{name} is {show(value)}, neither a number nor a list of numbers")
+    return values.astype(np.float64)
+
+
+def _mask(record: Mapping[str, Any], columns: LogProbs, length: int) -> NDArray[np.bool_]:
+    """Tokens ``(T,)`` that count."""
+    name = next((name for name in (columns.mask, *MASKS) if name is not None and name in record), None)
+    value = None if name is None else record[name]
+    if value is None:
+        return np.ones(length, dtype=np.bool_)
+    mask = _numbers(value, str(name), flags=True)
+    mask = mask if mask.ndim else np.full(length, mask)  # of the whole completion
+    if len(mask) != length:
+        raise ValueError(
+            f"{columns.behavior} has {length} values and {name} has {len(mask)}: they must be of the same tokens"
+        )
+    if np.isnan(mask).any():
+        place = int(np.flatnonzero(np.isnan(mask))[0])
+        raise ValueError(f"{name}[{place}] is null or nan, neither 0 nor 1")
+    return np.asarray(mask != 0)
+
+
+def _require(values: Floats, counted: NDArray[np.bool_] | None, name: str) -> None:
+    """Raise unless all that counts are log-probabilities, which rounding may leave a little above 0."""
+    bad = ~(np.isfinite(values) & (values <= _ROUNDING))
+    if counted is not None:
+        bad &= counted
+    if not np.any(bad):
+        return
+    place = "" if values.ndim == 0 else f"[{int(np.flatnonzero(bad)[0])}]"
+    value = float(values[bad][0]) if values.ndim else float(values)
+    if np.isnan(value):
+        raise ValueError(f"{name}{place} is null or nan, no log-probability")
+    raise ValueError(f"{name}{place} is {value:g}, no log-probability: one is finite and at most 0")
+
+
+def _version(value: object, name: str) -> tuple[float, float]:
+    """Return the oldest and the newest of a version or of a list of them; nan where there is none, or one below 0."""
+    found = []
+    for one in value if isinstance(value, list | tuple | np.ndarray) else [value]:
+        number = one.item() if isinstance(one, np.generic) else one
+        if isinstance(number, str):
+            try:
+                number = whole(number)
+            except ValueError:
+                raise ValueError(f"{name} is {show(value)}, no number of a version") from None
+        if number is None or (isinstance(number, float) and np.isnan(number)):
+            continue
+        if isinstance(number, bool) or not isinstance(number, int | float) or not float(number).is_integer():
+            raise ValueError(f"{name} is {show(value)}, no number of a version")
+        if number >= 0:  # -1 stands for none in AReaL
+            found.append(float(number))
+    return (min(found), max(found)) if found else (np.nan, np.nan)
