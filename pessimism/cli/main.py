@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 
 from pessimism import __version__
-from pessimism.console import MISTAKES, exit_code
+from pessimism.console import exit_code
 
 COMMANDS = {
     "target": "The policy that an objective induces on a bandit.",
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where nobody reads the output any more.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return exit_code(partial(_run, given), "pessimism", mistakes=(*MISTAKES, TypeError), process=arguments is None)
+    return exit_code(partial(_run, given), "pessimism", process=arguments is None)
 
 
 def _run(arguments: list[str]) -> None:

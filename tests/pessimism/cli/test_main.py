@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
 import pessimism as ps
 from pessimism.cli.main import main
+from pessimism.losses.registry import find_class
 from tests.pessimism.cli.console import run
 
 
@@ -33,3 +35,27 @@ def test_a_closed_pipe_is_not_a_traceback() -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.startswith("nominal")
+
+
+@pytest.mark.parametrize("fault", [TypeError("of our own code"), AttributeError("x"), KeyError("y")])
+def test_a_fault_of_the_code_is_not_told_as_a_mistake_of_the_user(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(options: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("pessimism.cli.objectives.run", broken)
+    with pytest.raises(type(fault)):
+        main(["objectives"])
+
+
+@pytest.mark.parametrize("value", ["abc", "none", "[1,2]", "1e999"])
+@pytest.mark.parametrize("name", ps.objectives())
+def test_a_hyper_parameter_of_the_wrong_kind_is_one_line(
+    name: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for field in fields(find_class(name)):
+        command = ["target", "--behavior", ".5,.5", "--reward", "0,1", "--objective", f"{name}:{field.name}={value}"]
+        code = main(command)
+        assert code in (0, 2)  # some are of the right kind
+        assert capsys.readouterr().err.count("\n") == (code == 2)
