@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.command import exit_code
 from pessimism.files import write, write_text
-from pessimism.messages import show
+from pessimism.messages import plain, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,8 @@ def _run(options: argparse.Namespace) -> int:
             raise
         raise ValueError(f"--set {', '.join(given)}: a value is of the wrong type ({error})") from error
     if options.csv is None:
-        print(frame.to_string(index=False, max_rows=60))
+        shown = frame.map(lambda value: plain(value) if isinstance(value, str) else value)  # a log may be its source
+        print(shown.to_string(index=False, max_rows=60))
     else:
         write({options.csv: lambda part: frame.to_csv(part, index=False, lineterminator="\n")})
     return 0

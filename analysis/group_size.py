@@ -127,8 +127,9 @@ def headline(frame: pd.DataFrame) -> str:
     """On which side V* is at a finite G, and how conservative it is there."""
     top, optimal = _smallest(frame), frame[frame["baseline"] == "V*"]
     side = "negative" if (optimal["regime"] == "negative").all() else "not always negative"
+    most = "yet up to" if top["pessimism_factor"] > 1 else "and at most"
     return (
-        f"V* of the group is {side} in the population, yet up to {top['pessimism_factor']:.1f}× as conservative as "
+        f"V* of the group is {side} in the population, {most} {top['pessimism_factor']:.1f}× as conservative as "
         f"stated at G = {top['group_size']}"
     )
 

@@ -230,6 +230,8 @@ def _factors(frame: pd.DataFrame) -> tuple[str, float, float]:
 def headline(frame: pd.DataFrame) -> str:
     """How much warmer than stated the logged objectives act on hard prompts."""
     names, least, most = _factors(frame)
+    if least < 1:
+        return f"On hard prompts (p = {_HARD:g}) {names} act {least:.1f} to {most:.1f} times as warm as stated"
     return f"On hard prompts (p = {_HARD:g}) {names} act {least:.0f} to {most:.0f} times warmer than stated"
 
 

@@ -20,11 +20,11 @@ from llm.models.load import load_model, load_tokenizer, model_path
 from llm.settings import DataConfig, EvaluateConfig, MeasureConfig
 from pessimism import files
 from pessimism.losses.registry import make_objective
-from pessimism.messages import reason
+from pessimism.messages import plain, reason
 
 SHOWN = (
-    *("prompt", "n", "reward_mean", "kappa_fit", "kappa_identity", "predicted_kappa", "kl", "predicted_kl"),
-    *("effective_temperature", "predicted_effective_temperature", "value", "predicted_value"),
+    *("prompt", "n", "reward_mean", "kappa_fit", "kappa_untrained", "kappa_identity", "predicted_kappa"),
+    *("kl", "predicted_kl", "effective_temperature", "predicted_effective_temperature", "value", "predicted_value"),
 )
 
 
@@ -130,6 +130,9 @@ def write(frame: pd.DataFrame, out: str | None) -> None:
 def table(frame: pd.DataFrame) -> str:
     """Show a frame of `measured` in a terminal: the readings beside their predictions, and the notes.
 
+    Beside the measured kappa stands what the same fit reads off the behavior itself. A prompt is a text of somebody
+    else: what would control the terminal is escaped.
+
     Parameters
     ----------
     frame : pandas.DataFrame
@@ -152,11 +155,11 @@ def table(frame: pd.DataFrame) -> str:
     of = frame.attrs
     how = "enumerated" if of["exact"] else "sampled"
     first = f"{of['objective']}, groups of {of['group_size']}; completions {how}"
-    shown = frame[list(SHOWN)].assign(prompt=frame["prompt"].where(frame["kind"] == "prompt", "pooled"))
+    shown = frame[list(SHOWN)].assign(prompt=frame["prompt"].map(plain).where(frame["kind"] == "prompt", "pooled"))
     error = frame["kappa_fit_error"]
     shown["kappa_fit"] = [f"{k:.3f} ± {e:.3f}" for k, e in zip(frame["kappa_fit"], error, strict=True)]
     said = shown.to_string(index=False, float_format=lambda value: f"{value:.3f}")
-    notes = dict.fromkeys(note for note in frame["note"].fillna("") if note)
+    notes = dict.fromkeys(plain(note) for note in frame["note"].fillna("") if note)
     return "\n".join([first, said, *notes])
 
 

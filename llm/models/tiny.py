@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from llm.data.addition import Addition
 from llm.sealed import seal, why_broken
-from pessimism.messages import reason
+from pessimism.messages import plain, reason
 
 FORMAT = 1  # of the cache: raise it when the same settings no longer give the same model
 _ARCHITECTURES = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen3": (Qwen3Config, Qwen3ForCausalLM)}
@@ -107,7 +107,7 @@ def pretrained(settings: TinyModel, cache: Path) -> Path:
     if folder.is_dir() and why is None:
         return folder
     if why:
-        print(f"{folder} is not whole ({why}): made again", file=sys.stderr)
+        print(plain(f"{folder} is not whole ({why}): made again"), file=sys.stderr)
     cache.mkdir(parents=True, exist_ok=True)
     model, tokenizer, loss = _train(settings)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{settings.name}-", dir=cache))

@@ -15,6 +15,7 @@ from torch import nn
 
 from llm.sealed import MANIFEST, seal, why_broken
 from pessimism.files import sync
+from pessimism.messages import plain
 
 _STAGING, _REPLACED = "_unfinished", "_replaced"  # what begins with an underscore is not pushed to the hub
 _PREFIX = "checkpoint-"
@@ -158,5 +159,5 @@ def latest(folder: Path) -> Path | None:
     for checkpoint in reversed(_found(folder)):
         if (why := why_broken(checkpoint)) is None:
             return checkpoint
-        print(f"{checkpoint} is not whole ({why}): passed over", file=sys.stderr)
+        print(plain(f"{checkpoint} is not whole ({why}): passed over"), file=sys.stderr)
     return None

@@ -6,6 +6,7 @@ r"""Metrics of the policy in training, pooled over micro-batches, processes and 
 - ``kl/policy_behavior``, ``kl/behavior_policy``: KL both ways, nats;
 - ``kappa_fit``, ``kappa_identity``: kappa by least squares and by its identity (`pessimism.diagnosis.readings`), where
   the log-ratio trained on is of whole completions and the objective's target is log w + kappa w = A/beta;
+  ``kappa_untrained``: what both would be if the policy were still the behavior;
 - ``effective_temperature``: inverse slope of the log-ratio on the reward inside groups, which is beta' for a nominal
   target at beta' and, for rewards of two values, 1 / log(w+/w-) whatever the policy;
 - ``entropy``: of the next token, nats, mean over tokens;
@@ -33,7 +34,7 @@ from pessimism.diagnosis.readings import TERMS, has_kappa, moments, readings
 
 _BOUNDARY = 1e-6  # of log Z: float32 rewards lie this near to it where it is meant to be 0
 _NAMES = {"kl": "kl/policy_behavior", "kl_reverse": "kl/behavior_policy"}
-_KAPPAS = ("kappa_fit", "kappa_identity")
+_KAPPAS = ("kappa_fit", "kappa_identity", "kappa_untrained")
 _WIDTH = len(TERMS) ** 2  # of the moments, flat
 _GROUPS = _WIDTH + 6  # where the metrics of groups begin, after the other sums
 _OF_GROUPS = ("pass_rate", "regime/positive", "regime/boundary", "regime/negative", "leak")

@@ -23,7 +23,10 @@ from llm.training.run_file import RUN, described, require_same, write_run
 from llm.training.trainer import OffPolicyTrainer
 
 _LOCK = "_lock"  # what begins with an underscore is not pushed to the hub
-_SHOWN = ("loss", "reward", "pass_rate", "kappa_fit", "kl/policy_behavior", "entropy", "grad_norm", "train_runtime")
+_SHOWN = (
+    *("loss", "reward", "pass_rate", "kappa_fit", "kappa_untrained", "kl/policy_behavior", "entropy", "grad_norm"),
+    "train_runtime",
+)
 
 
 def train(settings: TrainConfig, config: OffPolicyConfig, model: ModelConfig) -> Path:

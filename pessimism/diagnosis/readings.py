@@ -38,6 +38,8 @@ READINGS = {
     "reward_mean": Reading({"r": 1.0}, "n"),
     "kappa_fit": Reading({"w x": 1.0}, "w^2"),
     "kappa_identity": Reading({"x": 1.0}, "n"),
+    # A/beta is x + u, and u is w - 1 less the last of these.
+    "kappa_untrained": Reading({"x": 1.0, "w": 1.0, "n": -1.0, "w - 1 - u": -1.0}, "n"),
     "kl": Reading({"w u - w + 1": 1.0}, "n"),
     "kl_reverse": Reading({"w - 1 - u": 1.0}, "n"),
     "value": Reading({"w r": 1.0}, "w"),
@@ -152,6 +154,8 @@ def readings(products: Array) -> dict[str, float]:
         - n: number of completions (1 where they are enumerated); reward_mean;
         - kappa_fit: least squares of A/beta - u on w through the origin; kappa_identity: E[A]/beta + KL(mu || policy),
           with the divergence as the mean of -u, which next to the target scatters less than its nonnegative form;
+        - kappa_untrained: E[A]/beta, which both of these read off the behavior itself, so that a kappa near it says
+          nothing of the training;
         - kl and kl_reverse, KL(policy || mu) and KL(mu || policy) in nats: means of w u - w + 1 and w - 1 - u, both
           nonnegative term by term and unbiased, as E[w] = 1;
         - value: E[r] under the policy, self-normalized; ess: effective sample size as a share of n;

@@ -99,6 +99,8 @@ def test_what_is_said_is_read_from_the_frame(frame: pd.DataFrame) -> None:
     one_rate = frame[frame["pass_rate"] == 0.5]
     assert 0.5 in numbers(finding(one_rate))
     assert headline(frame.assign(regime="positive")) != headline(frame)
+    assert ", yet up to " in headline(frame)
+    assert ", and at most 0.5×" in headline(frame.assign(pessimism_factor=0.5))  # which is no "yet"
 
 
 def test_all_groups_are_said_to_be_at_the_boundary_only_if_all_are(frame: pd.DataFrame) -> None:

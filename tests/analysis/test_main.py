@@ -29,6 +29,20 @@ def test_run_prints_the_frame(capsys: pytest.CaptureFixture[str]) -> None:
     assert "shifted_mean" in capsys.readouterr().out
 
 
+def test_a_frame_does_not_control_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame({"prompt": ["a\x1b[2J\u202e", "b\nc", None], "n": [1.5, 2, 3]})
+    monkeypatch.setattr(studies, "run", lambda *given, **named: frame)
+    assert main(["run", "targets"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 4
+    assert all(character == "\n" or character.isprintable() for character in printed)
+    out = tmp_path / "t.csv"  # a file gets the texts as they are
+    assert main(["run", "targets", "--csv", str(out)]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(out), frame)
+
+
 @pytest.mark.parametrize("setting", ["beta", "gamma=1", "beta=-1", "beta=(1,)", "behavior=3"])
 def test_a_mistake_is_one_line_and_exit_code_2(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "targets", "--set", setting]) == 2

@@ -155,4 +155,7 @@ def test_the_finding_reads_the_frame(frame: pd.DataFrame) -> None:
     factor = hard.loc[["kimi", "oapl", "shifted_mean"], "pessimism_factor"]
     lost = int(np.isinf(easy["logit_change"]).sum())
     assert {round(factor.min(), 1), round(factor.max(), 1), lost, len(easy)} <= set(numbers(finding(frame)))
-    assert numbers(headline(pass_rate(logs=None, n=9)))[0] == 0.1
+    curves_alone = pass_rate(logs=None, n=9)
+    assert numbers(headline(curves_alone))[0] == 0.1
+    assert "warmer" in headline(curves_alone)
+    assert headline(curves_alone.assign(pessimism_factor=0.5)).endswith("act 0.5 to 0.5 times as warm as stated")

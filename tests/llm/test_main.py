@@ -79,7 +79,7 @@ def test_adapters_are_measured_and_evaluated(folder: Path, tmp_path: Path) -> No
         ([], "a command must come first: the commands are train"),
         (["tarin"], "unknown command 'tarin'"),
         (["train", "--config"], "--config needs a file"),
-        (["train", "--config", "none.yaml"], "--config none.yaml cannot be read (No such file or directory)"),
+        (["train", "--config", "none.yaml"], "--config none.yaml: no such file"),
         (["train", "--config", "a.yaml", "--config", "b.yaml"], "--config must be given once"),
         (["evaluate", "--sample", "3"], "unknown field 'sample'; did you mean 'samples'?"),
         (["measure", "--ru", "x"], "unknown field 'ru'; did you mean 'run'?"),

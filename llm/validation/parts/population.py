@@ -228,9 +228,16 @@ def headline(frame: pd.DataFrame) -> str:
     targets, (parted, losses) = _targets(frame), _parted(_descents(frame))
     close = int((targets["tv"] <= LIMIT).sum())
     return (
-        f"{close} of {len(targets)} policies end within {LIMIT:g} of the induced target; in the negative regime the "
-        f"start decides between minima ({parted} of {losses} losses)"
+        f"{close} of {len(targets)} policies end within {LIMIT:g} of the induced target; in the negative regime "
+        f"{_decided(parted, losses)}"
     )
+
+
+def _decided(parted: int, losses: int) -> str:
+    """Say for how many losses the start decides, in the words that go with the number."""
+    if parted == 0:
+        return f"no start leads to another minimum than the behavior does ({losses} losses)"
+    return f"the start decides between minima for {parted} of {losses} losses"
 
 
 def finding(frame: pd.DataFrame) -> str:
@@ -250,5 +257,5 @@ def finding(frame: pd.DataFrame) -> str:
         f"targets being {targets['tv_behavior'].min():.2f} to {targets['tv_behavior'].max():.2f} from the behavior; "
         f"kappa is measured within {gap.max():.1e} of the prediction. With beta1 = beta2 / 2 there are "
         f"{fewest:.0f} to {most:.0f} minima; {len(settled)} of {len(descents)} descents "
-        f"end within {SETTLED:g} of one{ends}; for {parted} of {losses} losses the start decides which."
+        f"end within {SETTLED:g} of one{ends}; {_decided(parted, losses)}."
     )

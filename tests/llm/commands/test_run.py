@@ -40,6 +40,16 @@ def test_the_table_has_a_row_for_each_prompt_and_each_note_once() -> None:
     assert all("0.250 ± 0.500" in line for line in lines[:3])
 
 
+def test_the_table_does_not_control_a_terminal() -> None:
+    row = dict.fromkeys(SHOWN, 0.25) | {"kind": "prompt", "kappa_fit_error": 0.5, "note": "\x1b[31mred"}
+    frame = pd.DataFrame([row | {"prompt": "a\x1b[2J\u202e\nb"}, row | {"kind": "pooled", "prompt": ""}])
+    frame.attrs = {"objective": "kimi(beta=0.5)", "group_size": 4, "exact": True}
+    shown = table(frame)
+    assert shown.count("\n") == 4
+    assert r"a\x1b[2J\u202e\nb" in shown
+    assert all(character == "\n" or character.isprintable() for character in shown)
+
+
 def test_intervals_are_those_of_the_summary() -> None:
     found = {"prompts": 3, "samples": 4, "a": 0.5, "a_low": 0.25, "a_high": 0.75, "b": 1.0}
     lines = intervals(pd.DataFrame([found])).splitlines()[1:]

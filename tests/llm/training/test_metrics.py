@@ -58,6 +58,7 @@ def by_hand(run: Watched, t: int, objective: Any) -> dict[str, float]:
     z = np.sum(under * np.exp(scaled), axis=1)
     if not isinstance(objective, ps.TBA):  # whose target is log w = A/beta less a constant
         found |= {"kappa_fit": np.sum(w * x) / np.sum(w * w), "kappa_identity": x.mean()}
+        found["kappa_untrained"] = np.mean(x + u)
     return found | {
         "regime/positive": np.mean(z > 1 + 1e-6),
         "regime/boundary": np.mean(np.abs(z - 1) <= 1e-6),
@@ -138,7 +139,7 @@ def test_every_step_of_a_generation_batch_has_metrics(folder: Path, tmp_path: Pa
     run = trained(folder, tmp_path, Watched, objective_=objective, lag=3, max_steps=6)
     rows = logged(run)
     names = [name for name in by_hand(trained(folder, tmp_path, Watched, max_steps=1), 0, objective) if name in rows[0]]
-    assert len(names) == 11
+    assert len(names) == 12
     assert all(name in row for name in names for row in rows)
     for start in (0, 3):
         micro = [m for t in range(start, start + 3) for m in run.seen[t]]

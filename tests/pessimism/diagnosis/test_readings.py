@@ -27,7 +27,7 @@ def policy_near(q: np.ndarray, seed: int) -> np.ndarray:
 def test_enumerated_readings_are_the_sums_over_all_actions(seed: int) -> None:
     q, reward = bandit(seed)
     policy = policy_near(q, seed + 100)
-    u, z = np.log(policy / q), (reward - q @ reward) / BETA
+    u, z = np.log(policy / q), (reward - q @ reward) / BETA + 0.3 * seed
     found = readings(moments(u[None], z[None], reward[None], q[None]))
     root = np.sqrt(q)
     ratio = policy / q
@@ -37,6 +37,7 @@ def test_enumerated_readings_are_the_sums_over_all_actions(seed: int) -> None:
         "reward_mean": q @ reward,
         "kappa_fit": fitted,
         "kappa_identity": q @ z + divergences.kl_divergence(q, policy),
+        "kappa_untrained": q @ z,
         "kl": divergences.kl_divergence(policy, q),
         "kl_reverse": divergences.kl_divergence(q, policy),
         "value": policy @ reward,
@@ -45,6 +46,20 @@ def test_enumerated_readings_are_the_sums_over_all_actions(seed: int) -> None:
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
     assert all(np.isnan(found[f"{name}_error"]) for name in READINGS)  # one cluster, no spread
+
+
+def test_what_the_fit_reads_off_an_untrained_policy_stands_beside_it() -> None:
+    """With a shift of one temperature that is 1, near to which many a target is, too."""
+    rng = np.random.default_rng(0)
+    reward = rng.integers(0, 2, size=(50, 8)).astype(float)
+    z = ps.ShiftedMean(beta=BETA).advantage(reward) / BETA
+    u = rng.normal(scale=0.3, size=reward.shape)
+    trained, untrained = (readings(moments(at, z, reward)) for at in (u, 0.0 * u))
+    for name in ("kappa_fit", "kappa_identity", "kappa_untrained"):
+        assert untrained[name] == pytest.approx(1.0, abs=1e-12)
+        assert trained["kappa_untrained"] == pytest.approx(untrained[name], abs=1e-12)
+        assert trained["kappa_untrained_error"] == pytest.approx(untrained["kappa_untrained_error"], abs=1e-12)
+    assert abs(trained["kappa_fit"] - 1.0) > 0.02
 
 
 @pytest.mark.parametrize("objective", [ps.Kimi(beta=BETA), ps.ShiftedMean(beta=BETA), ps.OAPL(beta1=0.8, beta2=BETA)])
@@ -117,7 +132,9 @@ def test_two_errors_hold_nine_times_in_ten(at_target: bool) -> None:
         assert truth["kappa_fit"] == pytest.approx(float(group.kappa), abs=1e-9)
     rng = np.random.default_rng(5)
     found = [readings(moments(*groups(rng, q, reward, policy, 32))) for _ in range(200)]
-    for name in READINGS:
+    for one in found:  # the advantages of each group about its mean
+        assert (one["kappa_untrained"], one["kappa_untrained_error"]) == pytest.approx((0.0, 0.0), abs=1e-12)
+    for name in READINGS.keys() - {"kappa_untrained"}:
         off = np.array([(one[name] - truth[name]) / one[f"{name}_error"] for one in found])
         assert np.mean(np.abs(off) <= 2) >= 0.9, name
         assert np.std(off) >= 0.8, name  # the errors are not simply wide

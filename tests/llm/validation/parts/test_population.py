@@ -63,6 +63,24 @@ def test_descents_are_compared_with_the_minima(frame: pd.DataFrame) -> None:
                 assert row.policy_loss == pytest.approx(row.loss, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("ranks", "said"),
+    [
+        ([1, 1, 1, 1], "no start leads to another minimum than the behavior does (2 losses)"),
+        ([1, 2, 1, 1], "the start decides between minima for 1 of 2 losses"),
+        ([1, 2, 3, 1], "the start decides between minima for 2 of 2 losses"),
+    ],
+)
+def test_whether_the_start_decides(ranks: list[int], said: str) -> None:
+    targets = pd.DataFrame({"kind": ["target"], "tv": [0.0], "kappa": [1.0], "kappa_fit": [1.0]})
+    targets = targets.assign(setting="a", prompt="p", tv_behavior=0.5)
+    descents = pd.DataFrame({"setting": ["a", "a", "b", "b"], "prompt": "p", "rank": ranks, "tv": 1e-3, "minima": 3})
+    descents = descents.assign(kind="descent", branch="W_0", completion_behavior=np.nan)
+    frame = pd.concat([targets, descents], ignore_index=True)
+    assert headline(frame).endswith(f"; in the negative regime {said}")
+    assert finding(frame).endswith(f"; {said}.")
+
+
 @pytest.mark.slow
 def test_what_is_said_of_it(frame: pd.DataFrame) -> None:
     assert headline(frame).startswith("1 of 1 ")
