@@ -133,7 +133,9 @@ def _sum_up(made: list[Objective], options: argparse.Namespace) -> None:
     shown = {
         _SHORT.get(name, name): columns[name] for name in _SUMMED if any(value == value for value in columns[name])
     }
-    print("\n".join(table_lines(shown, _DIGITS)))
+    wider = shown | {name: _with_ends(columns, name) for name in ("kl", "value") if f"{name}_low" in columns}
+    fits = max(map(len, table_lines(wider, _DIGITS))) <= shutil.get_terminal_size((100, 24)).columns
+    print("\n".join(table_lines(wider if fits else shown, _DIGITS)))
     notes: dict[str, list[str]] = {}
     for name, note in zip(columns["objective"], columns["note"], strict=True):
         if note:
@@ -142,8 +144,16 @@ def _sum_up(made: list[Objective], options: argparse.Namespace) -> None:
         print(f"{', '.join(of)}: {note}")
     if problems > 1:
         print(f"Medians and shares over {problems - silent} of {problems} problems, whose rewards differ.")
+    if "kl_low" in columns:
+        print("Their 95% intervals over prompts are the columns kl_low, kl_high and so on of --csv and --json.")
     words = ", ".join(f"{short}: {name}" for name, short in _SHORT.items() if short in shown)
     print(f"{words}. All digits and columns: --csv, --json.")
+
+
+def _with_ends(columns: dict[str, list[Any]], name: str) -> list[str]:
+    """Write medians of a log with the ends of their intervals, where there are both."""
+    every = zip(columns[name], columns[f"{name}_low"], columns[f"{name}_high"], strict=True)
+    return [f"{at:.3g}" + ("" if math.isnan(low) else f" [{low:.3g}, {high:.3g}]") for at, low, high in every]
 
 
 def _matched(text: str) -> dict[str, Any]:

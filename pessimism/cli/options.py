@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pessimism.cli.problems import LabeledBandit, parse_numbers
-from pessimism.core.objective import Objective
 from pessimism.messages import cut, plain
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
 if TYPE_CHECKING:
+    from pessimism.comparison.problems import Solve
     from pessimism.trainers.settings import TrainerSettings
 
 OBJECTIVE = (
@@ -142,18 +142,19 @@ def add_problems(parser: argparse.ArgumentParser) -> None:
     add_log_columns(parser)
 
 
-def solver_of(options: argparse.Namespace) -> Callable[[Objective], list[InducedTarget]]:
+def solver_of(options: argparse.Namespace) -> Solve:
     """Return what solves an objective on the problems that the options describe, a log or bandits."""
+    from pessimism.comparison.problems import Solved, on_log  # with pandas
+
     source = source_of(options)
     if options.path is None:
         problems = source.problems()
-        return lambda objective: [target for _, target in source.solve(problems, objective, options.unseen)]
+        return lambda objective: Solved([target for _, target in source.solve(problems, objective, options.unseen)])
     if source != Source() or options.unseen:
         raise ValueError(
             "give LOG, or a bandit in --behavior and --reward or --input, not both (--unseen always holds for a log)"
         )
     from pessimism.cli.standard_input import readable
-    from pessimism.comparison.problems import on_log  # with pandas
 
     with readable(options.path) as path:
         return on_log(path, **log_columns(options))

@@ -10,22 +10,23 @@ import numpy as np
 import pandas as pd
 
 from pessimism.comparison.match import WANTED, one_setting, require_no_bandit, wanted_number
-from pessimism.comparison.problems import Solve, on_log, spread_of
+from pessimism.comparison.problems import Solve, Solved, on_log, spread_of
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike
+from pessimism.diagnosis.intervals import median_interval, share_interval
 from pessimism.display import shares
 from pessimism.losses.registry import find_class, make_objective, objectives, parse_objective, short_setting
 from pessimism.progress import progress
 from pessimism.target.conservatism import numbers
 from pessimism.target.induced import induced_target
-from pessimism.target.result import InducedTarget
 
 _REGIMES = ("positive", "boundary", "negative")
 _MEDIANS = (
     *("kappa", "pessimism_factor", "effective_temperature", "kl", "tv_nominal", "max_ratio", "value"),
     *("behavior_value", "gain_share", "leak"),
 )
-_COLUMNS = ("objective", "problems", "no_signal", *_REGIMES, "solved", *_MEDIANS, "status", "note")
+_SHARES = (*_REGIMES, "solved")
+_COLUMNS = ("objective", "problems", "no_signal", *_SHARES, *_MEDIANS, "status", "note")
 
 
 def compare(
@@ -87,7 +88,9 @@ def compare(
           ``behavior_value``, ``gain_share`` and ``leak``: medians of the measures of ``target.conservatism()``, over
           the problems where each is defined;
         * ``status``: how the searches ended, with shares;
-        * ``note``: why there are no numbers, or why the objective is not matched; empty otherwise.
+        * ``note``: why there are no numbers, or why the objective is not matched; empty otherwise;
+        * of a log also ``kl_low``, ``kl_high`` and so on: the 95 % intervals of all shares and medians over its
+          prompts, of which it is a sample.
 
     Raises
     ------
@@ -127,8 +130,8 @@ def compare(
         return table(made, on_log(log), **options)
     make_bandit(behavior, reward, reference)  # what breaks a rule is no fact of an objective
 
-    def solve(of: Objective) -> list[InducedTarget]:
-        return [induced_target(behavior, reward, of, reference=reference, unseen=unseen, check=False)]
+    def solve(of: Objective) -> Solved:
+        return Solved([induced_target(behavior, reward, of, reference=reference, unseen=unseen, check=False)])
 
     return table(made, solve, **options)
 
@@ -172,7 +175,9 @@ def table(
         except ValueError as error:
             facts, notes = {}, [str(error)]
         rows.append({"objective": _written(at, beta), **facts, "note": "; ".join(notes)})
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    ends = [end for name in (*_SHARES, *_MEDIANS) for end in (f"{name}_low", f"{name}_high")]
+    of_a_log = any(ends[0] in row for row in rows)
+    frame = pd.DataFrame(rows, columns=[*_COLUMNS, *(ends if of_a_log else ())])
     if column is not None:
         frame = frame.sort_values(column, ascending=not descending, kind="stable", ignore_index=True)
     if name is not None and column is not None:  # what is at equal conservatism stands together
@@ -199,19 +204,28 @@ def _wanted(matched: Mapping[str, Any] | None, solve: Solve) -> tuple[str | None
     return name, solve(make_objective(matched["like"])) if wanted is None else wanted
 
 
-def _row(targets: list[InducedTarget]) -> dict[str, Any]:
+def _row(solved: Solved) -> dict[str, Any]:
     """Sum up the targets of one objective."""
-    signal = np.concatenate([spread_of(target) > 0 for target in targets])
-    found = [numbers(target) for target in targets]
-    facts = {key: np.concatenate([one[key] for one in found])[signal] for key in (*_MEDIANS, "regime")}
-    status = np.concatenate([np.atleast_1d(target.status).ravel() for target in targets])[signal]
-    solved = ~np.isnan(facts["kl"]) & (status != "not_converged")
+    signal = solved.each(spread_of(target) for target in solved.targets) > 0
     row: dict[str, Any] = {"problems": signal.size, "no_signal": int((~signal).sum())}
     if not signal.any():
         return row
-    row |= {regime: float(np.mean(facts["regime"] == regime)) for regime in _REGIMES}
-    row |= {"solved": float(solved.mean()), "status": status[0] if len(set(status)) == 1 else shares(status)}
-    return row | {key: _median(facts[key][solved]) for key in _MEDIANS}
+    found = [numbers(target) for target in solved.targets]
+    facts = {key: solved.each(one[key] for one in found)[signal] for key in (*_MEDIANS, "regime")}
+    status = solved.each(target.status for target in solved.targets)[signal]
+    has_target = ~np.isnan(facts["kl"]) & (status != "not_converged")
+    shares_of = {regime: facts["regime"] == regime for regime in _REGIMES} | {"solved": has_target}
+    values = {key: np.where(has_target, facts[key], np.nan) for key in _MEDIANS}
+    row["status"] = status[0] if len(set(status)) == 1 else shares(status)
+    if solved.prompt is None:
+        row |= {name: float(np.mean(hit)) for name, hit in shares_of.items()}
+        return row | {name: _median(of) for name, of in values.items()}
+    prompt = solved.prompt[signal]
+    known = {name: share_interval(hit, prompt)[0] for name, hit in shares_of.items()}
+    known |= {name: median_interval(of, prompt)[0] for name, of in values.items()}
+    for name, (at, low, high) in known.items():
+        row |= {name: float(at), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return row
 
 
 def _median(values: Any) -> float:

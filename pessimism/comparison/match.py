@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pessimism.arrays import Floats, to_numpy_float
-from pessimism.comparison.problems import Solve, measured, on_log, over_signal
+from pessimism.comparison.problems import Solve, Solved, measured, on_log, over_signal
 from pessimism.comparison.search import Measure, ladders, nearest_crossing
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective
@@ -143,15 +143,15 @@ def match(
     given |= {} if reference is None else {"reference": bandit.reference}
     rows = {argument: to_numpy_float(values) for argument, values in given.items()}
 
-    def solve(of: Objective, chosen: Any = slice(None)) -> list[InducedTarget]:
+    def solve(of: Objective, chosen: Any = slice(None)) -> InducedTarget:
         problems: dict[str, Any] = {"behavior": None} | {argument: values[chosen] for argument, values in rows.items()}
-        return [induced_target(**problems, objective=of, unseen=unseen, on_error="status", check=False)]
+        return induced_target(**problems, objective=of, unseen=unseen, on_error="status", check=False)
 
-    if like is not None:
-        wanted = solve(make_objective(like, check=check))
+    other = None if like is None else solve(make_objective(like, check=check))
     if statistic is not None:
-        return _told(*one_setting(made, solve, name, wanted, over=over, statistic=statistic))
-    wanted = _of_each(name, wanted, bandit.shape) if like is None else measured(wanted[0], name)
+        wanted = wanted if other is None else Solved([other])
+        return _told(*one_setting(made, lambda of: Solved([solve(of)]), name, wanted, over=over, statistic=statistic))
+    wanted = _of_each(name, wanted, bandit.shape) if other is None else measured(other, name)
     return as_given(_own_settings(made, solve, name, wanted, over, bandit.shape))
 
 
@@ -208,10 +208,10 @@ def one_setting(
     objective : Objective
         The objective.
     solve : callable
-        From an objective to its targets on all problems, in parts.
+        From an objective to its targets on all problems.
     name : str
         Name of the measure.
-    wanted : float or list of InducedTarget
+    wanted : float or Solved
         What the statistic has to be, or the targets whose statistic it has to be.
     over : str, optional
         Hyper-parameter that moves; by default the temperature.
@@ -240,7 +240,7 @@ def one_setting(
         return np.array([summed_up(float(x))[0] for x in at])
 
     several = summed_up(moved.start)[2] > 1
-    goal = over_signal(wanted, name, statistic)[0] if isinstance(wanted, list) else _of_each(name, wanted, ()).item()
+    goal = over_signal(wanted, name, statistic)[0] if isinstance(wanted, Solved) else _of_each(name, wanted, ()).item()
     (at,) = _found(moved, measure, name, np.array([goal]), lambda _: f"the {statistic} " if several else "")
     found = moved(float(at))
     _, known, all_of_them = summed_up(float(at))
@@ -263,7 +263,12 @@ def as_given(objective: Objective) -> Any:
 
 
 def _own_settings(
-    objective: Objective, solve: Solve, name: str, wanted: Floats, over: str | None, shape: tuple[int, ...]
+    objective: Objective,
+    solve: Callable[..., InducedTarget],
+    name: str,
+    wanted: Floats,
+    over: str | None,
+    shape: tuple[int, ...],
 ) -> Objective:
     """Find the setting of each problem of a batch of a shape, or of one problem."""
     moved = _Moved(objective, over)
@@ -272,8 +277,7 @@ def _own_settings(
         raise ValueError(f'objective {objective} {reason}: give statistic="mean", or match one problem at a time')
 
     def measure(at: Floats, rows: np.ndarray[Any, Any]) -> Floats:
-        (target,) = solve(moved(at if shape else float(at[0])), rows)
-        return measured(target, name)
+        return measured(solve(moved(at if shape else float(at[0])), rows), name)
 
     def place(row: int) -> str:
         return f"problem {list(map(int, np.unravel_index(row, shape)))}: " if shape else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pessimism.arrays import Floats, to_numpy_float
 from pessimism.core.objective import Objective
@@ -18,13 +19,38 @@ from pessimism.rollouts.rows import LENGTH_COLUMNS
 from pessimism.target.conservatism import effect
 from pessimism.target.result import InducedTarget
 
-Solve = Callable[..., list[InducedTarget]]  # from an objective to its targets on all problems, in parts
 STATISTICS: dict[str, Callable[[Floats], Any]] = {"mean": np.mean, "median": np.median}
 
 
-def on_log(
-    log: pd.DataFrame | str | PathLike[str], *, length_column: str | None = None, **columns: Any
-) -> Callable[[Objective], list[InducedTarget]]:
+class Solved(NamedTuple):
+    """Targets of one objective on all problems, in parts; of problems that are alike there may be one target.
+
+    Attributes
+    ----------
+    targets : list of InducedTarget
+        The targets.
+    like : ndarray of int, shape (N,), or None
+        Which row of all targets each of the problems has; None where each has its own, in this order.
+    prompt : ndarray of int, shape (N,), or None
+        Number of the prompt of each problem of a log.
+    """
+
+    targets: list[InducedTarget]
+    like: NDArray[np.intp] | None = None
+    prompt: NDArray[np.intp] | None = None
+
+    def each(self, parts: Iterable[Any]) -> NDArray[Any]:
+        """Return what holds for the rows of the targets, a part ``(n,)`` for each, for all problems ``(N,)``."""
+        rows: NDArray[Any] = np.concatenate([np.atleast_1d(part).ravel() for part in parts])
+        if self.like is not None:
+            rows = rows[self.like]
+        return rows
+
+
+Solve = Callable[[Objective], Solved]
+
+
+def on_log(log: pd.DataFrame | str | PathLike[str], *, length_column: str | None = None, **columns: Any) -> Solve:
     """Return what solves an objective on the groups of a log, whose completions are part of a larger space.
 
     Parameters
@@ -45,11 +71,21 @@ def on_log(
     --------
     >>> import pessimism as ps
     >>> solve = on_log("examples/verl_rollouts")
-    >>> sum(len(target.kappa) for target in solve(ps.Kimi(0.1)))
-    64
+    >>> solved = solve(ps.Kimi(0.1))
+    >>> len(solved.each(target.kappa for target in solved.targets)), sum(len(t.kappa) for t in solved.targets)
+    (64, 9)
     """
     logged = LoggedGroups.of(read_rollouts(log, length_column=length_column or LENGTH_COLUMNS, **columns))
-    return lambda of: [target for _, targets in logged.targets(of) for target in targets]
+    prompt = logged.groups["prompt"].factorize()[0].astype(np.intp)
+    some, like = logged.distinct()
+
+    def solve(of: Objective) -> Solved:
+        groups, of_each = (logged, np.arange(len(prompt))) if of.over_batch else (some, like)
+        found = list(groups.targets(of))
+        row = np.argsort(np.concatenate([index for index, _ in found]))  # where each group stands among the targets
+        return Solved([target for _, targets in found for target in targets], row[of_each], prompt)
+
+    return solve
 
 
 def measured(target: InducedTarget, name: str) -> Floats:
@@ -63,13 +99,13 @@ def spread_of(target: InducedTarget) -> Floats:
     return np.atleast_1d(np.ptp(to_numpy_float(target.reward), axis=-1)).reshape(-1)
 
 
-def over_signal(targets: list[InducedTarget], name: str, statistic: str) -> tuple[float, int, int]:
+def over_signal(solved: Solved, name: str, statistic: str) -> tuple[float, int, int]:
     """Sum up a measure over the problems with a signal, those whose rewards differ.
 
     Parameters
     ----------
-    targets : list of InducedTarget
-        Targets of all problems, in parts.
+    solved : Solved
+        The targets of all problems.
     name : str
         Name of the measure.
     statistic : {"mean", "median"}
@@ -91,7 +127,8 @@ def over_signal(targets: list[InducedTarget], name: str, statistic: str) -> tupl
     """
     if statistic not in STATISTICS:
         raise ValueError(f'statistic must be "mean" or "median", got {statistic!r}')
-    values = np.concatenate([measured(target, name)[spread_of(target) > 0] for target in targets])
+    signal = solved.each(spread_of(target) for target in solved.targets) > 0
+    values = solved.each(measured(target, name) for target in solved.targets)[signal]
     if not values.size:
         raise ValueError(
             "no problem has a signal: in each of them all rewards are equal, or there is one completion alone"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pessimism as ps
+from pessimism.diagnosis.intervals import median_interval, share_interval
 from tests.pessimism.comparison.test_match import MU, R, kl, softmax
 
 
@@ -105,3 +107,32 @@ def test_what_an_objective_refuses_is_noted_and_what_the_problem_breaks_is_raise
 def test_errors(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ps.compare(MU, R, **({"objectives": ["kimi"]} | arguments))  # type: ignore[arg-type]
+
+
+def test_intervals_of_a_log_are_those_over_its_prompts() -> None:
+    log = "examples/verl_rollouts"
+    table, report = ps.compare(log=log, objectives=["grpo"]), ps.diagnose(log, "grpo")
+    some = report.frame[~report["all_equal"]]
+    prompt = some["prompt"].factorize()[0].astype(np.intp)
+    for name, (at, low, high) in {
+        "kl": median_interval(some["kl"].to_numpy(), prompt)[0],
+        "negative": share_interval((some["regime"] == "negative").to_numpy(), prompt)[0],
+    }.items():
+        assert table.loc[0, [name, f"{name}_low", f"{name}_high"]].tolist() == pytest.approx([at, low, high])
+    assert "kl_low" not in ps.compare([[0.5, 0.5]] * 2, [[0.0, 1.0]] * 2, ["grpo"])
+
+
+def test_an_interval_covers_the_median_of_the_law() -> None:
+    """Logs of 40 prompts drawn from one law: the interval of the KL holds the law's median in about 95 % of them."""
+    rng, law, beta = np.random.default_rng(0), np.array([0.25, 0.2, 0.15, 0.15, 0.1, 0.1, 0.05]), 0.3
+    groups = np.tril(np.ones((7, 8)))  # 1 to 7 of 8 are right
+    kl_of = ps.induced_target(None, groups, "kimi", beta=beta).conservatism()["kl"].to_numpy()
+    order = np.argsort(kl_of)
+    truth = kl_of[order][np.searchsorted(np.cumsum(law[order]), 0.5)]
+    hits = 0
+    for _ in range(60):
+        rewards = groups[rng.choice(7, size=40, p=law)].ravel()
+        frame = pd.DataFrame({"prompt": np.repeat(np.arange(40), 8), "reward": rewards})
+        row = ps.compare(log=frame, objectives=[f"kimi:beta={beta}"]).loc[0]
+        hits += row["kl_low"] - 1e-9 <= truth <= row["kl_high"] + 1e-9
+    assert hits >= 52  # of 60; fewer have a probability below 1e-3 at 95 %

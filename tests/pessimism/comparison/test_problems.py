@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pessimism as ps
-from pessimism.comparison.problems import measured, on_log, over_signal, spread_of
+from pessimism.comparison.problems import Solved, measured, on_log, over_signal, spread_of
 from pessimism.core.solution import Status
+from pessimism.losses.registry import make_objective
 
 
 def test_a_log_gives_the_groups_that_a_diagnosis_has() -> None:
-    targets = on_log("examples/verl_rollouts")(ps.Kimi(0.1))
-    report = ps.diagnose("examples/verl_rollouts", "kimi", beta=0.1)
-    found = np.concatenate([target.conservatism()["kl"] for target in targets])
-    np.testing.assert_allclose(np.sort(found), np.sort(report["kl"]), rtol=1e-12)
+    for name in ("kimi", "reinforce_pp"):  # the batch of the latter is a step
+        solved = on_log("examples/verl_rollouts")(make_objective(name))
+        report = ps.diagnose("examples/verl_rollouts", name)
+        found = solved.each(target.conservatism()["kl"] for target in solved.targets)
+        np.testing.assert_allclose(found, report["kl"], rtol=1e-12)
+        assert solved.prompt is not None
+        assert solved.prompt.tolist() == report["prompt"].factorize()[0].tolist()
+
+
+def test_groups_alike_are_solved_once() -> None:
+    log = pd.DataFrame({"prompt": [*"aaabbbccc"], "reward": [0.0, 1, 1, 1, 1, 0, 0, 0, 1]})
+    solved = on_log(log)(make_objective("kimi", beta=0.5))
+    assert sum(len(target.kappa) for target in solved.targets) == 2
+    kappa = solved.each(target.kappa for target in solved.targets)
+    alone = [ps.induced_target(None, of, "kimi", beta=0.5).kappa for of in ([0.0, 1, 1], [1.0, 1, 0], [0.0, 0, 1])]
+    np.testing.assert_allclose(kappa, alone, rtol=1e-12)
+    assert kappa[0] == kappa[1]
 
 
 def test_statistics_are_over_what_has_a_signal() -> None:
@@ -22,11 +37,11 @@ def test_statistics_are_over_what_has_a_signal() -> None:
     targets += [ps.induced_target(None, [0.0, 1.0, 1.0], "kimi", beta=0.5)]
     assert np.concatenate([spread_of(target) for target in targets]).tolist() == [0, 1, 1]
     kl = np.concatenate([target.conservatism()["kl"] for target in targets])[1:]
-    assert over_signal(targets, "kl", "mean") == (pytest.approx(kl.mean()), 2, 2)
+    assert over_signal(Solved(targets), "kl", "mean") == (pytest.approx(kl.mean()), 2, 2)
     with pytest.raises(ValueError, match="no problem has a signal"):
-        over_signal([ps.induced_target(None, [1.0, 1.0], "kimi")], "kl", "mean")
+        over_signal(Solved([ps.induced_target(None, [1.0, 1.0], "kimi")]), "kl", "mean")
     with pytest.raises(ValueError, match='statistic must be "mean" or "median"'):
-        over_signal(targets, "kl", "mode")
+        over_signal(Solved(targets), "kl", "mode")
 
 
 def test_what_cannot_be_relied_on_has_no_measure() -> None:
