@@ -51,7 +51,7 @@ def exit_code(
     mistakes : tuple of type, optional
         The errors that are mistakes of the user; all others are raised.
     process : bool, default False
-        Whether the process ends with the command: SIGTERM is heard then, and no signal disturbs its last breath.
+        Whether the process ends with the command: SIGTERM is heard then, and Ctrl-C does not disturb its last breath.
 
     Returns
     -------
@@ -63,6 +63,7 @@ def exit_code(
     >>> exit_code(lambda: 0, "pessimism")
     0
     """
+    before = signal.getsignal(signal.SIGTERM)
     try:
         if process:
             _hear_terminations()
@@ -83,8 +84,9 @@ def exit_code(
         code = INTERRUPTED
         _say(interrupted or f"{prefix}: interrupted")
     if process:
-        for last in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(last, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if signal.getsignal(signal.SIGTERM) is not before:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # all is written: what hangs now may well be ended
     return code
 
 
