@@ -16,7 +16,7 @@ from pessimism.cli.problems import LabeledBandit, parse_numbers
 from pessimism.files import require_regular
 from pessimism.literals import real
 from pessimism.messages import names, one_line, show
-from pessimism.rollouts.formats import csv_table, require_bounded
+from pessimism.rollouts.formats import at_most, csv_table, require_bounded
 from pessimism.rollouts.lines import json_object, read_lines
 
 _COLUMNS = ("behavior", "reward", "reference")
@@ -105,8 +105,15 @@ def _is_real(cell: str | None) -> bool:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    require_bounded(path, pq.read_metadata(path))
-    return pd.read_parquet(path)
+    batches, size = [], 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(require_bounded(path)):
+            batches.append(batch)
+            size += batch.nbytes
+            if size > at_most(path):
+                raise ValueError(f"{path}: unpacks to more than {size / 2**30:.3g} GiB, too much for its size")
+        frame: pd.DataFrame = pa.Table.from_batches(batches, file.schema_arrow).to_pandas()
+    return frame
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:

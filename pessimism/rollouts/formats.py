@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pessimism.files import require_regular
 from pessimism.messages import one_line
 from pessimism.rollouts.lines import LINE, json_object, read_lines
+from pessimism.rollouts.parquet_pages import unpacked
 from pessimism.rollouts.rows import (
     COLUMNS,
     PROMPT_COLUMNS,
@@ -33,7 +34,6 @@ from pessimism.rollouts.rows import (
 BATCH = 16_384  # rows of a columnar file taken at once
 UNPACKED = 2**30  # bytes that any parquet file may unpack to; a larger one to RATIO times its size
 RATIO = 100
-_VALUE = 8  # bytes of a value, which may take less than a bit in a file
 
 
 def _read_jsonl(path: Path, options: Options, rows: Rows) -> None:
@@ -160,8 +160,8 @@ def _read_parquet(path: Path, options: Options, rows: Rows) -> None:
         rows.took(columns)
         texts = [field.name for field in schema if field.name == columns.prompt and _text(field.type)]
         with pq.ParquetFile(path, read_dictionary=texts) as file:
-            require_bounded(path, file.metadata, columns.names())
-            for batch in file.iter_batches(BATCH, columns=columns.names()):
+            most = require_bounded(path, columns.names(), texts)
+            for batch in file.iter_batches(most, columns=columns.names()):
                 if not _add_clean(batch, columns, rows):
                     _add_records(batch.to_pylist(), columns, rows, f"{path}: ", start)
                 start += batch.num_rows
@@ -169,32 +169,46 @@ def _read_parquet(path: Path, options: Options, rows: Rows) -> None:
         raise ValueError(f"{path}: cannot be read from row {start} on ({one_line(error)})") from None
 
 
-def require_bounded(path: Path, about: Any, names: Iterable[str] | None = None) -> None:
-    """Refuse a small file that says that it unpacks to a huge one, before anything is unpacked.
+def require_bounded(path: Path, names: Iterable[str] | None = None, encoded: Iterable[str] = ()) -> int:
+    """Refuse a small file that unpacks to a huge one, before anything is unpacked, whatever its footer says.
 
     Parameters
     ----------
     path : Path
         The parquet file.
-    about : pyarrow.parquet.FileMetaData
-        What its footer says.
     names : iterable of str, optional
         The columns that are to be read; all by default.
+    encoded : iterable of str, optional
+        Those of them that stay numbers of the entries of a dictionary.
+
+    Returns
+    -------
+    int
+        How many rows to take at once, so that texts that a dictionary holds once do not fill the memory.
 
     Raises
     ------
     ValueError
-        In one line, if they unpack to more than `UNPACKED` bytes and to more than `RATIO` times the file.
+        In one line, if they unpack to more than `UNPACKED` bytes and to more than `RATIO` times the file, or the file
+        is damaged.
     """
-    packed, width = path.stat().st_size, about.num_columns if names is None else len(set(names))
-    # Facts of row groups alone: pyarrow ends the process where those of a column are damaged.
-    groups = [about.row_group(group) for group in range(about.num_row_groups)]
-    size = sum(max(group.total_byte_size, _VALUE * group.num_rows * width) for group in groups)
-    if size > max(UNPACKED, RATIO * packed):
+    try:
+        found = unpacked(path, names)
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+    if found.size > at_most(path):
         raise ValueError(
-            f"{path}: {packed} bytes that unpack to {size / 2**30:.3g} GiB, more than {UNPACKED >> 30} GiB and "
-            f"{RATIO} times as many"
+            f"{path}: {path.stat().st_size} bytes that unpack to {found.size / 2**30:.3g} GiB, more than "
+            f"{UNPACKED >> 30} GiB and {RATIO} times as many"
         )
+    kept = set(encoded)
+    longest = max((size for name, size in found.dictionaries.items() if name not in kept), default=1)
+    return max(1, min(BATCH, UNPACKED // max(longest, 1)))
+
+
+def at_most(path: Path) -> int:
+    """Bytes that a parquet file may unpack to."""
+    return max(UNPACKED, RATIO * path.stat().st_size)
 
 
 def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
