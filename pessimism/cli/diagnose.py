@@ -18,6 +18,7 @@ from pessimism.cli.options import (
     OBJECTIVE,
     add_format,
     add_log_columns,
+    add_log_probs,
     add_trainer,
     check_format,
     log_columns,
@@ -27,6 +28,7 @@ from pessimism.cli.output import print_columns
 from pessimism.cli.parser import Parser, integer, number
 from pessimism.cli.standard_input import readable
 from pessimism.diagnosis.diagnose import diagnose
+from pessimism.diagnosis.measured import Measured
 from pessimism.diagnosis.summary import BANDS, EFFECTS, json_number, summarize
 from pessimism.diagnosis.verdict import VerdictRules
 from pessimism.messages import plain
@@ -68,6 +70,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--objective", metavar="NAME", help=f"{OBJECTIVE} The default is kimi.")
     add_trainer(parser, "its objective is taken where --objective is not given.")
     add_log_columns(parser)
+    add_log_probs(parser)
     advice = parser.add_argument_group("report")
     advice.add_argument(
         "--share",
@@ -114,8 +117,12 @@ def run(options: argparse.Namespace) -> None:
     rules = _rules(options)
     objective = chosen_objective(objective_of(options, "kimi"), options)
     with readable(options.path) as path:
-        report = diagnose(path, objective, rules=rules, **log_columns(options))
+        report = diagnose(
+            path, objective, rules=rules, log_prob_columns=options.log_prob_columns, **log_columns(options)
+        )
     frame, summary = report.frame, summarize(report, share=options.share, rules=rules)
+    measured = report.measured
+    summary["measured"] = None if measured is None else measured.to_dict()
     if options.out is not None:
         _write(frame, summary, options.out / f"diagnose_{objective.name}")
     if options.json:
@@ -123,7 +130,7 @@ def run(options: argparse.Namespace) -> None:
     elif options.csv:
         print_columns(_columns(frame), csv=True)
     else:
-        _print(frame, summary, options.rows)
+        _print(frame, summary, measured, options.rows)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -155,7 +162,7 @@ def _write(frame: pd.DataFrame, summary: dict[str, Any], stem: Path) -> None:
     )
 
 
-def _print(frame: pd.DataFrame, summary: dict[str, Any], rows: int) -> None:
+def _print(frame: pd.DataFrame, summary: dict[str, Any], measured: Measured | None, rows: int) -> None:
     head = frame.head(rows)
     if rows:
         short = [plain(prompt[:_PROMPT]) for prompt in head["prompt"].astype(str)]
@@ -168,6 +175,8 @@ def _print(frame: pd.DataFrame, summary: dict[str, Any], rows: int) -> None:
     for line in summary_lines(summary):
         print(line)
     _print_effects(summary)
+    if measured is not None:
+        _print_measured(measured)
     print(f"verdict: {summary['verdict']['text']}")
     print(f"recommendation: {summary['recommendation']['text']}")
 
@@ -183,6 +192,17 @@ def _print_effects(summary: dict[str, Any]) -> None:
         left = f", the first and the last {_STEPS} of {len(steps)}" if len(shown) < len(steps) else ""
         print(f"\nby step{left}:")
         print_columns(_effect_columns("step", {step: steps[step] for step in shown}), csv=False)
+    print()
+
+
+def _print_measured(measured: Measured) -> None:
+    """Print what the log-probabilities say of the policy, beside what is predicted for the same groups."""
+    print(measured.head() + (":" if len(measured.table) else ""))
+    if len(measured.table):
+        shown = {name: measured.table[name].tolist() for name in measured.table if name != "estimator"}
+        print_columns({"measure": list(measured.table.index)} | shown, csv=False)
+    for line in measured.lines():
+        print(plain(line))
     print()
 
 
@@ -215,7 +235,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     if summary["population_note"]:
         of["population_share"] += f"; undefined: {summary['population_note']}"
     apart = {"recommendation", "step_note", "share_of", "population_share_of", "population_note"}
-    apart |= {"interval", "verdict", "effect", "by_step"}  # printed by themselves
+    apart |= {"interval", "verdict", "effect", "by_step", "measured"}  # printed by themselves
     interval = summary["interval"]
     return [
         f"{name}: {_short(value, interval.get(name))}{of.get(name, '')}"

@@ -129,6 +129,18 @@ def add_log_columns(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_log_probs(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where the log-probabilities of a log are."""
+    group = parser.add_argument_group("log-probabilities")
+    group.add_argument(
+        "--log-prob-columns",
+        metavar="BEHAVIOR[,POLICY]",
+        help="Column of the log-probabilities of a completion under the policy that sampled it, and of those under the "
+        "policy that was trained: a number for a completion, or a list with one for each token. Defaults to those "
+        "that NeMo-RL, prime-rl and slime write. What they say of the policy is printed beside what is predicted.",
+    )
+
+
 def log_columns(options: argparse.Namespace) -> dict[str, Any]:
     """Return what the options say of the columns of a log, as the verbs take it."""
     names = ("prompt_column", "reward_column", "step_column", "length_column", "skip_bad")

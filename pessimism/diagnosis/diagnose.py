@@ -18,12 +18,14 @@ from pessimism import divergences
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.diagnosis import population as group_plugin
+from pessimism.diagnosis.clip import clip_of
 from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import lowering_helps, thresholds
 from pessimism.diagnosis.verdict import VerdictRules, verdicts
 from pessimism.diagnosis.wording import SAME, Group, read_group
 from pessimism.losses.registry import make_objective
+from pessimism.rollouts.log_probs import KNOWN
 from pessimism.rollouts.read import read_rollouts
 from pessimism.rollouts.rows import LENGTH_COLUMNS
 from pessimism.target.result import InducedTarget
@@ -44,6 +46,7 @@ def diagnose(
     reward_column: str | None = None,
     step_column: str | None = None,
     length_column: str | None = None,
+    log_prob_columns: str | None = None,
     skip_bad: bool = False,
     check: bool = True,
     rules: VerdictRules | None = None,
@@ -61,6 +64,10 @@ def diagnose(
         Columns of the log, as for :func:`~pessimism.read_rollouts`. Lengths are read for objectives that know
         completions by their ``length``, unless it is given in ``hyper``; by default from `length`, else
         `completion_length`, else `response_length`, where there is one.
+    log_prob_columns : str, optional
+        Column of the behavior's log-probabilities and, after a comma, of the policy's, as for
+        :func:`~pessimism.read_rollouts`; by default those that NeMo-RL, prime-rl and slime write, where there are such.
+        What they say is in ``measured`` of the report.
     skip_bad : bool, default False
         Count malformed rows instead of stopping at the first one.
     check : bool, default True
@@ -126,13 +133,16 @@ def diagnose(
     positive: more conservative than nominal, as if at 1.32 times the temperature (0.659)
     """
     made = make_objective(objective, check=check, **hyper)
+    clip = clip_of(made)
     log = read_rollouts(
         source,
         prompt_column=prompt_column,
         reward_column=reward_column,
         step_column=step_column,
         length_column=(length_column or LENGTH_COLUMNS) if reads_lengths(made) else None,
+        log_prob_columns=log_prob_columns or KNOWN,
         skip_bad=skip_bad,
+        touched=None if clip is None or made.level != "token" else clip.of_tokens,
     )
     before = source.attrs if isinstance(source, pd.DataFrame) else {}  # of a log that read_rollouts has read already
     logged, rules = LoggedGroups.of(log), VerdictRules() if rules is None else rules

@@ -13,6 +13,7 @@ from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
 from pessimism.equality import ByValue
 from pessimism.groups.target import solve_group
+from pessimism.rollouts.log_probs import FACTS
 from pessimism.rollouts.rows import rounding
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
@@ -37,15 +38,18 @@ class LoggedGroups(ByValue):
     reward : ndarray, shape (rows,)
         Rewards of the completions, group after group.
     length : ndarray, shape (rows,), or None
-        Their lengths, where the log was read with them.
+        Their lengths, where the log was read with them, or with the log-probabilities of their tokens.
     start : ndarray of int, shape (groups,)
         Where each group starts.
+    facts : pandas.DataFrame or None
+        What ``pessimism.rollouts.log_probs`` keeps of the completions, where the log was read with it.
     """
 
     groups: pd.DataFrame
     reward: Floats
     length: Floats | None
     start: NDArray[np.intp]
+    facts: pd.DataFrame | None = None
 
     @classmethod
     def of(cls, log: pd.DataFrame) -> LoggedGroups:
@@ -57,10 +61,13 @@ class LoggedGroups(ByValue):
         start = np.flatnonzero(np.append(True, (np.diff(step) != 0) | (np.diff(key) != 0)))
         prompt = log["prompt"].cat.categories.take(code[order][start])
         groups = pd.DataFrame({"step": step[start], "prompt": prompt, "n": np.diff(np.append(start, len(log)))})
-        length = log["length"].to_numpy()[order] if "length" in log else None
+        tokens = "length" if "length" in log else "tokens" if "tokens" in log and log["tokens"].min() >= 1 else None
+        length = None if tokens is None or log[tokens].isna().any() else log[tokens].to_numpy()[order]
         reward = log["reward"].to_numpy()[order]
         bound = log["rounding"].to_numpy()[order] if "rounding" in log else rounding(reward)
-        return cls(groups, _without_rounding(reward, bound, start), length, start)
+        read = [name for name in FACTS if name in log]
+        facts = log[read].iloc[order].reset_index(drop=True) if read else None
+        return cls(groups, _without_rounding(reward, bound, start), length, start, facts)
 
     @property
     def sizes(self) -> NDArray[np.int64]:

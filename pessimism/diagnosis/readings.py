@@ -222,6 +222,31 @@ def with_error(name: str, reading: Reading, products: Floats, terms: Sequence[st
     return {name: float(ratio), f"{name}_error": float(error)}
 
 
+def mean_with_error(values: Floats, cluster: NDArray[np.intp]) -> dict[str, float]:
+    """Compute a mean over completions and its standard error over clusters.
+
+    Parameters
+    ----------
+    values : ndarray, shape (N,)
+        A number for each completion.
+    cluster : ndarray of int, shape (N,)
+        Number of the cluster of each.
+
+    Returns
+    -------
+    dict
+        The mean, as "mean", and "mean_error", nan for fewer than two clusters.
+
+    Examples
+    --------
+    >>> mean_with_error(np.array([1.0, 3.0]), np.array([0, 1]))
+    {'mean': 2.0, 'mean_error': 1.0}
+    """
+    with np.errstate(invalid="ignore"):
+        products = clustered(np.stack([np.ones_like(values), values], axis=1), cluster)
+    return with_error("mean", Reading({"value": 1.0}, "n"), products, ("clusters", "n", "value"))
+
+
 def effective_temperature(log_ratio: Any, reward: Any, weights: Any = None) -> Floats:
     """Find the temperature at which the nominal target is as far from the behavior as the policy.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -14,6 +14,9 @@ from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.diagnosis.verdict import VerdictRules
 from pessimism.display import html_table, shares
 from pessimism.equality import ByValue
+
+if TYPE_CHECKING:
+    from pessimism.diagnosis.measured import Measured
 
 _SHOWN = ("step", "prompt", "n", "reward_mean", "regime", "pessimism_factor", "kl", "reading")
 _ROWS = 10  # in a notebook
@@ -90,6 +93,18 @@ class Diagnosis(ByValue):
 
         return summarize(self)
 
+    @cached_property
+    def measured(self) -> Measured | None:
+        """What the log-probabilities and versions of the log say of its policy, beside what is predicted.
+
+        None for a log without either. See ``pessimism.diagnosis.measured.Measured``.
+        """
+        from pessimism.diagnosis.measured import measure
+
+        if self.logged is None or self.trained is None:
+            return None
+        return measure(self.logged, self.trained, self.frame)
+
     @property
     def recommendation(self) -> str:
         """What to change, in a sentence or two."""
@@ -116,7 +131,8 @@ class Diagnosis(ByValue):
         return f"Diagnosis({self.objective}, {len(self)} groups: {shares(self.frame['regime'])})"
 
     def __str__(self) -> str:
-        return f"{self!r}\n{self.recommendation}"
+        measured = "" if self.measured is None else f"\n{self.measured}"
+        return f"{self!r}\n{self.recommendation}{measured}"
 
     def _repr_html_(self) -> str:
         head = self.frame[list(_SHOWN)].head(_ROWS)

@@ -63,7 +63,6 @@ KNOWN_VERSIONS = (
     ("sampling_client_step",),  # tinker-cookbook
     ("head_version", "tail_version"),  # AReaL
     ("weight_versions",),  # slime
-    ("version", "last_version"),  # a frame of read_rollouts
 )
 
 
@@ -317,7 +316,7 @@ def _version(value: object, name: str) -> tuple[float, float]:
             try:
                 number = whole(number)
             except ValueError:
-                raise ValueError(f"{name} is {show(value)}, no number of a version") from None
+                continue  # slime writes "default" before the first update
         if number is None or (isinstance(number, float) and np.isnan(number)):
             continue
         if isinstance(number, bool) or not isinstance(number, int | float) or not float(number).is_integer():

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pessimism.files import require_regular
 from pessimism.messages import one_line
 from pessimism.rollouts.formats import READERS, read_frame
-from pessimism.rollouts.log_probs import LogProbs, Touched
+from pessimism.rollouts.log_probs import FACTS, LogProbs, Touched
 from pessimism.rollouts.rows import Options, Rows
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
@@ -107,7 +107,12 @@ def read_rollouts(
                     READERS[path.suffix.lower()](path, options, rows)
                 except OSError as error:
                     raise ValueError(f"{path}: cannot be read ({one_line(error)})") from None
-    return rows.frame("the frame" if isinstance(source, pd.DataFrame) else str(source), files)
+    frame = rows.frame("the frame" if isinstance(source, pd.DataFrame) else str(source), files)
+    if log_prob_columns is not None and "skipped" in getattr(source, "attrs", {}) and len(frame) == len(source):
+        # Of a frame that was read already; what a clip touches is that of the objective then.
+        kept = [name for name in FACTS if name in source and not name.startswith("touched")]
+        frame = frame.assign(**{name: source[name].to_numpy() for name in kept if name not in frame})
+    return frame
 
 
 def _files(source: Path) -> list[Path]:

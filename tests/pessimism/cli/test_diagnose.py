@@ -84,3 +84,23 @@ def test_thresholds_of_the_verdict_are_options(capsys: pytest.CaptureFixture[str
     assert verdict["rules"]["few"] == 64
     wrong = fail(capsys, "diagnose", log, "--leaking-share", "2")
     assert wrong == "pessimism: --leaking-share must be in [0, 1], got 2.0\n"
+
+
+def test_what_is_measured_stands_beside_what_is_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.jsonl"
+    rows = [
+        {"prompt": f"p{i % 4}", "reward": i // 4 % 2, "mu": [-1.0, -2.0], "pi": [-1.0 + 0.1 * (i % 3), -2.0]}
+        for i in range(16)
+    ]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["diagnose", str(log), "--objective", "grpo", "--log-prob-columns", "mu,pi", "--rows", "0"]
+    out = run(capsys, *arguments)
+    assert "measured on 16 of 16 completions, errors over 4 prompts; predicted is where the objective leads" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("token_log_ratio_max ")]
+    assert line.split() == ["token_log_ratio_max", "0.2", "-", "-", "-", "0"]
+    measures = json.loads(run(capsys, *arguments, "--json"))["summary"]["measured"]["measures"]
+    assert measures["token_log_ratio_max"]["measured"] == pytest.approx(0.2)
+    assert 0 < measures["token_clipped"]["measured"] < 1  # a ratio of 1.22
+    plain = run(capsys, *arguments[:4])
+    assert "measured" not in plain
+    assert json.loads(run(capsys, *arguments[:4], "--json"))["summary"]["measured"] is None

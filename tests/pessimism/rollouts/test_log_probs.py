@@ -124,14 +124,14 @@ def test_versions(given: Any, ends: tuple[float, float]) -> None:
     assert found[-2:] == list(ends)
 
 
-@pytest.mark.parametrize("given", [None, -1, float("nan"), [None], []])
+@pytest.mark.parametrize("given", [None, -1, float("nan"), [None], [], "default", ["default"]])
 def test_no_version(given: Any) -> None:
     found = facts_of({"v": given}, None, ("v",))
     assert found is not None
     assert np.isnan(found).all()
 
 
-@pytest.mark.parametrize("given", ["v3", 0.5, True, {}])
+@pytest.mark.parametrize("given", [0.5, True, {}])
 def test_what_is_no_version_is_named(given: Any) -> None:
     with pytest.raises(ValueError, match="v is .*, no number of a version"):
         facts_of({"v": given}, None, ("v",))
@@ -160,7 +160,7 @@ def test_rows_without_facts_are_nan() -> None:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_every_format_says_the_same(tmp_path: Path, suffix: str) -> None:
-    rows = [{**ROW, "version": 3, "loss_mask": mask} for mask in ([1, 1, 1], [0, 1, 1])]
+    rows = [{**ROW, "sampling_client_step": 3, "loss_mask": mask} for mask in ([1, 1, 1], [0, 1, 1])]
     path = tmp_path / f"log{suffix}"
     frame = pd.DataFrame(rows)
     if suffix == ".parquet":
@@ -173,7 +173,7 @@ def test_every_format_says_the_same(tmp_path: Path, suffix: str) -> None:
         frame.to_json(path, orient="records", lines=True)
     for source in (path, frame):
         found = read_rollouts(source, log_prob_columns="mu,pi")
-        expected = [facts(row, versions=("version",)) for row in rows]
+        expected = [facts(row, versions=("sampling_client_step",)) for row in rows]
         pd.testing.assert_frame_equal(found[list(expected[0])], pd.DataFrame(expected), check_exact=True)
 
 
