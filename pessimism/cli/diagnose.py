@@ -199,7 +199,7 @@ def _print_measured(measured: Measured) -> None:
     """Print what the log-probabilities say of the policy, beside what is predicted for the same groups."""
     print(measured.head() + (":" if len(measured.table) else ""))
     if len(measured.table):
-        shown = {name: measured.table[name].tolist() for name in measured.table if name != "estimator"}
+        shown = {str(name): measured.table[name].tolist() for name in measured.table if name != "estimator"}
         print_columns({"measure": list(measured.table.index)} | shown, csv=False)
     for line in measured.lines():
         print(plain(line))

@@ -108,7 +108,8 @@ def read_rollouts(
                 except OSError as error:
                     raise ValueError(f"{path}: cannot be read ({one_line(error)})") from None
     frame = rows.frame("the frame" if isinstance(source, pd.DataFrame) else str(source), files)
-    if log_prob_columns is not None and "skipped" in getattr(source, "attrs", {}) and len(frame) == len(source):
+    read_before = isinstance(source, pd.DataFrame) and "skipped" in source.attrs and len(frame) == len(source)
+    if log_prob_columns is not None and isinstance(source, pd.DataFrame) and read_before:
         # Of a frame that was read already; what a clip touches is that of the objective then.
         kept = [name for name in FACTS if name in source and not name.startswith("touched")]
         frame = frame.assign(**{name: source[name].to_numpy() for name in kept if name not in frame})
