@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from importlib import import_module
 
 from pessimism import __version__
 from pessimism.console import exit_code
@@ -16,6 +15,7 @@ COMMANDS = {
     "match": "The setting of an objective that gives a wanted KL, value or largest ratio.",
     "diagnose": "What an objective does to the prompt groups of a rollout log.",
     "objectives": "List the objectives that are known by name.",
+    "demo": "All of it on a small log that comes with the package.",
 }
 _HELP = f"""usage: pessimism COMMAND [options]
 
@@ -67,17 +67,9 @@ def _run(arguments: list[str]) -> None:
 
         raise ValueError(not_a_command(arguments, COMMANDS))
     else:
-        _run_command(arguments[0], arguments[1:])
+        from pessimism.cli.parser import run_command
 
-
-def _run_command(name: str, arguments: list[str]) -> None:
-    from pessimism.cli.parser import Parser, read_arguments
-
-    command = import_module(f"pessimism.cli.{name}")
-    parser = Parser(name, command.USAGE, command.HELP, explains=not {"-h", "--help"}.isdisjoint(arguments))
-    command.add_arguments(parser)
-    if (options := read_arguments(parser, arguments)) is not None:
-        command.run(options)
+        run_command(arguments[0], arguments[1:])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from importlib import import_module
 from typing import NoReturn
 
 from pessimism.literals import real, whole
@@ -52,6 +53,15 @@ class Parser(argparse.ArgumentParser):
         for theirs, ours in _PHRASES:
             message = re.sub(f"^{theirs}$", ours.replace("{command}", self.command), message)
         raise ValueError(f"{message} (see pessimism {self.command} --help)")
+
+
+def run_command(name: str, arguments: list[str]) -> None:
+    """Run a command, which is the module of its name, on what follows the name."""
+    command = import_module(f"pessimism.cli.{name}")
+    parser = Parser(name, command.USAGE, command.HELP, explains=not {"-h", "--help"}.isdisjoint(arguments))
+    command.add_arguments(parser)
+    if (options := read_arguments(parser, arguments)) is not None:
+        command.run(options)
 
 
 def read_arguments(parser: Parser, arguments: list[str]) -> argparse.Namespace | None:
