@@ -65,8 +65,11 @@ def leak_of_flow(
     reference: Array | None = None,
     unseen: float = 1e-4,
     time: float = 1e12,
+    pace: float = 1.0,
 ) -> tuple[float, Array]:
     """Mass that gradient flow of ``objective.loss`` takes to one more action without data, and the policy ``(K,)``.
+
+    The loss is taken ``pace`` times, by which time passes faster and nothing else changes.
 
     Of that action the start has the mass ``unseen``, taken from the reference, where the flow begins; nothing else
     is known of it. Losses with jumps in their gradient are followed by steps that shrink.
@@ -79,7 +82,7 @@ def leak_of_flow(
     def velocity(logits: Array) -> Array:
         theta = torch.tensor(logits, requires_grad=True)
         log_policy = torch.log_softmax(theta, -1)[:-1]
-        loss = (behavior * objective.loss(log_policy - log_nu, advantage, behavior, **share)).sum()
+        loss = pace * (behavior * objective.loss(log_policy - log_nu, advantage, behavior, **share)).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
         return -gradient.numpy()
 
