@@ -4,11 +4,14 @@ Columnar sources (parquet, frames) are taken a batch at a time as arrays; a batc
 the row-by-row route of JSONL and CSV, which alone decides what is malformed and says so.
 """
 
+import codecs
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pessimism.files import require_regular
-from pessimism.messages import one_line
+from pessimism.messages import one_line, show
+from pessimism.rollouts.json_files import JsonError, json_records
+from pessimism.rollouts.layouts.base import Layout, Record, Where
+from pessimism.rollouts.layouts.table import recognize
 from pessimism.rollouts.lines import LINE, json_object, read_lines
 from pessimism.rollouts.parquet_pages import unpacked
 from pessimism.rollouts.rows import (
@@ -24,42 +30,211 @@ from pessimism.rollouts.rows import (
     PROMPT_COLUMNS,
     REWARD_COLUMNS,
     Columns,
+    ForeignError,
     Options,
     Rows,
     choose_columns,
     csv_value,
     rounding,
 )
+from pessimism.rollouts.sources import RATIO, UNPACKED, opened
+from pessimism.rollouts.torch_files import torch_samples
 
 BATCH = 16_384  # rows of a columnar file taken at once
-UNPACKED = 2**30  # bytes that any parquet file may unpack to; a larger one to RATIO times its size
-RATIO = 100
+_FIRST = 1000  # records among whose keys the columns are chosen
+_ARROW_FILE = b"ARROW1"
+_PLAIN = {"TRL": {"prompt", "completion", "advantage"}, "verl": {"input", "output", "score", "step"}}
+
+
+# Of some columns, or of all, the rows.
+Batches = Callable[[list[str] | None], Generator[pa.RecordBatch, None, None]]
+
+
+class _Reading(NamedTuple):
+    """The columns of the rows, and the layout of records that have to be taken apart first, None where none has."""
+
+    columns: Columns
+    layout: Layout | None
 
 
 def _read_jsonl(path: Path, options: Options, rows: Rows) -> None:
-    columns = _jsonl_columns(path, options)
-    rows.took(columns)
+    columns, layout = reading = _reading(path, _parsed(path), options, rows)
     for number, line in enumerate(read_lines(path), 1):
         if not line.isspace():
             try:
-                rows.add(json_object(line), columns)
+                record = json_object(line)
+                if layout is None:
+                    rows.add(record, columns)
+                    continue
             except ValueError as error:
                 rows.bad(f"{path}:{number}", error)
+            else:
+                _add_laid_out(record, reading, rows, f"{path}:{number}", Where(path, number))
 
 
-def _jsonl_columns(path: Path, options: Options) -> Columns:
-    """Choose among the keys that the first thousand lines have between them."""
-    found: dict[str, bool] = {}
-    for number, line in enumerate(read_lines(path)):
-        if found and number >= 1000:
-            break
+def _parsed(path: Path) -> Iterator[dict[str, Any]]:
+    for line in read_lines(path):
         with suppress(ValueError):
-            found.update(dict.fromkeys(json_object(line), True))
-        if len(found) > COLUMNS:
+            yield json_object(line)
+
+
+def _reading(path: Path, records: Iterable[Any], options: Options, rows: Rows, place: str | None = None) -> _Reading:
+    """Choose among the keys that the first thousand records have between them, or those of the layout that one has."""
+    place = str(path) if place is None else place
+    found: dict[str, bool] = {}
+    layout = None
+    for number, record in enumerate(records):
+        if number >= _FIRST or len(found) > COLUMNS:
             break
-    if not found:  # no JSON object at all: every line is malformed, whatever the columns
-        return Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None)
-    return choose_columns(str(path), found.items(), options)
+        if not isinstance(record, Mapping):
+            continue
+        if layout is None:
+            layout = recognize(record, Where(path))
+        if layout is None or layout.rows is None:
+            found.update(dict.fromkeys(map(str, record), True))
+            continue
+        with suppress(KeyError):
+            try:
+                laid_out = layout.rows(record, Where(path))
+            except ForeignError:
+                raise
+            except ValueError:
+                continue
+            if laid_out:
+                found = {name: True for row in laid_out for name in row}
+                reading = _Reading(_columns(place, found, options, layout, laid_out), layout)
+                rows.took(reading.columns, layout.name)
+                return reading
+    if layout is not None and layout.rows is not None:  # every record is malformed, whatever the columns
+        reading = _Reading(Columns(layout.prompt, (layout.reward,), None), layout)
+    elif not found:
+        reading = _Reading(Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None), None)
+    else:
+        reading = _Reading(_columns(place, found, options, layout), None)
+    rows.took(reading.columns, _name(layout, found))
+    return reading
+
+
+def _columns(
+    place: str,
+    found: Mapping[str, bool],
+    options: Options,
+    layout: Layout | None,
+    laid_out: list[dict[str, Any]] | None = None,
+) -> Columns:
+    """Choose columns, by default those that the layout names."""
+    if layout is None:
+        return choose_columns(place, found.items(), options)
+    parts = layout.parts(laid_out) if layout.parts is not None and laid_out else (layout.reward,)
+    chosen = choose_columns(
+        place,
+        found.items(),
+        options._replace(
+            prompt=options.prompt or layout.prompt,
+            reward=options.reward or (parts[0] if parts else None),
+            step=options.step or (layout.step if layout.step in found else None),
+        ),
+    )
+    log_probs, versions = chosen.log_probs, chosen.versions
+    if options.log_probs is not None and not isinstance(options.log_probs, str):
+        if log_probs is None and layout.log_probs is not None and layout.log_probs.behavior in found:
+            log_probs = layout.log_probs
+        versions = versions or tuple(name for name in layout.versions if name in found)
+    return chosen._replace(
+        rewards=chosen.rewards if options.reward or not parts else parts,
+        group=chosen.group or tuple(name for name in layout.group if name in found),
+        advantage=chosen.advantage or (layout.advantage if layout.advantage in found else None),
+        log_probs=log_probs,
+        versions=versions,
+    )
+
+
+def _name(layout: Layout | None, found: Iterable[str]) -> str:
+    """Return the name of the layout, or of the trainer whose plain columns these are."""
+    if layout is not None:
+        return layout.name
+    return next((name for name, keys in _PLAIN.items() if keys <= set(found)), "columns")
+
+
+def _add_laid_out(record: Record, reading: _Reading, rows: Rows, place: str, where: Where) -> None:
+    """Append the rows that a record stands for."""
+    columns, layout = reading
+    if layout is None or layout.rows is None:
+        laid_out: list[Any] = [record]
+    else:
+        try:
+            laid_out = layout.rows(record, where)
+        except KeyError as error:
+            return rows.bad(place, f"missing key {show(error.args[0])}")
+        except ValueError as error:
+            return rows.bad(place, error)
+    for number, row in enumerate(laid_out):
+        try:
+            rows.add(row, columns)
+        except ValueError as error:
+            rows.bad(f"{place}: entry {number}" if len(laid_out) > 1 else place, error)
+    return None
+
+
+def _read_json(path: Path, options: Options, rows: Rows) -> None:
+    if _has_lines(path):
+        return _read_jsonl(path, options, rows)
+    with closing(_until_error(path)) as records:
+        some = any(isinstance(record, Mapping) for record in islice(records, _FIRST))
+    if some:
+        with closing(_until_error(path)) as records:
+            reading = _reading(path, records, options, rows)
+    number = -1
+    try:
+        for number, record in enumerate(json_records(path)):
+            if some:
+                _add_any(record, reading, rows, f"{path}: row {number}", Where(path, number))
+    except JsonError as error:
+        if not some:
+            raise ValueError(f"{path}: row {number + 1}: {error}") from None
+        rows.bad(f"{path}: row {number + 1}", error)
+    if not some:
+        raise ForeignError(f"{path}: has no JSON objects")
+    return None
+
+
+def _until_error(path: Path) -> Generator[Any, None, None]:
+    with suppress(JsonError):
+        yield from json_records(path)
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether a file has an object on each line, whatever it is called."""
+    with opened(path) as file:
+        lines = (line for line in iter(partial(file.readline, LINE + 1), b"") if line.strip())
+        first, second = next(lines, b""), next(lines, b"")
+    with suppress(ValueError):
+        return second.lstrip().startswith(b"{") and bool(json_object(first.removeprefix(codecs.BOM_UTF8)))
+    return False
+
+
+def _add_any(record: Any, reading: _Reading, rows: Rows, place: str, where: Where) -> None:
+    """Append what stands in the place of a record, which may be no record at all."""
+    if isinstance(record, Mapping):
+        _add_laid_out(record, reading, rows, place, where)
+    else:
+        rows.bad(place, record if isinstance(record, ValueError) else f"{show(record)} is no record")
+
+
+def _read_torch(path: Path, options: Options, rows: Rows) -> None:
+    read_records(torch_samples(path), options, rows, path)
+
+
+def read_records(records: Sequence[Any], options: Options, rows: Rows, path: Path | None = None) -> None:
+    """Read records that are already loaded: a list of mappings, or what a file at `path` has."""
+    place = "the list" if path is None else str(path)
+    where = Where(Path(place))
+    if not any(isinstance(record, Mapping) for record in records[:_FIRST]):
+        raise ForeignError(f"{place}: has no records")
+    reading = _reading(where.path, records, options, rows, place)
+    prefix = "" if path is None else f"{path}: "
+    for number, record in enumerate(records):
+        _add_any(record, reading, rows, f"{prefix}row {number}", where._replace(number=number))
 
 
 def _read_csv(path: Path, options: Options, rows: Rows) -> None:
@@ -67,7 +242,7 @@ def _read_csv(path: Path, options: Options, rows: Rows) -> None:
         columns = choose_columns(str(path), [(name, True) for name in header], options)
         numbers = {*columns.rewards, columns.length, *(columns.log_probs or ()), *columns.versions}
         places = [(name, header.index(name), name in numbers) for name in columns.names()]
-        rows.took(columns)
+        rows.took(columns, _name(None, header))
         for line, fields in records:
             try:
                 if len(fields) != len(header):
@@ -152,21 +327,116 @@ def _long_fields() -> Iterator[None]:
 
 
 def _read_parquet(path: Path, options: Options, rows: Rows) -> None:
-    start = 0
     require_regular(path)
+    done = [0]
     try:
         schema = pq.read_schema(path)
-        columns = choose_columns(str(path), [(field.name, _numeric(field.type)) for field in schema], options)
-        rows.took(columns)
-        texts = [field.name for field in schema if field.name == columns.prompt and _text(field.type)]
-        with pq.ParquetFile(path, read_dictionary=texts) as file:
-            most = require_bounded(path, columns.names(), texts)
-            for batch in file.iter_batches(most, columns=columns.names()):
-                if not _add_clean(batch, columns, rows):
-                    _add_records(batch.to_pylist(), columns, rows, f"{path}: ", start)
-                start += batch.num_rows
+
+        def batches(names: list[str] | None) -> Generator[pa.RecordBatch, None, None]:
+            texts = [field.name for field in schema if names is not None and field.name == names[0] and _text(field.type)]
+            with pq.ParquetFile(path, read_dictionary=texts) as file:
+                yield from file.iter_batches(require_bounded(path, names, texts), columns=names)
+
+        _read_batches(path, schema, batches, options, rows, done)
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read from row {start} on ({one_line(error)})") from None
+        raise ValueError(f"{path}: cannot be read from row {done[0]} on ({one_line(error)})") from None
+
+
+def _read_batches(
+    path: Path,
+    schema: pa.Schema,
+    batches: Batches,
+    options: Options,
+    rows: Rows,
+    done: list[int],
+    place: str | None = None,
+) -> None:
+    """Read a columnar source, and count in `done` how many of its rows were read."""
+    where = str(path) if place is None else place
+    prefix = f"{path}: " if place is None else ""
+    found = {field.name: _numeric(field.type) for field in schema}
+    try:
+        layout = recognize(dict.fromkeys(found), Where(path))
+        plain = layout if layout is not None and layout.rows is None else None
+        if len(found) < len(schema):  # a name stands there twice
+            choose_columns(where, [(field.name, True) for field in schema], options)
+        columns = _columns(where, found, options, plain)
+    except ForeignError:
+        with closing(batches(None)) as first:  # a record may have to be taken apart
+            head: list[Any] = next((batch.slice(0, _FIRST).to_pylist() for batch in first if batch.num_rows), [])
+        if not any(recognize(record, Where(path)) for record in head[:1]):
+            raise
+        reading = _reading(path, head, options, rows, place)
+        for batch in batches(None):
+            for number, record in enumerate(batch.to_pylist(), done[0]):
+                _add_any(record, reading, rows, f"{prefix}row {number}", Where(path, number))
+            done[0] += batch.num_rows
+        return
+    rows.took(columns, _name(plain, found))
+    for batch in batches(columns.names()):
+        if not _add_clean(batch, columns, rows):
+            _add_records(batch.to_pylist(), columns, rows, prefix, done[0])
+        done[0] += batch.num_rows
+
+
+def _read_arrow(path: Path, options: Options, rows: Rows) -> None:
+    require_regular(path)
+    done = [0]
+    try:
+        with pa.memory_map(str(path)) as file:
+            if file.read(len(_ARROW_FILE)) == _ARROW_FILE:
+                raise ValueError(f"{path}: is an Arrow file, not the stream that save_to_disk of datasets writes")
+            _require_unpacked(path, file)
+            file.seek(0)
+            schema = pa.ipc.open_stream(file).schema
+
+            def batches(names: list[str] | None) -> Generator[pa.RecordBatch, None, None]:
+                file.seek(0)
+                for batch in pa.ipc.open_stream(file):
+                    batch.validate(full=True)  # offsets that a damaged file has would lead anywhere
+                    for start in range(0, batch.num_rows, BATCH):
+                        part = batch.slice(start, BATCH)
+                        yield part if names is None else part.select(names)
+
+            _read_batches(path, schema, batches, options, rows, done)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read from row {done[0]} on ({one_line(error)})") from None
+
+
+def _require_unpacked(path: Path, file: Any) -> None:
+    """Refuse batches that are compressed: what they unpack to is not bounded by the file, as that of all others is."""
+    file.seek(0)
+    for message in pa.ipc.MessageReader.open_stream(file):
+        if message.type != "schema" and _compressed(message.metadata.to_pybytes()):
+            raise ValueError(f"{path}: is compressed inside, as save_to_disk of datasets writes nothing")
+
+
+def _compressed(metadata: bytes) -> bool:
+    """Whether the header of a batch says so: field 3 of its table of flatbuffers, which is field 2 of the message's."""
+    header = _field(metadata, int.from_bytes(metadata[:4], "little"), 2)
+    if header is None:
+        return False
+    return _field(metadata, header + int.from_bytes(metadata[header : header + 4], "little"), 3) is not None
+
+
+def _field(buffer: bytes, table: int, number: int) -> int | None:
+    """Where a field of a table of flatbuffers is, None where it is not set."""
+    vtable = table - int.from_bytes(buffer[table : table + 4], "little", signed=True)
+    if 4 + 2 * number >= int.from_bytes(buffer[vtable : vtable + 2], "little"):
+        return None
+    offset = int.from_bytes(buffer[vtable + 4 + 2 * number : vtable + 6 + 2 * number], "little")
+    return table + offset if offset else None
+
+
+def read_dataset(source: Any, options: Options, rows: Rows) -> None:
+    """Read a `Dataset` of Hugging Face's datasets, a batch at a time."""
+
+    def batches(names: list[str] | None) -> Generator[pa.RecordBatch, None, None]:
+        chosen = source if names is None else source.select_columns(names)
+        for table in chosen.with_format("arrow").iter(BATCH):
+            yield from table.combine_chunks().to_batches()
+
+    _read_batches(Path("the data set"), source.features.arrow_schema, batches, options, rows, [0], "the data set")
 
 
 def require_bounded(path: Path, names: Iterable[str] | None = None, encoded: Iterable[str] = ()) -> int:
@@ -216,10 +486,19 @@ def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
     grouped = frame.attrs.get("grouped", False)
     frame = frame.set_axis(frame.columns.map(str), axis=1)
     found = [(str(name), pd.api.types.is_numeric_dtype(dtype)) for name, dtype in zip(frame, frame.dtypes, strict=True)]
-    columns = choose_columns("the frame", found, options)
+    try:
+        columns = choose_columns("the frame", found, options)
+    except ForeignError:  # a record may have to be taken apart
+        try:
+            records = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
+        except (pa.ArrowException, TypeError, ValueError):
+            records = []
+        if not any(recognize(record, Where(Path("the frame"))) for record in records[:1]):
+            raise
+        return read_records(records, options, rows)
     if grouped and "group" in frame:  # read from a log before
         columns = columns._replace(group=("group",))
-    rows.took(columns)
+    rows.took(columns, _name(None, dict(found)))
     frame = frame[columns.names()]
     for start in range(0, len(frame), 16 * BATCH):
         chunk = frame.iloc[start : start + 16 * BATCH]
@@ -229,6 +508,7 @@ def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
             clean = False
         if not clean:
             _add_records(chunk.to_dict("records"), columns, rows, "", start)
+    return None
 
 
 def _add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
@@ -293,4 +573,7 @@ READERS: dict[str, Callable[[Path, Options, Rows], None]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".csv": _read_csv,
+    ".json": _read_json,
+    ".arrow": _read_arrow,
+    ".pt": _read_torch,
 }

@@ -8,8 +8,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from pessimism.files import require_regular
 from pessimism.messages import one_line, show
+from pessimism.rollouts.sources import opened
 
 LINE = 2**24  # bytes of a line, and of a record of CSV, that are read at most
 
@@ -20,7 +20,7 @@ def read_lines(path: Path) -> Generator[bytes, None, None]:
     Parameters
     ----------
     path : Path
-        The file.
+        The file; it is unpacked where its name says that it is packed.
 
     Yields
     ------
@@ -32,8 +32,7 @@ def read_lines(path: Path) -> Generator[bytes, None, None]:
     ValueError
         If it is no regular file, or a line is longer, as ``path:line: reason``.
     """
-    require_regular(path)
-    with path.open("rb") as file:
+    with opened(path) as file:
         number = 1
         while line := file.readline(LINE + 1):
             if len(line) > LINE:
@@ -52,7 +51,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-read_json = json.JSONDecoder(object_pairs_hook=_once).decode
+_decoder = json.JSONDecoder(object_pairs_hook=_once)
+read_json, read_json_at = _decoder.decode, _decoder.raw_decode
 
 
 def json_object(line: bytes) -> dict[str, Any]:

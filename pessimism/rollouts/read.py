@@ -3,26 +3,27 @@
 Files are streamed and prompts factorized on the fly: memory holds every distinct prompt once, and 20 bytes a row.
 """
 
-import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import pandas as pd
 from tqdm import tqdm
 
-from pessimism.files import require_regular
-from pessimism.messages import one_line
-from pessimism.rollouts.formats import READERS, read_frame
+from pessimism.messages import names, one_line, show
+from pessimism.rollouts.formats import READERS, read_dataset, read_frame, read_records
 from pessimism.rollouts.log_probs import FACTS, LogProbs, Touched
-from pessimism.rollouts.rows import Options, Rows
+from pessimism.rollouts.rows import ForeignError, Options, Rows
+from pessimism.rollouts.sources import File, find
 
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
+_PathLike = str | PathLike[str]
+LogLike = pd.DataFrame | _PathLike | Sequence[_PathLike] | Sequence[Mapping[str, Any]]
 
 
 def read_rollouts(
-    source: pd.DataFrame | str | PathLike[str],
+    source: LogLike,
     *,
     prompt_column: str | None = None,
     reward_column: str | None = None,
@@ -96,18 +97,25 @@ def read_rollouts(
     """
     options = Options(prompt_column, reward_column, step_column, length_column, log_prob_columns)
     files: list[str] = []
+    passed: dict[str, str] = {}
     with tqdm(desc="reading rollouts", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False) as bar:
         rows = Rows(skip_bad, bar.update, touched)
         if isinstance(source, pd.DataFrame):
+            place = "the frame"
             read_frame(source, options, rows)
+        elif _is_dataset(source):
+            place = "the data set"
+            read_dataset(source, options, rows)
+        elif _is_records(source):
+            place = "the list"
+            read_records(list(source), options, rows)
         else:
-            for path in _files(Path(source)):
-                files.append(str(path))
-                try:
-                    READERS[path.suffix.lower()](path, options, rows)
-                except OSError as error:
-                    raise ValueError(f"{path}: cannot be read ({one_line(error)})") from None
-    frame = rows.frame("the frame" if isinstance(source, pd.DataFrame) else str(source), files)
+            place = str(source) if isinstance(source, str | PathLike) else "the files"
+            found = find(cast("_PathLike | Sequence[_PathLike]", source))
+            passed |= found.passed_over
+            files += _read(found.files, options, rows, passed)
+    frame = rows.frame(place, files)
+    frame.attrs.update(layouts=dict(zip(files or [place], rows.layouts, strict=True)), passed_over=passed)
     read_before = isinstance(source, pd.DataFrame) and "skipped" in source.attrs and len(frame) == len(source)
     if log_prob_columns is not None and isinstance(source, pd.DataFrame) and read_before:
         # Of a frame that was read already; what a clip touches is that of the objective then.
@@ -116,25 +124,43 @@ def read_rollouts(
     return frame
 
 
-def _files(source: Path) -> list[Path]:
-    if source.is_dir():
-        shown = [path for path in source.iterdir() if not path.name.startswith(".")]
-        found = [path for path in shown if path.suffix.lower() in READERS and not path.is_dir()]
-        packed = [p for p in shown if p.suffix.lower() in _PACKED and Path(p.stem).suffix.lower() in READERS]
-        if packed:
-            raise ValueError(f"{min(packed)}: is compressed: unpack it, or move it elsewhere")
-        for path in found:  # what cannot be read is said before the rest is
-            require_regular(path)
-        if not found:
-            raise ValueError(f"{source}: no file with a known suffix in this folder ({', '.join(READERS)})")
-        return sorted(found, key=_natural)
-    if not source.exists() and not source.is_symlink():
-        raise ValueError(f"{source}: no such file or folder")
-    if source.suffix.lower() not in READERS:
-        raise ValueError(f"{source}: unknown suffix {source.suffix!r}; known are {', '.join(READERS)}")
-    require_regular(source)
-    return [source]
+def _read(files: list[File], options: Options, rows: Rows, passed: dict[str, str]) -> list[str]:
+    """Read files, and return which they were; in a folder those that are no logs are passed over, unless all are."""
+    read: list[str] = []
+    foreign: dict[Path, ForeignError] = {}
+    for file in files:
+        try:
+            READERS[file.kind](file.path, options, rows)
+        except ForeignError as error:
+            if file.named:
+                raise
+            foreign[file.path] = error
+            passed[str(file.path)] = str(error).removeprefix(f"{file.path}: ").replace(f" in {file.path}", "")
+        except OSError as error:
+            raise ValueError(f"{file.path}: cannot be read ({one_line(error)})") from None
+        else:
+            read.append(str(file.path))
+    if not read:
+        raise foreign[max(foreign, key=lambda path: path.stat().st_size)]
+    return read
 
 
-def _natural(path: Path) -> list[Any]:
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", path.name))]
+def _is_dataset(source: object) -> bool:
+    """Whether a source is a data set of Hugging Face's datasets, which is not imported for that."""
+    datasets = sys.modules.get("datasets")
+    if datasets is None or not isinstance(source, datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset):
+        return False
+    if isinstance(source, datasets.DatasetDict):
+        raise ValueError(f"the data set has the splits {names(source)}: give one of them")
+    if isinstance(source, datasets.IterableDataset):
+        raise ValueError("the data set is an IterableDataset: give list(data_set), or save it to files")
+    return True
+
+
+def _is_records(source: object) -> TypeGuard[Sequence[Any]]:
+    """Whether a source is a list of records, and no path or list of paths."""
+    if isinstance(source, str | PathLike):
+        return False
+    if not isinstance(source, Sequence):
+        raise ValueError(f"the log is {show(source)}: give a frame, a data set, a list of records, or paths of files")
+    return not all(isinstance(one, str | PathLike) for one in source)

@@ -35,6 +35,10 @@ _LIKE_STEP = ("step", "global_step", "iteration", "iter", "epoch")
 _TRL = {"prompt", "completion", "advantage"}
 
 
+class ForeignError(ValueError):
+    """A file that is no rollout log; beside others in a folder it is passed over."""
+
+
 class Rows:
     """The rows read so far, as packed arrays, and the one definition of a well-formed row (`add`)."""
 
@@ -46,11 +50,13 @@ class Rows:
         self.vocabulary: dict[str, int] = {}
         self.group_vocabulary: dict[tuple[str, ...] | int, int] = {}
         self.taken: list[Columns] = []
+        self.layouts: list[str] = []  # of the same files
         self.skip_bad, self.skipped, self.progress = skip_bad, 0, progress
 
-    def took(self, columns: Columns) -> None:
-        """Remember which columns the rows of a file come from."""
+    def took(self, columns: Columns, layout: str = "columns") -> None:
+        """Remember which columns the rows of a file come from, and in which layout it has them."""
         self.taken.append(columns)
+        self.layouts.append(layout)
 
     def add(self, record: Mapping[str, Any], columns: Columns) -> None:
         """Append one row; raise ValueError saying what is wrong with it, and append nothing, where it is malformed."""
@@ -292,7 +298,9 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Opt
 
     def pick(what: str, given: str | None, defaults: tuple[str, ...]) -> str | None:
         if given is not None and given not in names:
-            raise ValueError(f"{what}_column {show(given)} is not a column; {listed}")
+            prompts = PROMPT_COLUMNS if options.prompt is None else (options.prompt,)
+            log = what in ("step", "length") and any(name in names for name in prompts)
+            raise (ValueError if log else ForeignError)(f"{what}_column {show(given)} is not a column; {listed}")
         return given if given is not None else next((name for name in defaults if name in names), None)
 
     prompt, step = pick("prompt", options.prompt, PROMPT_COLUMNS), pick("step", options.step, STEP_COLUMNS)
@@ -304,7 +312,7 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Opt
         rewards = [pick("reward", options.reward, REWARD_COLUMNS) or _trl_reward(place, columns)]
     for what, chosen, defaults in ("prompt", prompt, PROMPT_COLUMNS), ("reward", rewards[0], REWARD_COLUMNS):
         if chosen is None:
-            raise ValueError(f"{what}_column is required: there is no {' or '.join(defaults)} column; {listed}")
+            raise ForeignError(f"{what}_column is required: there is no {' or '.join(defaults)} column; {listed}")
     like = min((n for n in names if n.lower() in _LIKE_STEP), key=lambda n: _LIKE_STEP.index(n.lower()), default=None)
     sampled = choose_log_probs(names, options.log_probs, listed)
     found = Columns(str(prompt), tuple(map(str, rewards)), step, length, None if step else like)

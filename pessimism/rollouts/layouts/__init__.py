@@ -1,0 +1,1 @@
+"""How each project's writer lays out the rollouts that it logs, one module a project."""

@@ -1,0 +1,58 @@
+"""open-instruct: `RUN_rollouts_NNNNNN.jsonl` beside `RUN_metadata.jsonl`, as open_instruct/rl_utils.py writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pessimism.rollouts.layouts.written import completions, damage, lines, six_groups
+
+
+def records(step: int = 1) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": step,
+            "sample_idx": i,
+            "prompt_idx": group,
+            "prompt_tokens": [10, 3],  # the same picture prompt for all: the groups are those of prompt_idx
+            "response_tokens": [4, 5],
+            "reward": reward,
+            "advantage": reward - 0.5,
+            "finish_reason": "stop",
+            "dataset": "math",
+            "ground_truth": [1],
+            "request_info": None,
+            "logprobs": [-0.25, -0.5],
+        }
+        for i, (group, _, reward) in enumerate(completions())
+    ]
+
+
+def test_groups_are_those_of_prompt_idx_over_shards(tmp_path: Path) -> None:
+    both = records(1) + records(2)
+    lines(tmp_path / "run_rollouts_000000.jsonl", both[:22])  # a group goes on in the next file
+    lines(tmp_path / "run_rollouts_000001.jsonl", both[22:])
+    metadata = lines(tmp_path / "run_metadata.jsonl", [{"run_name": "run", "git_commit": "0", "model_name": "m"}])
+    frame = six_groups(tmp_path, [1, 2], "open-instruct", length_column="completion_length")
+    assert set(frame["length"]) == {2.0}
+    assert set(frame["behavior_log_prob"]) == {-0.75}
+    (passed,) = frame.attrs["passed_over"].items()
+    assert passed[0] == str(metadata)
+    assert passed[1].endswith("is not a column; columns found: run_name, git_commit, model_name")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record: record.update(response_tokens=3), "response_tokens is 3, not a list"),
+        (lambda record: record.update(reward=None), "reward is null, not a number"),
+        (lambda record: record.pop("prompt_idx"), "missing key 'prompt_idx'"),
+        (lambda record: record.update(prompt_idx=None), "prompt_idx is null"),
+        (lambda record: record.update(step="one"), "step is 'one', not an integer"),
+    ],
+)
+def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str) -> None:
+    damage(tmp_path, "log.jsonl", records(), change, said)

@@ -1,0 +1,57 @@
+"""ms-swift: `completions.jsonl` of swift/rlhf_trainers/rollout_mixin.py and grpo_trainer.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pessimism.rollouts.read import read_rollouts
+from tests.pessimism.rollouts.layouts.written import completions, damage, lines, prompt, six_groups
+from tests.pessimism.rollouts.logs import message
+
+
+def table(step: int, name: str = "gen_step") -> dict[str, list[Any]]:
+    rows = completions()
+    return {
+        name: [step] * len(rows),
+        "prompt": [prompt(group) for group, _, _ in rows],
+        "completion": ["c"] * len(rows),
+        "accuracy": [reward for _, _, reward in rows],
+        "format": [None if group % 2 else 0.0 for group, _, _ in rows],
+        "solution": ["1"] * len(rows),
+        "num_turns": [1] * len(rows),
+        "advantages": [0.5] * len(rows),
+    }
+
+
+@pytest.mark.parametrize("name", ["gen_step", "step"])
+def test_a_line_is_a_log_of_the_trainer(tmp_path: Path, name: str) -> None:
+    path = lines(tmp_path / "completions.jsonl", [table(3, name), table(5, name)])
+    six_groups(path, [3, 5], "ms-swift")
+    assert read_rollouts(path, reward_column="format", skip_bad=True)["reward"].tolist() == [0.0] * 24
+    assert "'points' is not a column" in message(path, reward_column="points")
+
+
+def test_older_versions_log_messages_and_a_total(tmp_path: Path) -> None:
+    old = {name: values for name, values in table(1, "step").items() if name in {"step", "completion"}}
+    old["messages"] = [[{"role": "user", "content": prompt(group)}] for group, _, _ in completions()]
+    old["reward"] = [reward for _, _, reward in completions()]
+    six_groups(lines(tmp_path / "completions.jsonl", [old]), [1], "ms-swift")
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "entries"),
+    [
+        (lambda record: record["accuracy"].pop(), "gen_step has 24 entries, but accuracy has 23", 24),
+        (lambda record: record.update(accuracy=1.0), "accuracy is 1.0, not a list", 24),
+        (lambda record: record.pop("gen_step"), "missing key", 24),
+        (lambda record: record["prompt"].__setitem__(7, None), "entry 7: prompt is null", 1),
+        (lambda record: record["accuracy"].__setitem__(2, "x"), "entry 2: accuracy is 'x', not a number", 1),
+        (lambda record: record["gen_step"].__setitem__(0, "x"), "entry 0: step is 'x', not an integer", 1),
+    ],
+)
+def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str, entries: int) -> None:
+    damage(tmp_path, "completions.jsonl", [table(1), table(2), table(3)], change, said, entries)
