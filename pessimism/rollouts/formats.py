@@ -333,7 +333,9 @@ def _read_parquet(path: Path, options: Options, rows: Rows) -> None:
         schema = pq.read_schema(path)
 
         def batches(names: list[str] | None) -> Generator[pa.RecordBatch, None, None]:
-            texts = [field.name for field in schema if names is not None and field.name == names[0] and _text(field.type)]
+            texts = [
+                field.name for field in schema if names is not None and field.name == names[0] and _text(field.type)
+            ]
             with pq.ParquetFile(path, read_dictionary=texts) as file:
                 yield from file.iter_batches(require_bounded(path, names, texts), columns=names)
 
