@@ -1,5 +1,8 @@
 """The public names, each from its module: for type checkers, editors and the lazy imports of ``__init__.py``."""
 
+from .advice.advise import advise as advise
+from .advice.habits import Habit as Habit
+from .advice.result import Advice as Advice
 from .comparison.compare import compare as compare
 from .comparison.match import match as match
 from .contrib.affinity import Affinity as Affinity

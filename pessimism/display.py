@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
+
+from pessimism.messages import plain
 
 
 def short(value: Any) -> str:
@@ -147,3 +150,25 @@ def html_table(rows: Iterable[Sequence[Any]], header: Sequence[Any] = (), captio
 
 def _cell(value: Any) -> str:
     return escape(short(value))
+
+
+def table_lines(columns: Mapping[str, Sequence[Any]], digits: int = 4) -> list[str]:
+    """Lay out columns in lines below their names, texts to the left, numbers to the right with so many digits."""
+    laid_out = []
+    for name, values in columns.items():
+        cells = [name, *(_entry(value, digits) for value in values)]
+        width = max(map(len, cells))
+        left = any(isinstance(value, str) for value in values)
+        laid_out.append([cell.ljust(width) if left else cell.rjust(width) for cell in cells])
+    return [" ".join(line).rstrip() for line in zip(*laid_out, strict=True)]
+
+
+def undefined(value: Any) -> bool:
+    """Whether a cell of a table has nothing to show."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _entry(value: Any, digits: int) -> str:
+    if undefined(value):
+        return "-"
+    return f"{value:.{digits}g}" if isinstance(value, float) else plain(str(value))

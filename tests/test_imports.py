@@ -33,6 +33,7 @@ LAYERS = {  # a folder may import from itself and from earlier layers, not from 
         {"dynamics", "groups", "convex"},
         {"diagnosis"},
         {"comparison"},
+        {"advice"},
         {"cli"},
         {"__main__"},
     ),

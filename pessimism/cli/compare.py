@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import shutil
 from typing import Any
 
@@ -18,13 +17,13 @@ from pessimism.cli.options import (
     solver_of,
     source_of,
     trainer_of,
+    wanted,
 )
-from pessimism.cli.output import Columns, conservatism, json_values, print_columns, table_lines
+from pessimism.cli.output import Columns, conservatism, json_values, print_columns
 from pessimism.cli.parser import Parser, number
 from pessimism.core.objective import Objective
-from pessimism.literals import real
+from pessimism.display import table_lines
 from pessimism.losses.registry import objectives, parse_objective, short_setting
-from pessimism.messages import show
 from pessimism.progress import progress
 
 USAGE = "(LOG | --behavior P,P,... --reward R,R,... | --input FILE) [options]"
@@ -68,7 +67,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--matched",
         metavar="WANTED",
-        type=_matched,
+        type=wanted,
         help="What all objectives are brought to: kl=0.1, value=0.5, max_ratio=2, or like=nominal:beta=0.1 for the "
         "KL of another objective. Over a log, or several bandits, it is the mean over those whose rewards differ.",
     )
@@ -118,7 +117,7 @@ def _print_all(columns: dict[str, list[Any]], options: argparse.Namespace) -> No
 
 def _sum_up(made: list[Objective], options: argparse.Namespace) -> None:
     """Print one row for each objective, over all problems."""
-    from pessimism.comparison.compare import table  # with pandas
+    from pessimism.comparison.compare import rounded, table  # with pandas
 
     frame = table(made, solver_of(options), beta=options.beta, matched=options.matched, sort=options.sort)
     columns = {str(name): frame[name].tolist() for name in frame}
@@ -129,7 +128,7 @@ def _sum_up(made: list[Objective], options: argparse.Namespace) -> None:
     if problems == silent:
         alone = "all rewards are equal, or there is one completion alone"
         raise ValueError(f"no problem has a signal: in each of the {problems:.0f} {alone}")
-    columns["objective"] = [_rounded(spec) for spec in columns["objective"]]
+    columns["objective"] = [rounded(spec) for spec in columns["objective"]]
     shown = {
         _SHORT.get(name, name): columns[name] for name in _SUMMED if any(value == value for value in columns[name])
     }
@@ -154,28 +153,6 @@ def _with_ends(columns: dict[str, list[Any]], name: str) -> list[str]:
     """Write medians of a log with the ends of their intervals, where there are both."""
     every = zip(columns[name], columns[f"{name}_low"], columns[f"{name}_high"], strict=True)
     return [f"{at:.3g}" + ("" if math.isnan(low) else f" [{low:.3g}, {high:.3g}]") for at, low, high in every]
-
-
-def _matched(text: str) -> dict[str, Any]:
-    """Read "kl=0.1" or "like=NAME"."""
-    from pessimism.comparison.match import WANTED  # with pandas
-
-    name, equals, value = text.partition("=")
-    name = name.strip().replace("-", "_")
-    if not equals or name not in WANTED:
-        *others, last = (f"{one}=" for one in WANTED)
-        raise argparse.ArgumentTypeError(f"must be {', '.join(others)} or {last}, got {show(text)}")
-    if name == "like":
-        return {name: value.strip()}
-    try:
-        return {name: real(value)}
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be {name}= a number, got {text!r}") from None
-
-
-def _rounded(spec: str) -> str:
-    """Return a setting with numbers of a few digits."""
-    return re.sub(r"\d+\.\d{5,}(e[-+]?\d+)?", lambda found: f"{float(found[0]):.4g}", spec)
 
 
 def _all(source: Source) -> list[str]:

@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": "The policies of several objectives on the same bandit or log, one row each.",
     "match": "The setting of an objective that gives a wanted KL, value or largest ratio.",
     "diagnose": "What an objective does to the prompt groups of a rollout log.",
+    "advise": "What to change: a verdict on a log, candidates, and the number to set.",
     "objectives": "List the objectives that are known by name.",
     "demo": "All of it on a small log that comes with the package.",
 }
@@ -36,6 +37,7 @@ examples:
   pessimism compare --behavior 0.5,0.5 --reward 0,1 --objectives kimi shifted_mean:shift=2
   pessimism diagnose LOG --objective oapl --beta1 0.5
   pessimism match LOG --objective kimi --kl 0.1
+  pessimism advise LOG --trainer config.yaml
 """
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pessimism.cli.problems import LabeledBandit, parse_numbers
-from pessimism.messages import cut, plain
+from pessimism.literals import real
+from pessimism.messages import cut, plain, show
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
@@ -185,16 +186,23 @@ def add_trainer(parser: argparse.ArgumentParser, use: str) -> None:
 
 def trainer_of(options: argparse.Namespace) -> TrainerSettings | None:
     """Read the trainer's settings, None if there are none, and print what was read."""
-    if options.trainer is None:
+    found = settings_of(options)
+    if found is None:
         return None
-    from pessimism.trainers.config import from_config  # with many objectives
-
-    found = from_config(options.trainer)
     stream = sys.stderr if options.json or options.csv else sys.stdout
     print(found, file=stream)
     for sentence in found.not_modelled:
         print(f"not modelled: {sentence}", file=stream)
     return found
+
+
+def settings_of(options: argparse.Namespace) -> TrainerSettings | None:
+    """Read the trainer's settings, None if there are none."""
+    if options.trainer is None:
+        return None
+    from pessimism.trainers.config import from_config  # with many objectives
+
+    return from_config(options.trainer)
 
 
 def objective_of(options: argparse.Namespace, default: str | None) -> str:
@@ -227,3 +235,20 @@ def check_format(options: argparse.Namespace) -> None:
     """Raise ``ValueError`` where both formats are asked for."""
     if options.json and options.csv:
         raise ValueError("--json and --csv exclude each other: give one")
+
+
+def wanted(text: str) -> dict[str, Any]:
+    """Read "kl=0.1" or "like=NAME"."""
+    from pessimism.comparison.match import WANTED  # with pandas
+
+    name, equals, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or name not in WANTED:
+        *others, last = (f"{one}=" for one in WANTED)
+        raise argparse.ArgumentTypeError(f"must be {', '.join(others)} or {last}, got {show(text)}")
+    if name == "like":
+        return {name: value.strip()}
+    try:
+        return {name: real(value)}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be {name}= a number, got {text!r}") from None

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pessimism.display import table_lines, undefined
 from pessimism.messages import plain
 from pessimism.target.conservatism import numbers
 from pessimism.target.result import FIELDS, InducedTarget
@@ -30,32 +31,11 @@ def print_columns(columns: Columns, *, csv: bool) -> None:
         writer.writerow(columns)
         written = plain if sys.stdout.isatty() else str  # a file gets texts as they are
         writer.writerows(
-            ["" if _undefined(cell) else written(cell) if isinstance(cell, str) else cell for cell in row]
+            ["" if undefined(cell) else written(cell) if isinstance(cell, str) else cell for cell in row]
             for row in zip(*columns.values(), strict=True)
         )
         return
     print("\n".join(table_lines(columns)))
-
-
-def table_lines(columns: Columns, digits: int = 4) -> list[str]:
-    """Lay out columns in lines below their names, texts to the left, numbers to the right with so many digits."""
-    laid_out = []
-    for name, values in columns.items():
-        cells = [name, *(_cell(value, digits) for value in values)]
-        width = max(map(len, cells))
-        left = any(isinstance(value, str) for value in values)
-        laid_out.append([cell.ljust(width) if left else cell.rjust(width) for cell in cells])
-    return [" ".join(line).rstrip() for line in zip(*laid_out, strict=True)]
-
-
-def _undefined(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _cell(value: Any, digits: int) -> str:
-    if _undefined(value):
-        return "-"
-    return f"{value:.{digits}g}" if isinstance(value, float) else plain(str(value))
 
 
 def conservatism(target: InducedTarget) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
@@ -174,7 +175,7 @@ def table(
             facts = _row(solve(at))
         except ValueError as error:
             facts, notes = {}, [str(error)]
-        rows.append({"objective": _written(at, beta), **facts, "note": "; ".join(notes)})
+        rows.append({"objective": as_written(at, beta), **facts, "note": "; ".join(notes)})
     ends = [end for name in (*_SHARES, *_MEDIANS) for end in (f"{name}_low", f"{name}_high")]
     of_a_log = any(ends[0] in row for row in rows)
     frame = pd.DataFrame(rows, columns=[*_COLUMNS, *(ends if of_a_log else ())])
@@ -185,10 +186,15 @@ def table(
     return frame
 
 
-def _written(objective: Objective, beta: float | None) -> str:
+def as_written(objective: Objective, beta: float | None = None) -> str:
     """Return an objective as every verb takes it, one that is not registered as it writes itself."""
     registered = objectives().get(objective.name) is type(objective)
     return short_setting(objective, beta) if registered else str(objective)
+
+
+def rounded(spec: str) -> str:
+    """Return a setting with numbers of a few digits."""
+    return re.sub(r"\d+\.\d{5,}(e[-+]?\d+)?", lambda found: f"{float(found[0]):.4g}", spec)
 
 
 def _wanted(matched: Mapping[str, Any] | None, solve: Solve) -> tuple[str | None, Any]:

@@ -163,7 +163,7 @@ def summarize(
         "population_share": _share_intervals(frame["population_regime"], prompt, population),
     } | {f"median_{name}": _ends(median_interval(_floats(with_signal[name]), prompt[moved])[0]) for name in _MEDIANS}
     summary["verdict"] = _verdict(words, prompt, rules)
-    summary["effect"] = _by_band(frame, words, prompt, moved & ~unsolved.to_numpy(), rules)
+    summary["effect"] = by_band(frame, words, prompt, moved & ~unsolved.to_numpy(), rules)
     summary["by_step"] = _by_step(frame, words, prompt, moved & ~unsolved.to_numpy(), rules)
     needs = {
         "shift": _stricter(np.fmax, solved["critical_shift"], solved["population_shift"]),
@@ -239,7 +239,7 @@ def _effects(
     ]
 
 
-def _by_band(
+def by_band(
     frame: pd.DataFrame,
     words: NDArray[np.str_],
     prompt: NDArray[np.intp],

@@ -111,8 +111,8 @@ def sgd(
     >>> sgd([0.5, 0.5], [0.0, 1.0], "kimi", beta=1.0, steps=400, lr=50.0).status
     'diverged'
     >>> run = sgd([0.5, 0.5], [0.0, 1.0], "kimi", beta=1.0, steps=400, lr=0.5, refresh_every=4, lag=2)
-    >>> run.value[-1].round(4)  # no longer held near the first behavior
-    1.0
+    >>> round(float(run.value[-1]), 4)  # no longer held near the first behavior
+    0.9987
     """
     made = make_objective(objective, check=check, **hyper)
     of_data = reference is None or (isinstance(reference, str) and reference == "behavior")

@@ -295,6 +295,34 @@ class InducedTarget(ByValue):
             advantage_rows=_padded([target.advantage_rows for target in targets], mode="edge"),
         )
 
+    def take(self, rows: Any) -> InducedTarget:
+        """Problems of a flat batch in numpy, as `concatenate` makes it, by their numbers, each as often as it is named.
+
+        Parameters
+        ----------
+        rows : array_like of int, shape (M,)
+            Numbers of the problems.
+
+        Returns
+        -------
+        InducedTarget
+            One target of the batch ``(M, K)``.
+
+        Examples
+        --------
+        >>> import pessimism as ps
+        >>> two = InducedTarget.concatenate([ps.induced_target(None, [[0.0, 1.0], [0.0, 2.0]], "kimi")])
+        >>> two.take([1, 0, 1]).reward[:, 1].tolist()
+        [2.0, 1.0, 2.0]
+        """
+        facts = {name: getattr(self.objective, name)[rows] for name in self.objective.facts}
+        return type(self)(
+            objective=replace(self.objective, **facts),
+            bandit=make_bandit(self.bandit.behavior[rows], self.bandit.reward[rows]),
+            solution=Solution(*(column[rows] for column in self.solution.rows)),
+            advantage_rows=self.advantage_rows[rows],
+        )
+
     def _facts(self) -> list[tuple[str, Any]]:
         """Labels and values that tell most about the target; a root finds the factor, unless the batch is large."""
         from pessimism.target.conservatism import numbers

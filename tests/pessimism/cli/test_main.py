@@ -18,11 +18,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--version") == f"pessimism {ps.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["target"], ["compare"], ["diagnose"], ["objectives"]])
+@pytest.mark.parametrize("command", [[], ["target"], ["compare"], ["diagnose"], ["advise"], ["objectives"]])
 def test_help_is_plain(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     out = run(capsys, *command, "--help")
     assert not any(noise in out for noise in ("``", "`", "{None}", "default: None", "default: False"))
-    assert out.count("  pessimism ") == (4 if not command else 0)
+    assert out.count("  pessimism ") == (5 if not command else 0)
 
 
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:

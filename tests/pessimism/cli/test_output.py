@@ -8,7 +8,8 @@ import json
 import pandas as pd
 import pytest
 
-from pessimism.cli.output import print_columns, table_lines
+from pessimism.cli.output import print_columns
+from pessimism.display import table_lines
 from tests.pessimism.cli.console import BANDIT, run
 
 

@@ -1,0 +1,199 @@
+"""Where a log disagrees with a habit: rules that each rest on a finding, told where their claim was computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pessimism.core.objective import Objective
+from pessimism.diagnosis.report import Diagnosis
+from pessimism.diagnosis.summary import BANDS
+
+_WARM = 1.5  # factor of the stated temperature from which on it is worth a word
+_MANY = 0.1  # part of the groups that a rule must concern
+_EVEN = 1.1  # ratio from which on two bands differ
+
+
+@dataclass(frozen=True)
+class Habit:
+    """A habit that this log speaks against.
+
+    Attributes
+    ----------
+    name : str
+        The rule: "dropping equal groups", "dividing by the spread", "counting the lag as a factor", "the stated
+        temperature" or "the optimal value as baseline".
+    claim : str
+        What was found on this log.
+    finding : str
+        The finding that it rests on: a study of docs/findings.md, or a section of docs/theory.md.
+    source : str
+        The computation.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> advice = ps.advise("examples/verl_rollouts", objective="optimal_value:beta=0.5", candidates=["nominal"])
+    >>> [habit.name for habit in advice.habits]
+    ['the optimal value as baseline']
+    """
+
+    name: str
+    claim: str
+    finding: str
+    source: str
+
+
+def habits(
+    report: Diagnosis,
+    objective: Objective,
+    *,
+    drop_equal: bool,
+    lags: bool,
+    group_size: int,
+    present_is_matched: bool,
+    least: pd.DataFrame,
+    bands: pd.DataFrame,
+    lag: pd.DataFrame,
+) -> list[Habit]:
+    """Rules that apply to these settings and hold on this log.
+
+    Parameters
+    ----------
+    report : Diagnosis
+        That of the present objective.
+    objective : Objective
+        The present objective.
+    drop_equal : bool
+        Whether the trainer drops groups whose rewards are all equal.
+    lags : bool
+        Whether the trainer's data are older than its policy.
+    group_size : int
+        Completions of a group.
+    present_is_matched : bool
+        Whether the present objective has the conservatism that the candidates are brought to.
+    least, bands, lag : pandas.DataFrame
+        The tables of the advice.
+
+    Returns
+    -------
+    list of Habit
+        Those that apply.
+    """
+    found = [
+        _dropping(least, group_size) if drop_equal else None,
+        _spread(objective, bands, present_is_matched),
+        _lag(lag) if lags else None,
+        _temperature(report),
+        _optimal_value(report),
+    ]
+    return [habit for habit in found if habit is not None]
+
+
+def _dropping(least: pd.DataFrame, group_size: int) -> Habit | None:
+    now = least[least["change"] == "none"].set_index("drop_equal")["negative"].astype(float)
+    if now.isna().any() or not now.get(True, np.nan) > now.get(False, np.nan):
+        return None
+    claim = (
+        f"Dropping groups of equal rewards brings more prompts into the negative regime: {now[True]:.0%} in place of "
+        f"{now[False]:.0%}. The groups left are no sample of the policy, and the baseline is too high for them."
+    )
+    return Habit(
+        "dropping equal groups", claim, "docs/theory.md, section 6, group mean", f"population at n = {group_size}"
+    )
+
+
+def _spread(objective: Objective, bands: pd.DataFrame, present_is_matched: bool) -> Habit | None:
+    """Compare two losses that differ in nothing else, at the same mean KL."""
+    if objective.over_batch or objective.facts or not divides_by_spread(objective):
+        return None
+    tried = bands if present_is_matched else bands[bands["role"] == "candidate"]
+    name = tried["objective"].str.split(":").str[0].rename("name")
+    kl = tried.pivot_table(index=name, columns="band", values="kl", aggfunc="first")
+    if not {"kimi", "std_normalized"} <= set(kl.index):
+        return None
+    ends = kl[[band for band in ("hard", "easy") if band in kl]].div(kl["middle"], axis=0).dropna(axis=1)
+    divided, plain = ends.loc["std_normalized"], ends.loc["kimi"]
+    if ends.empty or not (divided > _EVEN * plain).all():
+        return None
+    each = " and ".join(f"{band} ones {plain[band]:.2g} -> {divided[band]:.2g}" for band in map(str, ends))
+    claim = (
+        "Dividing by the spread of the group moves prompts of extreme pass rates farther, for the same mean KL. In "
+        f"units of the KL of middle prompts, without it and with it: {each}."
+    )
+    return Habit(
+        "dividing by the spread",
+        claim,
+        "docs/findings.md, pass_rate",
+        "targets of the in-sample groups under kimi and std_normalized",
+    )
+
+
+def divides_by_spread(objective: Objective) -> bool:
+    """Whether rewards in another unit give the same advantage.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective.
+
+    Returns
+    -------
+    bool
+        Whether they do.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> divides_by_spread(ps.StdNormalized(beta=1.0)), divides_by_spread(ps.Kimi(beta=1.0))
+    (True, False)
+    """
+    reward = np.array([[0.0, 1.0, 3.0, 4.0]])
+    one, ten = (np.asarray(objective.advantage(unit * reward)) for unit in (1.0, 10.0))
+    return bool(np.any(one != 0) and np.allclose(one, ten, rtol=1e-3, atol=0.0))
+
+
+def _lag(lag: pd.DataFrame) -> Habit | None:
+    older = lag[(lag["age"] > 0) & lag["slower"].notna()]
+    if older.empty:
+        return None
+    if not (older["slower"] < older["age"] + 1).all():
+        return None
+    low, high, first, last = (getattr(older[of], which)() for of in ("slower", "age") for which in ("min", "max"))
+    claim = (
+        "Data that are L optimizer steps old do not make training L + 1 times as long, as rounds that each end at "
+        f"their target do: at ages of {first:.0f} to {last:.0f} half of the gain takes {low:.2f} to {high:.2f} times "
+        "the steps, by the KL per step. To divide the step size by the lag gives away more than that."
+    )
+    return Habit("counting the lag as a factor", claim, "docs/findings.md, lag", "tabular dynamics on the median group")
+
+
+def _temperature(report: Diagnosis) -> Habit | None:
+    rate, factor = report.frame["pass_rate"], report.frame["advantage_factor"]
+    if rate.isna().all():
+        return None
+    band = np.where(rate < report.rules.hard, BANDS[0], np.where(rate > report.rules.easy, BANDS[2], BANDS[1]))
+    median = factor.groupby(band).median()
+    hard, easy = (median.get(name, np.nan) for name in ("hard", "easy"))
+    if not hard >= _WARM:
+        return None
+    beside = "" if np.isnan(easy) else f", and {easy:.2g} times on easy ones"
+    claim = f"The temperature is not the stated one: on hard prompts it acts {hard:.2g} times as warm{beside}."
+    return Habit("the stated temperature", claim, "docs/findings.md, pass_rate and targets", "from the log")
+
+
+def _optimal_value(report: Diagnosis) -> Habit | None:
+    frame = report.frame
+    some = frame[~frame["all_equal"] & (frame["n"] > 1)]
+    if some.empty:
+        return None
+    share = ((some["regime"] != "negative") & (some["population_regime"] == "negative")).mean()
+    if share <= _MANY:
+        return None
+    claim = (
+        f"The baseline looks harmless group by group and is not: {share:.0%} of the groups are not negative in-sample "
+        "and negative over new groups of their size."
+    )
+    return Habit("the optimal value as baseline", claim, "docs/findings.md, group_size", "population at the logged n")

@@ -1,0 +1,221 @@
+"""Advice as a page: the verdict first, tables that fit a terminal, and where each number comes from."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pessimism.advice.lag import CURVE
+from pessimism.display import table_lines
+from pessimism.messages import plain
+
+if TYPE_CHECKING:
+    from pessimism.advice.result import Advice
+
+WIDTH = 100
+_DIGITS = 3
+_BANDS = ("hard", "middle", "easy")
+
+
+def page(advice: Advice) -> str:
+    """Write a page.
+
+    Parameters
+    ----------
+    advice : Advice
+        The advice.
+
+    Returns
+    -------
+    str
+        Lines of at most a hundred characters, those of tables perhaps more.
+    """
+    parts = [_verdict, _candidates, _bands, _least, _lag, _habits]
+    return plain_lines("\n\n".join(part(advice) for part in parts))
+
+
+def plain_lines(text: str) -> str:
+    """Lines without what would steer a terminal."""
+    return "\n".join(plain(line) for line in text.split("\n"))
+
+
+def _head(title: str, source: str) -> str:
+    return f"{_wrapped(title)}\n{_wrapped(f'[{source}]', '  ')}"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _verdict(advice: Advice) -> str:
+    summary = advice.report.summary
+    lines = [
+        _wrapped(f"verdict: {summary['verdict']['text']}"),
+        _wrapped(f"[{advice.sources['verdict']}]", "  "),
+        _wrapped(f"recommendation: {summary['recommendation']['text']}"),
+        _wrapped(f"[{advice.sources['recommendation']}]", "  "),
+        f"present objective: {advice.objective}",
+        f"log: {summary['rows']:,} completions, {summary['groups']:,} groups, {summary['informative']:,} with a signal",
+    ]
+    if summary["step_note"]:
+        lines.append(_wrapped(summary["step_note"]))
+    if advice.trainer is not None:
+        lines.append(_wrapped(f"trainer: {advice.trainer}"))
+    lines += [_wrapped(f"not modelled: {sentence}") for sentence in advice.not_modelled]
+    return "\n".join(lines)
+
+
+def _candidates(advice: Advice) -> str:
+    matched, frame = advice.matched, advice.candidates
+    name = {"kl": "KL", "max_ratio": "largest ratio"}.get(matched["name"], matched["name"])
+    title = f"1. Candidates, each brought to a mean {name} of {matched['value']:.3g} ({matched['why']}); medians"
+    lines = [_head(title, f"{advice.sources['candidates']}: {advice.taken}")]
+    there = frame[frame["verdict"].notna()]
+    columns = {
+        "objective": [
+            f"{spec}{' (present)' if role == 'present' else ''}"
+            for spec, role in zip(there["objective"], there["role"], strict=True)
+        ],
+        **{
+            short: there[long].tolist()
+            for short, long in (
+                ("verdict", "verdict"),
+                ("kl", "kl"),
+                ("value", "value"),
+                ("gain", "gain_share"),
+                ("max_w", "max_ratio"),
+                ("leak", "leak"),
+            )
+        },
+    }
+    lines += table_lines(columns, _DIGITS)
+    for role, name, why, note in frame[["role", "objective", "why", "note"]].itertuples(index=False, name=None):
+        if role == "candidate":
+            lines.append(_wrapped(f"{name.partition(':')[0]}: {why}{'; ' if note else ''}{note}", "  "))
+    lines.append(_wrapped("gain: part of the possible gain in reward that the target takes; max_w: largest ratio."))
+    return "\n".join(lines)
+
+
+def _bands(advice: Advice) -> str:
+    frame, rules = advice.bands, advice.report.rules
+    by = advice.report.summary["effect"]["bands_by"]
+    where = f"hard below {rules.hard:g}, easy above {rules.easy:g}, by {by}"
+    lines = [_head(f"2. What each does to hard, middle and easy prompts ({where}); medians", advice.sources["bands"])]
+    names = list(dict.fromkeys(zip(frame["role"], frame["objective"], strict=True)))
+    columns: dict[str, list[Any]] = {"objective": [spec for _, spec in names]}
+    of = {(r.role, r.objective, r.band): r for r in frame.itertuples()}
+    for short, long in (("KL", "kl"), ("gain", "gain_share")):
+        for band in _BANDS:
+            columns[f"{short} {band}"] = [getattr(of[(*name, band)], long) for name in names]
+    words = [[str(of[(*name, band)].verdict) for band in _BANDS] for name in names]
+    told = [each[0] if len(set(each)) == 1 else " / ".join(each) for each in words]
+    table = table_lines(columns | {"verdict": told}, _DIGITS)
+    lines += table if max(map(len, table)) <= WIDTH else table_lines(columns, _DIGITS)
+    counts = ", ".join(f"{of[(*names[0], band)].groups} {band}" for band in _BANDS)
+    lines.append(f"groups with a signal: {counts}")
+    return "\n".join(lines)
+
+
+def _least(advice: Advice) -> str:
+    title = f"3. The least change that leaves the negative regime at groups of {advice.group_size}"
+    lines = [_head(title, f"{advice.sources['least']}: {advice.laws}")]
+    for drop, part in advice.least.groupby("drop_equal", sort=True):
+        groups = "equal groups dropped" if drop else "all groups kept"
+        mine = " (as the trainer is set)" if advice.trainer is not None and bool(drop) == advice.drop_equal else ""
+        first = part.iloc[0]
+        if pd.isna(first["negative"]):
+            lines.append(_wrapped(f"{groups}{mine}: cannot be said, {first['note']}.", "  "))
+            continue
+        now = f"{groups}{mine}: {first['negative']:.0%} of the prompts are negative"
+        if first["holds"]:
+            lines.append(f"  {now}: nothing needs to change.")
+            continue
+        lines.append(f"  {now}.")
+        lines += [
+            f"    {_change(row)}: {row.negative:.0%} are negative{'' if row.holds else ', not enough'}"
+            for row in part.iloc[1:].itertuples()
+        ]
+        if not part["holds"].any():
+            lines.append("    No change that was tried is enough.")
+    return "\n".join(lines)
+
+
+def _change(row: Any) -> str:
+    if row.change == "shift":
+        return f"baseline lower by more than {row.setting:.3g} temperatures"
+    if row.change == "beta1":
+        return f"beta1 above {row.setting:.3g}"
+    if row.change == "leave-one-out":
+        return "the baseline from the other completions of the group"
+    return "the mean of the group as baseline"
+
+
+def _lag(advice: Advice) -> str:
+    lines = [_head("4. What the age of the data does, in optimizer steps", advice.sources["lag"])]
+    lines.append(_wrapped(advice.lag_note))
+    frame = advice.lag
+    if frame.empty:
+        return "\n".join(lines)
+    ran = frame[frame["age"].notna()]
+    if not ran.empty:
+        halves = [_half(row) for row in ran.itertuples()]
+        lines += table_lines(
+            {
+                "KL per step": ran["kl_per_step"].tolist(),
+                "age": ran["age"].astype(int).tolist(),
+                "half the gain after": halves,
+                "times": ran["slower"].tolist(),
+                "at step": ran["steps"].astype(int).tolist(),
+                "value": ran["value"].tolist(),
+                "KL": ran["kl"].tolist(),
+                "KL to data": ran["kl_to_data"].tolist(),
+            },
+            _DIGITS,
+        )
+        lines.append("times: the steps to half of the possible gain over those on the policy's own data.")
+    silent = frame[frame["age"].isna()]
+    lines += [f"KL per step {row.kl_per_step:g}: {row.status}" for row in silent.itertuples()]
+    lines.append(_wrapped(advice.kl_from))
+    return "\n".join(lines)
+
+
+def _half(row: Any) -> Any:
+    """Steps to half of the gain, or why there are none."""
+    if not np.isnan(row.half_gain_steps):
+        return int(row.half_gain_steps)
+    return "diverged" if row.status == "diverged" else f"not in {row.ran_for:.0f}"
+
+
+def _habits(advice: Advice) -> str:
+    if not advice.habits:
+        return "5. No habit of these settings that we have a finding against was found to do harm on this log."
+    lines = ["5. Where this log disagrees with a habit"]
+    for habit in advice.habits:
+        lines.append(_wrapped(f"{habit.name}: {habit.claim}", "  "))
+        lines.append(f"    [{habit.source}; {habit.finding}]")
+    return "\n".join(lines)
+
+
+def kl_told(given: float | None) -> str:
+    """Say where the KL per step is from.
+
+    Parameters
+    ----------
+    given : float or None
+        What the caller gave.
+
+    Returns
+    -------
+    str
+        A sentence or two.
+    """
+    if given is not None:
+        return f"The KL per step, {given:g}, is as given."
+    ends = f"{CURVE[0]:g} to {CURVE[-1]:g}"
+    return (
+        f"The log does not fix the point on this curve, from {ends} nats a step: measure the KL between the policies "
+        "before and after an optimizer step, and give it as kl_per_step."
+    )

@@ -1,0 +1,92 @@
+"""A habit is named where the settings have it and the log speaks against it, and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+import pessimism as ps
+from pessimism.advice.habits import divides_by_spread
+from pessimism.trainers.settings import TrainerSettings
+from tests.pessimism.diagnosis.logs import log_of
+
+LOG = log_of(*([1.0] * k + [0.0] * (8 - k) for k in (1, 1, 1, 2, 3, 4, 4, 5, 6, 7, 7, 7)))
+SETTINGS = ps.from_config({"loss_type": "grpo", "num_generations": 8})
+
+
+def named(
+    settings: TrainerSettings | None = None, objective: str = "kimi:beta=1", **options: Any
+) -> dict[str, ps.Habit]:
+    """Habits by name, of a trainer with another objective."""
+    found = ps.advise(
+        LOG, trainer=settings, objective=objective, kl_per_step=1e-2, **{"candidates": ["nominal"], **options}
+    )
+    return {habit.name: habit for habit in found.habits}
+
+
+def settings(**changed: Any) -> TrainerSettings:
+    return dataclasses.replace(SETTINGS, **changed)
+
+
+def test_dropping_is_named_where_groups_are_dropped_and_it_harms() -> None:
+    cold, warm = "kimi:beta=0.05", "kimi:beta=5"
+    assert "dropping equal groups" not in named(settings(drop_equal=False), warm)
+    assert "dropping equal groups" not in named(settings(drop_equal=True), cold)
+    assert "dropping equal groups" not in named(None, warm)
+    habit = named(settings(drop_equal=True), warm)["dropping equal groups"]
+    group = ps.finite_group("kimi", 8, pass_rate=[k / 8 for k in (1, 2, 3, 4, 5, 6, 7)], beta=5, drop_equal=True)
+    times = (3, 1, 1, 2, 1, 1, 3)
+    share = sum(n for n, regime in zip(times, group.regime, strict=True) if regime == "negative") / 12
+    assert share > 0
+    assert f"{share:.0%} in place of 0%" in habit.claim
+    assert habit.source == "population at n = 8"
+
+
+def test_lag_is_named_where_the_trainer_lags() -> None:
+    assert "counting the lag as a factor" not in named(settings(lag=0, reuse=1))
+    assert "counting the lag as a factor" not in named(None)
+    habit = named(settings(lag=7, reuse=4))["counting the lag as a factor"]
+    table = ps.advise(LOG, trainer=settings(lag=7, reuse=4), objective="kimi:beta=1", kl_per_step=1e-2).lag
+    assert table["age"].tolist() == [0, 7, 14]
+    assert (table["slower"] < table["age"] + 1)[1:].all()
+    assert f"{table['slower'][1:].min():.2f} to {table['slower'].max():.2f} times the steps" in habit.claim
+
+
+def test_the_spread_is_named_where_it_moves_the_ends_of_this_log() -> None:
+    both = ["kimi", "std_normalized"]
+    assert "dividing by the spread" not in named(candidates=both)  # kimi does not divide
+    assert "dividing by the spread" not in named(objective="std_normalized:beta=1", candidates=["nominal"])
+    found = ps.advise(LOG, objective="std_normalized:beta=1", candidates=["kimi"], kl_per_step=1e-2)
+    (habit,) = (habit for habit in found.habits if habit.name == "dividing by the spread")
+    kl = found.bands.pivot_table(index="role", columns="band", values="kl")
+    for band in ("hard", "easy"):
+        ends = kl[band] / kl["middle"]
+        assert ends["present"] > ends["candidate"]
+        assert f"{band} ones {ends['candidate']:.2g} -> {ends['present']:.2g}" in habit.claim
+
+
+def test_a_temperature_that_is_not_the_stated_one_is_named() -> None:
+    habit = named(objective="kimi:beta=0.2")["the stated temperature"]
+    report = ps.diagnose(LOG, "kimi", beta=0.2).frame
+    hard = report["pessimism_factor"][report["pass_rate"] < 0.25].median()
+    assert hard > 1.5
+    assert f"acts {hard:.2g} times as warm" in habit.claim
+    assert "the stated temperature" not in named(objective="nominal:beta=0.2")
+
+
+def test_an_optimal_value_is_named_where_it_is_negative_in_the_population() -> None:
+    habit = named(objective="optimal_value:beta=0.2")["the optimal value as baseline"]
+    report = ps.diagnose(LOG, "optimal_value", beta=0.2).frame
+    share = ((report["regime"] != "negative") & (report["population_regime"] == "negative")).mean()
+    assert share > 0.5
+    assert f"{share:.0%} of the groups" in habit.claim
+    assert "the optimal value as baseline" not in named(objective="kimi:beta=0.2")
+
+
+@pytest.mark.parametrize(
+    ("name", "divides"), [("grpo", True), ("std_normalized", True), ("tpo", True), ("kimi", False), ("dr_grpo", False)]
+)
+def test_who_divides_by_the_spread(name: str, divides: bool) -> None:
+    assert divides_by_spread(ps.objectives()[name]()) == divides
