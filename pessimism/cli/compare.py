@@ -26,7 +26,7 @@ from pessimism.display import table_lines
 from pessimism.losses.registry import objectives, parse_objective, short_setting
 from pessimism.progress import progress
 
-USAGE = "(LOG | --behavior P,P,... --reward R,R,... | --input FILE) [options]"
+USAGE = "(LOG... | --behavior P,P,... --reward R,R,... | --input FILE) [options]"
 HELP = """\
 Compare the policies that several objectives induce on the same bandit, or on the
 prompt groups of a rollout log: a row for each objective, with its regime, how
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     made = [parse_objective(spec, options.beta) for spec in options.objectives or _all(source)]
     if trained is not None and trained.objective is not None:
         made = [trained.objective, *(objective for objective in made if objective != trained.objective)]
-    if options.path is not None or options.matched is not None or options.sort is not None:
+    if options.path or options.matched is not None or options.sort is not None:
         _sum_up(made, options)
         return
     problems = source.problems()

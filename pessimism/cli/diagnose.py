@@ -26,14 +26,14 @@ from pessimism.cli.options import (
 )
 from pessimism.cli.output import print_columns
 from pessimism.cli.parser import Parser, integer, number
-from pessimism.cli.standard_input import readable
+from pessimism.cli.standard_input import readable_log
 from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.measured import Measured
 from pessimism.diagnosis.summary import BANDS, EFFECTS, json_number, summarize
 from pessimism.diagnosis.verdict import VerdictRules
 from pessimism.messages import plain
 
-USAGE = "LOG [options]"
+USAGE = "LOG... [options]"
 HELP = """\
 Say which policy an objective pulls each prompt group of a rollout log towards. A
 group is the completions that were sampled for one prompt at one training step;
@@ -65,6 +65,7 @@ def add_arguments(parser: Parser) -> None:
         "path",
         metavar="LOG",
         type=Path,
+        nargs="+",
         help=f"{LOG}. It may be - for standard input; a line may have 16 MiB, and a log 10000 columns.",
     )
     parser.add_argument("--objective", metavar="NAME", help=f"{OBJECTIVE} The default is kimi.")
@@ -116,7 +117,7 @@ def run(options: argparse.Namespace) -> None:
     _check(options)
     rules = _rules(options)
     objective = chosen_objective(objective_of(options, "kimi"), options)
-    with readable(options.path) as path:
+    with readable_log(options.path) as path:
         report = diagnose(
             path, objective, rules=rules, log_prob_columns=options.log_prob_columns, **log_columns(options)
         )

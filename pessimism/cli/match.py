@@ -22,7 +22,7 @@ from pessimism.comparison.match import one_setting, wanted_number
 from pessimism.comparison.problems import over_signal
 from pessimism.losses.registry import make_objective, parse_objective, short_setting
 
-USAGE = "(LOG | --behavior P,P,... --reward R,R,... | --input FILE) --objective NAME --kl FLOAT [options]"
+USAGE = "(LOG... | --behavior P,P,... --reward R,R,... | --input FILE) --objective NAME --kl FLOAT [options]"
 HELP = """\
 Find the setting of an objective at which its target is as far from the behavior as
 is wanted, or as good: the temperature, or another hyper-parameter, that gives a KL,

@@ -24,8 +24,9 @@ OBJECTIVE = (
     "kimi:beta=0.1; pessimism objectives lists the names."
 )
 LOG = (
-    "File or folder of rollouts: the completions that TRL logs (parquet), the rollouts that verl writes (JSONL), or "
-    "any CSV, JSONL or parquet with a column for the prompt and one for the reward"
+    "Files or folders of rollouts, or patterns in quotes: as TRL, verl, ms-swift, NeMo-RL, open-instruct, prime-rl, "
+    "SkyRL, AReaL, slime, tinker-cookbook, verifiers, ROLL or Atropos write them, or any CSV, JSONL, JSON, parquet or "
+    "saved data set with a column for the prompt and one for the reward, also with .gz or .zst"
 )
 
 
@@ -150,7 +151,7 @@ def log_columns(options: argparse.Namespace) -> dict[str, Any]:
 
 def add_problems(parser: argparse.ArgumentParser) -> None:
     """Add a log, or the options of a bandit in its place."""
-    parser.add_argument("path", metavar="LOG", type=Path, nargs="?", help=f"{LOG}; or else a bandit.")
+    parser.add_argument("path", metavar="LOG", type=Path, nargs="*", help=f"{LOG}; or else a bandit.")
     add_source(parser)
     add_log_columns(parser)
 
@@ -160,16 +161,16 @@ def solver_of(options: argparse.Namespace) -> Solve:
     from pessimism.comparison.problems import Solved, on_log  # with pandas
 
     source = source_of(options)
-    if options.path is None:
+    if not options.path:
         problems = source.problems()
         return lambda objective: Solved([target for _, target in source.solve(problems, objective, options.unseen)])
     if source != Source() or options.unseen:
         raise ValueError(
             "give LOG, or a bandit in --behavior and --reward or --input, not both (--unseen always holds for a log)"
         )
-    from pessimism.cli.standard_input import readable
+    from pessimism.cli.standard_input import readable_log
 
-    with readable(options.path) as path:
+    with readable_log(options.path) as path:
         return on_log(path, **log_columns(options))
 
 

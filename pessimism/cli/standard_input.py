@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +16,7 @@ _PIECE = 2**20
 def readable(path: Path) -> Iterator[Path]:
     """Name the file to read: ``path``, or for ``-`` a copy of standard input, which goes at the end of the block.
 
-    What is there is read as parquet, JSON lines or CSV, as its first characters say.
+    What is there is read as parquet, JSON lines, a JSON array or CSV, as its first characters say.
 
     Parameters
     ----------
@@ -44,6 +44,14 @@ def readable(path: Path) -> Iterator[Path]:
             raise ValueError(str(error).replace(str(copy), "standard input")) from None
 
 
+@contextmanager
+def readable_log(paths: list[Path]) -> Iterator[Path | list[Path]]:
+    """Name the files of a log to read, as :func:`readable` does for one: the one path, or the list of several."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(readable(path)) for path in paths]
+        yield found[0] if len(found) == 1 else found
+
+
 def _copied(folder: Path) -> Path:
     source, size = sys.stdin.buffer, 0
     piece = source.read(_PIECE)
@@ -61,4 +69,5 @@ def _copied(folder: Path) -> Path:
 def _suffix(beginning: bytes) -> str:
     if beginning.startswith(b"PAR1"):
         return ".parquet"
-    return ".jsonl" if beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else ".csv"
+    kinds = {b"{": ".jsonl", b"[": ".json"}
+    return kinds.get(beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1], ".csv")

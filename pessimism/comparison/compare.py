@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from pessimism.diagnosis.intervals import median_interval, share_interval
 from pessimism.display import shares
 from pessimism.losses.registry import find_class, make_objective, objectives, parse_objective, short_setting
 from pessimism.progress import progress
+from pessimism.rollouts.read import LogLike
 from pessimism.target.conservatism import numbers
 from pessimism.target.induced import induced_target
 
@@ -35,7 +35,7 @@ def compare(
     reward: Any = None,
     objectives: Iterable[str | ObjectiveLike] | None = None,
     *,
-    log: pd.DataFrame | str | PathLike[str] | None = None,
+    log: LogLike | None = None,
     beta: float | None = None,
     matched: Mapping[str, Any] | None = None,
     statistic: str = "mean",
@@ -55,7 +55,7 @@ def compare(
     objectives : iterable of str or ObjectiveLike, optional
         Names, with hyper-parameters after a colon where wanted ("oapl:beta1=1"), or objectives; by default all that
         are registered, and with a ``reference`` all that take one.
-    log : pandas.DataFrame, str or path, optional
+    log : pandas.DataFrame, str, path, list or datasets.Dataset, optional
         Rollout log in place of ``behavior`` and ``reward``, as :func:`pessimism.read_rollouts` reads it or has read it.
         Its groups are the problems, and completions are always the seen part of a larger space.
     beta : float, optional

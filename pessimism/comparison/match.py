@@ -6,11 +6,9 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from numbers import Integral, Real
-from os import PathLike
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pessimism.arrays import Floats, to_numpy_float
 from pessimism.comparison.problems import Solve, Solved, measured, on_log, over_signal
@@ -18,6 +16,7 @@ from pessimism.comparison.search import Measure, ladders, nearest_crossing
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective
 from pessimism.losses.registry import make_objective
+from pessimism.rollouts.read import LogLike
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
@@ -31,7 +30,7 @@ def match(
     reward: Any = None,
     objective: str | ObjectiveLike | None = None,
     *,
-    log: pd.DataFrame | str | PathLike[str] | None = None,
+    log: LogLike | None = None,
     kl: Any = None,
     value: Any = None,
     max_ratio: Any = None,
@@ -57,7 +56,7 @@ def match(
         Rewards.
     objective : str or ObjectiveLike
         Name of a registered objective, with its other hyper-parameters in ``hyper``, or an objective.
-    log : pandas.DataFrame, str or path, optional
+    log : pandas.DataFrame, str, path, list or datasets.Dataset, optional
         Rollout log in place of ``behavior`` and ``reward``, as :func:`pessimism.read_rollouts` reads it or has read it.
         The wanted number is then that of a statistic over its groups with a signal, and completions are always the seen
         part of a larger space.

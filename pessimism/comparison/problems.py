@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pessimism.arrays import Floats, to_numpy_float
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Status
 from pessimism.diagnosis.logged_groups import LoggedGroups
-from pessimism.rollouts.read import read_rollouts
+from pessimism.rollouts.read import LogLike, read_rollouts
 from pessimism.rollouts.rows import LENGTH_COLUMNS
 from pessimism.target.conservatism import effect
 from pessimism.target.result import InducedTarget
@@ -50,12 +48,12 @@ class Solved(NamedTuple):
 Solve = Callable[[Objective], Solved]
 
 
-def on_log(log: pd.DataFrame | str | PathLike[str], *, length_column: str | None = None, **columns: Any) -> Solve:
+def on_log(log: LogLike, *, length_column: str | None = None, **columns: Any) -> Solve:
     """Return what solves an objective on the groups of a log, whose completions are part of a larger space.
 
     Parameters
     ----------
-    log : pandas.DataFrame, str or path
+    log : pandas.DataFrame, str, path, list or datasets.Dataset
         Rollout log, as :func:`~pessimism.read_rollouts` takes it.
     length_column : str, optional
         Column of the lengths of completions, for objectives that read them; by default the usual ones.

@@ -7,7 +7,6 @@ Source: arXiv 2605.28150; docs/theory.md.
 
 from __future__ import annotations
 
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from pessimism.diagnosis.verdict import VerdictRules, verdicts
 from pessimism.diagnosis.wording import SAME, Group, read_group
 from pessimism.losses.registry import make_objective
 from pessimism.rollouts.log_probs import KNOWN
-from pessimism.rollouts.read import read_rollouts
+from pessimism.rollouts.read import LogLike, read_rollouts
 from pessimism.rollouts.rows import LENGTH_COLUMNS
 from pessimism.target.result import InducedTarget
 
@@ -39,7 +38,7 @@ COLUMNS = (
 
 
 def diagnose(
-    source: pd.DataFrame | str | PathLike[str],
+    source: LogLike,
     objective: str | ObjectiveLike,
     *,
     prompt_column: str | None = None,
@@ -56,7 +55,7 @@ def diagnose(
 
     Parameters
     ----------
-    source : pandas.DataFrame, str or path
+    source : pandas.DataFrame, str, path, list or datasets.Dataset
         Rollout log: a frame, a file or a folder, as :func:`~pessimism.read_rollouts` reads it.
     objective : str or ObjectiveLike
         Name of a registered objective, with its hyper-parameters in ``hyper``, or an objective.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import pessimism as ps
 from tests.pessimism.cli.console import EXAMPLES, fail, run
+from tests.pessimism.rollouts.logs import write
 
 
 def test_json_of_a_diagnosis_has_every_number(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,3 +106,18 @@ def test_what_is_measured_stands_beside_what_is_predicted(tmp_path: Path, capsys
     plain = run(capsys, *arguments[:4])
     assert "measured" not in plain
     assert json.loads(run(capsys, *arguments[:4], "--json"))["summary"]["measured"] is None
+
+
+def test_several_logs_patterns_and_packed_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for step in (1, 2):
+        rows = [(step, "a", 1.0), (step, "a", 0.0)]
+        packed = write(tmp_path / f"{step}.jsonl", rows)
+        (tmp_path / f"{step}.jsonl.gz").write_bytes(gzip.compress(packed.read_bytes()))
+        packed.unlink()
+    names = [str(tmp_path / f"{step}.jsonl.gz") for step in (1, 2)]
+    said = run(capsys, "diagnose", str(tmp_path), "--csv")
+    assert len(said.splitlines()) == 3
+    assert run(capsys, "diagnose", *names, "--csv") == run(capsys, "diagnose", f"{tmp_path}/*.gz", "--csv") == said
+    for command in (["compare", "--objectives", "kimi"], ["match", "--objective", "kimi", "--kl", "0.1"]):
+        one, both = (run(capsys, command[0], *logs, *command[1:], "--json") for logs in ([str(tmp_path)], names))
+        assert one == both

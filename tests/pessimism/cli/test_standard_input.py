@@ -30,6 +30,19 @@ def test_a_log_is_read_from_standard_input(
     assert run(capsys, "diagnose", "-", "--csv") == run(capsys, "diagnose", str(log), "--csv")
 
 
+def test_a_json_array_is_read_from_standard_input_and_files_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"step": 5, "prompt": "z", "reward": float(i)} for i in range(2)]
+    log = write(tmp_path / "log.jsonl")
+    given(monkeypatch, b" " + json.dumps(rows).encode())
+    said = run(capsys, "diagnose", str(log), "-", "--csv").splitlines()
+    given(monkeypatch, json.dumps(rows).encode())
+    alone = run(capsys, "diagnose", "-", "--csv").splitlines()
+    whole = [*run(capsys, "diagnose", str(log), "--csv").splitlines(), alone[1]]
+    assert [line.split(",")[:8] for line in said] == [line.split(",")[:8] for line in whole]
+
+
 def test_problems_are_read_from_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
