@@ -31,7 +31,7 @@ class Clip:
     objective : Objective
         The objective.
     rising, falling : bool
-        Whether the say of a positive advantage, and of a negative one, depends on the log-ratio at all.
+        Whether the say of a positive advantage, and of a negative one, has a bound at which it is held.
     """
 
     objective: Objective
@@ -64,8 +64,9 @@ class Clip:
         """
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             none = _say(self.objective, log_ratio, advantage, weights) == 0.0
-            held = _slope(self.objective, log_ratio, advantage, weights) < _FLAT
-        held &= np.where(advantage > 0, self.rising, self.falling)
+            held = np.where(advantage > 0, self.rising, self.falling)
+            if held.any():
+                held &= _slope(self.objective, log_ratio, advantage, weights) < _FLAT
         return np.asarray((none | held) & (advantage != 0.0) & (log_ratio > _LEAST))
 
     def of_tokens(self, log_ratio: Floats, probability: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -107,16 +108,16 @@ def clip_of(objective: Objective) -> Clip | None:
     if objective.coupled:
         return None
     given = [np.full_like(_GRID, p) for p in (0.5, 0.01)] if objective.takes_propensity else [None]
-    varies, edges = {}, False
+    capped, edges = dict.fromkeys((1.0, -1.0), False), False
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for sign in (1.0, -1.0):
-            at = [(np.full_like(_GRID, sign), weights) for weights in given]
-            slopes = [_slope(objective, _GRID, *one) for one in at]
-            varies[sign] = bool(np.any([slope >= _FLAT for slope in slopes]))
-            for says, slope in zip((np.abs(_say(objective, _GRID, *one)) for one in at), slopes, strict=True):
+        for sign in capped:
+            for weights in given:
+                advantage = np.full_like(_GRID, sign)
+                says = np.abs(_say(objective, _GRID, advantage, weights))
+                slope = _slope(objective, _GRID, advantage, weights)
                 # Far out a smooth gate, too, is 0 or flat in float64, but not beside where it counts and changes.
                 counts, changes, flat = says > _JUMP * says[len(says) // 2], slope > _STEEP, slope < _FLAT
                 for left, right in (slice(None, -1), slice(1, None)), (slice(1, None), slice(None, -1)):
-                    ends = counts[left] & ((says[right] == 0.0) | (changes[left] & flat[right]))
-                    edges |= bool(np.any(ends))
-    return Clip(objective, varies[1.0], varies[-1.0]) if edges else None
+                    edges |= bool(np.any(counts[left] & (says[right] == 0.0)))
+                    capped[sign] |= bool(np.any(counts[left] & changes[left] & flat[right]))
+    return Clip(objective, capped[1.0], capped[-1.0]) if edges or any(capped.values()) else None

@@ -28,7 +28,8 @@ FACTS = (
 MASKS = ("token_loss_mask", "loss_mask", "response_mask", "completion_mask")
 _ROUNDING = 2.0**-14  # a logit of some hundreds less its log-sum-exp, in float32
 _UNKNOWN = [float("nan")] * len(FACTS)
-_VERSION = FACTS.index("version")
+_TOUCHED = ("touched_up", "touched_down")
+_TOGETHER = 2**16  # tokens that a clip is asked of at once
 
 
 class LogProbs(NamedTuple):
@@ -121,6 +122,22 @@ def choose_log_probs(
     return found, tuple(name for name in versions if name in names)
 
 
+class Reduced(NamedTuple):
+    """What is kept of a completion, and what a clip is still to be asked of.
+
+    Attributes
+    ----------
+    facts : list of float
+        A number for each of `FACTS`.
+    log_ratio, behavior : ndarray, shape (T,), or None
+        Log-ratios of the tokens that count, and their log-probabilities under the behavior.
+    """
+
+    facts: list[float]
+    log_ratio: Floats | None = None
+    behavior: Floats | None = None
+
+
 class Facts:
     """What is kept of the completions read so far: a row of `FACTS` for each, once one of them has any."""
 
@@ -128,6 +145,8 @@ class Facts:
         self.touched = touched
         self.values = array("d")
         self.unknown = 0  # rows before the first one with facts
+        self.waiting: list[tuple[int, Floats, Floats]] = []  # place of a row, and its tokens
+        self.tokens = 0
 
     def skip(self, rows: int) -> None:
         """Append rows without facts."""
@@ -136,15 +155,32 @@ class Facts:
         else:
             self.values.extend(_UNKNOWN * rows)
 
-    def append(self, facts: Sequence[float] | None) -> None:
-        """Append the facts of a row, as `facts_of` returns them."""
-        if facts is None:
+    def append(self, reduced: Reduced | None) -> None:
+        """Append a row, as `facts_of` returns it."""
+        if reduced is None:
             self.skip(1)
             return
-        self.values.extend(facts)
+        if self.touched is not None and reduced.log_ratio is not None and reduced.behavior is not None:
+            self.waiting.append((len(self.values), reduced.log_ratio, reduced.behavior))
+            self.tokens += len(reduced.log_ratio)
+        self.values.extend(reduced.facts)
+        if self.tokens >= _TOGETHER:
+            self._count()
+
+    def _count(self) -> None:
+        """Count the tokens of the waiting rows that the clip touches."""
+        if self.touched is None or not self.waiting:
+            return
+        places, u, behavior = zip(*self.waiting, strict=True)
+        start = np.cumsum([0, *map(len, u[:-1])])
+        for name, sign in zip(_TOUCHED, self.touched(np.concatenate(u), np.exp(np.concatenate(behavior))), strict=True):
+            for place, count in zip(places, np.add.reduceat(sign.astype(np.float64), start).tolist(), strict=True):
+                self.values[place + FACTS.index(name)] = count
+        self.waiting, self.tokens = [], 0
 
     def columns(self) -> dict[str, Floats]:
         """Return the columns ``(rows,)`` that are known of some row."""
+        self._count()
         if not self.values:
             return {}
         table = np.full((self.unknown + len(self.values) // len(FACTS), len(FACTS)), np.nan)
@@ -153,9 +189,7 @@ class Facts:
         return {name: table[:, i].copy() for i, name in enumerate(FACTS) if known[i]}
 
 
-def facts_of(
-    record: Mapping[str, Any], log_probs: LogProbs | None, versions: Sequence[str], touched: Touched | None = None
-) -> list[float] | None:
+def facts_of(record: Mapping[str, Any], log_probs: LogProbs | None, versions: Sequence[str]) -> Reduced | None:
     """Reduce the log-probabilities and versions of one completion to `FACTS`; None where no column has any.
 
     Parameters
@@ -166,20 +200,18 @@ def facts_of(
         Its columns of log-probabilities.
     versions : sequence of str
         Its columns with versions.
-    touched : callable, optional
-        Function of log-ratios and of the behavior's probabilities of tokens, ``(T,)`` each, that says which of them a
-        clip touches where the advantage is positive, and where it is negative.
 
     Returns
     -------
-    list of float or None
+    Reduced or None
         With u the log-ratio of a token, w its exponential and W the product of those before it:
 
         - behavior_log_prob, policy_log_prob: of the whole completion; tokens: that count. nan where none does;
         - token_kl, the sum of W (w u - w + 1), and token_kl_reverse, that of w - 1 - u: of mean KL(policy || behavior)
           and KL(behavior || policy) of whole completions; token_kl_local: the sum of w u - w + 1;
         - token_ratio and token_ratio_square: sums of w and w^2; token_log_ratio_min and _max: extremes of u;
-        - touched_up and touched_down: tokens that the clip would touch if the advantage were positive, or negative;
+        - touched_up and touched_down: tokens that the clip would touch if the advantage were positive, or negative,
+          which `Facts` counts;
         - version and last_version: the oldest and the newest that sampled a part of it.
 
         What is not known is nan: all of tokens where a completion has but a number.
@@ -193,21 +225,25 @@ def facts_of(
     --------
     >>> row = {"mu": [-1.0, -2.0, 0.0], "pi": [-0.5, -2.5, 0.0], "mask": [1, 1, 0]}
     >>> found = facts_of(row, LogProbs("mu", "pi", "mask"), ())
-    >>> dict(zip(FACTS, np.round(found, 3).tolist()))["token_kl_reverse"]
+    >>> dict(zip(FACTS, np.round(found.facts, 3).tolist()))["token_kl_reverse"]
     0.255
     """
     if log_probs is None and not versions:
         return None
-    found = dict.fromkeys(FACTS, np.nan)
+    found, tokens = dict.fromkeys(FACTS, np.nan), None
     if log_probs is not None:
-        found |= _of_log_probs(record, LogProbs(*log_probs), touched)
+        read, tokens = _of_log_probs(record, LogProbs(*log_probs))
+        found |= read
     for ends in [_version(record[name], name) for name in versions]:
         found["version"] = float(np.fmin(found["version"], ends[0]))
         found["last_version"] = float(np.fmax(found["last_version"], ends[1]))
-    return list(found.values())
+    return Reduced(list(found.values()), *(tokens or ()))
 
 
-def _of_log_probs(record: Mapping[str, Any], columns: LogProbs, touched: Touched | None) -> dict[str, float]:
+def _of_log_probs(
+    record: Mapping[str, Any], columns: LogProbs
+) -> tuple[dict[str, float], tuple[Floats, Floats] | None]:
+    """Facts of a completion, and the log-ratios and the behavior's log-probabilities of its tokens."""
     behavior = _numbers(record[columns.behavior], columns.behavior)
     policy = None if columns.policy is None else _numbers(record[columns.policy], columns.policy)
     counted = None
@@ -223,18 +259,19 @@ def _of_log_probs(record: Mapping[str, Any], columns: LogProbs, touched: Touched
             _require(values, counted, str(name))
     if counted is None:
         found = {"behavior_log_prob": float(behavior)}
-        return found if policy is None else found | {"policy_log_prob": float(policy)}
+        return (found if policy is None else found | {"policy_log_prob": float(policy)}), None
     kept = behavior[counted]
     if not kept.size:
-        return {"tokens": 0.0}
+        return {"tokens": 0.0}, None
     found = {"tokens": float(kept.size), "behavior_log_prob": float(kept.sum())}
     if policy is None:
-        return found
-    return found | {"policy_log_prob": float(policy[counted].sum())} | _of_tokens(policy[counted] - kept, kept, touched)
+        return found, None
+    u = policy[counted] - kept
+    return found | {"policy_log_prob": float(policy[counted].sum())} | _of_tokens(u), (u, kept)
 
 
-def _of_tokens(u: Floats, behavior: Floats, touched: Touched | None) -> dict[str, float]:
-    """Sums over the tokens of a completion, of their log-ratios and the behavior's log-probabilities ``(T,)``."""
+def _of_tokens(u: Floats) -> dict[str, float]:
+    """Sums over the tokens of a completion, of their log-ratios ``(T,)``."""
     with np.errstate(over="ignore", invalid="ignore"):  # a ratio beyond float64 leaves no number of what it enters
         w, excess = np.exp(u), np.expm1(u)
         local = w * u - excess
@@ -246,11 +283,7 @@ def _of_tokens(u: Floats, behavior: Floats, touched: Touched | None) -> dict[str
             "token_ratio": float(w.sum()),
             "token_ratio_square": float(w @ w),
         }
-    found |= {"token_log_ratio_min": float(u.min()), "token_log_ratio_max": float(u.max())}
-    if touched is not None:
-        up, down = touched(u, np.exp(behavior))
-        found |= {"touched_up": float(np.sum(up)), "touched_down": float(np.sum(down))}
-    return found
+    return found | {"token_log_ratio_min": float(u.min()), "token_log_ratio_max": float(u.max())}
 
 
 def _numbers(value: object, name: str, *, flags: bool = False) -> Floats:

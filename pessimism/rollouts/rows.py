@@ -68,7 +68,7 @@ class Rows:
                 reward = _total(parts)
             step = 0 if columns.step is None else _integer(record[columns.step], columns.step)
             length = None if columns.length is None else _length(record[columns.length], columns.length)
-            facts = facts_of(record, columns.log_probs, columns.versions, self.facts.touched)
+            facts = facts_of(record, columns.log_probs, columns.versions)
             group = columns.group and tuple(_text(record[name], name) for name in columns.group)
             code = self.code(record[columns.prompt], columns.prompt)
         except KeyError as error:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pessimism.rollouts.log_probs import FACTS, KNOWN, Facts, LogProbs, choose_log_probs, facts_of
+from pessimism.rollouts.log_probs import KNOWN, Facts, LogProbs, choose_log_probs, facts_of
 from pessimism.rollouts.read import read_rollouts
 from tests.pessimism.rollouts.logs import message
 
@@ -19,10 +19,12 @@ COLUMNS = LogProbs("mu", "pi")
 ROW = {"prompt": "p", "reward": 1.0, "mu": [-1.0, -2.0, -0.5], "pi": [-1.5, -1.0, -0.25]}
 
 
-def facts(row: dict[str, Any], columns: LogProbs = COLUMNS, **options: Any) -> dict[str, float]:
-    found = facts_of(row, columns, options.pop("versions", ()), **options)
-    assert found is not None
-    return {name: value for name, value in zip(FACTS, found, strict=True) if not np.isnan(value)}
+def facts(
+    row: dict[str, Any], columns: LogProbs = COLUMNS, versions: tuple[str, ...] = (), touched: Any = None
+) -> dict[str, float]:
+    kept = Facts(touched)
+    kept.append(facts_of(row, columns, versions))
+    return {name: float(column[0]) for name, column in kept.columns().items()}
 
 
 def test_means_over_all_sequences_are_the_divergences() -> None:
@@ -121,14 +123,14 @@ def test_rounding_leaves_a_log_probability_a_little_above_0() -> None:
 def test_versions(given: Any, ends: tuple[float, float]) -> None:
     found = facts_of({"v": given}, None, ("v",))
     assert found is not None
-    assert found[-2:] == list(ends)
+    assert found.facts[-2:] == list(ends)
 
 
 @pytest.mark.parametrize("given", [None, -1, float("nan"), [None], [], "default", ["default"]])
 def test_no_version(given: Any) -> None:
     found = facts_of({"v": given}, None, ("v",))
     assert found is not None
-    assert np.isnan(found).all()
+    assert np.isnan(found.facts).all()
 
 
 @pytest.mark.parametrize("given", [0.5, True, {}])
@@ -146,6 +148,28 @@ def test_columns_are_known_by_their_names() -> None:
     assert choose_log_probs(["generation_logprobs"], KNOWN, "")[0] == LogProbs("generation_logprobs")
     assert choose_log_probs(["a,b"], "a,b", "")[0] == LogProbs("a,b")
     assert choose_log_probs(["a", "b"], "a, b", "")[0] == LogProbs("a", "b")
+
+
+def test_tokens_of_many_rows_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pessimism.rollouts.log_probs._TOGETHER", 7)
+    rng, calls = np.random.default_rng(0), []
+
+    def touched(u: Any, p: Any) -> Any:
+        calls.append(len(u))
+        return u > 0.5, p < 0.3
+
+    kept, expected = Facts(touched), []
+    kept.skip(1)
+    for size in (3, 1, 5, 2, 9, 1):
+        mu, pi = -rng.exponential(size=(2, size))
+        kept.append(facts_of({"mu": mu, "pi": pi}, COLUMNS, ()))
+        kept.append(None)
+        expected += [(np.sum(pi - mu > 0.5), np.sum(np.exp(mu) < 0.3)), (np.nan, np.nan)]
+    found = kept.columns()
+    np.testing.assert_array_equal(
+        np.stack([found["touched_up"], found["touched_down"]], 1), [(np.nan, np.nan), *expected]
+    )
+    assert calls == [9, 11, 1]
 
 
 def test_rows_without_facts_are_nan() -> None:
