@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
 from pessimism.diagnosis.verdict import VerdictRules
 from pessimism.losses.registry import make_objective
+from pessimism.rollouts.read import LogLike
 from pessimism.trainers.config import from_config
 from pessimism.trainers.settings import TrainerSettings
 
@@ -29,7 +29,7 @@ _OLDER = (4, 16)  # steps, where no trainer says how old its data are
 
 
 def advise(
-    log: pd.DataFrame | str | PathLike[str],
+    log: LogLike,
     *,
     trainer: Any = None,
     objective: str | ObjectiveLike | None = None,
@@ -45,7 +45,7 @@ def advise(
 
     Parameters
     ----------
-    log : pandas.DataFrame, str or path
+    log : pandas.DataFrame, str, path, list or datasets.Dataset
         Rollout log, as :func:`~pessimism.read_rollouts` reads it.
     trainer : TrainerSettings or source, optional
         Settings of the trainer, as :func:`~pessimism.from_config` takes or returns them: the present objective, the

@@ -9,9 +9,9 @@ from pathlib import Path
 from pessimism.advice.advise import advise
 from pessimism.cli.options import LOG, OBJECTIVE, add_log_columns, add_trainer, log_columns, settings_of, wanted
 from pessimism.cli.parser import Parser, number
-from pessimism.cli.standard_input import readable
+from pessimism.cli.standard_input import readable_log
 
-USAGE = "LOG (--trainer FILE | --objective NAME) [options]"
+USAGE = "LOG... (--trainer FILE | --objective NAME) [options]"
 HELP = """\
 Say what to change: the verdict on the present objective; other objectives at equal
 conservatism, and what each does to hard, middle and easy prompts; the least change
@@ -22,7 +22,7 @@ computation that it comes from. pessimism target --help says what the words mean
 
 def add_arguments(parser: Parser) -> None:
     """Add the options of the command."""
-    parser.add_argument("path", metavar="LOG", type=Path, help=f"{LOG}. It may be - for standard input.")
+    parser.add_argument("path", metavar="LOG", type=Path, nargs="+", help=f"{LOG}. It may be - for standard input.")
     parser.add_argument("--objective", metavar="NAME", help=f"{OBJECTIVE} By default the trainer's.")
     add_trainer(parser, "its objective is taken where --objective is not given, and its group size and lag.")
     add_log_columns(parser)
@@ -65,7 +65,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Advise and print."""
-    with readable(options.path) as path:
+    with readable_log(options.path) as path:
         advice = advise(
             path,
             trainer=settings_of(options),

@@ -36,13 +36,17 @@ def read_rollouts(
     """Read a rollout log into one frame, a row for each completion: its step, its prompt, its reward.
 
     Every trainer logs its completions in its own layout, and a study of the rewards needs the same columns of all of
-    them. TRL's completions parquet, verl's rollout JSONL and plain CSV, JSONL or parquet are read alike.
+    them. Logs of TRL, verl, ms-swift, NeMo-RL, open-instruct, prime-rl, SkyRL, AReaL, slime, tinker-cookbook,
+    verifiers, ROLL and Atropos are recognized (docs/rollout_logs.md says what is taken for what); any others need a
+    column for the prompt and one for the reward.
 
     Parameters
     ----------
-    source : pandas.DataFrame, str or path
-        A frame that is already loaded, a file (`.parquet`, `.jsonl`, `.ndjson`, `.csv`), or a folder, of which every
-        file with one of these suffixes is read in natural order (`2.jsonl` before `10.jsonl`), without hidden files.
+    source : pandas.DataFrame, str, path, list or datasets.Dataset
+        A frame, a `Dataset` or a list of mappings that is already loaded, a file, a folder, a pattern such as
+        `runs/*/completions`, or a list of these. Files are `.parquet`, `.jsonl`, `.ndjson`, `.csv`, `.json`, `.pt` or
+        `.arrow`; text also with `.gz` or `.zst`. Of a folder every log below it is read in natural order (`2.jsonl`
+        before `10.jsonl`), without hidden files; files that are no logs are passed over.
     prompt_column : str, optional
         Column of the prompt; defaults to `prompt`, else `input`. Conversations (lists of messages) become canonical
         JSON.
@@ -74,9 +78,9 @@ def read_rollouts(
         rewards are sums: a bound of what sums that are equal differ by, with float32 parts too; group (int64) where a
         column says which rows of a step are a group, else those of one prompt are; where log-probabilities or versions
         are read, what ``pessimism.rollouts.log_probs.facts_of`` says of each completion. `attrs["skipped"]` counts the
-        malformed lines left out, `attrs["files"]` lists the files read, `attrs["step_note"]` is None or says
-        that there was no step column, and which column looks like one. Blank lines are no rows; an open quote in a CSV
-        file counts as many lines as it swallows.
+        malformed lines left out, `attrs["files"]` lists the files read, `attrs["layouts"]` says in which layout each was, `attrs["passed_over"]`
+        names the others with the reason, `attrs["step_note"]` is None or says that there was no step column, and which
+        column looks like one. Blank lines are no rows; an open quote in a CSV file counts as many lines as it swallows.
 
     Raises
     ------
@@ -85,7 +89,7 @@ def read_rollouts(
         `skip_bad` also for a malformed row (bad JSON, missing key, wrong number of fields, a reward that is not a
         finite number, a length that is not a number >= 1, a null prompt, a step that is not an integer), as
         `path:line: what is wrong` with the line on which the row starts; parquet files and frames have `row N` there,
-        counted from 0.
+        counted from 0; so have values of a `.json` file.
 
     Examples
     --------

@@ -69,6 +69,17 @@ def test_every_layout_is_known_by_its_records_alone() -> None:
         assert {layout.name for layout in found if layout is not None} == {name}
 
 
+def test_the_page_on_logs_has_every_layout_and_its_writer() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "rollout_logs.md").read_text(encoding="utf-8")
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")
+    ]
+    rows = {row[0]: row for row in cells if len(row) == 8}
+    for layout in LAYOUTS:
+        assert rows[layout.name][-1] == layout.writer
+        assert all(f"`{name}`" in rows[layout.name][6] for name in layout.log_probs or () if name is not None)
+
+
 def damaged(value: Any, draw: random.Random) -> Any:
     """Put something odd in the place of some value, drop a key, or add or lose an entry of a list."""
     if isinstance(value, dict) and value and draw.random() < 0.8:
