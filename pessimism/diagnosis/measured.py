@@ -105,6 +105,8 @@ class Measured(ByValue):
 
     def head(self) -> str:
         """Say in a line what was measured on."""
+        if not len(self.table):
+            return "measured: nothing of the policy"
         return (
             f"measured on {self.completions} of {self.of} completions, errors over {self.clusters} "
             f"{self.clustered_by}; predicted is where the objective leads on the same groups"

@@ -13,10 +13,15 @@ from pessimism.diagnosis.logged_groups import LoggedGroups
 class Sampled:
     """Completions ``(N,)`` with log-probabilities of the behavior and, if the log has them, of the policy.
 
-    Attributes
+    Parameters
     ----------
     logged : LoggedGroups
         The groups of the log.
+
+    Attributes
+    ----------
+    logged : LoggedGroups
+        The groups.
     rows : ndarray of int, shape (N,)
         Numbers of the completions there.
     facts : pandas.DataFrame
@@ -57,6 +62,8 @@ class Sampled:
 
     def why_no_ratios(self) -> str | None:
         """Say why nothing can be measured of the policy, None where it can."""
+        if not self.rows.size and self.logged.facts is not None and "tokens" in self.logged.facts:
+            return "no completion has log-probabilities of a token that counts"
         if not self.rows.size:
             return "the log was read without log-probabilities (log_prob_columns, --log-prob-columns)"
         u = self.log_ratio

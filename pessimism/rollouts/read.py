@@ -68,7 +68,7 @@ def read_rollouts(
     skip_bad : bool, default False
         Count malformed rows instead of stopping at the first one.
     touched : callable, optional
-        Function that finds the tokens that a clip touches, see ``pessimism.diagnosis.clip.touched_by``.
+        Function that finds the tokens that a clip touches, see ``pessimism.diagnosis.clip.Clip.of_tokens``.
 
     Returns
     -------

@@ -140,6 +140,8 @@ def _training(found: Found, source: Path) -> Found:
             reasons[path] = "sampled for an evaluation"
         elif path.parts[-2:] == ("all", "traces.jsonl") and path.parents[1] in effective:
             reasons[path] = "holds those of effective/traces.jsonl again"
+        elif effective and "token_exports" in path.parts:
+            reasons[path] = "holds tokens of what is in effective/traces.jsonl, without rewards: read it by itself"
     if len(reasons) == len(found.files):
         return found
     kept = [file for file in found.files if file.path not in reasons]

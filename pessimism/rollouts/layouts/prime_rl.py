@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pessimism.messages import show
-from pessimism.rollouts.layouts.base import Layout, Record, Where, constant, has_keys, list_of, number
+from pessimism.rollouts.layouts.base import Layout, Record, Where, constant, has_keys, list_of, number, sampled
 from pessimism.rollouts.log_probs import LogProbs
-from pessimism.rollouts.rows import ForeignError
 
 
 def _recognize(record: Record, _: Where) -> bool:
@@ -109,11 +108,33 @@ def _recognize_tokens(record: Record, _: Where) -> bool:
     return has_keys(record, "token_ids", "loss_mask", "inference_logprobs", "trainer_logprobs")
 
 
-def _no_rows(_: Record, where: Where) -> list[dict[str, Any]]:
-    raise ForeignError(
-        f"{where.path}: the token exports of prime-rl have neither a reward nor the id of a group, so that they cannot "
-        "be grouped; its traces have (rollouts/step_N/train/effective/traces.jsonl)"
-    )
+def _recognize_rewards(record: Record, where: Where) -> bool:
+    rewards = record.get("rewards")
+    return _recognize_tokens(record, where) and isinstance(rewards, list) and any(one is not None for one in rewards)
 
 
-TOKEN_EXPORTS = Layout("prime-rl token exports", "prime_rl/trainer/rl/token_export.py", _recognize_tokens, _no_rows)
+def _token_rows(record: Record, _: Where) -> list[dict[str, Any]]:
+    """Return the row of a sequence; its prompt is the tokens before the first one that was sampled."""
+    mask, tokens = list_of(record, "loss_mask"), list_of(record, "token_ids")
+    row: dict[str, Any] = {name: sampled(record[name], mask, name) for name in _OF_TOKENS if name in record}
+    row |= {name: record[name] for name in ("step",) if name in record}
+    row["prompt"] = tokens[: next((i for i, on in enumerate(mask) if on), len(mask))]
+    row["completion_length"] = sum(map(bool, mask))
+    row["advantage"] = constant(row.get("advantages", []))
+    row["reward"] = constant(row.get("rewards", []))
+    return [row]
+
+
+_OF_TOKENS = ("inference_logprobs", "trainer_logprobs", "advantages", "rewards")
+_TOKEN_EXPORTS = Layout(
+    "prime-rl token exports, whose rewards are the logged advantages",
+    "prime_rl/trainer/rl/token_export.py",
+    _recognize_tokens,
+    _token_rows,
+    reward="advantage",
+    advantage="advantage",
+)
+TOKEN_EXPORTS = (
+    _TOKEN_EXPORTS._replace(name="prime-rl token exports", recognize=_recognize_rewards, reward="reward"),
+    _TOKEN_EXPORTS,
+)

@@ -17,7 +17,7 @@ from pessimism.rollouts.layouts.tinker import TINKER
 from pessimism.rollouts.layouts.verifiers import VERIFIERS
 
 LAYOUTS = (
-    *(SWIFT, NEMO_RL, OPEN_INSTRUCT, PRIME_RL, TOKEN_EXPORTS, AREAL, SLIME, SKYRL, TINKER, VERIFIERS, ROLL, ATROPOS),
+    *(SWIFT, NEMO_RL, OPEN_INSTRUCT, PRIME_RL, *TOKEN_EXPORTS, AREAL, SLIME, SKYRL, TINKER, VERIFIERS, ROLL, ATROPOS),
     NESTED,  # the most general one last
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,15 @@ import pessimism as ps
 from pessimism import divergences
 from pessimism.diagnosis.measured import Measured
 from pessimism.rollouts.read import read_rollouts
-from tests.pessimism.diagnosis.token_logs import COUNTS, REWARD, drawn_log, exact_log, law, near
+from tests.pessimism.diagnosis.token_logs import COUNTS, REWARD, drawn_log, exact_log, law, near, nemo, prime
 
 BETA = 0.5
 PROMPTS = [(law(seed), near(law(seed) / 40, seed + 50), np.roll(REWARD, seed)) for seed in range(5)]
 
 
-def measured(log: pd.DataFrame, objective: Any = "kimi", columns: str | None = "mu,pi", **hyper: Any) -> Measured:
+def measured(
+    log: pd.DataFrame | Path, objective: Any = "kimi", columns: str | None = "mu,pi", **hyper: Any
+) -> Measured:
     hyper = {"beta": BETA} if objective == "kimi" and not hyper else hyper
     found = ps.diagnose(log, objective, log_prob_columns=columns, **hyper).measured
     assert found is not None
@@ -261,6 +264,19 @@ def test_a_frame_that_was_read_says_the_same() -> None:
     pd.testing.assert_frame_equal(again.table, measured(log).table)
     said = measured(read, "grpo", columns=None).notes
     assert any("tokens that the clip touches were not counted" in note for note in said)
+
+
+@pytest.mark.parametrize("objective", ["kimi", "grpo"])
+def test_layouts_of_writers_say_the_same(tmp_path: Path, objective: str) -> None:
+    log = exact_log(*PROMPTS)
+    plain = measured(log, objective)
+    for name, records in ("train_data_step7.jsonl", nemo(log)), ("rank_0.jsonl", prime(log)):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        found, told = measured(path, objective, None).table, plain.table
+        if name == "rank_0.jsonl":  # rewards are the advantages there
+            found, told = found.drop(index="value"), told.drop(index="value")
+        pd.testing.assert_frame_equal(found, told, rtol=1e-9, atol=1e-12)
 
 
 def test_what_is_returned_travels() -> None:

@@ -35,6 +35,7 @@ def test_one_prompt_has_groups_for_clusters() -> None:
     ("columns", "fields", "says"),
     [
         (None, {}, "read without log-probabilities"),
+        ("mu", {"mu": [[]] * 5}, "no completion has log-probabilities of a token that counts"),
         ("mu", {"mu": -1.0}, "log-probabilities of the behavior alone"),
         ("mu,pi", {"mu": -1.0, "pi": -1.5}, "all 5 completions have the same log-ratio, -0.5"),
     ],

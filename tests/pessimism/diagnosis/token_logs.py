@@ -80,3 +80,38 @@ def drawn_log(
             drawn = [divmod(int(k), 3) for k in rng.choice(9, size=size, p=joint.ravel())]
             found += records(Table(joint), Table(policy), drawn, reward, prompt=f"p{number}", step=step)
     return pd.DataFrame(found)
+
+
+def nemo(log: pd.DataFrame) -> list[dict[str, Any]]:
+    """The log as NeMo-RL writes it: every value in a list of one."""
+    return [
+        {
+            "content": [[row.prompt, "an answer"]],
+            "rewards": [row.reward],
+            "input_lengths": [3],
+            "token_ids": [[int(row.prompt[1:]), 8, 9]],
+            "token_loss_mask": [row.loss_mask],
+            "sample_loss_mask": [1.0],
+            "advantages": [[0.0, 0.0, 0.0]],
+            "generation_logprobs": [row.mu],
+            "prev_logprobs": [row.pi],
+            "idx": i,
+        }
+        for i, row in enumerate(log.itertuples())
+    ]
+
+
+def prime(log: pd.DataFrame) -> list[dict[str, Any]]:
+    """The log as prime-rl exports its tokens, with the advantage r - mean r."""
+    advantage = log["reward"] - log.groupby("prompt")["reward"].transform("mean")
+    return [
+        {
+            **{"schema_version": 1, "step": 7, "export_step": 7, "rank": 0, "env_name": "math"},
+            "token_ids": [int(row.prompt[1:]), 8, 9],
+            "loss_mask": [bool(on) for on in row.loss_mask],
+            "advantages": [0.0, a, a],
+            "inference_logprobs": row.mu,
+            "trainer_logprobs": row.pi,
+        }
+        for row, a in zip(log.itertuples(), advantage, strict=True)
+    ]

@@ -3,20 +3,18 @@ verifiers/v1/episode.py a line; and the token exports of prime_rl/trainer/rl/tok
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.pessimism.rollouts.layouts.written import completions, damage, lines, prompt, six_groups
-from tests.pessimism.rollouts.logs import message
-
-TOKENS = {
-    **{"schema_version": 1, "step": 0, "rank": 0, "micro_step": 0, "env_name": "gsm8k", "token_ids": [1, 2]},
-    **{"loss_mask": [False, True], "advantages": [0.0, 0.5], "entropy": [0.1, 0.1]},
-    **{"inference_logprobs": [0.0, -0.5], "trainer_logprobs": [0.0, -0.25], "mismatch_kl": [0.0, 0.1]},
-}
+from pessimism.diagnosis.logged_groups import LoggedGroups
+from pessimism.rollouts.log_probs import KNOWN
+from pessimism.rollouts.read import read_rollouts
+from tests.pessimism.rollouts.layouts.written import PASSED, completions, damage, lines, prompt, six_groups
 
 
 def nodes(group: int, reward: float) -> list[dict[str, Any]]:
@@ -66,7 +64,7 @@ def test_rewards_groups_tokens_and_versions_of_an_episode(tmp_path: Path, told: 
         lines(folder / "train" / "effective" / "traces.jsonl", episodes(step, told))
         lines(folder / "train" / "all" / "traces.jsonl", episodes(step, told))
         lines(folder / "eval" / "effective" / "traces.jsonl", episodes(step, told))
-        lines(tmp_path / "token_exports" / f"step_{step}" / "rank_0.jsonl", [TOKENS])
+        lines(tmp_path / "token_exports" / f"step_{step}" / "rank_0.jsonl", exports(step)[:1])
     lines(tmp_path / "metrics.jsonl", [{"step": 0, "time": 1.0, "reward/mean": 0.5}])
     frame = six_groups(tmp_path, [2, 10], "prime-rl traces", length_column="completion_length")
     assert set(frame["length"]) == {4.0}
@@ -78,7 +76,7 @@ def test_rewards_groups_tokens_and_versions_of_an_episode(tmp_path: Path, told: 
     assert len(why) == 7
     assert sum(said == "sampled for an evaluation" for said in why.values()) == 2
     assert sum(said == "holds those of effective/traces.jsonl again" for said in why.values()) == 2
-    assert sum("neither a reward nor the id of a group" in said for said in why.values()) == 2
+    assert sum(said.startswith("holds tokens of what is in effective/traces.jsonl") for said in why.values()) == 2
 
 
 def test_traces_of_an_evaluation_and_two_trained_agents(tmp_path: Path) -> None:
@@ -96,13 +94,51 @@ def read_groups(path: Path) -> Any:
     return LoggedGroups.of(read_rollouts(path)).groups
 
 
-def test_token_exports_alone_are_refused_with_what_is_missing(tmp_path: Path) -> None:
-    path = lines(tmp_path / "token_exports" / "step_0" / "rank_0.jsonl", [TOKENS] * 3)
-    said = (
-        f"{path}: the token exports of prime-rl have neither a reward nor the id of a group, so that they cannot be "
-        "grouped; its traces have (rollouts/step_N/train/effective/traces.jsonl)"
-    )
-    assert message(path) == message(tmp_path, skip_bad=True) == said
+def exports(step: int, rewards: bool = False) -> list[dict[str, Any]]:
+    """Four tokens: two of the prompt, one sampled with probability 1/2, one of a tool; the policy has 1/4."""
+    found = []
+    for group, _, reward in completions():
+        advantage = reward - PASSED[group] / 4
+        found.append(
+            {
+                **{"schema_version": 1, "step": step, "export_step": step, "rank": 0, "micro_step": 0},
+                **{"micro_sequence_idx": 0, "export_sequence_idx": len(found), "run_id": None, "env_name": "gsm8k"},
+                "token_ids": [1, 10 + group, 5, 6],
+                "position_ids": [0, 1, 2, 3],
+                "loss_mask": [False, False, True, False],
+                "advantages": [0.0, 0.0, advantage, 0.0],
+                "rewards": [0.0, 0.0, reward, 0.0] if rewards else [None] * 4,
+                "inference_logprobs": [0.0, 0.0, -math.log(2), 0.0],
+                "trainer_logprobs": [-3.0, -2.0, -math.log(4), None],
+                "mismatch_kl": [0.0, 0.0, 0.5 - 1.0 + math.log(2), 0.0],
+                "is_masked": [False] * 4,
+            }
+        )
+    return found
+
+
+@pytest.mark.parametrize("rewards", [False, True])
+def test_token_exports(tmp_path: Path, rewards: bool) -> None:
+    for step in (3, 4):
+        lines(tmp_path / "token_exports" / f"step_{step}" / "rank_0.jsonl", exports(step, rewards))
+    frame = read_rollouts(tmp_path, log_prob_columns=KNOWN, length_column="completion_length")
+    groups = LoggedGroups.of(frame)
+    assert (groups.groups["n"] == 4).all()
+    assert groups.groups["step"].tolist() == [3] * 6 + [4] * 6
+    of_group = [r - (0.0 if rewards else PASSED[g] / 4) for g, _, r in completions()]
+    np.testing.assert_array_equal(frame["reward"], of_group * 2)
+    assert set(frame["length"]) == set(frame["tokens"]) == {1.0}
+    assert frame["behavior_log_prob"].to_numpy() == pytest.approx(-math.log(2))
+    assert frame["token_kl_reverse"].to_numpy() == pytest.approx(exports(3)[0]["mismatch_kl"][2])
+    (name,) = set(frame.attrs["layouts"].values())
+    assert name == "prime-rl token exports" + ("" if rewards else ", whose rewards are the logged advantages")
+
+
+def test_a_token_export_without_an_advantage_is_malformed(tmp_path: Path) -> None:
+    said = "trainer_logprobs has 1 entries, but the mask of tokens has 4"
+    damage(tmp_path, "rank_0.jsonl", exports(0), lambda record: record.update(trainer_logprobs=[-1.0]), said)
+    several = {"advantages": [0.0, 0.0, 1.0, 2.0], "loss_mask": [False, False, True, True]}
+    damage(tmp_path, "rank_0.jsonl", exports(0), lambda record: record.update(several), "advantage is null")
 
 
 @pytest.mark.parametrize(
