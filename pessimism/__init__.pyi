@@ -100,6 +100,7 @@ from .losses.standardized import APA as APA
 from .losses.standardized import TPO as TPO
 from .losses.trust_region import TRPO as TRPO
 from .losses.whitened import ReinforcePP as ReinforcePP
+from .rollouts.options import LogOptions as LogOptions
 from .rollouts.read import read_rollouts as read_rollouts
 from .target.certificate import certificate as certificate
 from .target.conservatism import effective_temperature as effective_temperature

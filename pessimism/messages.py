@@ -23,6 +23,17 @@ def cut(text: str, length: int = _SHOWN) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
+def counted(count: int, what: str) -> str:
+    """Return a number of things that take an s where there are several.
+
+    Examples
+    --------
+    >>> counted(1, "row"), counted(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def names(found: Iterable[object], none: str = "none") -> str:
     """Return names separated by commas: the first ones, each cut, and how many more there are.
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from pessimism.advice.advise import advise
-from pessimism.cli.options import LOG, OBJECTIVE, add_log_columns, add_trainer, log_columns, settings_of, wanted
+from pessimism.cli.options import LOG, OBJECTIVE, add_log_options, add_trainer, log_options, settings_of, wanted
 from pessimism.cli.parser import Parser, number
 from pessimism.cli.standard_input import readable_log
 
@@ -25,7 +25,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("path", metavar="LOG", type=Path, nargs="+", help=f"{LOG}. It may be - for standard input.")
     parser.add_argument("--objective", metavar="NAME", help=f"{OBJECTIVE} By default the trainer's.")
     add_trainer(parser, "its objective is taken where --objective is not given, and its group size and lag.")
-    add_log_columns(parser)
+    add_log_options(parser)
     advice = parser.add_argument_group("advice")
     advice.add_argument(
         "--candidates",
@@ -74,6 +74,6 @@ def run(options: argparse.Namespace) -> None:
             matched=options.matched,
             kl_per_step=options.kl_per_step,
             share=options.share,
-            **log_columns(options),
+            log_options=log_options(options),
         )
     print(json.dumps(advice.to_dict(), allow_nan=False) if options.json else advice.text)

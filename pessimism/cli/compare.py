@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pessimism.cli.options import (
     Source,
@@ -14,6 +14,7 @@ from pessimism.cli.options import (
     add_problems,
     add_trainer,
     check_format,
+    log_options,
     solver_of,
     source_of,
     trainer_of,
@@ -25,6 +26,10 @@ from pessimism.core.objective import Objective
 from pessimism.display import table_lines
 from pessimism.losses.registry import objectives, parse_objective, short_setting
 from pessimism.progress import progress
+from pessimism.rollouts.options import require_log
+
+if TYPE_CHECKING:
+    from pessimism.trainers.settings import TrainerSettings
 
 USAGE = "(LOG... | --behavior P,P,... --reward R,R,... | --input FILE) [options]"
 HELP = """\
@@ -90,8 +95,9 @@ def run(options: argparse.Namespace) -> None:
     if trained is not None and trained.objective is not None:
         made = [trained.objective, *(objective for objective in made if objective != trained.objective)]
     if options.path or options.matched is not None or options.sort is not None:
-        _sum_up(made, options)
+        _sum_up(made, options, trained)
         return
+    require_log(log_options(options))
     problems = source.problems()
     solving = ((o, *pair) for o in made for pair in source.solve(problems, o, options.unseen))
     rows, names = [], []
@@ -115,11 +121,12 @@ def _print_all(columns: dict[str, list[Any]], options: argparse.Namespace) -> No
     print(json.dumps({"comparison": rows}, allow_nan=False))
 
 
-def _sum_up(made: list[Objective], options: argparse.Namespace) -> None:
+def _sum_up(made: list[Objective], options: argparse.Namespace, trained: TrainerSettings | None) -> None:
     """Print one row for each objective, over all problems."""
     from pessimism.comparison.compare import rounded, table  # with pandas
 
-    frame = table(made, solver_of(options), beta=options.beta, matched=options.matched, sort=options.sort)
+    solve = solver_of(options, trained)
+    frame = table(made, solve, beta=options.beta, matched=options.matched, sort=options.sort)
     columns = {str(name): frame[name].tolist() for name in frame}
     if options.json or options.csv:
         _print_all(columns, options)

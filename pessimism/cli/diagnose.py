@@ -17,12 +17,13 @@ from pessimism.cli.options import (
     LOG,
     OBJECTIVE,
     add_format,
-    add_log_columns,
+    add_log_options,
     add_log_probs,
     add_trainer,
     check_format,
-    log_columns,
+    log_options,
     objective_of,
+    trainer_of,
 )
 from pessimism.cli.output import print_columns
 from pessimism.cli.parser import Parser, integer, number
@@ -70,7 +71,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--objective", metavar="NAME", help=f"{OBJECTIVE} The default is kimi.")
     add_trainer(parser, "its objective is taken where --objective is not given.")
-    add_log_columns(parser)
+    add_log_options(parser)
     add_log_probs(parser)
     advice = parser.add_argument_group("report")
     advice.add_argument(
@@ -79,6 +80,11 @@ def add_arguments(parser: Parser) -> None:
         type=number,
         default=0.9,
         help="Share of the groups that the recommended change brings into the positive regime; the default is 0.9.",
+    )
+    advice.add_argument(
+        "--details",
+        action="store_true",
+        help="Print every number of the summary, too, with its interval.",
     )
     advice.add_argument(
         "--rows",
@@ -116,11 +122,10 @@ def run(options: argparse.Namespace) -> None:
     """Diagnose, print, write."""
     _check(options)
     rules = _rules(options)
-    objective = chosen_objective(objective_of(options, "kimi"), options)
+    trained = trainer_of(options)
+    objective = chosen_objective(objective_of(options, trained, "kimi"), options)
     with readable_log(options.path) as path:
-        report = diagnose(
-            path, objective, rules=rules, log_prob_columns=options.log_prob_columns, **log_columns(options)
-        )
+        report = diagnose(path, objective, rules=rules, log_options=log_options(options, trained))
     frame, summary = report.frame, summarize(report, share=options.share, rules=rules)
     measured = report.measured
     summary["measured"] = None if measured is None else measured.to_dict()
@@ -131,7 +136,7 @@ def run(options: argparse.Namespace) -> None:
     elif options.csv:
         print_columns(_columns(frame), csv=True)
     else:
-        _print(frame, summary, measured, options.rows)
+        _print(frame, summary, measured, options.rows, options.details)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -163,23 +168,46 @@ def _write(frame: pd.DataFrame, summary: dict[str, Any], stem: Path) -> None:
     )
 
 
-def _print(frame: pd.DataFrame, summary: dict[str, Any], measured: Measured | None, rows: int) -> None:
-    head = frame.head(rows)
-    if rows:
-        short = [plain(prompt[:_PROMPT]) for prompt in head["prompt"].astype(str)]
-        print_columns(_columns(head[list(_SHOWN)].assign(prompt=short)), csv=False)
-        if len(frame) > len(head):
-            print(f"... {len(frame) - len(head)} more groups (--rows {len(frame)}, --csv or --out for all)")
-        print()
-    if summary["step_note"]:
-        print(plain(summary["step_note"]))
-    for line in summary_lines(summary):
+def _print(frame: pd.DataFrame, summary: dict[str, Any], measured: Measured | None, rows: int, details: bool) -> None:
+    """Print what was read, the verdict and what to do, and then what they come from."""
+    for line in read_lines(summary):
         print(line)
+    print(f"objective: {summary['objective']}")
+    print(f"\nverdict: {summary['verdict']['text']}")
+    print(f"recommendation: {summary['recommendation']['text']}")
     _print_effects(summary)
     if measured is not None:
         _print_measured(measured)
-    print(f"verdict: {summary['verdict']['text']}")
-    print(f"recommendation: {summary['recommendation']['text']}")
+        print()
+    head = frame.head(rows)
+    if rows:
+        short = [plain(prompt[:_PROMPT]) for prompt in head["prompt"].astype(str)]
+        print_columns(_columns(head[_shown(frame)].assign(prompt=short)), csv=False)
+        if len(frame) > len(head):
+            print(f"... {len(frame) - len(head)} more groups (--rows {len(frame)}, --csv or --out for all)")
+    if details:
+        print()
+        for line in summary_lines(summary):
+            print(line)
+    else:
+        print("\n--details prints every number of the summary, with its interval")
+
+
+def _shown(frame: pd.DataFrame) -> list[str]:
+    """Columns of the table; the factor in units of the advantage, too, where a reading is in these."""
+    shown, same = list(_SHOWN), frame["advantage_factor"].equals(frame["pessimism_factor"])
+    if not same:
+        shown.insert(shown.index("pessimism_factor"), "advantage_factor")
+    if "group" in frame:
+        shown.insert(shown.index("prompt") + 1, "group")
+    return shown
+
+
+def read_lines(summary: dict[str, Any]) -> list[str]:
+    """Lines that say what was read, and warnings of what looks as if it were read wrongly."""
+    lines = [f"read: {summary['read']['lines'][0]}", *summary["read"]["lines"][1:]]
+    step = [summary["step_note"]] if summary["step_note"] else []
+    return [plain(line) for line in (*lines, *(f"warning: {said}" for said in (*summary["read"]["warnings"], *step)))]
 
 
 def _print_effects(summary: dict[str, Any]) -> None:
@@ -231,11 +259,13 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
     """Lines "name: value" of a summary, the shares with the number of groups that they are shares of."""
-    of = {"share": f" (of {summary['share_of']} solved groups)"}
-    of["population_share"] = f" (of {summary['population_share_of']} groups)"
+    without = summary["groups"] - summary["informative"]
+    silent = f", {without} of them without a signal" if without else ""
+    of = {"share": f" (of {summary['share_of']} solved groups{silent})"}
+    of["population_share"] = f" (of {summary['population_share_of']} groups{silent})"
     if summary["population_note"]:
         of["population_share"] += f"; undefined: {summary['population_note']}"
-    apart = {"recommendation", "step_note", "share_of", "population_share_of", "population_note"}
+    apart = {"objective", "recommendation", "read", "step_note", "share_of", "population_share_of", "population_note"}
     apart |= {"interval", "verdict", "effect", "by_step", "measured"}  # printed by themselves
     interval = summary["interval"]
     return [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import fields
 
 
 def not_a_command(arguments: list[str], commands: Iterable[str]) -> str:
@@ -15,3 +17,17 @@ def not_a_command(arguments: list[str], commands: Iterable[str]) -> str:
     close = difflib.get_close_matches(arguments[0], list(commands), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"unknown command {arguments[0]!r}; {hint}{known}"
+
+
+def as_options(message: str) -> str:
+    """Name options of a log as the command line has them, not as keywords of Python; what is quoted stays.
+
+    Examples
+    --------
+    >>> as_options("reward_column 'reward_column' is not a column")
+    "--reward-column 'reward_column' is not a column"
+    """
+    from pessimism.rollouts.options import LogOptions
+
+    names = "|".join(field.name for field in fields(LogOptions) if "_" in field.name)
+    return re.sub(rf"(?<![\w'\"-])({names})(?![\w'\"])", lambda found: f"--{found[1].replace('_', '-')}", message)

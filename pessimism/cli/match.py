@@ -14,6 +14,7 @@ from pessimism.cli.options import (
     check_format,
     objective_of,
     solver_of,
+    trainer_of,
 )
 from pessimism.cli.output import json_values, print_columns
 from pessimism.cli.parser import Parser, number
@@ -58,9 +59,10 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Search, solve at what was found, print."""
     check_format(options)
-    objective = parse_objective(objective_of(options, None), None)
+    trained = trainer_of(options)
+    objective = parse_objective(objective_of(options, trained, None), None)
     name, wanted = wanted_number(options.like, kl=options.kl, value=options.value, max_ratio=options.max_ratio)
-    solve = solver_of(options)
+    solve = solver_of(options, trained)
     if wanted is None:
         wanted = solve(make_objective(options.like))
     found, note = one_setting(objective, solve, name, wanted, over=options.over, statistic=options.statistic)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pessimism.cli.problems import LabeledBandit, parse_numbers
 from pessimism.literals import real
 from pessimism.messages import cut, plain, show
+from pessimism.rollouts.options import SINGLETON, LogOptions, require_log
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
@@ -28,6 +29,36 @@ LOG = (
     "SkyRL, AReaL, slime, tinker-cookbook, verifiers, ROLL or Atropos write them, or any CSV, JSONL, JSON, parquet or "
     "saved data set with a column for the prompt and one for the reward, also with .gz or .zst"
 )
+_COLUMNS = {
+    "prompt_column": ("NAME", "Column of the prompt; defaults to prompt, else input."),
+    "reward_column": (
+        "NAME",
+        "Column of the reward, or several names separated by commas, whose sum is the reward, each with a weight after "
+        "a colon if need be, as in accuracy:1,format:0.1; defaults to reward, else score, else the only reward "
+        "function of a TRL log.",
+    ),
+    "step_column": (
+        "NAME",
+        "Column of the training step; defaults to step, else global_step, and without such a column all rows are one "
+        "step.",
+    ),
+    "group_column": (
+        "NAME",
+        "Column, or several separated by commas, whose value is the same for the completions of one group at a step; "
+        "defaults to uid in a log of verl, else to the prompt.",
+    ),
+    "advantage_column": (
+        "NAME",
+        "Column of advantages, which replace those of the objective. Without this option those that a log has are only "
+        "compared with what its groups give.",
+    ),
+    "baseline_column": ("NAME", "Column of baselines, which replace that of the objective."),
+    "length_column": (
+        "NAME",
+        "Column of the tokens of a completion, for objectives that read its length; defaults to length, else "
+        "completion_length, else response_length.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -105,26 +136,22 @@ def source_of(options: argparse.Namespace) -> Source:
     return Source(options.behavior, options.reward, options.reference, options.input)
 
 
-def add_log_columns(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which columns of a log are read."""
-    log = parser.add_argument_group("log")
-    log.add_argument("--prompt-column", metavar="NAME", help="Column of the prompt; defaults to prompt, else input.")
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a log: which columns are read, and how completions become groups."""
+    log = parser.add_argument_group("log", "A name with dots, as in extra_info.score, reaches into objects.")
+    for name, (metavar, what) in _COLUMNS.items():
+        log.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=what)
     log.add_argument(
-        "--reward-column",
-        metavar="NAME",
-        help="Column of the reward, or several names separated by commas, whose sum is the reward; defaults to "
-        "reward, else score, else the only reward function of a TRL log.",
+        "--drop-equal",
+        action="store_true",
+        default=None,
+        help="Leave out groups whose rewards are all equal, as trainers do that sample others in their place.",
     )
     log.add_argument(
-        "--step-column",
-        metavar="NAME",
-        help="Column of the training step; defaults to step, and without such a column all rows are one step.",
-    )
-    log.add_argument(
-        "--length-column",
-        metavar="NAME",
-        help="Column of the tokens of a completion, for objectives that read its length; defaults to length, else "
-        "completion_length, else response_length.",
+        "--singleton",
+        choices=SINGLETON,
+        help="Advantage of the only completion of its group: zero, as in TRL, or its reward, as in verl; defaults to "
+        "that of the objective.",
     )
     log.add_argument(
         "--skip-bad", action="store_true", help="Count malformed rows and go on, instead of stopping at the first one."
@@ -143,25 +170,33 @@ def add_log_probs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def log_columns(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the options say of the columns of a log, as the verbs take it."""
-    names = ("prompt_column", "reward_column", "step_column", "length_column", "skip_bad")
-    return {name: getattr(options, name) for name in names}
+def log_options(options: argparse.Namespace, trained: TrainerSettings | None = None) -> LogOptions:
+    """Return what the options say of a log; what they leave open of groups is what the trainer does."""
+    given: dict[str, Any] = {field.name: getattr(options, field.name, field.default) for field in fields(LogOptions)}
+    for name in ("length_column", "group_column"):
+        if isinstance(given[name], str) and "," in given[name]:
+            given[name] = [part.strip() for part in given[name].split(",")]
+    if given["drop_equal"] is None:
+        given["drop_equal"] = trained is not None and trained.drop_equal
+    if given["singleton"] is None and trained is not None:
+        given["singleton"] = trained.singleton
+    return LogOptions(**given)
 
 
 def add_problems(parser: argparse.ArgumentParser) -> None:
     """Add a log, or the options of a bandit in its place."""
     parser.add_argument("path", metavar="LOG", type=Path, nargs="*", help=f"{LOG}; or else a bandit.")
     add_source(parser)
-    add_log_columns(parser)
+    add_log_options(parser)
 
 
-def solver_of(options: argparse.Namespace) -> Solve:
+def solver_of(options: argparse.Namespace, trained: TrainerSettings | None = None) -> Solve:
     """Return what solves an objective on the problems that the options describe, a log or bandits."""
     from pessimism.comparison.problems import Solved, on_log  # with pandas
 
-    source = source_of(options)
+    source, chosen = source_of(options), log_options(options, trained)
     if not options.path:
+        require_log(log_options(options))
         problems = source.problems()
         return lambda objective: Solved([target for _, target in source.solve(problems, objective, options.unseen)])
     if source != Source() or options.unseen:
@@ -171,7 +206,7 @@ def solver_of(options: argparse.Namespace) -> Solve:
     from pessimism.cli.standard_input import readable_log
 
     with readable_log(options.path) as path:
-        return on_log(path, **log_columns(options))
+        return on_log(path, chosen)
 
 
 def add_trainer(parser: argparse.ArgumentParser, use: str) -> None:
@@ -206,9 +241,8 @@ def settings_of(options: argparse.Namespace) -> TrainerSettings | None:
     return from_config(options.trainer)
 
 
-def objective_of(options: argparse.Namespace, default: str | None) -> str:
+def objective_of(options: argparse.Namespace, found: TrainerSettings | None, default: str | None) -> str:
     """Return the objective as text: what ``--objective`` says, else the trainer's, else the default."""
-    found = trainer_of(options)
     if options.objective is not None:
         return str(options.objective)
     if found is None:

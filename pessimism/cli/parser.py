@@ -61,7 +61,12 @@ def run_command(name: str, arguments: list[str]) -> None:
     parser = Parser(name, command.USAGE, command.HELP, explains=not {"-h", "--help"}.isdisjoint(arguments))
     command.add_arguments(parser)
     if (options := read_arguments(parser, arguments)) is not None:
-        command.run(options)
+        try:
+            command.run(options)
+        except ValueError as error:
+            from pessimism.cli.errors import as_options
+
+            raise ValueError(as_options(str(error))) from None
 
 
 def read_arguments(parser: Parser, arguments: list[str]) -> argparse.Namespace | None:

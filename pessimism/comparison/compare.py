@@ -17,6 +17,7 @@ from pessimism.diagnosis.intervals import median_interval, share_interval
 from pessimism.display import shares
 from pessimism.losses.registry import find_class, make_objective, objectives, parse_objective, short_setting
 from pessimism.progress import progress
+from pessimism.rollouts.options import LogOptions, require_log, split_options
 from pessimism.rollouts.read import LogLike
 from pessimism.target.conservatism import numbers
 from pessimism.target.induced import induced_target
@@ -43,6 +44,8 @@ def compare(
     reference: Any = None,
     unseen: bool = False,
     check: bool = True,
+    log_options: LogOptions | None = None,
+    **columns: Any,
 ) -> pd.DataFrame:
     """Compare the policies that several objectives induce on the same problems, a row for each objective.
 
@@ -75,6 +78,10 @@ def compare(
         Whether the actions are only those seen in a larger space.
     check : bool, default True
         Whether objectives of one's own are checked first, once for each object (:func:`pessimism.check`).
+    log_options : LogOptions, optional
+        How the log is read.
+    **columns : Any
+        The same as keywords, such as ``reward_column="score"``: see :class:`pessimism.LogOptions`.
 
     Returns
     -------
@@ -124,11 +131,15 @@ def compare(
     1  0.1  0.4925     2.0939
     2  0.1  0.4908     1.9082
     """
+    chosen_options, others = split_options(log_options, columns)
+    if others:
+        raise TypeError(f"compare() has no option {next(iter(others))!r}")
     made = chosen(objectives, beta, reference is not None, check)
     options: dict[str, Any] = {"beta": beta, "matched": matched, "statistic": statistic, "sort": sort}
     if log is not None:
         require_no_bandit(behavior, reward, reference)
-        return table(made, on_log(log), **options)
+        return table(made, on_log(log, chosen_options), **options)
+    require_log(chosen_options)
     make_bandit(behavior, reward, reference)  # what breaks a rule is no fact of an objective
 
     def solve(of: Objective) -> Solved:

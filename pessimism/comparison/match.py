@@ -16,6 +16,7 @@ from pessimism.comparison.search import Measure, ladders, nearest_crossing
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike, OwnObjective
 from pessimism.losses.registry import make_objective
+from pessimism.rollouts.options import LogOptions, require_log, split_options
 from pessimism.rollouts.read import LogLike
 from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
@@ -40,6 +41,7 @@ def match(
     reference: Any = None,
     unseen: bool = False,
     check: bool = True,
+    log_options: LogOptions | None = None,
     **hyper: Any,
 ) -> Any:
     r"""Setting of an objective whose induced target has a wanted distance from the behavior, value or largest ratio.
@@ -80,9 +82,12 @@ def match(
         renormalized.
     check : bool, default True
         Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
+    log_options : LogOptions, optional
+        How the log is read.
     **hyper : Any
-        Hyper-parameters of a named objective. One that is called ``value``, as a wanted number is, goes with the name:
-        ``"constant_baseline:value=0.9"``.
+        Hyper-parameters of a named objective, and options of the log as keywords, such as ``reward_column="score"``
+        (see :class:`pessimism.LogOptions`). A hyper-parameter that is called ``value``, as a wanted number is, goes
+        with the name: ``"constant_baseline:value=0.9"``.
 
     Returns
     -------
@@ -128,14 +133,16 @@ def match(
     """
     if objective is None:
         raise ValueError("objective must be given: a name, or an object")
+    options, hyper = split_options(log_options, hyper)
     made = make_objective(objective, check=check, **hyper)
     name, wanted = wanted_number(like, kl=kl, value=value, max_ratio=max_ratio)
     if log is not None:
         require_no_bandit(behavior, reward, reference)
-        solve_log = on_log(log)
+        solve_log = on_log(log, options)
         if like is not None:
             wanted = solve_log(make_objective(like, check=check))
         return _told(*one_setting(made, solve_log, name, wanted, over=over, statistic=statistic or "mean"))
+    require_log(options)
     bandit = make_bandit(behavior, reward, reference)
     given = {"reward": bandit.reward}
     given |= {} if behavior is None else {"behavior": bandit.behavior}

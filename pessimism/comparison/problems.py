@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from pessimism.arrays import Floats, to_numpy_float
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Status
 from pessimism.diagnosis.logged_groups import LoggedGroups
+from pessimism.diagnosis.what_was_read import clusters
+from pessimism.rollouts.options import LogOptions
 from pessimism.rollouts.read import LogLike, read_rollouts
 from pessimism.rollouts.rows import LENGTH_COLUMNS
 from pessimism.target.conservatism import effect
@@ -48,17 +51,16 @@ class Solved(NamedTuple):
 Solve = Callable[[Objective], Solved]
 
 
-def on_log(log: LogLike, *, length_column: str | None = None, **columns: Any) -> Solve:
+def on_log(log: LogLike, options: LogOptions | None = None) -> Solve:
     """Return what solves an objective on the groups of a log, whose completions are part of a larger space.
 
     Parameters
     ----------
     log : pandas.DataFrame, str, path, list or datasets.Dataset
         Rollout log, as :func:`~pessimism.read_rollouts` takes it.
-    length_column : str, optional
-        Column of the lengths of completions, for objectives that read them; by default the usual ones.
-    **columns : Any
-        Other options of :func:`~pessimism.read_rollouts`.
+    options : LogOptions, optional
+        How it is read. Lengths of completions are read for objectives that need them, by default from the usual
+        columns.
 
     Returns
     -------
@@ -73,12 +75,14 @@ def on_log(log: LogLike, *, length_column: str | None = None, **columns: Any) ->
     >>> len(solved.each(target.kappa for target in solved.targets)), sum(len(t.kappa) for t in solved.targets)
     (64, 9)
     """
-    logged = LoggedGroups.of(read_rollouts(log, length_column=length_column or LENGTH_COLUMNS, **columns))
-    prompt = logged.groups["prompt"].factorize()[0].astype(np.intp)
+    options = options or LogOptions()
+    options = replace(options, length_column=options.length_column or LENGTH_COLUMNS)
+    logged = LoggedGroups.of(read_rollouts(log, log_options=options))
+    prompt = clusters(logged.groups)
     some, like = logged.distinct()
 
     def solve(of: Objective) -> Solved:
-        groups, of_each = (logged, np.arange(len(prompt))) if of.over_batch else (some, like)
+        groups, of_each = (logged, np.arange(len(prompt))) if logged.of_batch(of) else (some, like)
         found = list(groups.targets(of))
         row = np.argsort(np.concatenate([index for index, _ in found]))  # where each group stands among the targets
         return Solved([target for _, targets in found for target in targets], row[of_each], prompt)

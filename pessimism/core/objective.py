@@ -139,6 +139,8 @@ class Objective:
         Facts of a completion, such as its length: a number for all actions, or an array ``(..., K)``.
     no_target_because : str
         Reason to give where there is no target.
+    no_advantage_because : str
+        Reason to give where its weight takes no advantage that could come from elsewhere; empty where it does.
     """
 
     name: ClassVar[str]
@@ -163,6 +165,7 @@ class Objective:
     per_action: ClassVar[tuple[str, ...]] = ()  # facts of a completion: a number, or an array (..., K)
     prices_propensity: ClassVar[bool] = False  # an action's advantage depends on its own probability under the behavior
     no_target_because: ClassVar[str] = Status.NO_TARGET.message  # where there is none
+    no_advantage_because: ClassVar[str] = ""  # where none from elsewhere can stand in its place
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)

@@ -148,7 +148,7 @@ class Trial:
             rows.append((np.arange(first, first + len(same)), self.logged.reward[self.logged.rows(same)]))
             first += len(same)
         made = self.logged.objective_on(objective or self.objective, self.logged.rows(some[:1])[0])
-        frame, _ = population_reading(rows, made, shift=shift)
+        frame, _ = population_reading(rows, made, shift=shift, why=self.logged.why_no_population)
         return not (frame["population_regime"] == "negative").any()
 
     def temperature(self, name: str, rising: bool, accept: Collection[str] = SETTLED) -> Option | None:

@@ -7,6 +7,7 @@ Source: arXiv 2605.28150; docs/theory.md.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import lowering_helps, thresholds
 from pessimism.diagnosis.verdict import VerdictRules, verdicts
+from pessimism.diagnosis.what_was_read import what_was_read
 from pessimism.diagnosis.wording import SAME, Group, read_group
 from pessimism.losses.registry import make_objective
 from pessimism.rollouts.log_probs import KNOWN
+from pessimism.rollouts.options import LogOptions, split_options
 from pessimism.rollouts.read import LogLike, read_rollouts
 from pessimism.rollouts.rows import LENGTH_COLUMNS
 from pessimism.target.result import InducedTarget
@@ -41,14 +44,9 @@ def diagnose(
     source: LogLike,
     objective: str | ObjectiveLike,
     *,
-    prompt_column: str | None = None,
-    reward_column: str | None = None,
-    step_column: str | None = None,
-    length_column: str | None = None,
-    log_prob_columns: str | None = None,
-    skip_bad: bool = False,
     check: bool = True,
     rules: VerdictRules | None = None,
+    log_options: LogOptions | None = None,
     **hyper: Any,
 ) -> Diagnosis:
     """Say which policy an objective pulls each prompt group of a rollout log towards, and how conservative it is.
@@ -59,22 +57,18 @@ def diagnose(
         Rollout log: a frame, a file or a folder, as :func:`~pessimism.read_rollouts` reads it.
     objective : str or ObjectiveLike
         Name of a registered objective, with its hyper-parameters in ``hyper``, or an objective.
-    prompt_column, reward_column, step_column, length_column : str, optional
-        Columns of the log, as for :func:`~pessimism.read_rollouts`. Lengths are read for objectives that know
-        completions by their ``length``, unless it is given in ``hyper``; by default from `length`, else
-        `completion_length`, else `response_length`, where there is one.
-    log_prob_columns : str, optional
-        Column of the behavior's log-probabilities and, after a comma, of the policy's, as for
-        :func:`~pessimism.read_rollouts`; by default those that NeMo-RL, prime-rl and slime write, where there are such.
-        What they say is in ``measured`` of the report.
-    skip_bad : bool, default False
-        Count malformed rows instead of stopping at the first one.
     check : bool, default True
         Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
     rules : VerdictRules, optional
         Thresholds of the verdict; by default those of :class:`~pessimism.VerdictRules`.
+    log_options : LogOptions, optional
+        How the log is read, as one object in place of keywords.
     **hyper : Any
-        Hyper-parameters of a named objective.
+        Hyper-parameters of a named objective, and how the log is read: ``reward_column="score"``, ``singleton="zero"``
+        and the others of :class:`~pessimism.LogOptions`. Lengths are read for objectives that know completions by their
+        ``length``, unless it is given; by default from `length`, else `completion_length`, else `response_length`,
+        where there is one. Log-probabilities are by default those that NeMo-RL, prime-rl and slime write, where there
+        are such; what they say is in ``measured`` of the report.
 
     Returns
     -------
@@ -82,8 +76,9 @@ def diagnose(
         A report that is used as its frame is, with a ``summary`` and a ``recommendation``. The frame has one row for
         each (step, prompt), sorted by step, then by first appearance of the prompt in the log:
 
-        - step, prompt, n (completions), reward_mean, baseline (reward units); all_equal (of several completions no
-          reward differs: no signal, as a group of one has none); pass_rate, nan in a log of more than two rewards;
+        - step, prompt, group (its number, where something else than the prompt tells groups apart), n (completions),
+          reward_mean, baseline (reward units); all_equal (of several completions no reward differs: no signal, as a
+          group of one has none); pass_rate, nan in a log of more than two rewards;
         - verdict: what the target does in a word, see :class:`~pessimism.VerdictRules`; value: its expected reward;
           gain_share: the part of the possible gain that this takes, 1 where only the best completions stay;
         - Z = E[exp(A/beta)], regime ("positive", "boundary", "negative"), kappa, status, leak (mass pulled to unseen
@@ -131,19 +126,13 @@ def diagnose(
     >>> print(report["reading"][0])
     positive: more conservative than nominal, as if at 1.32 times the temperature (0.659)
     """
+    options, hyper = split_options(log_options, hyper)
     made = make_objective(objective, check=check, **hyper)
+    lengths = (options.length_column or LENGTH_COLUMNS) if reads_lengths(made) else None
+    options = replace(options, length_column=lengths, log_prob_columns=options.log_prob_columns or KNOWN)
     clip = clip_of(made)
-    log = read_rollouts(
-        source,
-        prompt_column=prompt_column,
-        reward_column=reward_column,
-        step_column=step_column,
-        length_column=(length_column or LENGTH_COLUMNS) if reads_lengths(made) else None,
-        log_prob_columns=log_prob_columns or KNOWN,
-        skip_bad=skip_bad,
-        touched=None if clip is None or made.level != "token" else clip.of_tokens,
-    )
-    before = source.attrs if isinstance(source, pd.DataFrame) else {}  # of a log that read_rollouts has read already
+    touched = None if clip is None or made.level != "token" else clip.of_tokens
+    log = read_rollouts(source, log_options=options, touched=touched)
     logged, rules = LoggedGroups.of(log), VerdictRules() if rules is None else rules
     frame, population_note, helps = _diagnosed(logged, made, rules)
     return Diagnosis(
@@ -152,8 +141,9 @@ def diagnose(
         temperature=made.temperature,
         temperature_name=made.temperature_field,
         rows=len(log),
-        skipped=log.attrs["skipped"] + before.get("skipped", 0),
-        step_note=log.attrs["step_note"] or before.get("step_note"),
+        skipped=log.attrs["skipped"],
+        step_note=log.attrs["step_note"],
+        read=what_was_read(log, logged),
         files=log.attrs["files"],
         population_note=population_note,
         lowering_helps=helps,
@@ -167,7 +157,7 @@ def _diagnosed(
     logged: LoggedGroups, objective: Objective, rules: VerdictRules
 ) -> tuple[pd.DataFrame, str | None, bool]:
     """Return the frame, why the population is undefined somewhere, and whether a lower baseline keeps more."""
-    if objective.over_batch:  # what surrounds a group matters
+    if logged.of_batch(objective):  # what surrounds a group matters
         some, like = logged, np.arange(len(logged.groups))
     else:
         some, like = logged.distinct()
@@ -175,12 +165,14 @@ def _diagnosed(
     frame = pd.concat([logged.groups, facts.take(like).reset_index(drop=True)], axis=1)
     frame["pass_rate"] = _pass_rates(frame["reward_mean"], logged.reward)
     frame["verdict"] = verdicts(frame, rules)
-    frame = frame[list(COLUMNS)]
+    grouped = ["group"] if "group" in frame else []
+    frame = frame[["step", "prompt", *grouped, *COLUMNS[2:]]]
     (lost,) = np.nonzero(((frame["given_up"] > 0) | (frame["status"] == "no_target")).to_numpy())
     first = logged.rows(lost[:1])[0] if lost.size else None
     helps = (
         first is not None
         and not objective.over_batch
+        and logged.given is None
         and lowering_helps(logged.reward[first], logged.objective_on(objective, first))
     )
     return frame, undefined, helps
@@ -198,6 +190,7 @@ def _facts(logged: LoggedGroups, objective: Objective) -> tuple[pd.DataFrame, st
     population, undefined = group_plugin.population_reading(
         [(same, logged.reward[logged.rows(same)]) for same in logged.by_size(np.argsort(logged.sizes, kind="stable"))],
         logged.objective_on(objective, logged.rows(np.array([0]))[0]),
+        why=logged.why_no_population,
     )
     facts = pd.concat([pd.concat(parts).sort_index(), population], axis=1)
     facts["all_equal"] &= logged.sizes > 1  # one completion has nothing to agree with

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
+from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective
 from pessimism.equality import ByValue
 from pessimism.groups.target import solve_group
@@ -19,12 +21,32 @@ from pessimism.target.induced import induced_target
 from pessimism.target.result import InducedTarget
 
 _CHUNK = 2**20  # completions measured at once: memory stays bounded whatever the size of the log
+_COLUMNS = ("length", "advantage", "baseline")  # of the completions, beside their rewards
 _WIDENING = 1.25  # groups up to this many times as large as the smallest are measured at once, padded
 
 
 def reads_lengths(objective: Objective) -> bool:
     """Whether an objective knows completions by their length and was given none."""
     return "length" in objective.per_action and objective.settings["length"] is None
+
+
+def require_replaceable(objective: Objective, given: str) -> None:
+    """Raise ``ValueError`` where an advantage, or a baseline, cannot be put in place of an objective's own."""
+    if objective.no_advantage_because:
+        raise ValueError(
+            f"{given}_column: {objective.name} has no advantage to replace, {objective.no_advantage_because}"
+        )
+    if given == "baseline" and not _is_reward_minus_baseline(objective):
+        raise ValueError(
+            f"baseline_column: the advantage of {objective.name} is not the reward minus a baseline: give "
+            "advantage_column"
+        )
+
+
+def _is_reward_minus_baseline(objective: Objective) -> bool:
+    reward = np.array([[0.0, 1.0, 0.25, 0.5], [3.0, -2.0, 0.5, 1.0]])
+    left = reward - np.asarray(objective.advantage(reward))
+    return bool(np.all(np.ptp(left, axis=-1) <= 1e-12))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +56,8 @@ class LoggedGroups(ByValue):
     Attributes
     ----------
     groups : pandas.DataFrame
-        Step, prompt and n, the number of completions, of each group; by step, then by first appearance of the prompt.
+        Step, prompt and n, the number of completions, of each group, and group, its number where the log has such; by
+        step, then by first appearance of the prompt.
     reward : ndarray, shape (rows,)
         Rewards of the completions, group after group.
     length : ndarray, shape (rows,), or None
@@ -43,6 +66,18 @@ class LoggedGroups(ByValue):
         Where each group starts.
     facts : pandas.DataFrame or None
         What ``pessimism.rollouts.log_probs`` keeps of the completions, where the log was read with it.
+    advantage : ndarray, shape (rows,), or None
+        Advantages that the log has, nan where it has none.
+    baseline : ndarray, shape (rows,), or None
+        Baselines that the log has.
+    given : {"advantage", "baseline"} or None
+        Which of them replaces the objective's own.
+    singleton : {"zero", "reward"} or None
+        Advantage of the only completion of its group; None for the objective's own.
+    dropped : int
+        Groups of equal rewards that were left out.
+    merged : int
+        Groups in which rewards differ by rounding alone and count as equal.
     """
 
     groups: pd.DataFrame
@@ -50,6 +85,12 @@ class LoggedGroups(ByValue):
     length: Floats | None
     start: NDArray[np.intp]
     facts: pd.DataFrame | None = None
+    advantage: Floats | None = None
+    baseline: Floats | None = None
+    given: str | None = None
+    singleton: str | None = None
+    dropped: int = 0
+    merged: int = 0
 
     @classmethod
     def of(cls, log: pd.DataFrame) -> LoggedGroups:
@@ -61,13 +102,48 @@ class LoggedGroups(ByValue):
         start = np.flatnonzero(np.append(True, (np.diff(step) != 0) | (np.diff(key) != 0)))
         prompt = log["prompt"].cat.categories.take(code[order][start])
         groups = pd.DataFrame({"step": step[start], "prompt": prompt, "n": np.diff(np.append(start, len(log)))})
-        tokens = "length" if "length" in log else "tokens" if "tokens" in log and log["tokens"].min() >= 1 else None
-        length = None if tokens is None or log[tokens].isna().any() else log[tokens].to_numpy()[order]
+        if "group" in log:
+            groups["group"] = key[start]
         reward = log["reward"].to_numpy()[order]
         bound = log["rounding"].to_numpy()[order] if "rounding" in log else rounding(reward)
+        tokens = "length" if "length" in log else "tokens" if "tokens" in log and log["tokens"].min() >= 1 else None
+        length = None if tokens is None or log[tokens].isna().any() else log[tokens].to_numpy()[order]
         read = [name for name in FACTS if name in log]
         facts = log[read].iloc[order].reset_index(drop=True) if read else None
-        return cls(groups, _without_rounding(reward, bound, start), length, start, facts)
+        others = {n: log[n].to_numpy()[order] for n in _COLUMNS if n in log}
+        one = _without_rounding(reward, bound, start)
+        made = cls(
+            groups,
+            one,
+            length,
+            start,
+            facts,
+            advantage=others.get("advantage"),
+            baseline=others.get("baseline"),
+            given=log.attrs.get("used"),
+            singleton=log.attrs.get("singleton"),
+            merged=int(np.add.reduceat(one != reward, start, dtype=np.intp).astype(bool).sum()),
+        )
+        return made.without_equal() if log.attrs.get("drop_equal") else made
+
+    def without_equal(self) -> LoggedGroups:
+        """The groups whose rewards are not all equal, and those of one completion."""
+        least, most = (of.reduceat(self.reward, self.start) for of in (np.minimum, np.maximum))
+        kept = (least < most) | (self.sizes == 1)
+        if not kept.any():
+            raise ValueError(f"drop_equal leaves nothing: in each of the {len(kept)} groups all rewards are equal")
+        rows = np.repeat(kept, self.sizes)
+        parts: dict[str, Any] = {name: None if (of := getattr(self, name)) is None else of[rows] for name in _COLUMNS}
+        groups = self.groups[kept].reset_index(drop=True)
+        return replace(
+            self,
+            groups=groups,
+            reward=self.reward[rows],
+            facts=None if self.facts is None else self.facts[rows].reset_index(drop=True),
+            start=(np.cumsum(groups["n"].to_numpy()) - groups["n"].to_numpy()).astype(np.intp),
+            dropped=int((~kept).sum()),
+            **parts,
+        )
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -94,7 +170,8 @@ class LoggedGroups(ByValue):
         A prompt with 3 of 8 right is one problem, however often a log has it. Completions are in order of their
         rewards, so that what is found for a group does not depend on which other groups there are.
         """
-        columns = [column for column in (self.reward, self.length) if column is not None]
+        replaced = None if self.given is None else getattr(self, self.given)
+        columns = [column for column in (self.reward, self.length, replaced) if column is not None]
         like, found = np.empty(len(self.groups), dtype=np.intp), 0
         first, kept = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
         for same in self.by_size(np.argsort(self.sizes, kind="stable")):
@@ -109,8 +186,8 @@ class LoggedGroups(ByValue):
             kept.append(inside[index].ravel())
         groups, row = self.groups.iloc[np.concatenate(first)].reset_index(drop=True), np.concatenate(kept)
         start = np.cumsum(np.append(0, groups["n"].to_numpy()[:-1]))
-        length = None if self.length is None else self.length[row]
-        return LoggedGroups(groups, self.reward[row], length, start), like
+        parts: dict[str, Any] = {name: None if (of := getattr(self, name)) is None else of[row] for name in _COLUMNS}
+        return replace(self, groups=groups, reward=self.reward[row], start=start, facts=None, **parts), like
 
     def targets(
         self, objective: Objective, index: NDArray[np.intp] | None = None, *, shift: float = 0.0
@@ -121,11 +198,41 @@ class LoggedGroups(ByValue):
         those groups, where there is no batch; a ``shift`` lowers the baseline by so many temperatures, or by so much
         reward under an objective without one.
         """
-        for some in self._steps() if objective.over_batch else self._chunks(index):
+        for some in self._steps() if self.of_batch(objective) else self._chunks(index):
             yield some, [self._solved(objective, self.rows(same), shift) for same in self.by_size(some)]
+
+    @property
+    def why_no_population(self) -> str | None:
+        """Why new groups would not be treated as these are, None where they would be."""
+        if self.given is not None:
+            return f"the {self.given}s are those of the log, and new groups have none"
+        if self.dropped:
+            return "groups of equal rewards are dropped, and groups drawn anew are all kept here: see finite_group"
+        return None
+
+    def of_batch(self, objective: Objective) -> bool:
+        """Whether the advantages of a group depend on the others of its step."""
+        return objective.over_batch and self.given is None
+
+    def given_on(self, objective: Objective, rows: NDArray[np.intp]) -> Floats | None:
+        """Advantages ``(groups, n)`` that replace those of an objective, None where its own hold."""
+        if rows.shape[-1] == 1 and self.singleton is not None:
+            return self.reward[rows] if self.singleton == "reward" else np.zeros(rows.shape)
+        if self.given is None:
+            return None
+        require_replaceable(objective, self.given)
+        values = self.advantage if self.given == "advantage" else self.baseline
+        assert values is not None
+        return values[rows] if self.given == "advantage" else self.reward[rows] - values[rows]
 
     def _solved(self, objective: Objective, rows: NDArray[np.intp], shift: float) -> InducedTarget:
         made = self.objective_on(objective, rows)
+        given = self.given_on(objective, rows)
+        if given is not None:
+            higher = given + shift * (made.temperature or 1.0)
+            bandit = make_bandit(None, self.reward[rows])
+            found = solve_group(made.on_rows(bandit), bandit.behavior, bandit.reward, higher, unseen=True)
+            return InducedTarget(made, found.bandit, found.solution, higher)
         target = induced_target(None, self.reward[rows], made, unseen=True, check=False)
         if shift == 0.0:
             return target

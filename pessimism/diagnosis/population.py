@@ -51,7 +51,11 @@ class _Rows(NamedTuple):
 
 
 def population_reading(
-    groups: list[tuple[NDArray[np.intp], Floats]], objective: Objective, *, shift: float = 0.0
+    groups: list[tuple[NDArray[np.intp], Floats]],
+    objective: Objective,
+    *,
+    shift: float = 0.0,
+    why: str | None = None,
 ) -> tuple[pd.DataFrame, str | None]:
     """Columns of the population reading, one row per logged group.
 
@@ -63,6 +67,8 @@ def population_reading(
         The objective.
     shift : float, default 0.0
         How far the baseline goes down, in temperatures.
+    why : str, optional
+        Why new groups would not be treated as the logged ones are; by default they would.
 
     Returns
     -------
@@ -75,7 +81,7 @@ def population_reading(
     total = sum(len(index) for index, _ in groups)
     columns: dict[str, Any] = {name: np.full(total, np.nan) for name in COLUMNS}
     columns["population_regime"] = np.full(total, "undefined", dtype="U9")
-    why = why_undefined(objective)
+    why = why or why_undefined(objective)
     if why is None:
         pairs, others = [], []
         completions = sum(reward.size for _, reward in groups)

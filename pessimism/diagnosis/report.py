@@ -46,6 +46,8 @@ class Diagnosis(ByValue):
         Malformed lines that were left out.
     step_note : str or None
         What is to be said of a log without a column for the step.
+    read : dict
+        What was read, in lines and numbers, with a warning for each thing that looks as if it were read wrongly.
     files : list of str
         The files that were read.
     population_note : str or None
@@ -79,6 +81,7 @@ class Diagnosis(ByValue):
     rows: int = 0
     skipped: int = 0
     step_note: str | None = None
+    read: dict[str, Any] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     population_note: str | None = None
     lowering_helps: bool = False

@@ -28,6 +28,7 @@ from pessimism.diagnosis.verdict import (
     signal,
     verdicts,
 )
+from pessimism.diagnosis.what_was_read import clusters
 from pessimism.diagnosis.wording import (
     AS_CONSERVATIVE,
     SAME,
@@ -78,7 +79,7 @@ def summarize(
         Ready for JSON: None stands for undefined, the largest float 1.7976931348623157e308 for infinity.
 
         - objective, groups, rows (completions), skipped (malformed lines), step_note (says so where the log had no step
-          column);
+          column); read: what was read, a list of sentences in ``lines`` and ``warnings``, and the numbers in them;
         - share: of each regime, in-sample, among the share_of groups that the solver solved, with a signal or not;
         - population_share: of each regime, over new groups of their size, among all population_share_of groups;
           "undecided" and "undefined", too, for which population_note says why;
@@ -136,7 +137,7 @@ def summarize(
     moved = signal(frame)
     with_signal = frame[moved]
     solved = with_signal[with_signal["status"] != "not_converged"]
-    prompt = pd.factorize(frame["prompt"].astype(str))[0].astype(np.intp)
+    prompt = clusters(frame)
     words = verdicts(frame, rules)
     population = _shares(frame["population_regime"])
     summary: dict[str, Any] = {
@@ -145,6 +146,7 @@ def summarize(
         "rows": int(frame["n"].sum()),
         "skipped": report.skipped,
         "step_note": report.step_note,
+        "read": report.read,
         "share": {name: json_number((frame["regime"][~unsolved] == name).mean()) for name in SIGN},
         "share_of": int((~unsolved).sum()),
         "population_share": {str(k): json_number(v) for k, v in population.items()},
@@ -339,6 +341,11 @@ def _text(
     return text, options
 
 
+def _replaced(report: Diagnosis) -> bool:
+    """Whether advantages of the log stand in place of those that a theorem is about."""
+    return report.logged is not None and (report.logged.given is not None or report.logged.singleton == "reward")
+
+
 def _advice(
     report: Diagnosis,
     signal: pd.DataFrame,
@@ -371,7 +378,7 @@ def _advice(
             negative=negative,
             leak=float(signal["leak"].max()),
             fresh=int((positive & ~both).sum()),
-            theorem=None if report.trained is None else always_positive(report.trained),
+            theorem=None if report.trained is None or _replaced(report) else always_positive(report.trained),
             settled=word in SETTLED,
         )
         return text + size, tries

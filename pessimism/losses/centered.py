@@ -298,6 +298,7 @@ class IPO(Objective):
     coupled: ClassVar[bool] = True
     takes_reference: ClassVar[bool] = True
     subtracts: ClassVar[str] = "none: A = P(a beats mu) - 1/2"
+    no_advantage_because: ClassVar[str] = "it counts how often one reward beats another"
 
     beta: float = 0.1
     preference: Preference = "bradley_terry"

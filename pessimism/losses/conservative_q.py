@@ -90,6 +90,7 @@ class CQL(_SoftmaxOfQ):
     paper: ClassVar[str] = "2006.04779"
     formula: ClassVar[str] = "(Q - r)^2/2 + alpha (logsumexp Q - Q), pi = softmax(Q)"
     induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s: a Lambert tilt that starts from the uniform policy"
+    no_advantage_because: ClassVar[str] = "it fits the rewards themselves"
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g = r - Q + alpha, with Q = log pi + c and E_mu[Q - r] = 0."""
@@ -148,6 +149,7 @@ class CQLReference(MeanBaseline):
     induces: ClassVar[str] = "log w + (alpha/beta) w = (r - s)/beta: Lambert with kappa = alpha/beta"
     coupled: ClassVar[bool] = True
     takes_reference: ClassVar[bool] = True
+    no_advantage_because: ClassVar[str] = "it fits the rewards themselves"
 
     alpha: float = 1.0
     beta: float = 1.0
@@ -212,6 +214,7 @@ class CQLHuber(_SoftmaxOfQ):
     paper: ClassVar[str] = "2006.04779"
     formula: ClassVar[str] = "huber(Q - r) + alpha (logsumexp Q - Q), pi = softmax(Q)"
     induces: ClassVar[str] = "log w + alpha w = (r - log mu) - s, w clipped to [1 - 1/alpha, 1 + 1/alpha]"
+    no_advantage_because: ClassVar[str] = "it fits the rewards themselves"
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g = clip(r - Q, -1, 1) + alpha, with Q = log pi + c and E_mu[clip(r - Q, -1, 1)] = 0."""

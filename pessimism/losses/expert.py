@@ -73,6 +73,7 @@ class LUFFY(MeanBaseline):
     temperature_field: ClassVar[str | None] = None
     takes_propensity: ClassVar[bool] = True
     mixes_data: ClassVar[bool] = True
+    no_advantage_because: ClassVar[str] = "its baseline follows the policy"
 
     gamma: float = 0.1
     expert_share: float = 0.125
@@ -210,6 +211,7 @@ class CHORD(MeanBaseline):
     temperature_field: ClassVar[str | None] = None
     takes_propensity: ClassVar[bool] = True
     mixes_data: ClassVar[bool] = True
+    no_advantage_because: ClassVar[str] = "its baseline follows the policy"
 
     mu: float = 0.1
     phi: bool = True

@@ -205,6 +205,7 @@ class RoiRL(Objective):
     formula: ClassVar[str] = "-g(r) u, g(r) = r or exp(r/beta)"
     induces: ClassVar[str] = "identity: mu r/E_mu[r] (r < 0: water filling); exponential: nominal, mu exp(r/beta)/Z"
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "none"
+    no_advantage_because: ClassVar[str] = "it weighs by the rewards themselves"
 
     weight: Literal["identity", "exponential"] = "identity"
     beta: float = 0.1

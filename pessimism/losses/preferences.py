@@ -83,6 +83,7 @@ class DPO(MeanBaseline):
     coupled: ClassVar[bool] = True
     takes_reference: ClassVar[bool] = True
     drops_ties: ClassVar[bool] = False  # pairs of equal deterministic rewards pull nowhere
+    no_advantage_because: ClassVar[str] = "it compares the rewards of pairs"
 
     beta: float = 0.1
     preference: Preference = "bradley_terry"
@@ -222,6 +223,7 @@ class ChiPO(MeanBaseline):
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
     coupled: ClassVar[bool] = True
     takes_reference: ClassVar[bool] = True
+    no_advantage_because: ClassVar[str] = "it compares the rewards of pairs"
 
     beta: float = 0.05
     r_max: float = 1.0

@@ -63,6 +63,7 @@ class QRPO(SquaredRegression):
     reference_policy: ClassVar[Literal["behavior", "initial", "none"]] = "initial"
     baseline_under_reference: ClassVar[bool] = True
     sweeps: ClassVar[tuple[str, ...]] = ()
+    no_advantage_because: ClassVar[str] = "it takes the quantile of a reward"
 
     beta: float = 0.003
     transform: Literal["identity", "log"] = "log"

@@ -8,6 +8,7 @@ import codecs
 import csv
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,14 +17,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pessimism.arrays import Floats
 from pessimism.files import require_regular
-from pessimism.messages import one_line, show
+from pessimism.messages import names as listed_names
+from pessimism.messages import one_line, plain, show
 from pessimism.rollouts.json_files import JsonError, json_records
 from pessimism.rollouts.layouts.base import Layout, Record, Where
 from pessimism.rollouts.layouts.table import recognize
 from pessimism.rollouts.lines import LINE, json_object, read_lines
+from pessimism.rollouts.options import LogOptions
 from pessimism.rollouts.parquet_pages import unpacked
 from pessimism.rollouts.rows import (
     COLUMNS,
@@ -31,10 +36,10 @@ from pessimism.rollouts.rows import (
     REWARD_COLUMNS,
     Columns,
     ForeignError,
-    Options,
     Rows,
     choose_columns,
     csv_value,
+    read_before,
     rounding,
 )
 from pessimism.rollouts.sources import RATIO, UNPACKED, opened
@@ -57,7 +62,7 @@ class _Reading(NamedTuple):
     layout: Layout | None
 
 
-def _read_jsonl(path: Path, options: Options, rows: Rows) -> None:
+def _read_jsonl(path: Path, options: LogOptions, rows: Rows) -> None:
     columns, layout = reading = _reading(path, _parsed(path), options, rows)
     for number, line in enumerate(read_lines(path), 1):
         if not line.isspace():
@@ -78,7 +83,7 @@ def _parsed(path: Path) -> Iterator[dict[str, Any]]:
             yield json_object(line)
 
 
-def _reading(path: Path, records: Iterable[Any], options: Options, rows: Rows, place: str | None = None) -> _Reading:
+def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows, place: str | None = None) -> _Reading:
     """Choose among the keys that the first thousand records have between them, or those of the layout that one has."""
     place = str(path) if place is None else place
     found: dict[str, bool] = {}
@@ -91,7 +96,8 @@ def _reading(path: Path, records: Iterable[Any], options: Options, rows: Rows, p
         if layout is None:
             layout = recognize(record, Where(path))
         if layout is None or layout.rows is None:
-            found.update(dict.fromkeys(map(str, record), True))
+            for name, value in record.items():
+                found[str(name)] = found.get(str(name), False) or not isinstance(value, str | list | dict | None)
             continue
         with suppress(KeyError):
             try:
@@ -118,7 +124,7 @@ def _reading(path: Path, records: Iterable[Any], options: Options, rows: Rows, p
 def _columns(
     place: str,
     found: Mapping[str, bool],
-    options: Options,
+    options: LogOptions,
     layout: Layout | None,
     laid_out: list[dict[str, Any]] | None = None,
 ) -> Columns:
@@ -129,20 +135,23 @@ def _columns(
     chosen = choose_columns(
         place,
         found.items(),
-        options._replace(
-            prompt=options.prompt or layout.prompt,
-            reward=options.reward or (parts[0] if parts else None),
-            step=options.step or (layout.step if layout.step in found else None),
+        replace(
+            options,
+            prompt_column=options.prompt_column or layout.prompt,
+            reward_column=options.reward_column or parts or None,
+            step_column=options.step_column or (layout.step if layout.step in found else None),
         ),
     )
     log_probs, versions = chosen.log_probs, chosen.versions
-    if options.log_probs is not None and not isinstance(options.log_probs, str):
+    asked = options.log_prob_columns
+    if asked is not None and not isinstance(asked, str):
         if log_probs is None and layout.log_probs is not None and layout.log_probs.behavior in found:
             log_probs = layout.log_probs
         versions = versions or tuple(name for name in layout.versions if name in found)
     return chosen._replace(
-        rewards=chosen.rewards if options.reward or not parts else parts,
         group=chosen.group or tuple(name for name in layout.group if name in found),
+        problem=None,  # the layout knows
+        passed_over=(),
         advantage=chosen.advantage or (layout.advantage if layout.advantage in found else None),
         log_probs=log_probs,
         versions=versions,
@@ -176,7 +185,7 @@ def _add_laid_out(record: Record, reading: _Reading, rows: Rows, place: str, whe
     return None
 
 
-def _read_json(path: Path, options: Options, rows: Rows) -> None:
+def _read_json(path: Path, options: LogOptions, rows: Rows) -> None:
     if _has_lines(path):
         return _read_jsonl(path, options, rows)
     with closing(_until_error(path)) as records:
@@ -221,11 +230,11 @@ def _add_any(record: Any, reading: _Reading, rows: Rows, place: str, where: Wher
         rows.bad(place, record if isinstance(record, ValueError) else f"{show(record)} is no record")
 
 
-def _read_torch(path: Path, options: Options, rows: Rows) -> None:
+def _read_torch(path: Path, options: LogOptions, rows: Rows) -> None:
     read_records(torch_samples(path), options, rows, path)
 
 
-def read_records(records: Sequence[Any], options: Options, rows: Rows, path: Path | None = None) -> None:
+def read_records(records: Sequence[Any], options: LogOptions, rows: Rows, path: Path | None = None) -> None:
     """Read records that are already loaded: a list of mappings, or what a file at `path` has."""
     place = "the list" if path is None else str(path)
     where = Where(Path(place))
@@ -237,10 +246,10 @@ def read_records(records: Sequence[Any], options: Options, rows: Rows, path: Pat
         _add_any(record, reading, rows, f"{prefix}row {number}", where._replace(number=number))
 
 
-def _read_csv(path: Path, options: Options, rows: Rows) -> None:
+def _read_csv(path: Path, options: LogOptions, rows: Rows) -> None:
     with csv_table(path, rows.bad) as (header, records):
         columns = choose_columns(str(path), [(name, True) for name in header], options)
-        numbers = {*columns.rewards, columns.length, *(columns.log_probs or ()), *columns.versions}
+        numbers = columns.numbers()
         places = [(name, header.index(name), name in numbers) for name in columns.names()]
         rows.took(columns, _name(None, header))
         for line, fields in records:
@@ -326,7 +335,7 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(limit)
 
 
-def _read_parquet(path: Path, options: Options, rows: Rows) -> None:
+def _read_parquet(path: Path, options: LogOptions, rows: Rows) -> None:
     require_regular(path)
     done = [0]
     try:
@@ -348,7 +357,7 @@ def _read_batches(
     path: Path,
     schema: pa.Schema,
     batches: Batches,
-    options: Options,
+    options: LogOptions,
     rows: Rows,
     done: list[int],
     place: str | None = None,
@@ -374,14 +383,15 @@ def _read_batches(
                 _add_any(record, reading, rows, f"{prefix}row {number}", Where(path, number))
             done[0] += batch.num_rows
         return
+    _require_inside(where, schema, columns)
     rows.took(columns, _name(plain, found))
-    for batch in batches(columns.names()):
+    for batch in batches(columns.tops()):
         if not _add_clean(batch, columns, rows):
             _add_records(batch.to_pylist(), columns, rows, prefix, done[0])
         done[0] += batch.num_rows
 
 
-def _read_arrow(path: Path, options: Options, rows: Rows) -> None:
+def _read_arrow(path: Path, options: LogOptions, rows: Rows) -> None:
     require_regular(path)
     done = [0]
     try:
@@ -430,7 +440,7 @@ def _field(buffer: bytes, table: int, number: int) -> int | None:
     return table + offset if offset else None
 
 
-def read_dataset(source: Any, options: Options, rows: Rows) -> None:
+def read_dataset(source: Any, options: LogOptions, rows: Rows) -> None:
     """Read a `Dataset` of Hugging Face's datasets, a batch at a time."""
 
     def batches(names: list[str] | None) -> Generator[pa.RecordBatch, None, None]:
@@ -439,6 +449,19 @@ def read_dataset(source: Any, options: Options, rows: Rows) -> None:
             yield from table.combine_chunks().to_batches()
 
     _read_batches(Path("the data set"), source.features.arrow_schema, batches, options, rows, [0], "the data set")
+
+
+def _require_inside(place: str, schema: pa.Schema, columns: Columns) -> None:
+    """Refuse names that reach into an object of another kind, or to a key that it does not have."""
+    for name, (top, *way) in columns.nested:
+        kind = schema.field(top).type
+        for key in way:
+            found = [field.name for field in kind] if pa.types.is_struct(kind) else []
+            if key not in found:
+                raise ValueError(
+                    f"{place}: no column {show(name)}: {plain(top)} holds {listed_names(found, 'no object')}"
+                )
+            kind = kind.field(key).type
 
 
 def require_bounded(path: Path, names: Iterable[str] | None = None, encoded: Iterable[str] = ()) -> int:
@@ -483,10 +506,9 @@ def at_most(path: Path) -> int:
     return max(UNPACKED, RATIO * path.stat().st_size)
 
 
-def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
+def read_frame(frame: pd.DataFrame, options: LogOptions, rows: Rows) -> None:
     """Read a frame that is already loaded."""
-    grouped = frame.attrs.get("grouped", False)
-    frame = frame.set_axis(frame.columns.map(str), axis=1)
+    before, frame = frame.attrs, frame.set_axis(frame.columns.map(str), axis=1)
     found = [(str(name), pd.api.types.is_numeric_dtype(dtype)) for name, dtype in zip(frame, frame.dtypes, strict=True)]
     try:
         columns = choose_columns("the frame", found, options)
@@ -498,10 +520,9 @@ def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
         if not any(recognize(record, Where(Path("the frame"))) for record in records[:1]):
             raise
         return read_records(records, options, rows)
-    if grouped and "group" in frame:  # read from a log before
-        columns = columns._replace(group=("group",))
+    columns = read_before(columns, before, dict(found).keys())
     rows.took(columns, _name(None, dict(found)))
-    frame = frame[columns.names()]
+    frame = frame[columns.tops()]
     for start in range(0, len(frame), 16 * BATCH):
         chunk = frame.iloc[start : start + 16 * BATCH]
         try:
@@ -515,39 +536,100 @@ def read_frame(frame: pd.DataFrame, options: Options, rows: Rows) -> None:
 
 def _add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
     """Append a whole batch as arrays, if every row of it is beyond doubt; otherwise append nothing and say False."""
-    if columns.group or columns.log_probs is not None or columns.versions:  # which the other route reads
+    found = None if columns.log_probs is not None or columns.versions else _flat(batch, columns)
+    if found is None:  # which the other route reads
         return False
-    prompt, rewards = batch.column(columns.prompt), [batch.column(name) for name in columns.rewards]
-    steps = [] if columns.step is None else [batch.column(columns.step)]
-    lengths = [] if columns.length is None else [batch.column(columns.length)]
-    if any(column.null_count for column in [prompt, *rewards, *steps, *lengths]) or not _text(prompt.type):
+    prompt, rewards = found[columns.prompt], [found[name] for name in columns.rewards]
+    whole = [prompt, *rewards, *(found[name] for name in (columns.step, *columns.group) if name is not None)]
+    if any(column.null_count for column in whole) or not _text(prompt.type):
         return False
-    if not all(_numeric(c.type) for c in [*rewards, *lengths]) or not all(
-        pa.types.is_signed_integer(c.type) for c in steps
-    ):
+    if not all(_numeric(column.type) for column in rewards) or not all(_coded(found[n].type) for n in columns.group):
         return False
-    parts = [column.cast(pa.float64()).to_numpy(zero_copy_only=False) for column in rewards]
-    reward = sum(parts)
-    length = lengths[0].cast(pa.float64()).to_numpy(zero_copy_only=False) if lengths else None
-    whole = np.isfinite(reward).all() and (length is None or bool(np.all(np.isfinite(length) & (length >= 1))))
-    codes = _codes(prompt, columns.prompt, rows) if whole else None
+    if columns.step is not None and not pa.types.is_signed_integer(found[columns.step].type):
+        return False
+    parts = [_floats(column) for column in rewards]
+    weights = columns.weights or (1.0,) * len(parts)
+    reward = np.asarray(sum(map(np.multiply, parts, weights)))
+    if not np.isfinite(reward).all():
+        return False
+    others: dict[str, Any] = {}
+    for kind, name in (("length", columns.length), ("advantage", columns.advantage), ("baseline", columns.baseline)):
+        if name is None:
+            continue
+        if not _numeric(found[name].type):
+            return False
+        values = others[f"{kind}s"] = _floats(found[name])
+        asked = kind != "advantage" or columns.strict
+        if (asked and not np.isfinite(values).all()) or (kind == "length" and not np.all(values >= 1)):
+            return False
+        if not asked:
+            values = others[f"{kind}s"] = np.where(np.isfinite(values), values, np.nan)
+    if columns.rounding is not None:
+        others["roundings"] = _floats(found[columns.rounding])
+    elif len(parts) > 1 or columns.weights:
+        others["roundings"] = rounding(*parts, weights=weights)
+    codes = _codes(prompt, lambda text: rows.code(text, columns.prompt))
     if codes is None:
         return False
-    step = steps[0].cast(pa.int64()).to_numpy() if steps else np.zeros(len(reward), dtype=np.int64)
-    rows.extend(step, codes, reward, length, rounding(*parts) if len(parts) > 1 else None)
+    if columns.group:
+        others["groups"] = _group_codes([found[name] for name in columns.group], columns, rows)
+    if columns.problem is not None and _coded(found[columns.problem].type):
+        others["problems"] = _codes(found[columns.problem], rows.problem_code)
+    step = np.zeros(len(reward), dtype=np.int64)
+    if columns.step is not None:
+        step = found[columns.step].cast(pa.int64()).to_numpy()
+    rows.extend(step, codes, reward, **others)
     return True
 
 
-def _codes(prompt: pa.Array, name: str, rows: Rows) -> np.ndarray[tuple[int], np.dtype[Any]] | None:
-    """Return the numbers of a column of prompts, None where one of them is null."""
-    encoded = prompt if pa.types.is_dictionary(prompt.type) else prompt.dictionary_encode()
+def _flat(batch: pa.RecordBatch, columns: Columns) -> dict[str, pa.Array] | None:
+    """Columns of a batch by name, those inside of objects too; None where an object does not have its own."""
+    ways = dict(columns.nested)
+    found = {}
+    for name in columns.names():
+        top, *way = ways.get(name, (name,))
+        column = batch.column(top)
+        for key in way:
+            if not pa.types.is_struct(column.type) or column.type.get_field_index(key) < 0:
+                return None
+            column = pc.struct_field(column, key)
+        found[name] = column
+    return found
+
+
+def _floats(column: pa.Array) -> Floats:
+    values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _group_codes(found: list[pa.Array], columns: Columns, rows: Rows) -> np.ndarray[tuple[int], np.dtype[Any]]:
+    """Return the numbers of groups, known by one column or several."""
+    if len(found) == 1:
+        codes = _codes(found[0], lambda value: rows.group_code([value], columns))
+        assert codes is not None  # without nulls
+        return codes
+    parts = [column.dictionary_encode() if not pa.types.is_dictionary(column.type) else column for column in found]
+    indices = np.stack([part.indices.to_numpy(zero_copy_only=False) for part in parts], axis=-1)
+    distinct, which = np.unique(indices, axis=0, return_inverse=True)
+    values = [part.dictionary.to_pylist() for part in parts]
+    numbers = [
+        rows.group_code([of[i] for of, i in zip(values, row, strict=True)], columns) for row in distinct.tolist()
+    ]
+    return np.array(numbers, dtype=np.intc)[which.ravel()]
+
+
+def _codes(column: pa.Array, code: Callable[[Any], int]) -> np.ndarray[tuple[int], np.dtype[Any]] | None:
+    """Return the numbers that stand for the values of a column, None where one of them is null."""
+    if column.null_count:
+        return None
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     indices = encoded.indices.to_numpy()
     used = pd.unique(indices)
     texts = encoded.dictionary.take(pa.array(used)).to_pylist()
     if None in texts:
         return None
     lookup = np.zeros(len(encoded.dictionary), dtype=np.intc)
-    lookup[used] = [rows.code(text, name) for text in texts]
+    lookup[used] = [code(text) for text in texts]
     codes: np.ndarray[tuple[int], np.dtype[Any]] = lookup[indices]
     return codes
 
@@ -565,12 +647,17 @@ def _numeric(kind: pa.DataType) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
 
 
+def _coded(kind: pa.DataType) -> bool:
+    """Whether values of a kind are known by text or by an integer."""
+    return _text(kind) or bool(pa.types.is_integer(kind))
+
+
 def _text(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-READERS: dict[str, Callable[[Path, Options, Rows], None]] = {
+READERS: dict[str, Callable[[Path, LogOptions, Rows], None]] = {
     ".parquet": _read_parquet,
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,

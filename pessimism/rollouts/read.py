@@ -4,7 +4,7 @@ Files are streamed and prompts factorized on the fly: memory holds every distinc
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -14,8 +14,10 @@ from tqdm import tqdm
 
 from pessimism.messages import names, one_line, show
 from pessimism.rollouts.formats import READERS, read_dataset, read_frame, read_records
-from pessimism.rollouts.log_probs import FACTS, LogProbs, Touched
-from pessimism.rollouts.rows import ForeignError, Options, Rows
+from pessimism.rollouts.log_probs import FACTS, Touched
+from pessimism.rollouts.options import LogOptions, split_options, used
+from pessimism.rollouts.repeats import Repeats
+from pessimism.rollouts.rows import ForeignError, Rows
 from pessimism.rollouts.sources import File, find
 
 _PathLike = str | PathLike[str]
@@ -25,13 +27,9 @@ LogLike = pd.DataFrame | _PathLike | Sequence[_PathLike] | Sequence[Mapping[str,
 def read_rollouts(
     source: LogLike,
     *,
-    prompt_column: str | None = None,
-    reward_column: str | None = None,
-    step_column: str | None = None,
-    length_column: str | Sequence[str] | None = None,
-    log_prob_columns: str | Sequence[LogProbs] | None = None,
-    skip_bad: bool = False,
+    log_options: LogOptions | None = None,
     touched: Touched | None = None,
+    **options: Any,
 ) -> pd.DataFrame:
     """Read a rollout log into one frame, a row for each completion: its step, its prompt, its reward.
 
@@ -47,28 +45,14 @@ def read_rollouts(
         `runs/*/completions`, or a list of these. Files are `.parquet`, `.jsonl`, `.ndjson`, `.csv`, `.json`, `.pt` or
         `.arrow`; text also with `.gz` or `.zst`. Of a folder every log below it is read in natural order (`2.jsonl`
         before `10.jsonl`), without hidden files; files that are no logs are passed over.
-    prompt_column : str, optional
-        Column of the prompt; defaults to `prompt`, else `input`. Conversations (lists of messages) become canonical
-        JSON.
-    reward_column : str, optional
-        Column of the reward; defaults to `reward`, else `score`, else the only reward-function column of a TRL log.
-        Several names joined by commas are summed with TRL's default weights of 1; there a null means, as in TRL, that
-        the function does not apply to this row, and a row is malformed where none applies.
-    step_column : str, optional
-        Column of the training step; defaults to `step`. Without such a column every row is step 0.
-    length_column : str or sequence of str, optional
-        Column of the number of tokens of a completion, or several names of which the first that is there is read, if
-        one is. Without it lengths are not read.
-    log_prob_columns : str, optional
-        Column with the log-probabilities of a completion under the policy that sampled it, and after a comma one with
-        those under the policy that was trained: a number for a completion, or a list with one for each token. A column
-        `token_loss_mask`, `loss_mask`, `response_mask` or `completion_mask` says which tokens count. Also a sequence of
-        ``pessimism.rollouts.log_probs.LogProbs``, of which the first that is there is read, if one is. Without it
-        neither log-probabilities nor versions are read.
-    skip_bad : bool, default False
-        Count malformed rows instead of stopping at the first one.
+    log_options : LogOptions, optional
+        Columns and how they are read, as one object in place of keywords.
     touched : callable, optional
         Function that finds the tokens that a clip touches, see ``pessimism.diagnosis.clip.Clip.of_tokens``.
+    **options : Any
+        The same as `log_options` one by one: `prompt_column`, `reward_column`, `step_column`, `group_column`,
+        `advantage_column`, `baseline_column`, `length_column`, `log_prob_columns`, `drop_equal`, `singleton` and
+        `skip_bad`, see :class:`~pessimism.LogOptions`.
 
     Returns
     -------
@@ -76,11 +60,21 @@ def read_rollouts(
         Columns step (int64), prompt (categorical, in order of first appearance) and reward (float64, in the log's
         units); length (float64, in tokens) where it is asked for and every file has it; rounding (float64) where
         rewards are sums: a bound of what sums that are equal differ by, with float32 parts too; group (int64) where a
-        column says which rows of a step are a group, else those of one prompt are; where log-probabilities or versions
-        are read, what ``pessimism.rollouts.log_probs.facts_of`` says of each completion. `attrs["skipped"]` counts the
-        malformed lines left out, `attrs["files"]` lists the files read, `attrs["layouts"]` says in which layout each was, `attrs["passed_over"]`
-        names the others with the reason, `attrs["step_note"]` is None or says that there was no step column, and which
-        column looks like one. Blank lines are no rows; an open quote in a CSV file counts as many lines as it swallows.
+        column says which rows of a step are a group, else those of one prompt are; advantage and baseline (float64)
+        where the log has them; where log-probabilities or versions are read, what
+        ``pessimism.rollouts.log_probs.facts_of`` says of each completion. A frame that was read before comes back as
+        it is. ``attrs`` hold what was read:
+
+        - skipped: the malformed lines left out; unscored: the completions of a TRL log that no reward function
+          applies to, left out too; files: those read; layouts: in which layout each was; passed_over: the others, with
+          the reason; repeated: those that hold the completions of another file once
+          more and are counted once;
+        - columns: what each was read from; step_note: None or that there was no step column, and which one looks like
+          it; notes: a sentence for each thing that looks as if it were read wrongly, with the option that changes it;
+        - drop_equal, singleton, and used: "advantage" or "baseline" where that column replaces the objective's own,
+          else None.
+
+        Blank lines are no rows; an open quote in a CSV file counts as many lines as it swallows.
 
     Raises
     ------
@@ -99,42 +93,65 @@ def read_rollouts(
     >>> log.groupby("step")["reward"].mean().round(3).to_dict()
     {16: 0.46, 32: 0.421, 48: 0.433}
     """
-    options = Options(prompt_column, reward_column, step_column, length_column, log_prob_columns)
+    chosen, others = split_options(log_options, options)
+    if others:
+        raise TypeError(f"read_rollouts() has no option {next(iter(others))!r}")
     files: list[str] = []
     passed: dict[str, str] = {}
+    repeats = Repeats()
     with tqdm(desc="reading rollouts", unit=" rows", unit_scale=True, delay=2, disable=None, leave=False) as bar:
-        rows = Rows(skip_bad, bar.update, touched)
+        rows = Rows(chosen.skip_bad, bar.update, touched)
         if isinstance(source, pd.DataFrame):
             place = "the frame"
-            read_frame(source, options, rows)
+            read_frame(source, chosen, rows)
         elif _is_dataset(source):
             place = "the data set"
-            read_dataset(source, options, rows)
+            read_dataset(source, chosen, rows)
         elif _is_records(source):
             place = "the list"
-            read_records(list(source), options, rows)
+            read_records(list(source), chosen, rows)
         else:
             place = str(source) if isinstance(source, str | PathLike) else "the files"
             found = find(cast("_PathLike | Sequence[_PathLike]", source))
             passed |= found.passed_over
-            files += _read(found.files, options, rows, passed)
+            files += _read(found.files, chosen, rows, passed, repeats)
     frame = rows.frame(place, files)
+    frame.attrs["repeated"] = repeats.found
+    frame.attrs["notes"] += [note] if (note := repeats.note) else []
+    frame.attrs |= {"drop_equal": chosen.drop_equal, "singleton": chosen.singleton, "used": used(chosen)}
     frame.attrs.update(layouts=dict(zip(files or [place], rows.layouts, strict=True)), passed_over=passed)
     read_before = isinstance(source, pd.DataFrame) and "skipped" in source.attrs and len(frame) == len(source)
-    if log_prob_columns is not None and isinstance(source, pd.DataFrame) and read_before:
+    if chosen.log_prob_columns is not None and isinstance(source, pd.DataFrame) and read_before:
         # Of a frame that was read already; what a clip touches is that of the objective then.
         kept = [name for name in FACTS if name in source and not name.startswith("touched")]
         frame = frame.assign(**{name: source[name].to_numpy() for name in kept if name not in frame})
+    return with_what_was_known(frame, source.attrs) if isinstance(source, pd.DataFrame) else frame
+
+
+def with_what_was_known(frame: pd.DataFrame, before: Mapping[Hashable, Any]) -> pd.DataFrame:
+    """Return a frame with what a first reading of its rows has said of them, where it has no more to say itself."""
+    if "columns" not in before:
+        return frame
+    now = frame.attrs
+    now["skipped"] += before["skipped"]
+    now["unscored"] += before["unscored"]
+    now["notes"] = list(dict.fromkeys([*before["notes"], *now["notes"]]))
+    for name in ("step_note", "files", "repeated", "drop_equal", "singleton", "used", "passed_over"):
+        now[name] = now[name] or before[name]
+    now["layouts"] = before.get("layouts", now["layouts"])
+    now["columns"] = {what: before["columns"].get(what, name) for what, name in now["columns"].items()}
     return frame
 
 
-def _read(files: list[File], options: Options, rows: Rows, passed: dict[str, str]) -> list[str]:
+def _read(files: list[File], options: LogOptions, rows: Rows, passed: dict[str, str], repeats: Repeats) -> list[str]:
     """Read files, and return which they were; in a folder those that are no logs are passed over, unless all are."""
     read: list[str] = []
     foreign: dict[Path, ForeignError] = {}
     for file in files:
+        mark = rows.mark()
         try:
             READERS[file.kind](file.path, options, rows)
+            repeats.after(file.path, rows, mark)
         except ForeignError as error:
             if file.named:
                 raise

@@ -32,6 +32,7 @@ class LoggedObjective(Objective):
     """Base of objectives that subtract nothing from the reward."""
 
     prices_propensity: ClassVar[bool] = True
+    no_advantage_because: ClassVar[str] = "it weighs the rewards themselves"
 
     def baseline_parts(self, reward: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """Zero: there is no baseline."""

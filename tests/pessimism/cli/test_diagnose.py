@@ -27,29 +27,37 @@ def test_json_of_a_diagnosis_has_every_number(capsys: pytest.CaptureFixture[str]
 
 def test_table_of_a_diagnosis(capsys: pytest.CaptureFixture[str]) -> None:
     log = str(EXAMPLES / "trl_completions")
-    table = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "2")
-    header, first = table.splitlines()[:2]
+    table = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "2", "--details")
+    lines = table.splitlines()
+    begins = [line.split(" ")[0] for line in lines]
+    assert begins[0] == "read:"
+    read, verdict, advice = (begins.index(word) for word in ("read:", "verdict:", "recommendation:"))
+    assert read < verdict < advice < begins.index("step")  # before the tables
+    header, first = next((line, lines[i + 1]) for i, line in enumerate(lines) if line.endswith("reading"))
     assert header.split()[-1] == "reading"
     assert "positive: " in first
     assert not {"Z", "baseline"} & set(header.split())
     assert "median_tv_nominal: " in table
     ends = ["0.9896 [0.9629, 0.9987]", "0.01042 [0.001264, 0.03712]", "0 [0, 0.01903]"]  # Clopper and Pearson
     shares = ", ".join(map(" ".join, zip(("positive", "boundary", "negative"), ends, strict=True)))
-    assert f"\nshare: {shares} (of 192 solved groups)\n" in table
-    assert f"\npopulation_share: {shares} (of 192 groups)\n" in table
+    assert f"\nshare: {shares} (of 192 solved groups, 2 of them without a signal)\n" in table
+    assert f"\npopulation_share: {shares} (of 192 groups, 2 of them without a signal)\n" in table
     assert "\nverdict: greedy " in table
     assert "\nhard " in table
     assert "\nby step:\n" in table
     assert "share_of" not in table
     none = run(capsys, "diagnose", log, "--objective", "kimi", "--beta", "0.1", "--rows", "0")
-    assert none.startswith("objective: kimi(beta=0.1)\n")
+    assert "reading\n" not in none
+    assert "median_tv_nominal" not in none
+    assert "--details" in none
 
 
 def test_an_undefined_population_says_why(capsys: pytest.CaptureFixture[str]) -> None:
-    out = run(capsys, "diagnose", str(EXAMPLES / "verl_rollouts"), "--objective", "ppo", "--rows", "0")
+    out = run(capsys, "diagnose", str(EXAMPLES / "verl_rollouts"), "--objective", "ppo", "--rows", "0", "--details")
     why = "its weight is not affine in the advantage, so that finite groups have no expected advantage"
     none = "0 [0, 0.05601]"
-    shares = f"positive {none}, boundary {none}, negative {none}, undefined 1 [0.944, 1] (of 64 groups)"
+    shares = f"positive {none}, boundary {none}, negative {none}, undefined 1 [0.944, 1]"
+    shares += " (of 64 groups, 1 of them without a signal)"
     assert f"\npopulation_share: {shares}; undefined: {why}\n" in out
     assert "population_note" not in out
 
@@ -58,7 +66,7 @@ def test_merged_steps_are_printed(capsys: pytest.CaptureFixture[str], tmp_path: 
     path = tmp_path / "log.csv"
     path.write_text("prompt,reward,Iteration\na,1,1\na,0,2\n")
     out = run(capsys, "diagnose", str(path))
-    assert "\nno step column: all rows are one step (column 'Iteration' looks like one: step_column, or" in out
+    assert "\nwarning: no step column: all rows are one step (column 'Iteration' looks like one: step_column, or" in out
     assert "no step column" not in run(capsys, "diagnose", str(path), "--step-column", "Iteration")
 
 

@@ -100,7 +100,7 @@ def test_groups_by_id_where_the_log_has_ids() -> None:
     log.attrs["grouped"] = True
     for source in (log, ps.read_rollouts(log)):
         found = LoggedGroups.of(source)
-        assert found.groups.to_dict("list") == {
+        assert found.groups.drop(columns="group").to_dict("list") == {
             "step": [0, 0, 1, 1],
             "prompt": ["b", "a", "b", "b"],
             "n": [3, 2, 2, 1],

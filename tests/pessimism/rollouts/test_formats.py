@@ -27,6 +27,10 @@ def test_formats_read_alike(tmp_path: Path, suffix: str) -> None:
     name = str(tmp_path / f"log{suffix}")
     expected = {"skipped": 0, "step_note": None, "files": [name], "layouts": {name: "columns"}, "passed_over": {}}
     assert frame.attrs.items() >= expected.items()
+    assert frame.attrs["files"] == [str(tmp_path / f"log{suffix}")]
+    assert frame.attrs["columns"] == {"prompt": "prompt", "reward": "reward", "step": "step"}
+    nothing = ("skipped", "unscored", "step_note", "notes", "repeated", "drop_equal", "singleton", "used")
+    assert not any(frame.attrs[name] for name in nothing)
 
 
 BROKEN_CSV = [
@@ -99,6 +103,8 @@ def test_broken_frame_rows(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert message(frame[2:]) == "row 0: reward is nan, not a finite number"
     expected = {"skipped": 3, "step_note": None, "files": [], "layouts": {"the frame": "columns"}}
     assert read_rollouts(frame, skip_bad=True).attrs.items() >= expected.items()
+    read = read_rollouts(frame, skip_bad=True)
+    assert (read.attrs["skipped"], read.attrs["step_note"], read.attrs["files"]) == (3, None, [])
     mixed = pd.DataFrame({"prompt": ["a", 1, b"c", {"x": object()}], "reward": [1, True, 0.5, 1]}, dtype=object)
     assert message(mixed) == "row 2: prompt is b'c', neither text nor a list of messages"
     assert read_rollouts(mixed, skip_bad=True)["prompt"].tolist() == ["a", "1"]

@@ -25,7 +25,7 @@ def test_trl_and_verl_samples_agree() -> None:
     verl = read_rollouts(EXAMPLES / "verl_rollouts")
     assert len(trl) == 3072
     assert (trl.groupby(["step", "prompt"], observed=True).size() == 16).all()
-    assert tuples(trl[trl["step"] == 32]) == tuples(verl)
+    assert tuples(trl[trl["step"] == 32].drop(columns="advantage")) == tuples(verl)
 
 
 def test_folder_in_natural_order_with_other_files_left_alone(tmp_path: Path) -> None:

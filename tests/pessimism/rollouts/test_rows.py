@@ -38,15 +38,20 @@ def test_trl_reward_functions(tmp_path: Path, suffix: str) -> None:
 def test_reward_functions_that_do_not_apply_count_for_nothing(tmp_path: Path, suffix: str) -> None:
     rows = [(0, "a", "x", None, 0.5, 0.0), (0, "a", "y", 1.0, None, 0.0), (0, "a", "z", None, None, 0.0)]
     path = write(tmp_path / f"log{suffix}", rows, TRL)
-    assert message(path, reward_column="accuracy,format").endswith(": every reward is null (accuracy, format)")
-    frame = read_rollouts(path, reward_column="accuracy,format", skip_bad=True)
+    for source in (path, pd.read_parquet(path)) if suffix == ".parquet" else (path,):
+        frame = read_rollouts(source, reward_column="accuracy,format")  # TRL leaves out what no function applies to
+        assert frame["reward"].tolist() == [0.5, 1.0]
+        assert (frame.attrs["skipped"], frame.attrs["unscored"]) == (0, 1)
+        frame = read_rollouts(source, reward_column="accuracy")
+        assert frame["reward"].tolist() == [1.0]
+        assert frame.attrs["unscored"] == 2
+    other = write(tmp_path / f"other{suffix}", rows, ("step", "prompt", "text", "accuracy", "format", "advantage"))
+    assert message(other, reward_column="accuracy,format").endswith(": every reward is null (accuracy, format)")
+    frame = read_rollouts(other, reward_column="accuracy,format", skip_bad=True)
     assert frame["reward"].tolist() == [0.5, 1.0]
-    assert frame.attrs["skipped"] == 1
-    assert (
-        message(path, reward_column="accuracy")
-        .split(": accuracy is ")[0]
-        .endswith({".parquet": "row 0"}.get(suffix, ""))
-    )
+    assert (frame.attrs["skipped"], frame.attrs["unscored"]) == (1, 0)
+    told = message(other, reward_column="accuracy").split(": accuracy is ")[0]
+    assert told.endswith({".parquet": "row 0"}.get(suffix, ""))
 
 
 @pytest.mark.parametrize("source", ["frame", "parquet", "jsonl"])
