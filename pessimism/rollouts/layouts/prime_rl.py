@@ -133,6 +133,7 @@ _TOKEN_EXPORTS = Layout(
     _token_rows,
     reward="advantage",
     advantage="advantage",
+    log_probs=LogProbs("inference_logprobs", "trainer_logprobs"),
 )
 TOKEN_EXPORTS = (
     _TOKEN_EXPORTS._replace(name="prime-rl token exports", recognize=_recognize_rewards, reward="reward"),

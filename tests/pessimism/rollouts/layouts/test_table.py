@@ -33,7 +33,8 @@ RECORDS: dict[str, list[Any]] = {
     "NeMo-RL": test_nemo_rl.records(),
     "open-instruct": test_open_instruct.records(),
     "prime-rl traces": test_prime_rl.episodes(),
-    "prime-rl token exports": [test_prime_rl.TOKENS] * 2,
+    "prime-rl token exports": test_prime_rl.exports(3, rewards=True),
+    "prime-rl token exports, whose rewards are the logged advantages": test_prime_rl.exports(3),
     "AReaL": test_areal.records(1, 3),
     "slime": SLIME,
     "SkyRL": test_skyrl.records(),
@@ -115,4 +116,4 @@ def test_damaged_records(name: str, tmp_path: Path) -> None:
             said = outcome(path, **options)
             assert said is None or (str(path) in said and "\n" not in said and len(said) < 1000), (seed, said)
             ends.add("read" if said is None else "refused")
-    assert ends == ({"refused"} if name == "prime-rl token exports" else {"read", "refused"})
+    assert ends == {"read", "refused"}
