@@ -1,6 +1,6 @@
 """Time of every registered objective at its settings of the common suite, as a ratio to ``kimi`` in the same run.
 
-    python benchmarks/bench_registry.py [--names chi_po,ipo] [--seconds 20] [--problems 2000x16,10000x64]
+    python benchmarks/bench_registry.py [--names chi_po,ipo] [--seconds 5] [--problems 2000x16,10000x64]
 
 One call of ``induced_target`` and its policy, on distinct random bandits. A ratio is the median of several, each of two
 calls taken in turn, so that both meet the same state of the machine. Where the whole batch would take longer than
@@ -50,12 +50,14 @@ def timed(behavior: np.ndarray, reward: np.ndarray, label: str, budget: float) -
     """Return seconds for the whole batch, the median ratio to kimi, and whether it was scaled up from a part."""
     rewards, rows = accepted(label, reward), len(reward)
     try:
-        first = seconds(partial(policy_of, behavior[:FIRST], rewards[:FIRST], label))  # warms up, too
+        alone = seconds(partial(policy_of, behavior[:1], rewards[:1], label))  # warms up, too
     except ValueError:  # it takes no such bandit
         return np.nan, np.nan, False
-    first = seconds(partial(policy_of, behavior[:FIRST], rewards[:FIRST], label))
-    most = max(FIRST, int(budget / REPEATS / first * FIRST))
-    repeats = REPEATS if most >= rows or most > FIRST else 1
+    # Those of which one takes long are not tried twenty at once.
+    few = FIRST if min(alone, seconds(partial(policy_of, behavior[:1], rewards[:1], label))) * FIRST < budget else 1
+    first = seconds(partial(policy_of, behavior[:few], rewards[:few], label))
+    most = max(few, int(budget / REPEATS / first * few))
+    repeats = REPEATS if most >= rows or most > few else 1
     part = slice(0, min(rows, most))
     base, own = partial(policy_of, behavior, reward, "kimi"), partial(policy_of, behavior[part], rewards[part], label)
     scale = rows / len(reward[part])
@@ -67,7 +69,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", default=",".join(cases()), help="labels of the suite, separated by commas")
-    parser.add_argument("--seconds", type=float, default=20.0, help="longest time for an objective and a size")
+    parser.add_argument("--seconds", type=float, default=5.0, help="about the longest time for an objective and a size")
     parser.add_argument("--problems", default="2000x16,10000x64", help="sizes, problems x actions")
     arguments = parser.parse_args()
     sizes = [tuple(map(int, size.split("x"))) for size in arguments.problems.split(",")]
