@@ -109,7 +109,7 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
             if laid_out:
                 found = {name: True for row in laid_out for name in row}
                 reading = _Reading(_columns(place, found, options, layout, laid_out), layout)
-                rows.took(reading.columns, layout.name)
+                rows.took(reading.columns, layout.name, _run(layout, path))
                 return reading
     if layout is not None and layout.rows is not None:  # every record is malformed, whatever the columns
         reading = _Reading(Columns(layout.prompt, (layout.reward,), None), layout)
@@ -117,7 +117,7 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
         reading = _Reading(Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None), None)
     else:
         reading = _Reading(_columns(place, found, options, layout), None)
-    rows.took(reading.columns, _name(layout, found))
+    rows.took(reading.columns, _name(layout, found), _run(layout, path))
     return reading
 
 
@@ -156,6 +156,10 @@ def _columns(
         log_probs=log_probs,
         versions=versions,
     )
+
+
+def _run(layout: Layout | None, path: Path) -> str:
+    return "" if layout is None or layout.run is None else layout.run(path)
 
 
 def _name(layout: Layout | None, found: Iterable[str]) -> str:
@@ -384,7 +388,7 @@ def _read_batches(
             done[0] += batch.num_rows
         return
     _require_inside(where, schema, columns)
-    rows.took(columns, _name(plain, found))
+    rows.took(columns, _name(plain, found), _run(plain, path))
     for batch in batches(columns.tops()):
         if not _add_clean(batch, columns, rows):
             _add_records(batch.to_pylist(), columns, rows, prefix, done[0])

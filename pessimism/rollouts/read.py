@@ -67,8 +67,7 @@ def read_rollouts(
 
         - skipped: the malformed lines left out; unscored: the completions of a TRL log that no reward function
           applies to, left out too; files: those read; layouts: in which layout each was; passed_over: the others, with
-          the reason; repeated: those that hold the completions of another file once
-          more and are counted once;
+          the reason; repeated: those that hold the completions of another file once more and are counted once;
         - columns: what each was read from; step_note: None or that there was no step column, and which one looks like
           it; notes: a sentence for each thing that looks as if it were read wrongly, with the option that changes it;
         - drop_equal, singleton, and used: "advantage" or "baseline" where that column replaces the objective's own,

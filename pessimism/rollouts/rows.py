@@ -67,12 +67,14 @@ class Rows:
         self.unscored = 0  # completions without a reward
         self.taken: list[Columns] = []
         self.layouts: list[str] = []  # of the same files
+        self.run = ""  # what tells ids of groups of this file from those of other runs
         self.skip_bad, self.skipped, self.progress = skip_bad, 0, progress
 
-    def took(self, columns: Columns, layout: str = "columns") -> None:
-        """Remember which columns the rows of a file come from, and in which layout it has them."""
+    def took(self, columns: Columns, layout: str = "columns", run: str = "") -> None:
+        """Remember which columns the rows of a file come from, their layout, and of which run they are."""
         self.taken.append(columns)
         self.layouts.append(layout)
+        self.run = run
 
     def add(self, record: Mapping[str, Any], columns: Columns) -> None:
         """Append one row; raise ValueError saying what is wrong with it, and append nothing, where it is malformed."""
@@ -179,6 +181,7 @@ class Rows:
             self.groups.append(self._group(code))
 
     def _group(self, key: tuple[str, ...] | int) -> int:
+        key = (self.run, *key) if isinstance(key, tuple) else key
         return self.group_vocabulary.setdefault(key, len(self.group_vocabulary))
 
     def bad(self, place: str, what: object, lines: int = 1) -> None:

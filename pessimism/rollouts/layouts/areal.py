@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pessimism.messages import show
-from pessimism.rollouts.layouts.base import Layout, Record, Where, has_keys
+from pessimism.rollouts.layouts.base import Layout, Record, Where, above, has_keys
 
 
 def _recognize(record: Record, _: Where) -> bool:
@@ -26,4 +26,5 @@ AREAL = Layout(
     _rows,
     step="tail_version",  # of the policy that ended the completion, which the folder is called after
     group=("task_id",),
+    run=above(1),
 )

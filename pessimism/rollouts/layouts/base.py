@@ -48,6 +48,8 @@ class Layout(NamedTuple):
         Names of these columns of the rows; a step may be missing.
     group : tuple of str
         Columns that tell the groups of a step apart; by default the prompt does.
+    run : callable or None
+        From the path of a file to what tells its run from others, whose ids of groups start anew.
     advantage : str or None
         Column of the advantage that the trainer computed.
     log_probs : LogProbs or None
@@ -66,10 +68,21 @@ class Layout(NamedTuple):
     reward: str = "reward"
     step: str = "step"
     group: tuple[str, ...] = ()
+    run: Callable[[Path], str] | None = None
     advantage: str | None = None
     log_probs: LogProbs | None = None
     versions: tuple[str, ...] = ()
     parts: Callable[[list[dict[str, Any]]], tuple[str, ...]] | None = None
+
+
+def above(folders: int) -> Callable[[Path], str]:
+    """Return what tells a run by the folder so many above that of a file."""
+
+    def run(path: Path) -> str:
+        parents = path.absolute().parents
+        return str(parents[min(folders, len(parents) - 1)])
+
+    return run
 
 
 def has_keys(record: Record, *keys: str) -> bool:

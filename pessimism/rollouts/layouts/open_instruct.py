@@ -23,6 +23,7 @@ OPEN_INSTRUCT = Layout(
     _rows,
     prompt="prompt_tokens",
     group=("prompt_idx",),
+    run=lambda path: str(path.absolute()).split("_rollouts_")[0],
     advantage="advantage",
     log_probs=LogProbs("logprobs"),
 )

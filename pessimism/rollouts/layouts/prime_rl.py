@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pessimism.messages import show
-from pessimism.rollouts.layouts.base import Layout, Record, Where, constant, has_keys, list_of, number, sampled
+from pessimism.rollouts.layouts.base import Layout, Record, Where, above, constant, has_keys, list_of, number, sampled
 from pessimism.rollouts.log_probs import LogProbs
 
 
@@ -98,6 +98,7 @@ PRIME_RL = Layout(
     _recognize,
     _rows,
     group=("group",),
+    run=above(3),
     advantage="advantage",
     log_probs=LogProbs("logprobs"),
     versions=("policy_start", "policy_end"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pessimism.rollouts.layouts.base import Layout, Record, Where, has_keys
+from pessimism.rollouts.layouts.base import Layout, Record, Where, above, has_keys
 from pessimism.rollouts.log_probs import LogProbs
 
 
@@ -15,5 +15,6 @@ SLIME = Layout(
     "slime/observability/rollout_data_utils.py",
     _recognize,
     group=("group_index",),
+    run=above(0),
     log_probs=LogProbs("rollout_log_probs"),
 )

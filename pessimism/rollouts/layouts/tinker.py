@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pessimism.messages import show
-from pessimism.rollouts.layouts.base import Layout, Record, Where, has_keys, list_of
+from pessimism.rollouts.layouts.base import Layout, Record, Where, above, has_keys, list_of
 
 
 def _recognize(record: Record, _: Where) -> bool:
@@ -30,4 +30,5 @@ TINKER = Layout(
     reward="total_reward",
     step="iteration",
     group=("group_idx",),
+    run=above(1),
 )

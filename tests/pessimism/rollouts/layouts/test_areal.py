@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.pessimism.rollouts.layouts.written import completions, damage, lines, prompt, six_groups
+from tests.pessimism.rollouts.layouts.written import completions, damage, lines, prompt, six_groups, two_runs
 
 
 def records(version: int, task: int) -> list[dict[str, Any]]:
@@ -56,3 +56,7 @@ def test_a_folder_a_version_and_a_file_a_task(tmp_path: Path) -> None:
 )
 def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str) -> None:
     damage(tmp_path, "log.jsonl", records(1, 3), change, said)
+
+
+def test_two_runs_are_not_merged(tmp_path: Path) -> None:
+    two_runs(tmp_path, dump, 12)

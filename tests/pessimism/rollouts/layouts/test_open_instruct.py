@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.pessimism.rollouts.layouts.written import completions, damage, lines, six_groups
+from pessimism.diagnosis.logged_groups import LoggedGroups
+from pessimism.rollouts.read import read_rollouts
+from tests.pessimism.rollouts.layouts.written import completions, damage, lines, six_groups, two_runs
 
 
 def records(step: int = 1) -> list[dict[str, Any]]:
@@ -56,3 +58,10 @@ def test_groups_are_those_of_prompt_idx_over_shards(tmp_path: Path) -> None:
 )
 def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str) -> None:
     damage(tmp_path, "log.jsonl", records(), change, said)
+
+
+def test_two_runs_are_not_merged(tmp_path: Path) -> None:
+    two_runs(tmp_path, lambda at: lines(at / "run_rollouts_000000.jsonl", records()), 6)
+    for name in ("c", "d"):  # in one folder
+        lines(tmp_path / "one" / f"{name}_rollouts_000000.jsonl", records())
+    assert len(LoggedGroups.of(read_rollouts(tmp_path / "one")).groups) == 12

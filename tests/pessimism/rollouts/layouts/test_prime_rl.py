@@ -14,7 +14,7 @@ import pytest
 from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.rollouts.log_probs import KNOWN
 from pessimism.rollouts.read import read_rollouts
-from tests.pessimism.rollouts.layouts.written import PASSED, completions, damage, lines, prompt, six_groups
+from tests.pessimism.rollouts.layouts.written import PASSED, completions, damage, lines, prompt, six_groups, two_runs
 
 
 def nodes(group: int, reward: float) -> list[dict[str, Any]]:
@@ -162,3 +162,7 @@ def test_a_token_export_without_an_advantage_is_malformed(tmp_path: Path) -> Non
 )
 def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str) -> None:
     damage(tmp_path, "traces.jsonl", episodes(), change, said)
+
+
+def test_two_runs_are_not_merged(tmp_path: Path) -> None:
+    two_runs(tmp_path, lambda at: lines(at / "step_1" / "train" / "effective" / "traces.jsonl", episodes()), 6)

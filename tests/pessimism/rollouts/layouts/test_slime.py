@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.pessimism.rollouts.layouts.written import completions, damage, prompt, six_groups
+from tests.pessimism.rollouts.layouts.written import completions, damage, prompt, six_groups, two_runs
 from tests.pessimism.rollouts.logs import message
 
 
@@ -73,3 +73,7 @@ def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str) -> None
         {name: value for name, value in sample.items() if name != "rollout_top_p_token_ids"} for sample in samples()
     ]
     damage(tmp_path, "rollout.jsonl", records, change, said)  # as a tool may have written them down
+
+
+def test_two_runs_are_not_merged(tmp_path: Path) -> None:
+    two_runs(tmp_path, lambda at: save(at / "rollout_1.pt", 1, samples()), 6)

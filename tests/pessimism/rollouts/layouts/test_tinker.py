@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.pessimism.rollouts.layouts.written import completions, damage, lines, six_groups
+from tests.pessimism.rollouts.layouts.written import completions, damage, lines, six_groups, two_runs
 
 
 def records(iteration: int = 0) -> list[dict[str, Any]]:
@@ -60,3 +60,7 @@ def test_groups_are_those_of_group_idx(tmp_path: Path) -> None:
 )
 def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str) -> None:
     damage(tmp_path, "log.jsonl", records(), change, said)
+
+
+def test_two_runs_are_not_merged(tmp_path: Path) -> None:
+    two_runs(tmp_path, lambda at: lines(at / "iteration_000003" / "train_rollout_summaries.jsonl", records(3)), 6)

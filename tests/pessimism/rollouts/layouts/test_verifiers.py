@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.pessimism.rollouts.layouts.written import completions, damage, lines, six_groups
+from tests.pessimism.rollouts.layouts.written import completions, damage, lines, six_groups, two_runs
 
 
 def records() -> list[dict[str, Any]]:
@@ -55,3 +55,7 @@ def test_groups_are_those_of_example_id(tmp_path: Path, suffix: str) -> None:
 )
 def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str) -> None:
     damage(tmp_path, "log.jsonl", records(), change, said)
+
+
+def test_two_runs_are_not_merged(tmp_path: Path) -> None:
+    two_runs(tmp_path, lambda at: lines(at / "results.jsonl", records()), 6)

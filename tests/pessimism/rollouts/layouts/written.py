@@ -66,3 +66,13 @@ def damage(
     told = message(path)
     assert told.startswith(f"{path}:{len(records)}: bad JSON")
     assert len(read_rollouts(path, skip_bad=True)) < whole
+
+
+def two_runs(folder: Path, dump: Callable[[Path], object], groups: int) -> None:
+    """Write the same log twice, as two runs: the ids of one say nothing of the other, and groups are not merged."""
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        dump(folder / name)
+    found = LoggedGroups.of(read_rollouts(folder))
+    assert len(found.groups) == 2 * groups
+    assert (found.sizes == 4).all()
