@@ -181,7 +181,7 @@ class Rows:
             self.groups.append(self._group(code))
 
     def _group(self, key: tuple[str, ...] | int) -> int:
-        key = (self.run, *key) if isinstance(key, tuple) else key
+        key = (self.run, *key) if self.run and isinstance(key, tuple) else key
         return self.group_vocabulary.setdefault(key, len(self.group_vocabulary))
 
     def bad(self, place: str, what: object, lines: int = 1) -> None:

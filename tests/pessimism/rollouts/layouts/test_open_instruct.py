@@ -63,5 +63,6 @@ def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str) -> None
 def test_two_runs_are_not_merged(tmp_path: Path) -> None:
     two_runs(tmp_path, lambda at: lines(at / "run_rollouts_000000.jsonl", records()), 6)
     for name in ("c", "d"):  # in one folder
-        lines(tmp_path / "one" / f"{name}_rollouts_000000.jsonl", records())
+        found = [record | {"dataset": name} for record in records()]
+        lines(tmp_path / "one" / f"{name}_rollouts_000000.jsonl", found)
     assert len(LoggedGroups.of(read_rollouts(tmp_path / "one")).groups) == 12

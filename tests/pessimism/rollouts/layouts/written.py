@@ -73,6 +73,8 @@ def two_runs(folder: Path, dump: Callable[[Path], object], groups: int) -> None:
     for name in ("a", "b"):
         (folder / name).mkdir()
         dump(folder / name)
+    for path in (folder / "b").rglob("*.jsonl"):  # else it would be the same batch once more
+        path.write_text(path.read_text().replace("}\n", ', "run_name": "b"}\n'))
     found = LoggedGroups.of(read_rollouts(folder))
     assert len(found.groups) == 2 * groups
     assert (found.sizes == 4).all()
