@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ import pandas as pd
 from pessimism.advice.candidates import CANDIDATES, OWN, candidates, wanted_of
 from pessimism.advice.group_size import laws_of, least_changes
 from pessimism.advice.habits import habits
-from pessimism.advice.lag import COLUMNS, CURVE, Median, Schedule, lag_table, median_group
-from pessimism.advice.page import kl_told
+from pessimism.advice.lag import COLUMNS, Median, Schedule, lag_table, median_group
 from pessimism.advice.result import SOURCES, Advice
 from pessimism.advice.sample import Sample
+from pessimism.advice.step import step_of
 from pessimism.comparison.compare import as_written
 from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.diagnosis.diagnose import diagnose
@@ -58,7 +59,8 @@ def advise(
         What all candidates are brought to by their temperature, as for :func:`~pessimism.compare`; by default the mean
         KL of the present target, or 0.1 nats where that is greedy, leaks or is not there.
     kl_per_step : float, optional
-        KL in nats by which one optimizer step moves the policy, where it is known; by default a curve is shown.
+        KL in nats by which one optimizer step moves the policy, where it is known. By default what the log measures,
+        where it was read with log-probabilities and versions (``log_prob_columns``), and else a curve.
     share : float, default 0.9
         Part of the groups that a change has to bring out of the negative regime.
     rules : VerdictRules, optional
@@ -105,14 +107,16 @@ def advise(
     assert logged is not None
     if not report.summary["informative"]:
         raise ValueError(f"log has nothing to advise on: {report.recommendation}")
-    sample, word = Sample(logged), report.summary["verdict"]
-    name, wanted, why = wanted_of(matched, word.get("alone", word["word"]), made, sample)
+    word = report.summary["verdict"]
+    name, wanted, why = wanted_of(matched, word.get("alone", word["word"]), made, Sample(logged))
+    sample = Sample(replace(logged, given=None))  # advantages of the log are those of the present objective
     table, bands = _candidates(report, sample, made, named, (name, wanted), rules)
     size, drop = _group_size(settings, logged), settings is not None and settings.drop_equal
     laws = laws_of(logged)
-    least = least_changes(laws, made, size, share)
+    least = least_changes(laws, made, size, share, _why_not_its_own(logged))
     median = median_group(logged)
-    lag, lag_note = _lag(made, settings, median, (kl_per_step,) if kl_per_step is not None else CURVE)
+    step = step_of(logged, settings, kl_per_step)
+    lag, lag_note = _lag(made, settings, logged, median, step.kl)
     known = {"group_size": size, "median": "no group" if median is None else median.name}
     return Advice(
         objective=as_written(made),
@@ -129,7 +133,7 @@ def advise(
         laws=laws.note,
         lag=lag,
         lag_note=lag_note,
-        kl_from=kl_told(kl_per_step),
+        kl_from=step.told,
         habits=tuple(
             habits(
                 report,
@@ -177,10 +181,14 @@ def _group_size(settings: TrainerSettings | None, logged: LoggedGroups) -> int:
 
 
 def _lag(
-    objective: Objective, settings: TrainerSettings | None, median: Median | None, curve: tuple[float, ...]
+    objective: Objective,
+    settings: TrainerSettings | None,
+    logged: LoggedGroups,
+    median: Median | None,
+    curve: tuple[float, ...],
 ) -> tuple[pd.DataFrame, str]:
     """Table of the dynamics and what it is about, or why there is none."""
-    why = _why_no_dynamics(objective, median)
+    why = _why_not_its_own(logged) or _why_no_dynamics(objective, median)
     if why is not None or median is None:
         return pd.DataFrame(columns=list(COLUMNS)), f"Not computed: {why}."
     schedules, told = _schedules(settings)
@@ -190,6 +198,11 @@ def _lag(
         "step size is such that the first step has that KL."
     )
     return lag_table(objective, median, schedules, curve), note
+
+
+def _why_not_its_own(logged: LoggedGroups) -> str | None:
+    """Why other data would not have the advantages that these have."""
+    return None if logged.given is None else f"the {logged.given}s are those of the log, and other data have none"
 
 
 def _why_no_dynamics(objective: Objective, median: Median | None) -> str | None:

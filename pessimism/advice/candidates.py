@@ -92,7 +92,7 @@ def candidates(
     report : Diagnosis
         That of the present objective.
     sample : Sample
-        The groups.
+        The groups, with the advantages that each candidate itself gives them.
     current : Objective
         The present objective.
     named : mapping of str to str, or iterable
@@ -111,6 +111,8 @@ def candidates(
     """
     reasons = dict(named) if isinstance(named, Mapping) else dict.fromkeys(named, "asked for")
     base = report.frame.iloc[sample.index]
+    assert report.logged is not None
+    present = Sample(report.logged)
     rows, parts = [], []
     first = [(current, "present", "as it is set")]
     made = [*first, *((make_objective(of), "candidate", why) for of, why in reasons.items())]
@@ -119,7 +121,7 @@ def candidates(
         try:
             if role == "candidate":
                 at, note = one_setting(objective, sample.solve, *wanted)
-            (target,) = sample.solve(at).targets
+            (target,) = (sample if role == "candidate" else present).solve(at).targets
         except ValueError as error:
             rows.append({"objective": _named(objective), "role": role, "why": why, "note": f"not matched: {error}"})
             continue

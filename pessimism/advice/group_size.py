@@ -91,7 +91,9 @@ def laws_of(logged: LoggedGroups) -> Laws:
     return Laws(problems, groups, note)
 
 
-def least_changes(laws: Laws, objective: Objective, group_size: int, share: float = 0.9) -> pd.DataFrame:
+def least_changes(
+    laws: Laws, objective: Objective, group_size: int, share: float = 0.9, why_not: str | None = None
+) -> pd.DataFrame:
     """Least shift, beta1 or change of the baseline that leaves the negative regime at a group size.
 
     Each is tried before it is told: the populations are solved again with it.
@@ -106,6 +108,8 @@ def least_changes(laws: Laws, objective: Objective, group_size: int, share: floa
         Completions of a group.
     share : float, default 0.9
         Part of the prompts that is not to be negative.
+    why_not : str, optional
+        Why nothing can be said.
 
     Returns
     -------
@@ -115,6 +119,9 @@ def least_changes(laws: Laws, objective: Objective, group_size: int, share: floa
     """
     rows: list[dict[str, Any]] = []
     for drop in (False, True):
+        if why_not is not None:
+            rows.append({"drop_equal": drop, "change": "none", "note": why_not})
+            continue
         try:
             groups = [_group(objective, group_size, problem, drop) for problem in laws.problems]
         except ValueError as error:

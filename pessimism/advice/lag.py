@@ -23,7 +23,6 @@ COLUMNS = (
     *("kl_per_step", "refresh_every", "lag", "age", "lr", "half_gain_steps", "slower", "steps", "value"),
     *("kl", "kl_to_data", "ran_for", "status"),
 )
-CURVE = (1e-5, 1e-4, 1e-3, 1e-2)  # KL per step where the log does not fix it
 _STEPS = 1024  # most steps of a run
 _FIRST = 32
 
@@ -135,7 +134,7 @@ def step_size(objective: Objective, group: Median, kl: float) -> float:
 
 
 def lag_table(
-    objective: Objective, group: Median, schedules: list[Schedule], kl_per_step: tuple[float, ...] = CURVE
+    objective: Objective, group: Median, schedules: list[Schedule], kl_per_step: tuple[float, ...]
 ) -> pd.DataFrame:
     """Gradient descent on data of each age, for each KL per step.
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pessimism.advice.lag import CURVE
 from pessimism.display import table_lines
 from pessimism.messages import plain
 
@@ -197,25 +196,3 @@ def _habits(advice: Advice) -> str:
         lines.append(_wrapped(f"{habit.name}: {habit.claim}", "  "))
         lines.append(f"    [{habit.source}; {habit.finding}]")
     return "\n".join(lines)
-
-
-def kl_told(given: float | None) -> str:
-    """Say where the KL per step is from.
-
-    Parameters
-    ----------
-    given : float or None
-        What the caller gave.
-
-    Returns
-    -------
-    str
-        A sentence or two.
-    """
-    if given is not None:
-        return f"The KL per step, {given:g}, is as given."
-    ends = f"{CURVE[0]:g} to {CURVE[-1]:g}"
-    return (
-        f"The log does not fix the point on this curve, from {ends} nats a step: measure the KL between the policies "
-        "before and after an optimizer step, and give it as kl_per_step."
-    )

@@ -61,7 +61,7 @@ class Sample:
 
     def solve(self, objective: Objective) -> Solved:
         """Targets of an objective on the groups that are taken, in their order, as one batch."""
-        if objective.over_batch:  # what surrounds a group matters
+        if self.logged.of_batch(objective):  # what surrounds a group matters
             return Solved([_in_order(self.logged, objective, None).take(self.index)])
         if self.exact:
             some, like = self._distinct

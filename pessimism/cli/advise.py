@@ -45,7 +45,8 @@ def add_arguments(parser: Parser) -> None:
         "--kl-per-step",
         metavar="FLOAT",
         type=number,
-        help="KL in nats by which one optimizer step moves the policy, where it is known; by default a curve is shown.",
+        help="KL in nats by which one optimizer step moves the policy, where it is known; by default what the log "
+        "measures, where it has log-probabilities and versions, and else a curve.",
     )
     advice.add_argument(
         "--share",

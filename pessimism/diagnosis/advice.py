@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import Any
@@ -29,6 +29,7 @@ _LADDER = 128  # groups solved again for each temperature on the way to one
 _DRAWN = 256  # groups of which the population is read again
 _BEYOND = 1e-6  # relative: what is said is "more than", or "below"
 _RUNGS = 8  # half decades of temperature tried
+_SMALL = 1e-3  # temperature below the first that is tried where there is none yet
 
 
 @dataclass(frozen=True)
@@ -151,20 +152,31 @@ class Trial:
         frame, _ = population_reading(rows, made, shift=shift, why=self.logged.why_no_population)
         return not (frame["population_regime"] == "negative").any()
 
-    def temperature(self, name: str, rising: bool, accept: Collection[str] = SETTLED) -> Option | None:
-        """The first of half decades of temperature above or below that changes the verdict to one to accept."""
-        objective = self.objective
-        if objective.temperature is None or not objective.temperature > 0:
-            return None
-        for rung in range(1, _RUNGS + 1):
-            at = float(f"{objective.temperature * 10.0 ** (0.5 * rung if rising else -0.5 * rung):.2g}")
+    def rungs(self, rising: bool) -> list[tuple[float, Objective]]:
+        """Half decades of temperature above or below, from small ones on where its penalty is switched off."""
+        objective, field = self.objective, self.objective.temperature_field
+        start = objective.temperature
+        make: Callable[[float], Objective] = objective.at_temperature
+        if start is None and rising and field is not None and getattr(objective, field, None) == 0:
+            start, make = _SMALL, lambda at: objective.replaced(field, at)
+        found: list[tuple[float, Objective]] = []
+        for rung in range(1, _RUNGS + 1) if start is not None and start > 0 else ():
+            at = float(f"{start * 10.0 ** (0.5 * rung if rising else -0.5 * rung):.2g}")
             try:
-                other = objective.at_temperature(at)
+                found.append((at, make(at)))
             except ValueError:  # out of the range of this objective
-                return None
+                break
+        return found
+
+    def temperature(
+        self, name: str, rungs: list[tuple[float, Objective]], rising: bool, accept: Collection[str] = SETTLED
+    ) -> Option | None:
+        """The first of some temperatures that changes the verdict to one to accept."""
+        for at, other in rungs:
             if self.option(name, at, objective=other, accept=accept, most=_LADDER).holds:
                 option = self.option(name, at, objective=other, accept=accept)
-                return option if option.holds and option.bolder != rising else None
+                if option.holds and option.bolder != rising:
+                    return option
         return None
 
 
@@ -184,10 +196,10 @@ def always_positive(objective: Objective) -> str | None:
     return "the mean advantage of a group is never negative, so that E[exp(A/beta)] >= 1"
 
 
-def tried(option: Option, groups: int, temperature: str = "") -> str:
-    """What an option does, in numbers before and after."""
+def tried(option: Option, groups: int, temperature: str = "", inverse: str = "") -> str:
+    """What an option does, in numbers before and after; ``inverse`` is what holds a temperature of another name."""
     name = temperature if option.name == "temperature" else option.name
-    setting = "such a shift" if name == "shift" else f"{name} {option.at:.3g}"
+    setting = "such a shift" if name == "shift" else f"{name} {option.at:.3g}{inverse}"
     some = "" if option.groups == groups else f" ({option.groups} of {groups} groups solved again)"
     before, after = option.before, option.after
 
@@ -233,20 +245,35 @@ def about_size(trial: Trial, word: str, named: str, groups: int) -> tuple[str, l
     if word not in (SCALE[0], SCALE[-1], "leaking"):
         return "", []
     rising = word != SCALE[0]
-    option = trial.temperature(named, rising)
+    rungs = trial.rungs(rising)
+    option = trial.temperature(named, rungs, rising)
     side = "conservative" if rising else "bolder"
     told = " How far a round should move is a choice that cannot be made from a log."
     if option is None:
-        has = trial.objective.temperature is not None
-        why = (
-            f"no {named} that was tried {'ends' if word != 'greedy' else 'changes'} it"
-            if has
-            else "it has no temperature"
-        )
+        why = _untried(trial.objective)
+        if rungs:
+            ends = f"{rungs[0][0]:g} to {rungs[-1][0]:g}"
+            why = f"no {named} that was tried, {ends}, makes it conservative, nominal or bold"
         return f" The target is {word}, and {why}: this choice cannot be made from a log.", []
     more = "higher" if rising else "lower"
-    text = f" The target is {word}: a {more} {named} is the {side} side. {tried(option, groups, named)}{told}"
+    inverse = _inverse(trial.objective, dict(rungs)[option.at])
+    text = f" The target is {word}: a {more} {named} is the {side} side. {tried(option, groups, named, inverse)}{told}"
     return text, [option]
+
+
+def _untried(objective: Objective) -> str:
+    """Why no temperature was tried."""
+    if objective.temperature is None:
+        return "it has no temperature"
+    return f"a temperature of {objective.temperature:g} is at the end of its range"
+
+
+def _inverse(objective: Objective, other: Objective) -> str:
+    """The hyper-parameter that holds the temperature of another name, such as the inverse that REBEL has."""
+    if objective.temperature_field is not None:
+        return ""
+    moved = [name for name, value in other.settings.items() if value != objective.settings[name]]
+    return "".join(f" ({name} {other.settings[name]:.3g})" for name in moved)
 
 
 def few(prompts: int, rules: VerdictRules) -> str:

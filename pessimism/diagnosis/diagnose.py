@@ -168,13 +168,8 @@ def _diagnosed(
     grouped = ["group"] if "group" in frame else []
     frame = frame[["step", "prompt", *grouped, *COLUMNS[2:]]]
     (lost,) = np.nonzero(((frame["given_up"] > 0) | (frame["status"] == "no_target")).to_numpy())
-    first = logged.rows(lost[:1])[0] if lost.size else None
-    helps = (
-        first is not None
-        and not objective.over_batch
-        and logged.given is None
-        and lowering_helps(logged.reward[first], logged.objective_on(objective, first))
-    )
+    found = bool(lost.size) and not objective.over_batch and logged.given is None
+    helps = found and lowering_helps(logged, int(lost[0]), objective)
     return frame, undefined, helps
 
 

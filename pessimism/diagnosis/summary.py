@@ -365,7 +365,7 @@ def _advice(
     lowering_helps = report.lowering_helps
     if not groups:
         return read_no_signal(int(report.frame["all_equal"].sum()), int((report.frame["n"] == 1).sum())), []
-    word, named = verdict.get("alone", verdict["word"]), report.temperature_name or "a temperature"
+    word, named = verdict.get("alone", verdict["word"]), report.temperature_name or "temperature"
     size, tries = ("", []) if trial is None else about_size(trial, word, named, groups)
     both = positive & signal["population_regime"].isin(["positive", "undefined"])
     if both.sum() >= share * groups:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
-from pessimism.target.induced import induced_target, solve_rows
+from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.target.result import InducedTarget
 
 SIGN = {"positive": 1.0, "boundary": 0.0, "negative": -1.0}
@@ -113,19 +113,18 @@ def critical_temperature(behavior: Floats, advantage: Floats, rounding: Floats) 
     return beta
 
 
-def lowering_helps(rewards: Floats, objective: Objective) -> bool:
+def lowering_helps(logged: LoggedGroups, group: int, objective: Objective) -> bool:
     """Whether a group keeps more completions where the objective's baseline, if it has one, is lowered by enough.
 
     Enough is here what puts the mean advantage at the spread of the rewards or above.
     """
     if objective.subtracts == "nothing":
         return False
-    target = induced_target(None, rewards, objective, unseen=True, check=False)
-    advantage = target.advantage_rows
-    higher = advantage + np.ptp(rewards) + max(0.0, -float(advantage.mean()))
-    solution = solve_rows(target.bandit, target.row_objective, higher, True, None)
-    lowered = InducedTarget(objective, target.bandit, solution, higher)
+    index = np.array([group])
+    ((_, (target,)),) = logged.targets(objective, index)
+    enough = np.ptp(target.reward) + max(0.0, -float(target.advantage_rows.mean()))
+    ((_, (lowered,)),) = logged.targets(objective, index, shift=float(enough) / (objective.temperature or 1.0))
     before, after = (int((t.policy > 0).sum()) for t in (target, lowered))
-    lost = target.status == "no_target"
-    found = lowered.status in ("converged", "vanishing_support", "set_valued")
+    lost = bool(np.all(target.status == "no_target"))
+    found = bool(np.all(np.isin(lowered.status, ("converged", "vanishing_support", "set_valued"))))
     return bool(found and (lost or after > before))

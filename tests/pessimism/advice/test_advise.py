@@ -74,13 +74,14 @@ def test_no_dynamics_where_they_would_mean_nothing(objective: str, why: str) -> 
     assert why in found.lag_note
 
 
+@pytest.mark.slow
 def test_every_objective_is_advised() -> None:
     told = {}
-    for name in ("asym_re", "tba", "ppo", "cispo", "awr", "topr", "chi2"):
+    for name in ps.objectives():
         found = ps.advise(LOG, objective=name, **FAST)
         told[name] = found.text
         assert found.candidates["role"].tolist() == ["present", "candidate"]
-    assert len(set(told.values())) == len(told)
+    assert len(set(told.values())) == len(told)  # each names itself
 
 
 def test_a_log_without_a_signal_is_told_as_such() -> None:
@@ -123,3 +124,17 @@ def test_the_shipped_log() -> None:
     report = ps.diagnose(TRL, "oapl", beta1=0.1, beta2=0.2)
     population = np.sort(report["population_shift"][~report["all_equal"]])
     assert shift[False] == pytest.approx(population[int(np.ceil(0.9 * len(population))) - 1], rel=6e-3)
+
+
+def test_advantages_of_the_log_are_those_of_the_present_objective_alone() -> None:
+    own = LOG.assign(advantage=2.0 * (LOG["reward"] - LOG.groupby("prompt")["reward"].transform("mean")))
+    found = ps.advise(own, objective="kimi:beta=1", advantage_column="advantage", **FAST)
+    report = ps.diagnose(LOG, "kimi", beta=0.5)  # twice the advantage is half the temperature
+    signal = ~report["all_equal"]
+    assert found.matched["value"] == pytest.approx(report["kl"][signal].mean(), rel=1e-9)
+    assert found.candidates["kl"][0] == pytest.approx(report["kl"][signal].median(), rel=1e-9)
+    nominal = ps.diagnose(LOG, found.candidates["objective"][1])
+    assert nominal["kl"][signal].mean() == pytest.approx(found.matched["value"], rel=1e-3)
+    why = "the advantages are those of the log, and other data have none"
+    assert found.least["note"].tolist() == [why, why]
+    assert why in found.lag_note

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import pessimism as ps
-from pessimism.advice.page import WIDTH, kl_told, plain_lines
+from pessimism.advice.page import WIDTH, plain_lines
 from tests.pessimism.diagnosis.logs import TRL, log_of
 
 LOG = log_of(*([1.0] * k + [0.0] * (8 - k) for k in (1, 1, 2, 3, 4, 4, 5, 6, 7, 7, 0)))
@@ -53,8 +53,3 @@ def test_a_run_that_does_not_get_there_says_so() -> None:
 
 def test_what_would_steer_a_terminal_is_escaped() -> None:
     assert plain_lines("a\x1b[31m\nb") == "a\\x1b[31m\nb"
-
-
-def test_where_the_kl_per_step_is_from() -> None:
-    assert kl_told(0.5) == "The KL per step, 0.5, is as given."
-    assert "1e-05 to 0.01 nats" in kl_told(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pandas as pd
 import pytest
 
 import pessimism as ps
-from pessimism.diagnosis.advice import always_positive
+from pessimism.diagnosis.advice import Trial, always_positive
 from pessimism.diagnosis.diagnose import diagnose
+from pessimism.diagnosis.verdict import VerdictRules
 from pessimism.losses.registry import make_objective, objectives
 from tests.pessimism.diagnosis.logs import log_of
 
@@ -21,6 +23,27 @@ NEGATIVE: dict[str, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Lowered:
+    """A squared regression with its baseline so many temperatures lower, as somebody would write it himself."""
+
+    of: Any
+    shift: float
+
+    @property
+    def temperature(self) -> float:
+        return float(self.of.temperature)
+
+    def advantage(self, reward: Any, weights: Any = None) -> Any:
+        return self.of.advantage(reward, weights) + self.shift * self.of.temperature
+
+    def score_weight(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return 2.0 * (advantage - self.of.temperature * log_ratio)
+
+    def loss(self, log_ratio: Any, advantage: Any, weights: Any = None) -> Any:
+        return (advantage - self.of.temperature * log_ratio) ** 2 / self.of.temperature
+
+
 @pytest.mark.parametrize("name", NEGATIVE)
 def test_every_option_does_what_it_says(name: str) -> None:
     hyper = NEGATIVE[name]
@@ -29,13 +52,11 @@ def test_every_option_does_what_it_says(name: str) -> None:
     assert {option["name"] for option in options} >= {"shift", "temperature"}
     for option in options:
         if option["name"] == "shift":
-            if name == "oapl":
-                continue
-            changed = hyper | {"value": hyper["value"] - hyper["beta"] * option["at"] * (1 + 1e-6)}
+            again = diagnose(LOG, Lowered(make_objective(name, **hyper), option["at"] * (1 + 1e-6)))
         else:
             field = report.temperature_name if option["name"] == "temperature" else option["name"]
             changed = hyper | {field: option["at"] * (1 + (1e-6 if field == "beta1" else -1e-6))}
-        again = diagnose(LOG, name, **changed)
+            again = diagnose(LOG, name, **changed)
         assert option["after"]["positive"] == pytest.approx((again["regime"] == "positive").mean())
         assert option["after"]["positive"] >= 0.9
         for column in ("kl", "gain_share", "max_ratio", "leak", "value", "tv_nominal"):
@@ -112,3 +133,31 @@ def test_a_report_without_its_log_says_that_nothing_was_tried() -> None:
     advice = ps.summarize(pd.DataFrame(frame))["recommendation"]
     assert advice["options"] == []
     assert "not tried" in advice["text"]
+
+
+def test_temperatures_that_were_tried_in_vain_are_named() -> None:
+    said = diagnose(LOG, "grpo").recommendation
+    assert "no beta that was tried, 0.13 to 400, makes it conservative, nominal or bold" in said
+    words = [diagnose(LOG, "grpo", beta=beta).summary["verdict"]["word"] for beta in (0.13, 1.3, 13.0, 400.0)]
+    assert not {*words} & {"conservative", "nominal", "bold", "moderate"}
+
+
+def test_a_penalty_that_is_switched_off_is_tried_on() -> None:
+    objective = make_objective("grpo", beta=0.0, eps_high=50.0, eps_low=0.99)
+    report = diagnose(LOG, objective)
+    assert report.temperature is None
+    assert report.logged is not None
+    rungs = Trial(report.logged, objective, report.frame, VerdictRules()).rungs(rising=True)
+    assert [at for at, _ in rungs] == [0.0032, 0.01, 0.032, 0.1, 0.32, 1.0, 3.2, 10.0]
+    assert [other.temperature for _, other in rungs] == [at for at, _ in rungs]
+    assert Trial(report.logged, objective, report.frame, VerdictRules()).rungs(rising=False) == []
+
+
+def test_an_inverse_temperature_is_moved_and_named() -> None:
+    report = diagnose(LOG, "rebel", eta=1e4)
+    (option,) = report.summary["recommendation"]["options"]
+    assert (option["name"], option["at"]) == ("temperature", 0.32)
+    assert "a higher temperature is the conservative side. With temperature 0.32 (eta 3.12): " in report.recommendation
+    again = diagnose(LOG, "rebel", eta=1 / 0.32)
+    assert option["after"]["kl"] == pytest.approx(again["kl"].median())
+    assert option["after"]["verdict"] == again.summary["verdict"]["word"] != "greedy"

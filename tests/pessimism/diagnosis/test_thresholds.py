@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pessimism as ps
 from pessimism.diagnosis.diagnose import diagnose
-from pessimism.diagnosis.thresholds import critical_temperature
+from pessimism.diagnosis.thresholds import critical_temperature, lowering_helps
 from tests.pessimism.diagnosis.logs import TRL, log_of, random_log
 
 THRESHOLDS = [("constant_baseline", {"beta": 0.3, "value": 0.4}), ("oapl", {"beta1": 0.2, "beta2": 0.5})]
@@ -96,3 +97,21 @@ def test_critical_temperature_is_the_root(advantage: list[float]) -> None:
         below, above = (np.log(np.mean(np.exp(a / (beta * slack)))) for slack in (1 - 1e-7, 1 + 1e-7))
         assert below > above
         assert np.log(np.mean(np.exp(a / beta))) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("objective", "helps"),
+    [
+        (ps.OptimalValue(beta=1e-4), True),  # its own formula would be the nominal target, whatever the shift
+        (ps.Kimi(beta=1.0), False),  # all are kept already
+        (ps.AsymRE(shift=0.2), True),
+        (ps.Nominal(beta=1e-4), False),  # a constant cancels
+    ],
+    ids=str,
+)
+def test_a_lower_baseline_is_solved_with_the_lower_advantage(objective: ps.Objective, helps: bool) -> None:
+    logged = ps.diagnose(log_of([0.2, 0.5, 0.9]), objective).logged
+    assert logged is not None
+    assert lowering_helps(logged, 0, objective) == helps
+    kept = ps.induced_target(None, [0.2, 0.5, 0.9], objective, unseen=True).policy > 0
+    assert kept.all() == (objective == ps.Kimi(beta=1.0))
