@@ -363,6 +363,8 @@ def _of_tokens(
     table.add("token_ess", float(ess), "effective sample size of tokens, share", untrained=1.0)
     if touched is not None:
         table.add("token_clipped", ratio("touched"), "share of tokens that the clip touches", of="mean", untrained=0.0)
+        some = mean_with_error((touched > 0).astype(float), sampled.cluster)
+        table.add("clipped", some, "share of completions with a token that it touches", of="mean", untrained=0.0)
     elif clip is not None:
         notes.append(
             "the tokens that the clip touches were not counted: give the log itself, not a frame that was read"

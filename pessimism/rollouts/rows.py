@@ -260,7 +260,12 @@ def _told(taken: list[Columns]) -> dict[str, str]:
             "group": " and ".join(columns.group),
         }
         said |= {"step": columns.step, "length": columns.length, "advantage": columns.advantage}
-        for what, name in (said | {"baseline": columns.baseline}).items():
+        said |= {"baseline": columns.baseline}
+        sampled = LogProbs(*columns.log_probs) if columns.log_probs else None
+        if sampled is not None:
+            said |= {"log-probabilities of the behavior": sampled.behavior, "of the policy": sampled.policy}
+        said |= {"version": " and ".join(columns.versions)}
+        for what, name in said.items():
             if name:
                 found.setdefault(what, {})[name] = None
     return {what: " or ".join(names) for what, names in found.items()}

@@ -164,12 +164,14 @@ def test_identical_policies() -> None:
 def test_tokens_that_the_clip_touches(objective: ps.Objective, low: float, high: float) -> None:
     log = exact_log(*PROMPTS)
     advantage = log["reward"] - log.groupby("prompt")["reward"].transform("mean")
-    touched = 0
+    counts = []
     for mu, pi, a in zip(log["mu"], log["pi"], advantage, strict=True):
         ratio = np.exp(np.array(pi[1:]) - np.array(mu[1:]))
-        touched += int(np.sum(ratio > high) if a > 0 else np.sum(ratio < low) if a < 0 else 0)
-    assert 0 < touched < 400
-    assert column(measured(log, objective))["token_clipped"] == pytest.approx(touched / 400, abs=1e-15)
+        counts.append(np.sum(ratio > high) if a > 0 else np.sum(ratio < low) if a < 0 else 0)
+    found = column(measured(log, objective))
+    assert 0 < sum(counts) < 400
+    assert found["token_clipped"] == pytest.approx(sum(counts) / 400, abs=1e-15)
+    assert found["clipped"] == pytest.approx(np.mean(np.array(counts) > 0), abs=1e-15)
 
 
 def test_completions_that_the_clip_touches() -> None:

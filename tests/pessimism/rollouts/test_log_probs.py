@@ -197,6 +197,8 @@ def test_every_format_says_the_same(tmp_path: Path, suffix: str) -> None:
         frame.to_json(path, orient="records", lines=True)
     for source in (path, frame):
         found = read_rollouts(source, log_prob_columns="mu,pi")
+        told = {"log-probabilities of the behavior": "mu", "of the policy": "pi", "version": "sampling_client_step"}
+        assert told.items() <= found.attrs["columns"].items()
         expected = [facts(row, versions=("sampling_client_step",)) for row in rows]
         pd.testing.assert_frame_equal(found[list(expected[0])], pd.DataFrame(expected), check_exact=True)
 
