@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from pessimism.diagnosis.advantage_check import check_advantages
 from pessimism.diagnosis.logged_groups import LoggedGroups
-from pessimism.messages import counted, names, plain
+from pessimism.messages import counted, cut, names, plain
 from pessimism.rollouts.grouping import distribution, size_notes, taken_for
+
+_REASONS = 5  # for which files were passed over that are said
 
 
 def what_was_read(log: pd.DataFrame, logged: LoggedGroups) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def what_was_read(log: pd.DataFrame, logged: LoggedGroups) -> dict[str, Any]:
     files = [Path(path).name for path in attrs.get("files", [])]
     found = f"{counted(len(files), 'file')} ({names(files)})" if files else "a frame"
     layouts = [name for name in dict.fromkeys(attrs.get("layouts", {}).values()) if name != "columns"]
-    layout = f", laid out as by {' and '.join(layouts)}" if layouts else ""
+    layout = f", layout: {' and '.join(layouts)}" if layouts else ""
     count = len(logged.groups)
     lines = [
         f"{found}{layout}: {counted(len(log), 'row')}",
@@ -78,12 +80,22 @@ def what_was_read(log: pd.DataFrame, logged: LoggedGroups) -> dict[str, Any]:
     }
 
 
+def _by_reason(passed: dict[str, str]) -> str:
+    """Name files that were passed over, those of one reason together; the most of one reason first."""
+    reasons: dict[str, list[str]] = {}
+    for path, why in passed.items():
+        reasons.setdefault(why, []).append(Path(path).name)
+    told = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    rest = sum(len(files) for _, files in told[_REASONS:])
+    more = [f"{rest} more"] if rest else []
+    return "; ".join([f"{names(files)} ({plain(cut(why, 100))})" for why, files in told[:_REASONS]] + more)
+
+
 def _left_out(attrs: dict[Any, Any], logged: LoggedGroups) -> list[str]:
     """Say what of a log is not in its groups, or not as it stands there."""
     said = []
     if passed := attrs.get("passed_over"):
-        told = names(f"{Path(path).name} ({why})" for path, why in passed.items())
-        said.append(f"{counted(len(passed), 'file')} passed over, being no log: {told}")
+        said.append(f"{counted(len(passed), 'file')} passed over: {_by_reason(passed)}")
     if attrs.get("skipped"):
         said.append(f"{counted(attrs['skipped'], 'malformed row')} left out")
     if attrs.get("unscored"):

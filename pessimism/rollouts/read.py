@@ -155,7 +155,7 @@ def _read(files: list[File], options: LogOptions, rows: Rows, passed: dict[str, 
             if file.named:
                 raise
             foreign[file.path] = error
-            passed[str(file.path)] = str(error).removeprefix(f"{file.path}: ").replace(f" in {file.path}", "")
+            passed[str(file.path)] = error.reason or str(error).removeprefix(f"{file.path}: ")
         except OSError as error:
             raise ValueError(f"{file.path}: cannot be read ({one_line(error)})") from None
         else:

@@ -48,7 +48,11 @@ ID_COLUMNS = (
 
 
 class ForeignError(ValueError):
-    """A file that is no rollout log; beside others in a folder it is passed over."""
+    """A file that is no rollout log; beside others in a folder it is passed over, for a reason in a few words."""
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Rows:
@@ -493,7 +497,8 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Log
         if given is not None and not there(given):
             prompts = PROMPT_COLUMNS if options.prompt_column is None else (options.prompt_column,)
             log = what not in ("prompt", "reward") and any(name in known for name in prompts)
-            raise (ValueError if log else ForeignError)(f"{what}_column {show(given)} is not a column; {listed}")
+            said = f"{what}_column {show(given)} is not a column; {listed}"
+            raise ValueError(said) if log else ForeignError(said, f"no column {plain(cut(given))}")
         return given if given is not None else next((name for name in defaults if there(name)), None)
 
     numeric = {name for name, number in columns if number}
@@ -508,7 +513,8 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Log
     rewards = [str(pick("reward", name, ())) for name in weights]
     for what, chosen, defaults in ("prompt", prompt, PROMPT_COLUMNS), ("reward", rewards, REWARD_COLUMNS):
         if not chosen:
-            raise ForeignError(f"{what}_column is required: there is no {' or '.join(defaults)} column; {listed}")
+            said = f"{what}_column is required: there is no {' or '.join(defaults)} column; {listed}"
+            raise ForeignError(said, f"no column of a {what}")
     asked = several(options.group_column) or (("uid",) if known >= _VERL else ())
     group = tuple(str(pick("group", name, ())) for name in asked)
     logged = tuple(name for name in ADVANTAGE_COLUMNS if name in numeric and name not in rewards)

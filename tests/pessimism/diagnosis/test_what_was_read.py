@@ -112,3 +112,14 @@ def test_clusters_are_prompts_unless_groups_share_one() -> None:
     frame = pd.DataFrame({"step": [0, 0, 1], "prompt": [*"aba"], "group": [5, 6, 7]})
     assert clusters(frame).tolist() == [0, 1, 0]
     assert clusters(frame.assign(prompt="a")).tolist() == [0, 1, 2]
+
+
+def test_files_that_were_passed_over_are_named_by_their_reason(tmp_path: Path) -> None:
+    trl(tmp_path, {"accuracy_reward": accuracy(*PASSES), "advantage": 0.0})
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text('{"lr": 1}')
+    (tmp_path / "notes.md").write_text("x")
+    assert (
+        "3 files passed over: a.json, b.json (no column of a prompt); notes.md ('.md' is not the suffix of a log)"
+        in ps.diagnose(tmp_path, "grpo").read["warnings"]
+    )

@@ -49,7 +49,7 @@ def test_subfolders_in_natural_order_and_what_is_passed_over(tmp_path: Path) -> 
         "step_9/notes.md": "'.md' is not the suffix of a log",
         "LICENSE": "has no suffix",
         "link": "is a link to a folder",
-        "config.json": "prompt_column is required: there is no prompt or input column; columns found: lr",
+        "config.json": "no column of a prompt",
     }
 
 

@@ -43,7 +43,7 @@ def test_groups_are_those_of_prompt_idx_over_shards(tmp_path: Path) -> None:
     assert set(frame["behavior_log_prob"]) == {-0.75}
     (passed,) = frame.attrs["passed_over"].items()
     assert passed[0] == str(metadata)
-    assert passed[1].endswith("is not a column; columns found: run_name, git_commit, model_name")
+    assert passed[1] == "no column completion_length"  # which was asked for; else "no column of a prompt"
 
 
 @pytest.mark.parametrize(
