@@ -29,6 +29,10 @@ _SHOWN = (
         "Which temperature of Kimi's objective moves the policy by a KL of 0.1?",
         ("match", _LOG, "--objective", "kimi", "--kl", "0.1"),
     ),
+    (
+        "What should be changed, and what does the age of the data do?",
+        ("advise", _LOG, "--trainer", _SETTINGS, "--candidates", "nominal", "kimi", "--kl-per-step", "0.001"),
+    ),
 )
 
 

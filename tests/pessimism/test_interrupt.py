@@ -20,6 +20,7 @@ LONG = {
     "samples": "ps.sgd(q[0], r[0], 'kimi', steps=10**7, lr=0.1, batch_size=64, group_size=8)",
     "refreshed": "ps.sgd(q[0], r[0], 'kimi', steps=10**7, lr=0.1, refresh_every=2, lag=10**5)",
     "stepped": "ps.lagged_iteration(q[:9], r[:9], 'kimi', rounds=9, steps_per_round=10**6, lr=0.1)",
+    "advice": "[ps.advise(log, objective='oapl') for _ in range(10**3)]",
     "rounds": "ps.lagged_iteration(q, r, 'kimi', rounds=1000, samples=100)",
     "flow": "[ps.gradient_flow(q[row], r[row], 'chord') for row in range(10**4)]",
     "beta1": "ps.smallest_beta1(0.1, 2**17, [0.01 * i for i in range(1, 100)] * 100)",
@@ -32,6 +33,8 @@ import pessimism as ps
 from scipy.optimize import elementwise
 rng = np.random.default_rng(0)
 q, r = rng.dirichlet(np.ones(100), 4000), rng.normal(size=(4000, 100))
+log = pandas.DataFrame({{"prompt": np.arange(80) // 8, "reward": (np.arange(80) % 7 < 3) * 1.0}})
+ps.advise(log, objective="oapl", kl_per_step=0.01)
 for code in {codes}:
     print("begins", flush=True)
     try:
