@@ -30,4 +30,6 @@ def as_options(message: str) -> str:
     from pessimism.rollouts.options import LogOptions
 
     names = "|".join(field.name for field in fields(LogOptions) if "_" in field.name)
-    return re.sub(rf"(?<![\w'\"-])({names})(?![\w'\"])", lambda found: f"--{found[1].replace('_', '-')}", message)
+    said, found, columns = message.partition("; columns found in ")  # which a log may call what it likes
+    option = re.compile(rf"(?<![\w'\"-])({names})(?![\w'\"])")
+    return option.sub(lambda name: f"--{name[1].replace('_', '-')}", said) + found + columns

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.pessimism.cli.console import BANDIT, fail
@@ -10,9 +12,9 @@ from tests.pessimism.cli.console import BANDIT, fail
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "a command must come first: the commands are target, compare, match, diagnose, objectives"),
+        ([], "a command must come first: the commands are target, compare, match, diagnose, advise, objectives, demo"),
         (["--foo"], "a command must come first"),
-        (["nonsense"], "unknown command 'nonsense'; the commands are target, compare, match, diagnose, objectives"),
+        (["nonsense"], "unknown command 'nonsense'; the commands are target, compare, match, diagnose, advise,"),
         (["diagnos", "x"], "unknown command 'diagnos'; did you mean diagnose?"),
         (["target", *BANDIT, "--objective", "kimmi"], "unknown objective 'kimmi'; did you mean 'kimi', "),
         (["target", *BANDIT, "--objective", "kimi", "--json", "--csv"], "--json and --csv exclude each other"),
@@ -47,3 +49,23 @@ from tests.pessimism.cli.console import BANDIT, fail
 )
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     assert message in fail(capsys, *arguments)
+
+
+def test_options_of_a_log_have_the_names_of_the_command_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "log.csv").write_text("question,points,advantage_column\na,1,0\na,0,0\n")
+    log = str(tmp_path / "log.csv")
+    assert fail(capsys, "diagnose", log).startswith("pessimism: --prompt-column is required")
+    told = fail(capsys, "match", log, "--objective", "kimi", "--kl", "0.1", "--prompt-column", "question")
+    assert told.startswith("pessimism: --reward-column is required")
+    named = ("--prompt-column", "question", "--reward-column", "points")
+    told = fail(capsys, "compare", log, *named, "--advantage-column", "adv")
+    assert told.startswith("pessimism: --advantage-column 'adv' is not a column; ")
+    assert "question, points, advantage_column" in told
+    told = fail(capsys, "compare", log, *named, "--advantage-column", "a", "--baseline-column", "b")
+    assert (
+        told == "pessimism: --advantage-column already has the baseline in it: give it or --baseline-column, not both\n"
+    )
+    told = fail(capsys, "compare", "--behavior", "0.5,0.5", "--reward", "0,1", "--group-column", "id")
+    assert told == "pessimism: --group-column is an option of a log, and log is not given\n"

@@ -13,6 +13,7 @@ import pytest
 import pessimism as ps
 from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
+from pessimism.losses.registry import make_objective
 from pessimism.rollouts.read import read_rollouts
 from tests.pessimism.diagnosis.logs import log_of
 
@@ -129,3 +130,105 @@ def test_lengths_tell_groups_apart():
     log = pd.DataFrame({"prompt": [*"aabbcc"], "reward": [0.0, 1, 1, 0, 0, 1], "length": [3, 5, 5, 3, 5, 3]})
     _, like = LoggedGroups.of(read_rollouts(log, length_column="length")).distinct()
     assert like[0] == like[1] != like[2]
+
+
+SIGNED = np.array([[-0.6, 1.4, -0.5, -0.3], [0.2, 0.9, -1.0, -0.1], [0.0, 0.0, 0.0, 0.0], [-0.2, -0.1, 0.5, -0.2]])
+GIVEN = pd.DataFrame(
+    {
+        "prompt": np.repeat([*"abcd"], 4),
+        "reward": [1.0, 0, 0, 0, 0, 1, 0, 0.5, 1, 1, 1, 1, 0, 0, 1, 0],
+        "a": SIGNED.ravel(),
+        "b": np.repeat([0.1, 0.4, 0.9, 0.25], 4),
+    }
+)
+NO_ADVANTAGE = {
+    *("dpo", "async_dpo", "chi_po", "ipo", "qrpo", "luffy", "chord", "roirl", "cql", "cql_reference", "cql_huber"),
+    *("ips", "weight_clipping", "propensity_clipping", "implicit_exploration", "exponential_smoothing"),
+    *("log_smoothing", "log_smoothing_linear", "power_mean", "chi2", "pevi", "pevi_kl", "empirical_likelihood_lcb"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(ps.objectives()))
+def test_logged_advantages_replace_those_of_the_objective(name: str) -> None:
+    """The target is stationary for the score weight at the logged advantages, by the certificate."""
+    logged = LoggedGroups.of(ps.read_rollouts(GIVEN, advantage_column="a"))
+    objective = make_objective(name)
+    if name in NO_ADVANTAGE:
+        with pytest.raises(ValueError, match=f"advantage_column: {name} has no advantage to replace, it"):
+            list(logged.targets(objective))
+        return
+    ((index, (target,)),) = logged.targets(objective)
+    np.testing.assert_array_equal(np.asarray(target.advantage_rows), SIGNED[index])
+    solved = np.asarray(target.status) != "not_converged"
+    assert solved.all()
+    assert float(target.certificate()["worst"].max()) < 1e-9
+    own = LoggedGroups.of(ps.read_rollouts(GIVEN.drop(columns=["a", "b"])))
+    ((_, (plain,)),) = own.targets(objective)
+    assert not np.array_equal(np.asarray(plain.advantage_rows), SIGNED[index])
+    assert not np.allclose(plain.policy, target.policy, atol=1e-6, equal_nan=True)
+
+
+def test_advantages_that_are_those_of_the_objective_change_nothing() -> None:
+    kimi = ps.Kimi(0.5)
+    own = np.asarray(kimi.advantage(GIVEN["reward"].to_numpy().reshape(4, 4)))
+    log = GIVEN.assign(a=own.ravel(), b=np.repeat(GIVEN["reward"].to_numpy().reshape(4, 4).mean(axis=-1), 4))
+    names = ["kl", "value", "kappa", "regime", "max_ratio", "leak"]
+    plain = ps.diagnose(GIVEN.drop(columns=["a", "b"]), kimi)[names]
+    for options in ({"advantage_column": "a"}, {"baseline_column": "b"}):
+        given = ps.diagnose(log, kimi, **options)[names]
+        pd.testing.assert_frame_equal(given, plain, rtol=1e-12)
+        read = ps.read_rollouts(log, **options)  # what is used stays with the frame
+        pd.testing.assert_frame_equal(ps.diagnose(read, kimi)[names], plain, rtol=1e-12)
+    assert "theorem" in ps.diagnose(GIVEN.drop(columns=["a", "b"]), kimi).recommendation
+    report = ps.diagnose(log, kimi, advantage_column="a")
+    assert "theorem" not in report.recommendation
+    assert (report["population_regime"] == "undefined").all()
+    assert report.population_note == "the advantages are those of the log, and new groups have none"
+
+
+def test_a_logged_baseline_is_what_is_subtracted() -> None:
+    for objective in (ps.Kimi(0.5), ps.OAPL(beta1=0.5, beta2=0.5), ps.TBA(beta=0.5)):
+        ((index, (target,)),) = LoggedGroups.of(ps.read_rollouts(GIVEN, baseline_column="b")).targets(objective)
+        expected = (GIVEN["reward"] - GIVEN["b"]).to_numpy().reshape(4, 4)[index]
+        np.testing.assert_allclose(np.asarray(target.advantage_rows), expected, rtol=1e-15)
+    for name in ("grpo", "std_normalized", "max_rl"):
+        with pytest.raises(ValueError, match=f"baseline_column: the advantage of {name} is not the reward minus a"):
+            ps.diagnose(GIVEN, name, baseline_column="b")
+
+
+def test_a_shift_lowers_the_logged_baseline() -> None:
+    """By 0.7 temperatures of 0.5, as a baseline that was logged lower by 0.35 does."""
+    logged = LoggedGroups.of(ps.read_rollouts(GIVEN, baseline_column="b"))
+    lower = LoggedGroups.of(ps.read_rollouts(GIVEN.assign(b=GIVEN["b"] - 0.35), baseline_column="b"))
+    ((_, (shifted,)),) = logged.targets(ps.Kimi(0.5), shift=0.7)
+    ((_, (other,)),) = lower.targets(ps.Kimi(0.5))
+    np.testing.assert_allclose(shifted.policy, other.policy, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["kimi", "grpo", "oapl", "ppo", "awr"])
+def test_the_only_completion_of_a_group(name: str) -> None:
+    log = pd.DataFrame({"prompt": [*"aabc"], "reward": [1.0, 0.0, 0.7, -0.7]})
+    zero = ps.diagnose(log, name, singleton="zero")
+    reward = ps.diagnose(log, name, singleton="reward")
+    assert not zero["all_equal"].iloc[1:].any()
+    assert zero["reading"].iloc[1:].str.startswith("no signal: one completion").all()
+    assert zero["leak"].tolist()[1:] == [0.0, 0.0]
+    assert reward["leak"].iloc[1] == 0.0  # a positive weight keeps its only completion
+    assert reward["regime"].iloc[2] == "negative" or name == "awr"
+    assert zero["kl"].iloc[0] == reward["kl"].iloc[0]
+    assert ps.diagnose(ps.read_rollouts(log, singleton="reward"), name)["leak"].tolist() == reward["leak"].tolist()
+
+
+def test_equal_groups_are_left_out() -> None:
+    log = GIVEN.drop(columns=["a", "b"])
+    report = ps.diagnose(log, "kimi", drop_equal=True)
+    assert report["prompt"].tolist() == ["a", "b", "d"]
+    whole = ps.diagnose(log, "kimi").frame
+    names = ["prompt", "n", "reward_mean", "kl", "value", "reading"]
+    left = whole[whole["prompt"] != "c"].reset_index(drop=True)[names]
+    left["reading"] = report["reading"]  # in the population equal groups are dropped, too
+    pd.testing.assert_frame_equal(report[names], left)
+    assert (report["population_regime"] == "undefined").all()
+    assert "1 group of equal rewards left out, as asked (drop_equal)" in report.read["warnings"]
+    with pytest.raises(ValueError, match="drop_equal leaves nothing: in each of the 1 groups all rewards are equal"):
+        ps.diagnose(log[log["prompt"] == "c"], "kimi", drop_equal=True)
