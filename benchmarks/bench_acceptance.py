@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,6 +24,9 @@ from tests.helpers import accepted, cases
 
 FORMULAS = ("nominal", "kimi", "truncated_is", "mixed_chi2_kl", "ppo", "trpo", "pevi", "chi2", "log_smoothing")
 SEARCHED = ("kimi_k25", "topr", "sapo", "chord", "dppo_tv", "cql")
+
+
+LONGEST = 2.0  # seconds of a call, about
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -37,8 +41,12 @@ def ratio(label: str, rows: int, actions: int, repeats: int) -> float:
     behavior, reward = problem(rows, actions)
     rewards = accepted(label, reward)
 
-    def call() -> object:
-        return ps.induced_target(behavior, rewards, cases()[label])
+    def call(first: int | None = None) -> object:
+        return ps.induced_target(behavior[:first], rewards[:first], cases()[label])
+
+    call(1)
+    most = max(1, int(LONGEST / seconds(partial(call, 1))))
+    behavior, rewards = behavior[:most], rewards[:most]
 
     def unchecked() -> object:
         with patch("pessimism.target.induced.accepted", lambda *given: given[3]):
