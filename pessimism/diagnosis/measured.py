@@ -220,7 +220,7 @@ def _of_behavior(sampled: Sampled, table: _Table, notes: list[str]) -> None:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Target:
     """Target of the same groups, on the completions ``(N,)``: log-ratios and advantages."""
 
