@@ -236,6 +236,8 @@ class Settings:
         for key in self._given:
             if key in self._defaults or key in harmless:
                 continue
+            if ends := [known for known in self._defaults if known.endswith(f".{key}")]:  # the end of a name alone
+                raise ValueError(f"{self._place}: unknown setting {show(key)}; did you mean {ends[0]!r}?")
             parent, _, name = key.rpartition(".")
             beside = [k.rpartition(".")[2] for k in self._defaults if k.rpartition(".")[0] == parent]
             if near := difflib.get_close_matches(name, beside, n=1, cutoff=_TYPO):

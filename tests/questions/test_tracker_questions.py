@@ -635,6 +635,15 @@ def test_which_of_several_rewards_decides() -> None:
     first = ps.induced_target(uniform, each, "std_normalized", beta=1.0, eps=1e-12)
     np.testing.assert_allclose(first.policy, regression(uniform, standardized(each, uniform)), rtol=1e-6)
     assert first.policy.argmax() == 1
+    log = pd.DataFrame({"prompt": "q", "right": right, "length": length, "advantage": each})
+    for reward, options, scaled in (
+        ("right:1,length:1", {}, (right + length - 150.5) / np.std(right + length, ddof=1)),
+        ("right", {"advantage_column": "advantage"}, each),
+        ("right:1,length:0.0001", {}, (right + length / 1e4 - 0.515) / np.std(right + length / 1e4, ddof=1)),
+    ):
+        report = ps.diagnose(log, "std_normalized", beta=1.0, eps=1e-12, reward_column=reward, **options)
+        policy = regression(uniform, scaled)
+        assert report["kl"][0] == pytest.approx(kl(policy, uniform), rel=1e-6)
 
 
 def test_does_it_help_to_skip_prompts_that_are_all_right_or_all_wrong() -> None:
@@ -644,7 +653,9 @@ def test_does_it_help_to_skip_prompts_that_are_all_right_or_all_wrong() -> None:
     the data tilt towards the rare outcome.
     """
     kept, equal = [[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 1.0]], [[0.0] * 4, [1.0] * 4]
-    everything, some = (ps.diagnose(log_of(groups), "kimi", beta=0.5) for groups in ([*kept, *equal], kept))
+    everything = ps.diagnose(log_of([*kept, *equal]), "kimi", beta=0.5)
+    some = ps.diagnose(log_of([*kept, *equal]), "kimi", beta=0.5, drop_equal=True)
+    assert some["prompt"].tolist() == ["prompt 0", "prompt 1"]
     columns = ["kl", "kappa", "value", "max_ratio"]
     np.testing.assert_allclose(everything[columns][:2], some[columns], rtol=1e-12)
     assert everything.summary["median_kl"] == pytest.approx(some.summary["median_kl"], rel=1e-12)

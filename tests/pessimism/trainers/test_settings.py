@@ -77,6 +77,27 @@ def test_a_misspelled_setting_is_found_and_others_pass() -> None:
     settings({"a.rates": 1, "c.bounds": 1, "learning_rate": 1})
 
 
+@pytest.mark.parametrize("key", ["bound", "rate"])
+def test_the_end_of_a_name_is_no_name(key: str) -> None:
+    """Read as another program's it would leave the default in its place without a word."""
+    with pytest.raises(ValueError, match=rf"^here: unknown setting '{key}'; did you mean 'a\.{key}'\?$"):
+        settings({key: 1})
+
+
+@pytest.mark.parametrize(
+    ("trainer", "key", "whole"),
+    [
+        ("verl", "adv_estimator", "algorithm.adv_estimator"),
+        ("verl", "actor.policy_loss.loss_mode", "actor_rollout_ref.actor.policy_loss.loss_mode"),
+        ("openrlhf", "advantage.estimator", "algo.advantage.estimator"),
+        ("prime-rl", "dppo_mask_high", "trainer.loss.dppo_mask_high"),
+    ],
+)
+def test_no_trainer_passes_over_the_end_of_a_name(trainer: str, key: str, whole: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown setting '{key}'; did you mean '{whole}'\?"):
+        ps.from_config({key: "rloo"}, trainer=trainer)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "differs"),
     [
