@@ -46,7 +46,7 @@ def advise(
 
     Parameters
     ----------
-    log : pandas.DataFrame, str, path, list or datasets.Dataset
+    log : pandas.DataFrame, datasets.Dataset, path or list
         Rollout log, as :func:`~pessimism.read_rollouts` reads it.
     trainer : TrainerSettings or source, optional
         Settings of the trainer, as :func:`~pessimism.from_config` takes or returns them: the present objective, the

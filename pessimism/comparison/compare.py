@@ -58,7 +58,7 @@ def compare(
     objectives : iterable of str or ObjectiveLike, optional
         Names, with hyper-parameters after a colon where wanted ("oapl:beta1=1"), or objectives; by default all that
         are registered, and with a ``reference`` all that take one.
-    log : pandas.DataFrame, str, path, list or datasets.Dataset, optional
+    log : pandas.DataFrame, datasets.Dataset, path or list, optional
         Rollout log in place of ``behavior`` and ``reward``, as :func:`pessimism.read_rollouts` reads it or has read it.
         Its groups are the problems, and completions are always the seen part of a larger space.
     beta : float, optional

@@ -58,7 +58,7 @@ def match(
         Rewards.
     objective : str or ObjectiveLike
         Name of a registered objective, with its other hyper-parameters in ``hyper``, or an objective.
-    log : pandas.DataFrame, str, path, list or datasets.Dataset, optional
+    log : pandas.DataFrame, datasets.Dataset, path or list, optional
         Rollout log in place of ``behavior`` and ``reward``, as :func:`pessimism.read_rollouts` reads it or has read it.
         The wanted number is then that of a statistic over its groups with a signal, and completions are always the seen
         part of a larger space.

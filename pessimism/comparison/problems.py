@@ -56,7 +56,7 @@ def on_log(log: LogLike, options: LogOptions | None = None) -> Solve:
 
     Parameters
     ----------
-    log : pandas.DataFrame, str, path, list or datasets.Dataset
+    log : pandas.DataFrame, datasets.Dataset, path or list
         Rollout log, as :func:`~pessimism.read_rollouts` takes it.
     options : LogOptions, optional
         How it is read. Lengths of completions are read for objectives that need them, by default from the usual

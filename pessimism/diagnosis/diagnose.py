@@ -53,7 +53,7 @@ def diagnose(
 
     Parameters
     ----------
-    source : pandas.DataFrame, str, path, list or datasets.Dataset
+    source : pandas.DataFrame, datasets.Dataset, path or list
         Rollout log: a frame, a file or a folder, as :func:`~pessimism.read_rollouts` reads it.
     objective : str or ObjectiveLike
         Name of a registered objective, with its hyper-parameters in ``hyper``, or an objective.

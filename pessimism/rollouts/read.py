@@ -40,7 +40,7 @@ def read_rollouts(
 
     Parameters
     ----------
-    source : pandas.DataFrame, str, path, list or datasets.Dataset
+    source : pandas.DataFrame, datasets.Dataset, path or list
         A frame, a `Dataset` or a list of mappings that is already loaded, a file, a folder, a pattern such as
         `runs/*/completions`, or a list of these. Files are `.parquet`, `.jsonl`, `.ndjson`, `.csv`, `.json`, `.pt` or
         `.arrow`; text also with `.gz` or `.zst`. Of a folder every log below it is read in natural order (`2.jsonl`
