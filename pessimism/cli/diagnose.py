@@ -32,6 +32,7 @@ from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.measured import Measured
 from pessimism.diagnosis.summary import BANDS, EFFECTS, json_number, summarize
 from pessimism.diagnosis.verdict import VerdictRules
+from pessimism.diagnosis.wording import distance
 from pessimism.messages import plain
 
 USAGE = "LOG... [options]"
@@ -182,7 +183,8 @@ def _print(frame: pd.DataFrame, summary: dict[str, Any], measured: Measured | No
     head = frame.head(rows)
     if rows:
         short = [plain(prompt[:_PROMPT]) for prompt in head["prompt"].astype(str)]
-        print_columns(_columns(head[_shown(frame)].assign(prompt=short)), csv=False)
+        seen = head[_shown(frame)].assign(prompt=short, tv_nominal=head["tv_nominal"].map(distance))
+        print_columns(_columns(seen), csv=False)
         if len(frame) > len(head):
             print(f"... {len(frame) - len(head)} more groups (--rows {len(frame)}, --csv or --out for all)")
     if details:
@@ -240,6 +242,7 @@ def _effect_columns(first: str, parts: dict[str, dict[str, Any]]) -> dict[str, l
     columns: dict[str, list[Any]] = {first: list(parts), "count": [of["groups"] for of in parts.values()]}
     for name in EFFECTS:
         columns[name] = [math.nan if of[name][0] is None else of[name][0] for of in parts.values()]
+    columns["tv_nominal"] = list(map(distance, columns["tv_nominal"]))
     words = [f"too few groups: {of['alone']}" if of.get("alone") else " or ".join(of["words"]) for of in parts.values()]
     return columns | {"verdict": words}
 
@@ -268,11 +271,12 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     apart = {"objective", "recommendation", "read", "step_note", "share_of", "population_share_of", "population_note"}
     apart |= {"interval", "verdict", "effect", "by_step", "measured"}  # printed by themselves
     interval = summary["interval"]
-    return [
-        f"{name}: {_short(value, interval.get(name))}{of.get(name, '')}"
-        for name, value in summary.items()
-        if name not in apart
-    ]
+    shown = {name: value for name, value in summary.items() if name not in apart}
+    if (median := shown["median_tv_nominal"]) is not None:
+        shown["median_tv_nominal"] = distance(median)
+        ends = interval["median_tv_nominal"]
+        interval = interval | {"median_tv_nominal": [None if end is None else distance(end) for end in ends]}
+    return [f"{name}: {_short(value, interval.get(name))}{of.get(name, '')}" for name, value in shown.items()]
 
 
 def _short(value: Any, interval: Any = None) -> str:

@@ -16,7 +16,7 @@ from pessimism.core.objective import Objective
 from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.diagnosis.population import population_reading
 from pessimism.diagnosis.verdict import SCALE, VerdictRules, verdicts, word_of
-from pessimism.diagnosis.wording import digits
+from pessimism.diagnosis.wording import digits, distance
 from pessimism.groups.target import is_squared
 from pessimism.losses.regression import OAPL, AStarPO
 from pessimism.target.conservatism import effect
@@ -204,7 +204,8 @@ def tried(option: Option, groups: int, temperature: str = "", inverse: str = "")
     before, after = option.before, option.after
 
     def both(name: str, form: str = ".3g") -> str:
-        return f"{before[name]:{form}} -> {after[name]:{form}}"
+        shown = distance if name == "tv_nominal" else float
+        return f"{shown(before[name]):{form}} -> {shown(after[name]):{form}}"
 
     parts = [f"leaking groups {both('leaking', '.0%')}"] if before["leaking"] or after["leaking"] else []
     parts += [f"positive groups {both('positive', '.0%')}"] if before["positive"] != after["positive"] else []

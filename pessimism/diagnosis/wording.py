@@ -105,6 +105,17 @@ def _compared(group: Group) -> str:
     return f": {than} conservative than nominal, as if at {factor:.3g} times the temperature{unit}{at}"
 
 
+def distance(value: float) -> float:
+    """A total variation, or a part of the mass, as a reader sees it: twelve decimals, below which it is rounding.
+
+    Examples
+    --------
+    >>> distance(1.1e-16), distance(0.25)
+    (0.0, 0.25)
+    """
+    return round(value, 12)
+
+
 def percent(part: float) -> str:
     """Write a part of the mass, never as 0% or 100% by rounding."""
     if part < 0.0005:

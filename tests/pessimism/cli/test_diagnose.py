@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -129,3 +130,35 @@ def test_several_logs_patterns_and_packed_ones(tmp_path: Path, capsys: pytest.Ca
     for command in (["compare", "--objectives", "kimi"], ["match", "--objective", "kimi", "--kl", "0.1"]):
         one, both = (run(capsys, command[0], *logs, *command[1:], "--json") for logs in ([str(tmp_path)], names))
         assert one == both
+
+
+def table(text: str) -> list[str]:
+    """Lines of the table of groups, its header first."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.endswith("reading"))
+    return lines[start : start + 1 + lines[start:].index("")]
+
+
+def test_rounding_is_not_printed_as_a_distance(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rows = [f"{p},{r}\n" for p, rewards in enumerate(["10000000", "11100000", "11111110"] * 4) for r in rewards]
+    (tmp_path / "log.csv").write_text("prompt,reward\n" + "".join(rows))
+    log = str(tmp_path / "log.csv")
+    frame = ps.diagnose(log, "optimal_value", beta=1.0)
+    assert 0 < frame["tv_nominal"].max() < 1e-14  # the nominal target, to rounding
+    out = run(capsys, "diagnose", log, "--objective", "optimal_value", "--beta", "1", "--details")
+    assert not re.search(r"\de-1\d", out)
+
+
+def test_a_factor_in_units_of_the_advantage_stands_beside_its_reading(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "log.csv").write_text("prompt,reward\na,10\na,0\na,0\na,0\n")
+    header, first, *_ = table(
+        run(capsys, "diagnose", str(tmp_path / "log.csv"), "--objective", "std_normalized", "--beta", "1")
+    )
+    names, values = header.split(), first.split()
+    factor = values[names.index("advantage_factor")]
+    assert f"as if at {float(factor):.3g} times the temperature in units of the advantage" in first
+    assert float(values[names.index("pessimism_factor")]) > 3 * float(factor)
+    header, *_ = table(run(capsys, "diagnose", str(tmp_path / "log.csv"), "--objective", "kimi"))
+    assert "advantage_factor" not in header
