@@ -26,6 +26,18 @@ def cut(text: str, length: int = _SHOWN) -> str:
 def counted(count: int, what: str) -> str:
     """Return a number of things that take an s where there are several.
 
+    Parameters
+    ----------
+    count : int
+        How many.
+    what : str
+        One of them.
+
+    Returns
+    -------
+    str
+        Number and name.
+
     Examples
     --------
     >>> counted(1, "row"), counted(2, "row")

@@ -22,6 +22,16 @@ def not_a_command(arguments: list[str], commands: Iterable[str]) -> str:
 def as_options(message: str) -> str:
     """Name options of a log as the command line has them, not as keywords of Python; what is quoted stays.
 
+    Parameters
+    ----------
+    message : str
+        A message of the package.
+
+    Returns
+    -------
+    str
+        The same for somebody at a terminal.
+
     Examples
     --------
     >>> as_options("reward_column 'reward_column' is not a column")

@@ -108,6 +108,16 @@ def _compared(group: Group) -> str:
 def distance(value: float) -> float:
     """A total variation, or a part of the mass, as a reader sees it: twelve decimals, below which it is rounding.
 
+    Parameters
+    ----------
+    value : float
+        The number.
+
+    Returns
+    -------
+    float
+        The number as it is shown.
+
     Examples
     --------
     >>> distance(1.1e-16), distance(0.25)

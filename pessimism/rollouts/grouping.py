@@ -30,6 +30,16 @@ class Sessions(NamedTuple):
 def sessions_of(uids: Iterable[str]) -> Sessions | None:
     """Read uids as SAMPLE_ROLLOUT_OUTPUT, None where one of them has another form.
 
+    Parameters
+    ----------
+    uids : iterable of str
+        The uids.
+
+    Returns
+    -------
+    Sessions or None
+        What they say, None where they say nothing of sessions.
+
     Examples
     --------
     >>> found = sessions_of(["a_0_0", "a_0_1", "b_1_0"])
@@ -168,6 +178,18 @@ def size_notes(sizes: NDArray[np.int64], by: str) -> list[str]:
 def distribution(sizes: NDArray[np.int64], most: int = 4) -> str:
     """Say how many groups have how many completions, the most frequent first.
 
+    Parameters
+    ----------
+    sizes : ndarray of int, shape (groups,)
+        Completions of each group.
+    most : int, default 4
+        Sizes that are named one by one.
+
+    Returns
+    -------
+    str
+        One line.
+
     Examples
     --------
     >>> distribution(np.array([4, 4, 4, 8]))
@@ -184,6 +206,16 @@ def distribution(sizes: NDArray[np.int64], most: int = 4) -> str:
 
 def taken_for(columns: Mapping[str, Any]) -> str:
     """Say which columns were taken for what.
+
+    Parameters
+    ----------
+    columns : mapping of str to str
+        Name of the column for each kind of what is read, None where there is none.
+
+    Returns
+    -------
+    str
+        One line.
 
     Examples
     --------

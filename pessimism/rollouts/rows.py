@@ -463,6 +463,18 @@ _MISSING = object()
 def way_to(name: str, names: Container[str]) -> tuple[str, ...] | None:
     """The way that a name with dots takes into the object of a column; None where there is no such column.
 
+    Parameters
+    ----------
+    name : str
+        The name.
+    names : container of str
+        Columns that there are.
+
+    Returns
+    -------
+    tuple of str or None
+        The column, and the keys in it from the outside in.
+
     Examples
     --------
     >>> way_to("extra_info.score", {"extra_info"}), way_to("a.b.c", {"a.b"}), way_to("b.c", {"a"})
