@@ -39,10 +39,10 @@ def what_was_read(log: pd.DataFrame, logged: LoggedGroups) -> dict[str, Any]:
     >>> log = read_rollouts("examples/trl_completions")
     >>> said = what_was_read(log, LoggedGroups.of(log))
     >>> print("\n".join(said["lines"]))
-    3 files (completions_00016.parquet, completions_00032.parquet, completions_00048.parquet): 3072 rows
+    3 files (completions_00016.parquet, completions_00032.parquet, completions_00048.parquet), layout: TRL: 3072 rows
     columns: prompt: prompt, reward: reward, step: step, advantage: advantage (compared, not used)
     192 groups by prompt and step, at 3 steps; completions of a group: 192 of 16
-    the logged advantages are those of dr_grpo, the reward minus the mean of the group, to 3e-08 (192 groups)
+    the logged advantages are those of dr_grpo, the reward minus the mean of the group, to rounding (192 groups)
     """
     attrs, sizes = log.attrs, logged.sizes
     columns = dict(attrs.get("columns", {}))
