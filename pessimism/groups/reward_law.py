@@ -174,7 +174,7 @@ def members_left_out(objective: Objective, values: Floats, others: Counts) -> Fl
 
 def has_baseline(objective: Objective) -> bool:
     """Whether the advantage is the reward minus one number per group: on a generic group."""
-    probe = np.array([0.0, 0.25, 1.0, 3.0])
+    probe = np.array([0.0, 0.1, 0.35, 1.0])  # which objectives of a Bernoulli reward take, too
     subtracted = probe - np.asarray(objective.advantage(probe))
     return bool(np.ptp(subtracted) <= 1e-12 * (1.0 + np.abs(subtracted).max()))
 

@@ -74,6 +74,12 @@ def test_no_dynamics_where_they_would_mean_nothing(objective: str, why: str) -> 
     assert why in found.lag_note
 
 
+def test_an_objective_of_a_bernoulli_reward_is_advised() -> None:
+    found = ps.advise(LOG, objective="log_smoothing", **FAST)
+    assert found.candidates["role"].tolist() == ["present", "candidate"]
+    assert found.least["change"].iloc[0] == "none"
+
+
 @pytest.mark.slow
 def test_every_objective_is_advised() -> None:
     told = {}
