@@ -92,7 +92,7 @@ def optimal_value_parts(reward: Array, beta: float, weights: Array | None = None
     xp = array_namespace(reward)
     seen = xp.ones_like(reward, dtype=xp.bool) if weights is None else xp.broadcast_arrays(weights, reward)[0] > 0
     top = xp.max(xp.where(seen, reward, xp.full_like(reward, -xp.inf)), axis=-1)
-    mean = expectation(reward, weights)
+    mean = xp.minimum(expectation(reward, weights), top)  # which rounding may leave above equal rewards
 
     def exponent(anchor: Array) -> Array:
         # Actions without weight may have any reward: keep exp of it finite.

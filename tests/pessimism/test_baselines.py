@@ -41,6 +41,16 @@ def test_equal_rewards_are_their_own_baseline(value: float, weights: np.ndarray 
     assert float(baselines.standard_deviation(reward, weights)) == 0.0
 
 
+@pytest.mark.parametrize("beta", [1e-99, 1e-60, 1e-17, 1.0])
+@pytest.mark.parametrize("width", range(2, 30))
+def test_equal_rewards_are_their_optimal_value_at_any_temperature(beta: float, width: int) -> None:
+    """Their rounded mean may lie above all of them, by many temperatures."""
+    weights = np.random.default_rng(width).dirichlet(np.ones(width))
+    for given in (None, weights):
+        found = baselines.optimal_value(np.full(width, 0.1), beta, given)
+        np.testing.assert_allclose(found, 0.1, rtol=1e-15)
+
+
 def test_actions_without_weight_have_no_say() -> None:
     weights, reward = np.array([0.0, 0.25, 0.75]), np.array([1e9, 1.0, 2.0])
     seen = weights > 0
