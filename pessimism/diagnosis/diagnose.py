@@ -187,6 +187,13 @@ def _facts(logged: LoggedGroups, objective: Objective) -> tuple[pd.DataFrame, st
         logged.objective_on(objective, logged.rows(np.array([0]))[0]),
         why=logged.why_no_population,
     )
+    alone = logged.sizes == 1
+    if logged.singleton == "reward" and alone.any():
+        population.loc[alone] = np.nan
+        population["population_regime"] = population["population_regime"].where(~alone, "undefined")
+        undefined = (
+            undefined or "the advantage of the only completion of a group is its reward here, and not for new groups"
+        )
     facts = pd.concat([pd.concat(parts).sort_index(), population], axis=1)
     facts["all_equal"] &= logged.sizes > 1  # one completion has nothing to agree with
     rows = facts.assign(n=logged.sizes)[list(Group._fields)].astype(object).itertuples(index=False, name=None)
@@ -215,6 +222,12 @@ def _measure(targets: list[InducedTarget]) -> pd.DataFrame:
         Z=z,
         kappa=target.kappa,
         leak=target.leak,
+        alone=np.concatenate(
+            [
+                same.advantage[..., 0] if same.advantage.shape[-1] == 1 else np.full(len(same.advantage), np.nan)
+                for same in targets
+            ]
+        ),
         given_up=_given_up(target),
         all_equal=target.reward.max(axis=-1) == target.reward.min(axis=-1),
         critical_shift=shift,

@@ -39,6 +39,7 @@ class Group(NamedTuple):
     population_regime: str
     population_shift: float
     advantage_factor: float  # that of what the temperature weighs
+    alone: float  # advantage of the only completion, nan where there are several
 
 
 def read_group(group: Group) -> str:
@@ -70,6 +71,8 @@ def _in_sample(group: Group) -> str:
     if group.status in _TROUBLE:
         return f"{regime}: {_TROUBLE[group.status]}"
     if group.n == 1:
+        if group.alone > 0:
+            return "one completion, with a positive advantage: it gains on all that were not sampled"
         return "no signal: one completion, which has nothing to be compared with"
     if group.all_equal:
         return "no signal: all rewards are equal, the target is the behavior"

@@ -189,6 +189,10 @@ def test_what_does_a_group_of_one_teach(estimator: str, advantage: str) -> None:
     report = ps.diagnose(log_of([[0.7]]), found.objective)
     assert not report["all_equal"].any()
     assert "one completion" in report["reading"][0]
+    taught = ps.diagnose(log_of([[0.7], [-0.7]]), "kimi", beta=1.0, singleton=found.singleton)
+    leak = 1 - np.exp(-0.7) if found.singleton == "reward" else 0.0  # log w = A/beta, and the rest goes elsewhere
+    np.testing.assert_allclose(taught["leak"], [0.0, leak], atol=1e-9)
+    assert ("it gains on all that were not sampled" in taught["reading"][0]) == (found.singleton == "reward")
 
 
 @pytest.mark.parametrize("pass_rate", [0.02, 0.3, 0.5, 0.98])

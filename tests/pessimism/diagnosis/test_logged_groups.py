@@ -215,6 +215,12 @@ def test_the_only_completion_of_a_group(name: str) -> None:
     assert zero["leak"].tolist()[1:] == [0.0, 0.0]
     assert reward["leak"].iloc[1] == 0.0  # a positive weight keeps its only completion
     assert reward["regime"].iloc[2] == "negative" or name == "awr"
+    if reward["regime"].iloc[1] != "undefined":
+        assert reward["reading"].iloc[1].startswith("one completion, with a positive advantage: it gains")
+    assert reward["population_regime"].iloc[1:].tolist() == ["undefined"] * 2  # new groups of one would have none
+    assert reward["population_kappa"].iloc[1:].isna().all()
+    assert reward["population_regime"].iloc[0] == zero["population_regime"].iloc[0]
+    assert reward.summary["population_note"]
     assert zero["kl"].iloc[0] == reward["kl"].iloc[0]
     assert ps.diagnose(ps.read_rollouts(log, singleton="reward"), name)["leak"].tolist() == reward["leak"].tolist()
 
