@@ -6,46 +6,46 @@ the row-by-row route of JSONL and CSV, which alone decides what is malformed and
 
 import codecs
 import csv
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import accumulate, chain, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pessimism.arrays import Floats
 from pessimism.files import require_regular
 from pessimism.messages import names as listed_names
 from pessimism.messages import one_line, plain, show
+from pessimism.rollouts.columnar import Gathered, add_clean, add_records, is_numeric, is_text
 from pessimism.rollouts.json_files import JsonError, json_records
 from pessimism.rollouts.layouts.base import Layout, Record, Where
 from pessimism.rollouts.layouts.table import recognize
-from pessimism.rollouts.lines import LINE, json_object, read_lines
+from pessimism.rollouts.lines import LINE, json_object, line_blocks, read_lines
 from pessimism.rollouts.options import LogOptions
 from pessimism.rollouts.parquet_pages import unpacked
 from pessimism.rollouts.rows import (
     COLUMNS,
+    MISSING,
     PROMPT_COLUMNS,
     REWARD_COLUMNS,
     Columns,
     ForeignError,
     Rows,
     choose_columns,
-    csv_value,
     read_before,
-    rounding,
 )
 from pessimism.rollouts.sources import RATIO, UNPACKED, opened
 from pessimism.rollouts.torch_files import torch_samples
 
 BATCH = 16_384  # rows of a columnar file taken at once
+_TOGETHER = 64  # records of CSV, of which each may be long
 _FIRST = 1000  # records among whose keys the columns are chosen
 _ARROW_FILE = b"ARROW1"
 _PLAIN = {"TRL": {"prompt", "completion", "advantage"}, "verl": {"input", "output", "score", "step"}}
@@ -64,15 +64,19 @@ class _Reading(NamedTuple):
 
 def _read_jsonl(path: Path, options: LogOptions, rows: Rows) -> None:
     columns, layout = reading = _reading(path, _parsed(path), options, rows)
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.isspace():
+    with Gathered(rows, columns, path) as waiting:
+        names = waiting.names
+        for number, line in enumerate(read_lines(path), 1):
+            if line.isspace():
+                continue
             try:
                 record = json_object(line)
-                if layout is None:
-                    rows.add(record, columns)
-                    continue
             except ValueError as error:
+                waiting.flush()
                 rows.bad(f"{path}:{number}", error)
+                continue
+            if layout is None:
+                waiting.add([tuple([record.get(name, MISSING) for name in names])], (number,), len(line))
             else:
                 _add_laid_out(record, reading, rows, f"{path}:{number}", Where(path, number))
 
@@ -251,18 +255,32 @@ def read_records(records: Sequence[Any], options: LogOptions, rows: Rows, path: 
 
 
 def _read_csv(path: Path, options: LogOptions, rows: Rows) -> None:
-    with csv_table(path, rows.bad) as (header, records):
+    waiting: Gathered | None = None
+
+    def bad(place: str, what: object, lines: int = 1) -> None:
+        if waiting is not None:
+            waiting.flush()
+        rows.bad(place, what, lines)
+
+    with _csv_chunks(path, bad) as (header, chunks):
         columns = choose_columns(str(path), [(name, True) for name in header], options)
-        numbers = columns.numbers()
-        places = [(name, header.index(name), name in numbers) for name in columns.names()]
         rows.took(columns, _name(None, header))
-        for line, fields in records:
-            try:
-                if len(fields) != len(header):
-                    raise ValueError(f"{len(fields)} fields, the header has {len(header)}")
-                rows.add({name: csv_value(fields[i], numeric) for name, i, numeric in places}, columns)
-            except ValueError as error:
-                rows.bad(f"{path}:{line}", error)
+        waiting = Gathered(rows, columns, path, texts=True)
+        places, width = [header.index(name) for name in waiting.names], len(header)
+
+        kept: Callable[[list[str]], tuple[str, ...]]
+        kept = itemgetter(*places) if len(places) > 1 else lambda fields: (fields[places[0]],)
+        with waiting:
+            for lines, records in chunks:
+                if set(map(len, records)) == {width}:
+                    values = list(map(kept, records))
+                    waiting.add(values, lines, sum(map(len, chain.from_iterable(values))))
+                    continue
+                for line, fields in zip(lines, records, strict=True):
+                    if len(fields) == width:
+                        waiting.add([kept(fields)], (line,), sum(map(len, fields)))
+                    elif fields:
+                        bad(f"{path}:{line}", f"{len(fields)} fields, the header has {width}")
 
 
 @contextmanager
@@ -285,21 +303,53 @@ def csv_table(
     records : iterator of (int, list of str)
         The others: the physical line on which each starts, and its fields. Bytes that are not UTF-8 are surrogates.
     """
-    with closing(read_lines(path)) as lines, _long_fields():
-        size = [0]  # bytes of the record so far
-        reader = csv.reader(_bounded(path, lines, size), strict=True)
-        yield _csv_header(reader, path), _csv_records(reader, path, bad, size)
+    with _csv_chunks(path, bad) as (header, chunks):
+        yield header, ((n, fields) for many in chunks for n, fields in zip(*many, strict=True) if fields)
 
 
-def _bounded(path: Path, lines: Iterable[bytes], size: list[int]) -> Iterator[str]:
-    """Decode lines, unless the record that they belong to grows beyond what one may have."""
-    for number, line in enumerate(lines, 1):
-        size[0] += len(line)
-        if size[0] > LINE:
+@contextmanager
+def _csv_chunks(
+    path: Path, bad: Callable[[str, object, int], None]
+) -> Iterator[tuple[list[str], Iterator[tuple[Sequence[int], list[list[str]]]]]]:
+    """Open a CSV file as `csv_table` does; records come a few at a time with their lines, and a blank line is one."""
+    read = _Read()
+    with closing(_texts(path, read)) as texts, _long_fields():
+        reader = csv.reader(chain.from_iterable(texts), strict=True)
+        yield _csv_header(reader, path), _csv_records(reader, path, bad, read)
+
+
+class _Read:
+    """Records of CSV that were read so far: those of the present chunk, one by one, and how many there were before."""
+
+    def __init__(self) -> None:
+        self.records: deque[list[str]] = deque()
+        self.before = 0
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.before + len(self.records)
+
+    def taken(self) -> list[list[str]]:
+        """Hand over those of the chunk."""
+        records = list(self.records)
+        self.before += len(records)
+        self.records.clear()
+        return records
+
+
+def _texts(path: Path, read: _Read) -> Generator[list[str], None, None]:
+    """Decode lines, unless the record that they belong to grows beyond what one may have by more than a block."""
+    number, size, before = 1, 0, 0
+    for lines in line_blocks(path):
+        if size > LINE:
             raise ValueError(
                 f"{path}:{number}: a record of more than {LINE >> 20} MiB, the most that one may have: is a quote open?"
             )
-        yield line.decode(errors="surrogateescape")
+        yield [line.decode(errors="surrogateescape") for line in lines]
+        number += len(lines)
+        # All of these lines belong to one record where none ended in them.
+        size, before = size + sum(map(len, lines)) if read.count == before else 0, read.count
 
 
 def _csv_header(reader: Iterator[list[str]], path: Path) -> list[str]:
@@ -313,20 +363,26 @@ def _csv_header(reader: Iterator[list[str]], path: Path) -> list[str]:
 
 
 def _csv_records(
-    reader: Any, path: Path, bad: Callable[[str, object, int], None], size: list[int]
-) -> Iterator[tuple[int, list[str]]]:
-    """Yield every record that is CSV at all, as the physical line on which it starts and its fields."""
-    while True:
-        line, size[0] = reader.line_num + 1, 0
+    reader: Any, path: Path, bad: Callable[[str, object, int], None], read: _Read
+) -> Iterator[tuple[Sequence[int], list[list[str]]]]:
+    """Yield every record that is CSV at all, a few at a time, and the physical line on which each starts."""
+    more = True
+    while more:
+        first, error = reader.line_num + 1, None
         try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:  # an open quote swallows the rest of the file: every line of it is counted
-            bad(f"{path}:{line}", f"bad CSV, {error}", reader.line_num - line + 1)
-        else:
-            if fields:
-                yield line, fields
+            read.records.extend(islice(reader, _TOGETHER))
+            more = bool(read.records)
+        except csv.Error as found:
+            error = found
+        records = read.taken()
+        lines: list[int] | range = range(first, first + len(records))
+        if error is not None or reader.line_num - first + 1 != len(records):  # some are of several lines
+            counts = (1 + sum(field.count("\n") for field in fields) for fields in records)
+            *lines, first = accumulate(counts, initial=first)
+        if records:
+            yield lines, records
+        if error is not None:  # an open quote swallows the rest of the file: every line of it is counted
+            bad(f"{path}:{first}", f"bad CSV, {error}", reader.line_num - first + 1)
 
 
 @contextmanager
@@ -347,7 +403,7 @@ def _read_parquet(path: Path, options: LogOptions, rows: Rows) -> None:
 
         def batches(names: list[str] | None) -> Generator[pa.RecordBatch, None, None]:
             texts = [
-                field.name for field in schema if names is not None and field.name == names[0] and _text(field.type)
+                field.name for field in schema if names is not None and field.name == names[0] and is_text(field.type)
             ]
             with pq.ParquetFile(path, read_dictionary=texts) as file:
                 yield from file.iter_batches(require_bounded(path, names, texts), columns=names)
@@ -369,7 +425,7 @@ def _read_batches(
     """Read a columnar source, and count in `done` how many of its rows were read."""
     where = str(path) if place is None else place
     prefix = f"{path}: " if place is None else ""
-    found = {field.name: _numeric(field.type) for field in schema}
+    found = {field.name: is_numeric(field.type) for field in schema}
     try:
         layout = recognize(dict.fromkeys(found), Where(path))
         plain = layout if layout is not None and layout.rows is None else None
@@ -390,8 +446,8 @@ def _read_batches(
     _require_inside(where, schema, columns)
     rows.took(columns, _name(plain, found), _run(plain, path))
     for batch in batches(columns.tops()):
-        if not _add_clean(batch, columns, rows):
-            _add_records(batch.to_pylist(), columns, rows, prefix, done[0])
+        if not add_clean(batch, columns, rows):
+            add_records(batch.to_pylist(), columns, rows, prefix, done[0])
         done[0] += batch.num_rows
 
 
@@ -530,135 +586,12 @@ def read_frame(frame: pd.DataFrame, options: LogOptions, rows: Rows) -> None:
     for start in range(0, len(frame), 16 * BATCH):
         chunk = frame.iloc[start : start + 16 * BATCH]
         try:
-            clean = _add_clean(pa.RecordBatch.from_pandas(chunk, preserve_index=False), columns, rows)
+            clean = add_clean(pa.RecordBatch.from_pandas(chunk, preserve_index=False), columns, rows)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):  # mixed types: row by row
             clean = False
         if not clean:
-            _add_records(chunk.to_dict("records"), columns, rows, "", start)
+            add_records(chunk.to_dict("records"), columns, rows, "", start)
     return None
-
-
-def _add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
-    """Append a whole batch as arrays, if every row of it is beyond doubt; otherwise append nothing and say False."""
-    found = None if columns.log_probs is not None or columns.versions else _flat(batch, columns)
-    if found is None:  # which the other route reads
-        return False
-    prompt, rewards = found[columns.prompt], [found[name] for name in columns.rewards]
-    whole = [prompt, *rewards, *(found[name] for name in (columns.step, *columns.group) if name is not None)]
-    if any(column.null_count for column in whole) or not _text(prompt.type):
-        return False
-    if not all(_numeric(column.type) for column in rewards) or not all(_coded(found[n].type) for n in columns.group):
-        return False
-    if columns.step is not None and not pa.types.is_signed_integer(found[columns.step].type):
-        return False
-    parts = [_floats(column) for column in rewards]
-    weights = columns.weights or (1.0,) * len(parts)
-    reward = np.asarray(sum(map(np.multiply, parts, weights)))
-    if not np.isfinite(reward).all():
-        return False
-    others: dict[str, Any] = {}
-    for kind, name in (("length", columns.length), ("advantage", columns.advantage), ("baseline", columns.baseline)):
-        if name is None:
-            continue
-        if not _numeric(found[name].type):
-            return False
-        values = others[f"{kind}s"] = _floats(found[name])
-        asked = kind != "advantage" or columns.strict
-        if (asked and not np.isfinite(values).all()) or (kind == "length" and not np.all(values >= 1)):
-            return False
-        if not asked:
-            values = others[f"{kind}s"] = np.where(np.isfinite(values), values, np.nan)
-    if columns.rounding is not None:
-        others["roundings"] = _floats(found[columns.rounding])
-    elif len(parts) > 1 or columns.weights:
-        others["roundings"] = rounding(*parts, weights=weights)
-    codes = _codes(prompt, lambda text: rows.code(text, columns.prompt))
-    if codes is None:
-        return False
-    if columns.group:
-        others["groups"] = _group_codes([found[name] for name in columns.group], columns, rows)
-    if columns.problem is not None and _coded(found[columns.problem].type):
-        others["problems"] = _codes(found[columns.problem], rows.problem_code)
-    step = np.zeros(len(reward), dtype=np.int64)
-    if columns.step is not None:
-        step = found[columns.step].cast(pa.int64()).to_numpy()
-    rows.extend(step, codes, reward, **others)
-    return True
-
-
-def _flat(batch: pa.RecordBatch, columns: Columns) -> dict[str, pa.Array] | None:
-    """Columns of a batch by name, those inside of objects too; None where an object does not have its own."""
-    ways = dict(columns.nested)
-    found = {}
-    for name in columns.names():
-        top, *way = ways.get(name, (name,))
-        column = batch.column(top)
-        for key in way:
-            if not pa.types.is_struct(column.type) or column.type.get_field_index(key) < 0:
-                return None
-            column = pc.struct_field(column, key)
-        found[name] = column
-    return found
-
-
-def _floats(column: pa.Array) -> Floats:
-    values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return values
-
-
-def _group_codes(found: list[pa.Array], columns: Columns, rows: Rows) -> np.ndarray[tuple[int], np.dtype[Any]]:
-    """Return the numbers of groups, known by one column or several."""
-    if len(found) == 1:
-        codes = _codes(found[0], lambda value: rows.group_code([value], columns))
-        assert codes is not None  # without nulls
-        return codes
-    parts = [column.dictionary_encode() if not pa.types.is_dictionary(column.type) else column for column in found]
-    indices = np.stack([part.indices.to_numpy(zero_copy_only=False) for part in parts], axis=-1)
-    distinct, which = np.unique(indices, axis=0, return_inverse=True)
-    values = [part.dictionary.to_pylist() for part in parts]
-    numbers = [
-        rows.group_code([of[i] for of, i in zip(values, row, strict=True)], columns) for row in distinct.tolist()
-    ]
-    return np.array(numbers, dtype=np.intc)[which.ravel()]
-
-
-def _codes(column: pa.Array, code: Callable[[Any], int]) -> np.ndarray[tuple[int], np.dtype[Any]] | None:
-    """Return the numbers that stand for the values of a column, None where one of them is null."""
-    if column.null_count:
-        return None
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    indices = encoded.indices.to_numpy()
-    used = pd.unique(indices)
-    texts = encoded.dictionary.take(pa.array(used)).to_pylist()
-    if None in texts:
-        return None
-    lookup = np.zeros(len(encoded.dictionary), dtype=np.intc)
-    lookup[used] = [code(text) for text in texts]
-    codes: np.ndarray[tuple[int], np.dtype[Any]] = lookup[indices]
-    return codes
-
-
-def _add_records(records: Iterable[Mapping[Any, Any]], columns: Columns, rows: Rows, place: str, start: int) -> None:
-    for number, record in enumerate(records, start):
-        try:
-            rows.add(record, columns)
-        except ValueError as error:
-            rows.bad(f"{place}row {number}", error)
-
-
-def _numeric(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
-
-
-def _coded(kind: pa.DataType) -> bool:
-    """Whether values of a kind are known by text or by an integer."""
-    return _text(kind) or bool(pa.types.is_integer(kind))
-
-
-def _text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 READERS: dict[str, Callable[[Path, LogOptions, Rows], None]] = {

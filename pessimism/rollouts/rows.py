@@ -451,13 +451,13 @@ class Columns(NamedTuple):
         for name, way in self.nested:
             value: Any = record
             for key in way:
-                value = value[key] if isinstance(value, Mapping) and key in value else _MISSING
-            if value is not _MISSING:
+                value = value[key] if isinstance(value, Mapping) and key in value else MISSING
+            if value is not MISSING:
                 found[name] = value
         return found
 
 
-_MISSING = object()
+MISSING = object()  # in the place of a key that is not there
 
 
 def way_to(name: str, names: Container[str]) -> tuple[str, ...] | None:
