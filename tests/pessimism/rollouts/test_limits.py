@@ -34,8 +34,10 @@ def test_a_line_beyond_the_limit_is_refused_with_its_number(
 def test_a_quote_that_stays_open_is_no_end_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "LINE", 2**20)
     path = tmp_path / "log.csv"
-    for opened in ('"', '"x","'):
-        path.write_text("prompt,reward\n" + opened + ('a\n","' if len(opened) > 1 else "a\n") * 2**20)  # a block more than the bound, at most, is read
+    for opened in ('"', '"x","'):  # a block more than the bound, at most, is read
+        path.write_text(
+            "prompt,reward\n" + opened + ('a\n","' if len(opened) > 1 else "a\n") * 2**20
+        )  # a block more than the bound, at most, is read
         assert "a record of more than 1 MiB" in message(path, skip_bad=True)
 
 
