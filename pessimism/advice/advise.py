@@ -22,6 +22,7 @@ from pessimism.diagnosis.diagnose import diagnose
 from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
 from pessimism.diagnosis.verdict import VerdictRules
 from pessimism.losses.registry import make_objective
+from pessimism.rollouts.options import LogOptions, split_options
 from pessimism.rollouts.read import LogLike
 from pessimism.trainers.config import from_config
 from pessimism.trainers.settings import TrainerSettings
@@ -40,6 +41,7 @@ def advise(
     share: float = 0.9,
     rules: VerdictRules | None = None,
     check: bool = True,
+    log_options: LogOptions | None = None,
     **columns: Any,
 ) -> Advice:
     """Say what to change: a verdict, candidates at equal conservatism, the least change, and what lag does.
@@ -67,8 +69,10 @@ def advise(
         Thresholds of the verdict; by default those of :class:`~pessimism.VerdictRules`.
     check : bool, default True
         Whether an objective of one's own is checked first, once for each object (:func:`pessimism.check`).
+    log_options : LogOptions, optional
+        How the log is read. What this leaves open of groups, `drop_equal` and `singleton`, is as the trainer does it.
     **columns : Any
-        Options of :func:`~pessimism.diagnose` that say what is read of the log, such as ``reward_column``.
+        The same as keywords, such as ``reward_column="score"``: see :class:`~pessimism.LogOptions`.
 
     Returns
     -------
@@ -102,7 +106,11 @@ def advise(
     made = _present(settings, objective, check)
     rules = VerdictRules() if rules is None else rules
     named = _named(candidates, check)
-    report = diagnose(log, made, rules=rules, check=check, **columns)
+    options, others = split_options(log_options, columns)
+    if others:
+        raise TypeError(f"advise() has no option {next(iter(others))!r}")
+    options = options if settings is None else settings.of_log(options)
+    report = diagnose(log, made, rules=rules, check=check, log_options=options)
     logged = report.logged
     assert logged is not None
     if not report.summary["informative"]:

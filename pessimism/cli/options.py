@@ -144,7 +144,6 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
     log.add_argument(
         "--drop-equal",
         action="store_true",
-        default=None,
         help="Leave out groups whose rewards are all equal, as trainers do that sample others in their place.",
     )
     log.add_argument(
@@ -176,11 +175,8 @@ def log_options(options: argparse.Namespace, trained: TrainerSettings | None = N
     for name in ("length_column", "group_column"):
         if isinstance(given[name], str) and "," in given[name]:
             given[name] = [part.strip() for part in given[name].split(",")]
-    if given["drop_equal"] is None:
-        given["drop_equal"] = trained is not None and trained.drop_equal
-    if given["singleton"] is None and trained is not None:
-        given["singleton"] = trained.singleton
-    return LogOptions(**given)
+    found = LogOptions(**given)
+    return found if trained is None else trained.of_log(found)
 
 
 def add_problems(parser: argparse.ArgumentParser) -> None:

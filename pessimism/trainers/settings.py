@@ -13,6 +13,7 @@ from pessimism.core.objective import Objective
 from pessimism.literals import real
 from pessimism.losses.registry import short_setting
 from pessimism.messages import names, plain, show
+from pessimism.rollouts.options import LogOptions
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NULL = ("none", "null", "~", "")
@@ -75,6 +76,14 @@ class TrainerSettings:
     def spec(self) -> str:
         """The objective as `make_objective` and the command line read it, "name:key=value"; empty if there is none."""
         return "" if self.objective is None else short_setting(self.objective, None)
+
+    def of_log(self, options: LogOptions) -> LogOptions:
+        """Return options of a log in which what they leave open of groups is as this trainer does it."""
+        return replace(
+            options,
+            drop_equal=options.drop_equal or self.drop_equal,
+            singleton=self.singleton if options.singleton is None else options.singleton,
+        )
 
     def __str__(self) -> str:
         """Return what was read in one line."""

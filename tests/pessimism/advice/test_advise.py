@@ -144,3 +144,23 @@ def test_advantages_of_the_log_are_those_of_the_present_objective_alone() -> Non
     why = "the advantages are those of the log, and other data have none"
     assert found.least["note"].tolist() == [why, why]
     assert why in found.lag_note
+
+
+def test_groups_are_those_that_the_trainer_keeps() -> None:
+    log = log_of(*([1.0] * k + [0.0] * (8 - k) for k in (1, 4, 7, 0, 8)), [1.0])
+    settings = ps.from_config(["algorithm.adv_estimator=grpo", "algorithm.filter_groups.enable=true"])
+    assert (settings.drop_equal, settings.singleton) == (True, "reward")
+    logged = ps.advise(log, trainer=settings, **FAST).report.logged
+    assert logged is not None
+    assert (logged.dropped, logged.singleton, logged.sizes.tolist()) == (2, "reward", [8, 8, 8, 1])
+    kept = ps.advise(log, objective="grpo", **FAST).report.logged
+    assert kept is not None
+    assert (kept.dropped, kept.singleton, len(kept.sizes)) == (0, None, 6)
+    said = ps.advise(log, trainer=settings, singleton="zero", **FAST).report.logged
+    assert said is not None
+    assert (said.dropped, said.singleton) == (2, "zero")
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(TypeError, match=r"advise\(\) has no option 'beta'"):
+        ps.advise(LOG, objective="kimi", beta=0.1)

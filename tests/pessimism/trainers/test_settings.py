@@ -157,3 +157,12 @@ def test_a_loss_that_is_no_objective() -> None:
     assert made.finish(FOUND).not_modelled == (
         "kind = three: something else, which no objective of this package is: name the one to compute with.",
     )
+
+
+def test_a_log_is_read_as_the_trainer_groups_unless_told_otherwise() -> None:
+    found = ps.from_config(["algorithm.adv_estimator=grpo", "algorithm.filter_groups.enable=true"])
+    given = ps.LogOptions(step_column="epoch")
+    assert found.of_log(given) == ps.LogOptions(step_column="epoch", drop_equal=True, singleton="reward")
+    assert found.of_log(ps.LogOptions(singleton="zero")).singleton == "zero"
+    plain = ps.from_config({"loss_type": "grpo"})
+    assert plain.of_log(ps.LogOptions(drop_equal=True)) == ps.LogOptions(drop_equal=True, singleton="zero")
