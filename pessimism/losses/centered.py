@@ -65,7 +65,7 @@ class TBA(MeanBaseline):
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g = 2 (A/beta - u - mean(A/beta - u))."""
-        return 2.0 * centered(advantage / self.beta - log_ratio, weights)
+        return 2.0 * deviation(advantage / self.beta - log_ratio, weights)
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Loss: (u - A/beta + log Z)^2 with log Z the group's mean of A/beta - u, not differentiated."""
@@ -127,12 +127,12 @@ class REBEL(MeanBaseline):
 
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g = -4/eta (d - mean d) with d = u/eta - A, times G/(G - 1) in a sampled group."""
-        gap = centered(log_ratio / self.eta - advantage, weights)
+        gap = deviation(log_ratio / self.eta - advantage, weights)
         return -4.0 / self.eta * partners(log_ratio.shape[-1], weights) * gap
 
     def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Mean over partners j of (d_i - d_j)^2 = (d_i - mean d)^2 + var d, times G/(G - 1) in a sampled group."""
-        gap = centered(log_ratio / self.eta - advantage, weights)
+        gap = deviation(log_ratio / self.eta - advantage, weights)
         spread = gap * gap - centered(gap * gap, weights)  # the variance, once per member
         return partners(log_ratio.shape[-1], weights) * (gap * gap + spread)
 
@@ -180,8 +180,12 @@ def centered_gap(log_ratio: Array, advantage: Array, weights: Array | None) -> A
 
     It is 0 to the last digit where A - u is constant.
     """
-    gap = centered(centered(advantage - log_ratio, weights), weights)  # twice: a large constant leaves its rounding
-    return partners(log_ratio.shape[-1], weights) * gap
+    return partners(log_ratio.shape[-1], weights) * deviation(advantage - log_ratio, weights)
+
+
+def deviation(values: Array, weights: Array | None) -> Array:
+    """Values minus their mean, to the last digit where they are a large constant, which leaves its rounding once."""
+    return centered(centered(values, weights), weights)
 
 
 def contrast(log_ratio: Array, advantage: Array, beta: float, weights: Array | None) -> Array:

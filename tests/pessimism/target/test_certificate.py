@@ -44,3 +44,13 @@ def test_a_row_without_a_target_warns_of_nothing() -> None:
     worst = target.certificate()["worst"]
     assert worst[0] < 1e-9
     assert np.isnan(worst[1])
+
+
+@pytest.mark.parametrize("name", ["tba", "rebel", "copg", "ipo", "nominal", "kimi", "rloo"])
+def test_a_behavior_that_next_to_never_does_what_is_right(name: str) -> None:
+    """What is left of a large log-ratio by rounding is no pull: the other two hold all data, and next to no policy."""
+    behavior = np.array([5.219590925594697e-28, 1.2371129800157257e-14, 0.0])
+    behavior[2] = 1.0 - behavior.sum()
+    hyper = {"rloo": {}, "rebel": {"eta": 1 / 0.0015205690712449874}}.get(name, {"beta": 0.0015205690712449874})
+    target = ps.induced_target(behavior, [1.0, 0.0, 0.0], name, **hyper)
+    assert target.certificate()["worst"][0] < 1e-12
