@@ -104,7 +104,7 @@ def add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
         return False
     prompt, rewards = found[columns.prompt], [found[name] for name in columns.rewards]
     whole = [prompt, *rewards, *(found[name] for name in (columns.step, *columns.group) if name is not None)]
-    if any(column.null_count for column in whole) or not is_text(prompt.type):
+    if any(map(_nulls, whole)) or not is_text(prompt.type):
         return False
     if not all(is_numeric(column.type) for column in rewards) or not all(_coded(found[n].type) for n in columns.group):
         return False
@@ -132,11 +132,9 @@ def add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
     elif len(parts) > 1 or columns.weights:
         others["roundings"] = rounding(*parts, weights=weights)
     codes = _codes(prompt, lambda text: rows.code(text, columns.prompt))
-    if codes is None:
-        return False
     if columns.group:
         others["groups"] = _group_codes([found[name] for name in columns.group], columns, rows)
-    if columns.problem is not None and _coded(found[columns.problem].type):
+    if columns.problem is not None and _coded(found[columns.problem].type) and not _nulls(found[columns.problem]):
         others["problems"] = _codes(found[columns.problem], rows.problem_code)
     step = np.zeros(len(reward), dtype=np.int64)
     if columns.step is not None:
@@ -168,9 +166,7 @@ def _floats(column: pa.Array) -> Floats:
 def _group_codes(found: list[pa.Array], columns: Columns, rows: Rows) -> np.ndarray[tuple[int], np.dtype[Any]]:
     """Return the numbers of groups, known by one column or several."""
     if len(found) == 1:
-        codes = _codes(found[0], lambda value: rows.group_code([value], columns))
-        assert codes is not None  # without nulls
-        return codes
+        return _codes(found[0], lambda value: rows.group_code([value], columns))
     parts = [column.dictionary_encode() if not pa.types.is_dictionary(column.type) else column for column in found]
     indices = np.stack([part.indices.to_numpy(zero_copy_only=False) for part in parts], axis=-1)
     distinct, which = np.unique(indices, axis=0, return_inverse=True)
@@ -181,16 +177,20 @@ def _group_codes(found: list[pa.Array], columns: Columns, rows: Rows) -> np.ndar
     return np.array(numbers, dtype=np.intc)[which.ravel()]
 
 
-def _codes(column: pa.Array, code: Callable[[Any], int]) -> np.ndarray[tuple[int], np.dtype[Any]] | None:
-    """Return the numbers that stand for the values of a column, None where one of them is null."""
-    if column.null_count:
-        return None
+def _nulls(column: pa.Array) -> bool:
+    """Whether a value of a column is null, in the dictionary of one, too."""
+    if column.null_count or not pa.types.is_dictionary(column.type) or not column.dictionary.null_count:
+        return bool(column.null_count)
+    used = column.dictionary.take(pa.array(pd.unique(column.indices.to_numpy())))
+    return bool(used.null_count)
+
+
+def _codes(column: pa.Array, code: Callable[[Any], int]) -> np.ndarray[tuple[int], np.dtype[Any]]:
+    """Return the numbers that stand for the values of a column without nulls."""
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     indices = encoded.indices.to_numpy()
     used = pd.unique(indices)
     texts = encoded.dictionary.take(pa.array(used)).to_pylist()
-    if None in texts:
-        return None
     lookup = np.zeros(len(encoded.dictionary), dtype=np.intc)
     lookup[used] = [code(text) for text in texts]
     codes: np.ndarray[tuple[int], np.dtype[Any]] = lookup[indices]

@@ -213,9 +213,7 @@ class Rows:
             self.of_prompts(len(self.codes))
             frame["group"] = np.frombuffer(self.groups, dtype=np.intc).astype(np.int64)
             if all(columns.group == ("uid",) for columns in self.taken):
-                frame, note = one_a_session(
-                    frame, [str(key[0]) for key in self.group_vocabulary if isinstance(key, tuple)]
-                )
+                frame, note = one_a_session(frame, [key[-1] for key in self.group_vocabulary if isinstance(key, tuple)])
                 notes.append(note)
         elif len(self.problems) == len(self.codes):
             name = next(columns.problem for columns in self.taken if columns.problem)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import pessimism as ps
@@ -109,3 +110,29 @@ def test_records_that_end_where_blocks_end_are_no_open_quote(tmp_path: Path) -> 
     name = "reward".ljust(1023 - len("prompt,"), "x")
     path.write_text(f"prompt,{name}\n" + f"{'p' * 1021},1\n" * (64 * 300))
     assert len(ps.read_rollouts(path, reward_column=name)) == 64 * 300
+
+
+@pytest.mark.parametrize("group", ["g", "g,h"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "arrow", "frame"])
+def test_a_group_without_an_id_is_malformed_in_every_format(suffix: str, group: str, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"prompt": "a", "reward": [1.0, 0.0, 0.5], "g": ["x", None, "x"], "h": ["y", "y", "z"]})
+    path: Any = tmp_path / f"log.{suffix}"
+    if suffix == "csv":
+        rows.to_csv(path, index=False)
+    elif suffix == "jsonl":
+        rows.to_json(path, orient="records", lines=True)
+    elif suffix == "parquet":
+        rows.to_parquet(path)
+    elif suffix == "frame":
+        path = rows
+    else:  # where the null is an entry of the dictionary
+        coded = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0]), pa.array(["x", None]))
+        batch = pa.RecordBatch.from_pydict({**{n: pa.array(rows[n]) for n in ("prompt", "reward", "h")}, "g": coded})
+        with pa.ipc.new_stream(path, batch.schema) as file:
+            file.write_batch(batch)
+    with pytest.raises(ValueError, match=r"(log\.csv:3|log\.jsonl:2|row 1): g is null"):
+        read_rollouts(path, group_column=group)
+    frame = read_rollouts(path, group_column=group, skip_bad=True)
+    assert frame["reward"].tolist() == [1.0, 0.5]
+    assert frame["group"].tolist() == ([0, 0] if group == "g" else [0, 1])
+    assert frame.attrs["skipped"] == 1

@@ -119,3 +119,30 @@ def test_sizes_that_look_wrong_are_said(tmp_path: Path) -> None:
     rows = [{"prompt": f"p{i}", "reward": i % 2} for i in range(6)]
     said = ps.diagnose(write(tmp_path / "log.jsonl", rows), "kimi").read["warnings"]
     assert any(text.startswith("6 of 6 groups have one completion") for text in said)
+
+
+def test_uids_of_a_layout_with_runs_are_read_as_uids_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    """AReaL's ids are those of a run, which its folder tells; that of the folder has the form of a uid here."""
+    path = tmp_path / "run_1_0" / "1" / "7.jsonl"
+    path.parent.mkdir(parents=True)
+    rows = [
+        {
+            "task_id": 7,
+            "sample_idx": i,
+            "head_version": 1,
+            "tail_version": 1,
+            "seqlen": 9,
+            "prompt_len": 3,
+            "prompt": "p",
+        }
+        | {"reward": float(i % 2), "uid": uid}
+        for i, uid in enumerate(("a_0_0", "a_0_1", "a_1_0", "b_0_0"))
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    frame = ps.read_rollouts(path, group_column="uid")
+    assert frame["reward"].tolist() == [1.0, 0.0, 1.0]
+    assert frame["group"].tolist() == [0, 0, 1]
+    for row in rows:
+        row["uid"] = row["uid"][0]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert ps.read_rollouts(path, group_column="uid")["group"].tolist() == [0, 0, 0, 1]
