@@ -25,7 +25,7 @@ class LogOptions:
     ----------
     prompt_column : str or None
         Column of the prompt; defaults to `prompt`, else `input`. Conversations (lists of messages) become canonical
-        JSON.
+        JSON, without keys that hold null, which tables add to messages.
     reward_column : str, sequence of str, mapping of str to float, or None
         Column of the reward; defaults to `reward`, else `score`, else the only reward-function column of a TRL log.
         Several are summed: a list, or text with commas, each with a weight after a colon or as the value of a mapping

@@ -359,10 +359,11 @@ def _advantage(record: Mapping[str, Any], name: str, strict: bool) -> float:
 
 
 def _text(value: object, name: str) -> str:
-    """Return an id as text: 7 and "7" are one, and so are equal lists."""
+    """Return an id as text: 7, 7.0 as a table with a null has it, and "7" are one, and so are equal lists."""
     if isinstance(value, str):
         return value
-    return _canonical(value.item() if isinstance(value, np.generic) else value, name)
+    value = value.item() if isinstance(value, np.generic) else value
+    return _canonical(int(value) if isinstance(value, float) and value.is_integer() else value, name)
 
 
 def _integer(value: object, name: str) -> int:
@@ -395,9 +396,21 @@ def _canonical(prompt: object, name: str) -> str:
     if not isinstance(prompt, list | dict | tuple | int | float | np.ndarray | np.generic):
         raise ValueError(f"{name} is {show(prompt)}, neither text nor a list of messages")
     try:
-        return _encode(prompt)
+        text = _encode(prompt)
+        return _encode(_without_nulls(prompt)) if ":null" in text else text
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} cannot be written as JSON ({one_line(error)})") from None
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a value without keys that hold null: a table gives every object all the keys that one of them has."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [_without_nulls(one) for one in value]
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return [_without_nulls(one) for one in value.tolist()]
+    return value
 
 
 def _null(value: object) -> bool:

@@ -113,3 +113,35 @@ def test_array_route_equals_row_route(tmp_path: Path) -> None:
     expected = read_rollouts(EXAMPLES / "trl_completions" / "completions_00048.parquet")
     pd.testing.assert_frame_equal(read_rollouts(tmp_path / "log.parquet", skip_bad=True), expected)
     pd.testing.assert_frame_equal(read_rollouts(log, skip_bad=True), expected)
+
+
+def test_a_conversation_is_the_same_text_in_every_format(tmp_path: Path) -> None:
+    """A table gives each message the keys of all messages, with null where it had none."""
+    call = [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]
+    plain = [{"role": "user", "content": "a"}]
+    rows = [
+        {"prompt": plain, "reward": 1.0},
+        {"prompt": [*plain, {"role": "assistant", "content": None, "tool_calls": call}], "reward": 0.0},
+        {"prompt": [{"role": "user", "content": "a", "name": None}], "reward": 0.5},
+        {"prompt": [{"role": "user", "content": "say :null"}], "reward": 0.5},
+    ]
+    (tmp_path / "1.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "2.parquet")
+    wanted = [
+        '[{"content":"a","role":"user"}]',
+        '[{"content":"a","role":"user"},{"role":"assistant","tool_calls":'
+        '[{"function":{"arguments":{"x":1},"name":"f"},"type":"function"}]}]',
+        '[{"content":"a","role":"user"}]',
+        '[{"content":"say :null","role":"user"}]',
+    ]
+    frames = [rows, pd.DataFrame(rows), pd.read_parquet(tmp_path / "2.parquet"), tmp_path / "1.jsonl"]
+    for source in [*frames, tmp_path / "2.parquet"]:
+        assert read_rollouts(source)["prompt"].tolist() == wanted
+
+
+def test_ids_that_a_table_with_a_null_holds_as_floats_are_those_of_the_others(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"prompt": "a", "reward": [1.0, 0.0, 1.0], "id": [7, 8, None]})
+    rows.to_parquet(tmp_path / "2.parquet")
+    (tmp_path / "1.jsonl").write_text(json.dumps({"prompt": "a", "reward": 0.5, "id": 7}))
+    frame = read_rollouts(tmp_path, group_column="id", skip_bad=True)
+    assert (frame["group"].tolist(), frame.attrs["skipped"]) == ([0, 0, 1], 1)
