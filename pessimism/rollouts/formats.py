@@ -44,6 +44,7 @@ from pessimism.rollouts.rows import (
 from pessimism.rollouts.sources import RATIO, UNPACKED, opened
 from pessimism.rollouts.torch_files import torch_samples
 
+_LONG = (str, list, dict)
 BATCH = 16_384  # rows of a columnar file taken at once
 _TOGETHER = 64  # records of CSV, of which each may be long
 _FIRST = 1000  # records among whose keys the columns are chosen
@@ -91,6 +92,7 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
     """Choose among the keys that the first thousand records have between them, or those of the layout that one has."""
     place = str(path) if place is None else place
     found: dict[str, bool] = {}
+    rows_seen: list[dict[str, Any]] = []
     layout = None
     for number, record in enumerate(records):
         if number >= _FIRST or len(found) > COLUMNS:
@@ -110,12 +112,14 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
                 raise
             except ValueError:
                 continue
-            if laid_out:
-                found = {name: True for row in laid_out for name in row}
-                reading = _Reading(_columns(place, found, options, layout, laid_out), layout)
-                rows.took(reading.columns, layout.name, _run(layout, path))
-                return reading
-    if layout is not None and layout.rows is not None:  # every record is malformed, whatever the columns
+            # Of texts and lists it counts alone that they are there: a thousand records of them need not fit the memory.
+            rows_seen += [{n: "" if isinstance(v, _LONG) else v for n, v in row.items()} for row in laid_out]
+            if rows_seen and (layout.parts is None or len(rows_seen) >= _FIRST):
+                break
+    if rows_seen:
+        found = {name: True for row in rows_seen for name in row}
+        reading = _Reading(_columns(place, found, options, layout, rows_seen), layout)
+    elif layout is not None and layout.rows is not None:  # every record is malformed, whatever the columns
         reading = _Reading(Columns(layout.prompt, (layout.reward,), None), layout)
     elif not found:
         reading = _Reading(Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None), None)

@@ -35,17 +35,17 @@ def _parts(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     """Return the reward functions, whose sum with weights of 1 is the reward unless the trainer was told otherwise."""
     if "reward" in rows[0]:
         return ("reward",)
-    return tuple(
-        name
-        for name in rows[0]
-        if name not in _OTHERS
-        and all(_reward(row[name]) for row in rows)
-        and any(row[name] is not None for row in rows)
-    )
+    known: dict[str, list[Any]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name not in _OTHERS and value is not None:
+                known.setdefault(name, []).append(value)
+    # Most values, not all: one that is malformed is said where it stands, and its function is not left out for it.
+    return tuple(name for name, values in known.items() if 2 * sum(map(_is_number, values)) > len(values))
 
 
-def _reward(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 SWIFT = Layout(

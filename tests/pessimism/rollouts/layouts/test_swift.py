@@ -55,3 +55,20 @@ def test_older_versions_log_messages_and_a_total(tmp_path: Path) -> None:
 )
 def test_damage(tmp_path: Path, change: Callable[[Any], Any], said: str, entries: int) -> None:
     damage(tmp_path, "completions.jsonl", [table(1), table(2), table(3)], change, said, entries)
+
+
+def test_a_reward_function_that_applies_to_no_completion_of_the_first_line_counts_in_the_others(tmp_path: Path) -> None:
+    """Batches of one task each: a reward function logs null for the completions of the others."""
+    math, code = table(1), table(2)
+    math["accuracy"], math["format"], math["tests"] = [1.0] * 24, [0.5] * 24, [None] * 24
+    code["accuracy"], code["format"], code["tests"] = [None] * 24, [0.5] * 24, [2.0] * 24
+    log = read_rollouts(lines(tmp_path / "completions.jsonl", [math, code]))
+    assert log.groupby("step")["reward"].unique().map(list).to_dict() == {1: [1.5], 2: [2.5]}
+    assert log.attrs["columns"]["reward"] == "accuracy + format + tests"
+
+
+def test_a_malformed_reward_leaves_no_function_out(tmp_path: Path) -> None:
+    record = table(1)
+    record["accuracy"][0] = "x"
+    path = lines(tmp_path / "completions.jsonl", [record])
+    assert message(path) == f"{path}:1: entry 0: accuracy is 'x', not a number"
