@@ -112,7 +112,7 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
                 raise
             except ValueError:
                 continue
-            # Of texts and lists it counts alone that they are there: a thousand records of them need not fit the memory.
+            # Of texts and lists it counts that they are there: those of a thousand records may not fit the memory.
             rows_seen += [{n: "" if isinstance(v, _LONG) else v for n, v in row.items()} for row in laid_out]
             if rows_seen and (layout.parts is None or len(rows_seen) >= _FIRST):
                 break
@@ -579,7 +579,7 @@ def read_frame(frame: pd.DataFrame, options: LogOptions, rows: Rows) -> None:
     except ForeignError:  # a record may have to be taken apart
         try:
             records = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
-        except (pa.ArrowException, TypeError, ValueError):
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
             records = []
         if not any(recognize(record, Where(Path("the frame"))) for record in records[:1]):
             raise

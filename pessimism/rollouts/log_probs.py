@@ -27,6 +27,7 @@ FACTS = (
 )
 MASKS = ("token_loss_mask", "loss_mask", "response_mask", "completion_mask")
 _ROUNDING = 2.0**-14  # a logit of some hundreds less its log-sum-exp, in float32
+_EXACT = 2**53  # the largest version that a float tells from the next
 _UNKNOWN = [float("nan")] * len(FACTS)
 _TOUCHED = ("touched_up", "touched_down")
 _TOGETHER = 2**16  # tokens that a clip is asked of at once
@@ -352,7 +353,9 @@ def _version(value: object, name: str) -> tuple[float, float]:
                 continue  # slime writes "default" before the first update
         if number is None or (isinstance(number, float) and np.isnan(number)):
             continue
-        if isinstance(number, bool) or not isinstance(number, int | float) or not float(number).is_integer():
+        if type(number) is float and number.is_integer():
+            number = int(number)
+        if type(number) is not int or abs(number) > _EXACT:
             raise ValueError(f"{name} is {show(value)}, no number of a version")
         if number >= 0:  # -1 stands for none in AReaL
             found.append(float(number))

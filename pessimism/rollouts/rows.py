@@ -352,10 +352,12 @@ def _total(rewards: Mapping[str, Any], weights: Sequence[float]) -> tuple[float,
 
 def _advantage(record: Mapping[str, Any], name: str, strict: bool) -> float:
     """An advantage; nan where it is no number and nobody asked for it."""
-    value: Any = record[name] if strict else record.get(name)
-    if not strict and not isinstance(value, int | float | np.number):
+    if strict:
+        return _number(record[name], name)
+    try:
+        return _number(record.get(name), name)
+    except ValueError:
         return math.nan
-    return _number(value, name) if strict or math.isfinite(float(value)) else math.nan
 
 
 def _text(value: object, name: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -146,3 +148,49 @@ def test_what_is_not_finite_is_no_reward(value: str, tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(f'{{"prompt": "a", "reward": {value}}}\n')
     assert "not a finite number" in message(path)
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("reward", {}, "reward is 1000000000000000000000000000000000000..., not a finite number"),
+        ("step", {}, "step is 1000000000000000000000000000000000000..., not an integer"),
+        (
+            "head_version",
+            {"log_prob_columns": "lp"},
+            "head_version is 1000000000000000000000000000000000000..., no num",
+        ),
+        ("advantage", {}, None),  # which nobody asked for
+        (
+            "advantage",
+            {"advantage_column": "advantage"},
+            "advantage is 1000000000000000000000000000000000000..., not a",
+        ),
+        ("length", {"length_column": "length"}, "length is 1000000000000000000000000000000000000..., not a finite nu"),
+        ("id", {"group_column": "id"}, None),
+    ],
+)
+def test_an_integer_beyond_float64_is_one_line(
+    name: str, options: dict[str, str], said: str | None, as_list: bool, tmp_path: Path
+) -> None:
+    rows = [{"prompt": "a", "reward": 1.0, "lp": -1.0} | {name: value} for value in (1, 10**400)]
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    source = rows if as_list else path
+    if said is None:
+        assert read_rollouts(source, **options)["reward"].tolist() == [1.0, 1.0]
+    else:
+        assert said in message(source, **options)
+        assert len(read_rollouts(source, skip_bad=True, **options)) == 1
+
+
+def test_a_frame_with_an_integer_inside_that_arrow_does_not_have() -> None:
+    frame = pd.DataFrame({"prompt": ["a"], "responses": [[{"reward": 10**400}]]})
+    assert message(frame).startswith("reward_column is required")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_sum_beyond_float64_is_said_once() -> None:
+    frame = pd.DataFrame({"prompt": "a", "x": [1e308, 1.0], "y": [1e308, 1.0]})
+    assert message(frame, reward_column="x,y") == "row 0: the sum of rewards is inf, not a finite number"
