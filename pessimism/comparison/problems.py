@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pessimism.arrays import Floats, to_numpy_float
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Status
-from pessimism.diagnosis.logged_groups import LoggedGroups
+from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
 from pessimism.diagnosis.what_was_read import clusters
 from pessimism.rollouts.options import LogOptions
 from pessimism.rollouts.read import LogLike, read_rollouts
@@ -60,7 +61,7 @@ def on_log(log: LogLike, options: LogOptions | None = None) -> Solve:
         Rollout log, as :func:`~pessimism.read_rollouts` takes it.
     options : LogOptions, optional
         How it is read. Lengths of completions are read for objectives that need them, by default from the usual
-        columns.
+        columns. A length that is malformed there concerns those objectives alone.
 
     Returns
     -------
@@ -76,8 +77,20 @@ def on_log(log: LogLike, options: LogOptions | None = None) -> Solve:
     (64, 9)
     """
     options = options or LogOptions()
-    options = replace(options, length_column=options.length_column or LENGTH_COLUMNS)
-    logged = LoggedGroups.of(read_rollouts(log, log_options=options))
+    if options.length_column is not None:
+        return _on(read_rollouts(log, log_options=options))
+    try:
+        with_lengths = read_rollouts(log, log_options=replace(options, length_column=LENGTH_COLUMNS))
+    except ValueError as error:
+        return _by_lengths(_refuse(error), _on(read_rollouts(log, log_options=options)))
+    solve = _on(with_lengths)
+    if not with_lengths.attrs["skipped"]:
+        return solve
+    return _by_lengths(solve, _on(read_rollouts(log, log_options=options)))
+
+
+def _on(log: pd.DataFrame) -> Solve:
+    logged = LoggedGroups.of(log)
     prompt = clusters(logged.groups)
     some, like = logged.distinct()
 
@@ -86,6 +99,19 @@ def on_log(log: LogLike, options: LogOptions | None = None) -> Solve:
         found = list(groups.targets(of))
         row = np.argsort(np.concatenate([index for index, _ in found]))  # where each group stands among the targets
         return Solved([target for _, targets in found for target in targets], row[of_each], prompt)
+
+    return solve
+
+
+def _by_lengths(lengths: Solve, others: Solve) -> Solve:
+    return lambda of: (lengths if reads_lengths(of) else others)(of)
+
+
+def _refuse(error: ValueError) -> Solve:
+    said = str(error)
+
+    def solve(of: Objective) -> Solved:
+        raise ValueError(f"{of.name} reads the lengths of completions: {said}")
 
     return solve
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ import pessimism as ps
 from pessimism.comparison.problems import Solved, measured, on_log, over_signal, spread_of
 from pessimism.core.solution import Status
 from pessimism.losses.registry import make_objective
+from pessimism.rollouts.options import LogOptions
 
 
 def test_a_log_gives_the_groups_that_a_diagnosis_has() -> None:
@@ -54,3 +57,31 @@ def test_what_cannot_be_relied_on_has_no_measure() -> None:
     )
     assert measured(target, "kl")[0] > 0
     assert np.isnan(measured(broken, "kl")[0])
+
+
+def _with_a_gap(length: float | None) -> list[dict[str, Any]]:
+    return [
+        {"prompt": prompt, "reward": float(i % 3 == 0), "completion_length": length if i == 5 else 7.0}
+        for prompt in "abc"
+        for i in range(8)
+    ]
+
+
+@pytest.mark.parametrize("length", [None, 0.0])
+def test_a_malformed_length_concerns_the_objectives_that_read_lengths(length: float | None) -> None:
+    rows = _with_a_gap(length)
+    without = [{name: row[name] for name in ("prompt", "reward")} for row in rows]
+    table = ps.compare(log=rows, objectives=["kimi", "gspo"])
+    assert table.loc[0, "kl"] == ps.compare(log=without, objectives=["kimi"]).loc[0, "kl"]
+    assert table.loc[1, "note"].startswith("gspo reads the lengths of completions: row 5: completion_length is ")
+    wanted = ps.match(log=without, objective="kimi", kl=0.1)
+    assert ps.match(log=rows, objective="kimi", kl=0.1) == wanted
+    with pytest.raises(ValueError, match="row 5: completion_length is"):
+        ps.compare(log=rows, objectives=["kimi"], length_column="completion_length")
+
+
+def test_rows_left_out_for_their_length_are_left_out_of_what_reads_lengths() -> None:
+    rows = _with_a_gap(None)
+    solve = on_log(rows, LogOptions(skip_bad=True))
+    sizes = {name: {t.behavior.shape[-1] for t in solve(make_objective(name)).targets} for name in ("kimi", "gspo")}
+    assert sizes == {"kimi": {8}, "gspo": {7}}
