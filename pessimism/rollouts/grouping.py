@@ -133,6 +133,46 @@ def several_problems(log: pd.DataFrame, problem: NDArray[np.int32], name: str) -
     )
 
 
+def several_prompts(log: pd.DataFrame, names: Sequence[str], prompt: str) -> str | None:
+    """Say so where groups that are known by their ids hold completions of several prompts, None where none does.
+
+    Parameters
+    ----------
+    log : pandas.DataFrame
+        Rows of a log, with the number of their group in ``group``.
+    names : sequence of str
+        The columns of the ids.
+    prompt : str
+        The column of the prompt.
+
+    Returns
+    -------
+    str or None
+        The sentence, with the option that changes it.
+
+    Examples
+    --------
+    >>> log = pd.DataFrame({"step": 1, "prompt": pd.Categorical(["a", "b"]), "group": [0, 0]})
+    >>> several_prompts(log, ["id"], "prompt")[:60]
+    '1 of 1 groups by id has completions of several prompts: if t'
+    """
+    group, code = log["group"].to_numpy(), log["prompt"].cat.codes.to_numpy()
+    some = np.zeros(int(group.max()) + 1, dtype=code.dtype)
+    some[group] = code
+    if (some[group] == code).all():  # at all steps together: nearly always, and at once
+        return None
+    found = pd.DataFrame({"step": log["step"], "group": group, "code": code}).groupby(["step", "group"])["code"]
+    several = found.min() < found.max()
+    count, by = int(several.sum()), " and ".join(names)
+    if not count:
+        return None
+    return (
+        f"{count} of {len(several)} groups by {by} {_has(count)} completions of several prompts: if these are different "
+        "problems, as where ids start anew in each file, "
+        f"--group-column {','.join([*names, prompt])} keeps them apart"
+    )
+
+
 def size_notes(sizes: NDArray[np.int64], by: str) -> list[str]:
     """Say what sizes of groups are suspicious: many of one, and multiples of the usual one.
 

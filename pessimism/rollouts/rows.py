@@ -16,7 +16,7 @@ import pandas as pd
 from pessimism.literals import real, whole
 from pessimism.messages import cut, one_line, plain, show
 from pessimism.messages import names as listed_names
-from pessimism.rollouts.grouping import one_a_session, several_problems
+from pessimism.rollouts.grouping import one_a_session, several_problems, several_prompts
 from pessimism.rollouts.log_probs import Facts, LogProbs, Touched, choose_log_probs, facts_of
 from pessimism.rollouts.options import LogOptions, several
 
@@ -215,6 +215,9 @@ class Rows:
             if all(columns.group == ("uid",) for columns in self.taken):
                 frame, note = one_a_session(frame, [key[-1] for key in self.group_vocabulary if isinstance(key, tuple)])
                 notes.append(note)
+            known = next(columns for columns in self.taken if columns.group)
+            if known.prompt not in known.group:
+                notes.append(several_prompts(frame, known.group, known.prompt))
         elif len(self.problems) == len(self.codes):
             name = next(columns.problem for columns in self.taken if columns.problem)
             notes.append(several_problems(frame, np.frombuffer(self.problems, dtype=np.intc), name))

@@ -61,7 +61,7 @@ def test_the_last_output_has_the_score_of_a_session_in_any_order_of_rows(tmp_pat
 def test_uids_of_another_form_are_groups_as_they_are(tmp_path: Path) -> None:
     rows = verl()
     for row in rows:
-        row["uid"] = row["uid"].split("_")[1]
+        row["uid"] = row["input"] = row["uid"].split("_")[1]
     frame = ps.read_rollouts(write(tmp_path / "7.jsonl", rows))
     assert frame.groupby("group").size().tolist() == [8] * 6
     assert frame.attrs["notes"] == []
@@ -146,3 +146,23 @@ def test_uids_of_a_layout_with_runs_are_read_as_uids_whatever_the_folder_is_call
         row["uid"] = row["uid"][0]
     path.write_text("\n".join(map(json.dumps, rows)))
     assert ps.read_rollouts(path, group_column="uid")["group"].tolist() == [0, 0, 0, 1]
+
+
+def test_ids_that_start_anew_in_each_file_are_said_to_merge_problems(tmp_path: Path) -> None:
+    for run, prompts in (("1", "ab"), ("2", "ac")):
+        rows = [{"prompt": p, "reward": i, "step": 1, "id": n} for n, p in enumerate(prompts) for i in (0, 1)]
+        (tmp_path / f"{run}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    log = ps.read_rollouts(tmp_path, group_column="id")
+    assert log.groupby("group")["prompt"].agg(lambda of: sorted(set(of))).tolist() == [["a"], ["b", "c"]]
+    assert log.attrs["notes"] == [
+        "1 of 2 groups by id has completions of several prompts: if these are different problems, as where ids start "
+        "anew in each file, --group-column id,prompt keeps them apart"
+    ]
+    apart = ps.read_rollouts(tmp_path, group_column=["id", "prompt"])
+    assert (apart["group"].nunique(), apart.attrs["notes"]) == (3, [])
+
+
+def test_ids_that_start_anew_at_each_step_merge_nothing(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{step}", "reward": i, "step": step, "id": 0} for step in (1, 2) for i in (0, 1)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert ps.read_rollouts(tmp_path, group_column="id").attrs["notes"] == []
