@@ -159,7 +159,9 @@ def _flat(of: Mapping[str, Any]) -> dict[str, Any]:
 
 def _effects(base: pd.DataFrame, target: InducedTarget, rules: VerdictRules) -> dict[str, Any]:
     """What a target does to the groups of a report, by band."""
-    kept = base[["step", "prompt", "n", "reward_mean", "pass_rate", "all_equal"]].reset_index(drop=True)
+    kept = base[["step", "prompt", "n", "reward_mean", "pass_rate", "all_equal", "only_advantage"]].reset_index(
+        drop=True
+    )
     facts = pd.DataFrame(effect(target) | {"regime": target.regime, "status": target.status})
     frame = pd.concat([kept, facts], axis=1)
     prompt = pd.factorize(frame["prompt"].astype(str))[0].astype(np.intp)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from pessimism.cli.options import (
     objective_of,
     trainer_of,
 )
-from pessimism.cli.output import print_columns
+from pessimism.cli.output import fitted_lines, print_columns
 from pessimism.cli.parser import Parser, integer, number
 from pessimism.cli.standard_input import readable_log
 from pessimism.diagnosis.diagnose import diagnose
@@ -33,7 +34,8 @@ from pessimism.diagnosis.measured import Measured
 from pessimism.diagnosis.summary import BANDS, EFFECTS, json_number, summarize
 from pessimism.diagnosis.verdict import VerdictRules
 from pessimism.diagnosis.wording import distance
-from pessimism.messages import plain
+from pessimism.messages import cut, plain
+from pessimism.rollouts.prompts import last_user_turn
 
 USAGE = "LOG... [options]"
 HELP = """\
@@ -59,6 +61,20 @@ _RULES = {
     "easy": "pass rate above which a group is easy",
 }
 _PROMPT = 24  # characters of a prompt in the table
+_LEAST = {"reading": 40, "verdict": 22}  # characters of the last column of a table before others give way
+_GIVE_WAY = (  # where the terminal is too narrow, in this order
+    *(
+        "kappa",
+        "pessimism_factor",
+        "effective_temperature",
+        "tv_nominal",
+        "advantage_factor",
+        "max_ratio",
+        "reward_mean",
+    ),
+    *("value", "n", "kl", "group", "step", "leak"),
+)
+_WORST = {"leaking": 0, "no target": 1, "no solution": 2, "unmeasured": 4, "no signal": 5}  # all other words are 3
 
 
 def add_arguments(parser: Parser) -> None:
@@ -92,7 +108,11 @@ def add_arguments(parser: Parser) -> None:
         metavar="INT",
         type=integer,
         default=10,
-        help="Number of groups in the table, 0 for no table; the summary is over all groups. The default is 10.",
+        help="Number of groups in the table, 0 for no table; the summary is over all groups. The worst come first: "
+        "those that leak, by how much; those without a target, then without a solution; the others by how near "
+        "they are to taking all of the possible gain, or none; last those without a signal. Equals keep the order of the "
+        "log. "
+        f"Where the terminal is too narrow, columns give way in this order: {', '.join(_GIVE_WAY)}. The default is 10.",
     )
     advice.add_argument(
         "--out",
@@ -179,12 +199,11 @@ def _print(frame: pd.DataFrame, summary: dict[str, Any], measured: Measured | No
     _print_effects(summary)
     if measured is not None:
         _print_measured(measured)
-        print()
-    head = frame.head(rows)
     if rows:
-        short = [plain(prompt[:_PROMPT]) for prompt in head["prompt"].astype(str)]
+        head = worst_first(frame).head(rows)
+        short = [cut(plain(last_user_turn(prompt)), _PROMPT) for prompt in head["prompt"].astype(str)]
         seen = head[_shown(frame)].assign(prompt=short, tv_nominal=head["tv_nominal"].map(distance))
-        print_columns(_columns(seen), csv=False)
+        _print_fitted(_columns(seen))
         if len(frame) > len(head):
             print(f"... {len(frame) - len(head)} more groups (--rows {len(frame)}, --csv or --out for all)")
     if details:
@@ -193,6 +212,23 @@ def _print(frame: pd.DataFrame, summary: dict[str, Any], measured: Measured | No
             print(line)
     else:
         print("\n--details prints every number of the summary, with its interval")
+
+
+def worst_first(frame: pd.DataFrame) -> pd.DataFrame:
+    """Groups in the order of the table: what leaks most, what has no target, what is most greedy or gains least."""
+    rank = frame["verdict"].map(_WORST).fillna(3)
+    within = (frame["gain_share"] - 0.5).abs().where(rank == 3, 0.0).where(rank != 0, frame["leak"])
+    order = pd.DataFrame({"rank": rank, "within": -within}).sort_values(["rank", "within"], kind="stable")
+    return frame.loc[order.index]
+
+
+def _print_fitted(columns: dict[str, list[Any]]) -> None:
+    """Print a table that fits the terminal, and what gave way."""
+    width = shutil.get_terminal_size((100, 24)).columns
+    lines, left_out = fitted_lines(columns, width, dropped=_GIVE_WAY, least=_LEAST[list(columns)[-1]])
+    print("\n".join(lines))
+    if left_out:
+        print(f"not shown: {', '.join(left_out)} (a wider terminal, --csv, --json or --out)")
 
 
 def _shown(frame: pd.DataFrame) -> list[str]:
@@ -216,13 +252,13 @@ def _print_effects(summary: dict[str, Any]) -> None:
     """Print what the targets do, medians over the groups with a signal: by pass rate, then by step."""
     bands = {name: summary["effect"][name] for name in ("all", *BANDS)}
     print(f"\nmedians over groups with a signal, by {summary['effect']['bands_by']}:")
-    print_columns(_effect_columns("groups", bands), csv=False)
+    _print_fitted(_effect_columns("groups", bands))
     steps = {str(of["step"]): of for of in summary["by_step"]}
     if len(steps) > 1:
         shown = list(steps) if len(steps) <= 2 * _STEPS else [*list(steps)[:_STEPS], *list(steps)[-_STEPS:]]
         left = f", the first and the last {_STEPS} of {len(steps)}" if len(shown) < len(steps) else ""
         print(f"\nby step{left}:")
-        print_columns(_effect_columns("step", {step: steps[step] for step in shown}), csv=False)
+        _print_fitted(_effect_columns("step", {step: steps[step] for step in shown}))
     print()
 
 

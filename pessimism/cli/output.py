@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as csv_module
 import math
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,61 @@ def print_columns(columns: Columns, *, csv: bool) -> None:
         )
         return
     print("\n".join(table_lines(columns)))
+
+
+def fitted_lines(
+    columns: Columns, width: int, *, dropped: Sequence[str], least: int, digits: int = 4
+) -> tuple[list[str], list[str]]:
+    r"""Lay out columns as a table of some width: some give way, and the texts of the last one are wrapped.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence
+        Name of a column -> its values; the last one has texts.
+    width : int
+        Characters of a line.
+    dropped : sequence of str
+        Names of the columns that give way, in this order.
+    least : int
+        Characters that the last column gets, or as many as its longest text has: columns give way until it does.
+    digits : int, default 4
+        Digits of numbers.
+
+    Returns
+    -------
+    lines : list of str
+        The table; wider than ``width`` only where nothing is left to give way.
+    left_out : list of str
+        Names of the columns that gave way.
+
+    Examples
+    --------
+    >>> facts = {"n": [4], "kl": [0.25], "reading": ["more conservative than nominal"]}
+    >>> lines, left_out = fitted_lines(facts, 22, dropped=["n", "kl"], least=16)
+    >>> print("\n".join(lines))
+      kl reading
+    0.25 more conservative
+         than nominal
+    >>> left_out
+    ['n']
+    """
+    *others, last = columns
+    texts = [plain(str(text)) for text in columns[last]]
+    shown, left_out = {name: columns[name] for name in others}, []
+    for name in (*(name for name in dropped if name in shown), None):
+        left = table_lines(shown, digits)
+        room = width - max(map(len, left)) - 1
+        if name is None or room >= min(least, max(map(len, (last, *texts)))):
+            break
+        del shown[name]
+        left_out.append(name)
+    margin, lines = max(map(len, left)), []
+    for begin, text in zip(left, (last, *texts), strict=True):
+        parts = textwrap.wrap(text, max(room, least // 2), break_on_hyphens=False) or [""]
+        lines += [
+            f"{first:{margin}} {part}".rstrip() for first, part in zip([begin, *[""] * len(parts)], parts, strict=False)
+        ]
+    return lines, left_out
 
 
 def conservatism(target: InducedTarget) -> dict[str, Any]:

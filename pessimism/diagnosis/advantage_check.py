@@ -1,6 +1,8 @@
 """What advantages that a log carries say of how it was read: they are those of some form on these groups, or of none.
 
-The forms are those that TRL (`trl/trainer/grpo_trainer.py`) and verl (`verl/trainer/ppo/core_algos.py`) compute.
+The forms are those that TRL (`trl/trainer/grpo_trainer.py`), verl (`verl/trainer/ppo/core_algos.py`) and OpenRLHF
+(`openrlhf/trainer/ppo_utils/experience_maker.py`) compute. What verl whitens by a variance of n - 1, OpenRLHF does by
+n, and both over the tokens of a batch: without lengths they are known again where all completions are of one length.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from pessimism.arrays import Floats
 from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.messages import counted, cut, plain
+from pessimism.rollouts.prompts import last_user_turn
 
 _TOLERANCE = 1e-5  # of an advantage: float32, and a unit of 1e-4 beside one of 1e-6 told apart
 _DIGITS = range(2, 7)  # decimals that a log may be rounded to
@@ -54,8 +57,9 @@ class _Group(NamedTuple):
     mean: Floats
     centered: Floats
     ss: Floats
-    step_mean: Floats
-    step_std: Floats
+    batch_std: Floats
+    step: NDArray[np.intp]
+    tokens: Floats | None
 
 
 def check_advantages(logged: LoggedGroups) -> AdvantageCheck | None:
@@ -136,12 +140,11 @@ def _facts(logged: LoggedGroups, group: NDArray[np.intp]) -> _Group:
     step, which = np.unique(logged.groups["step"].to_numpy(), return_inverse=True)
     of = which.ravel()[group]
     count = np.bincount(of, minlength=len(step)).astype(float)
-    step_mean = np.bincount(of, weights=r) / count
-    square = np.bincount(of, weights=(r - step_mean[of]) ** 2)
+    square = np.bincount(of, weights=(r - (np.bincount(of, weights=r) / count)[of]) ** 2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        step_std = np.sqrt(square / (count - 1.0))
+        batch_std = np.sqrt(square / (count - 1.0))
     ss = np.add.reduceat(centered**2, start)
-    return _Group(r, n[group], mean[group], centered, ss[group], step_mean[of], step_std[of])
+    return _Group(r, n[group], mean[group], centered, ss[group], batch_std[of], of, logged.length)
 
 
 def _forms(g: _Group) -> Iterator[tuple[str, Floats]]:
@@ -158,17 +161,35 @@ def _forms(g: _Group) -> Iterator[tuple[str, Floats]]:
             yield f"grpo, the mean and std (of n, not n - 1) of the group{more}", spread
             yield (
                 f"grpo, the mean of the group and std of the batch{more}{whose}",
-                _over(g.centered, g.step_std + added),
+                _over(g.centered, g.batch_std + added),
             )
-            whitened = _over(g.reward - g.step_mean, g.step_std + added)
-            yield f"reinforce_pp, the mean and std of the batch{more}", whitened
             rest = np.sqrt(np.maximum(g.ss - others * g.centered**2, 0.0) / (g.n - 2.0))
             yield f"rloo over the std of the other completions{more}", _over(others * g.centered, rest + added)
             yield (
                 f"max_rl, the reward minus the mean of the group over that mean{more}",
                 _over(g.centered, g.mean + added),
             )
+        for what, values in (
+            ("reinforce_pp", g.reward),
+            ("reinforce_pp with the mean of the group as baseline", g.centered),
+        ):
+            for tokens in (None,) if g.tokens is None else (None, g.tokens):
+                over = "completions" if tokens is None else "tokens"
+                name = f"{what}, whitened over the {over} of the batch"
+                yield f"{name} (verl)", _whitened(values, g.step, tokens, freedom=1.0, added=1e-8)
+                yield f"{name} with a variance of n, not n - 1 (OpenRLHF)", _whitened(values, g.step, tokens)
         yield "no baseline, the reward itself", g.reward
+
+
+def _whitened(
+    values: Floats, step: NDArray[np.intp], tokens: Floats | None, *, freedom: float = 0.0, added: float = 0.0
+) -> Floats:
+    """Values less their mean over the batch, over their spread; something may be added to the variance."""
+    weight = np.ones_like(values) if tokens is None else tokens
+    count = np.bincount(step, weights=weight)
+    centered = values - (np.bincount(step, weights=weight * values) / count)[step]
+    variance = np.bincount(step, weights=weight * centered**2) / (count - freedom)
+    return _over(centered, np.sqrt(variance + added)[step])
 
 
 def _over(top: Floats, below: Floats) -> Floats:
@@ -187,7 +208,7 @@ def _rounded_to(advantage: Floats) -> float:
 def _told(logged: LoggedGroups, group: int) -> str:
     rows = slice(logged.start[group], logged.start[group] + logged.sizes[group])
     assert logged.advantage is not None
-    step, prompt = logged.groups["step"].iloc[group], str(logged.groups["prompt"].iloc[group])
+    step, prompt = logged.groups["step"].iloc[group], last_user_turn(str(logged.groups["prompt"].iloc[group]))
     return (
         f"step {step}, prompt {plain(cut(prompt, 40))!r} with rewards {_numbers(logged.reward[rows])} has advantages "
         f"{_numbers(logged.advantage[rows])}"

@@ -93,7 +93,7 @@ class Trial:
             target = InducedTarget.concatenate(targets)
             facts = effect(target) | {"regime": target.regime, "status": target.status}
             parts.append(pd.DataFrame(facts, index=pd.Index(index)))
-        return pd.concat(parts).loc[groups].join(self.solved[["n", "all_equal"]])
+        return pd.concat(parts).loc[groups].join(self.solved[["n", "all_equal", "only_advantage"]])
 
     def _told(self, frame: pd.DataFrame) -> dict[str, Any]:
         """What targets do, in a word, shares and medians."""

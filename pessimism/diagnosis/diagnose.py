@@ -35,7 +35,7 @@ from pessimism.target.result import InducedTarget
 COLUMNS = (
     *("step", "prompt", "n", "reward_mean", "baseline", "Z", "regime", "kappa", "effective_temperature"),
     *("pessimism_factor", "advantage_factor", "kl", "nominal_kl", "tv_nominal", "max_ratio", "leak", "given_up"),
-    *("value", "gain_share", "pass_rate", "all_equal", "verdict"),
+    *("value", "gain_share", "pass_rate", "all_equal", "only_advantage", "verdict"),
     *("critical_shift", "critical_beta", *group_plugin.COLUMNS, "status", "reading"),
 )
 
@@ -78,7 +78,9 @@ def diagnose(
 
         - step, prompt, group (its number, where something else than the prompt tells groups apart), n (completions),
           reward_mean, baseline (reward units); all_equal (of several completions no reward differs: no signal, as a
-          group of one has none); pass_rate, nan in a log of more than two rewards;
+          group of one has none); only_advantage: the advantage of the only completion of a group where that is its
+          reward or the log's, else nan;
+          pass_rate, nan in a log of more than two rewards;
         - verdict: what the target does in a word, see :class:`~pessimism.VerdictRules`; value: its expected reward;
           gain_share: the part of the possible gain that this takes, 1 where only the best completions stay;
         - Z = E[exp(A/beta)], regime ("positive", "boundary", "negative"), kappa, status, leak (mass pulled to unseen
@@ -195,6 +197,8 @@ def _facts(logged: LoggedGroups, objective: Objective) -> tuple[pd.DataFrame, st
             undefined or "the advantage of the only completion of a group is its reward here, and not for new groups"
         )
     facts = pd.concat([pd.concat(parts).sort_index(), population], axis=1)
+    if logged.singleton != "reward" and logged.given is None:
+        facts["only_advantage"] = np.nan  # the objective's own is the same whatever the reward
     facts["all_equal"] &= logged.sizes > 1  # one completion has nothing to agree with
     rows = facts.assign(n=logged.sizes)[list(Group._fields)].astype(object).itertuples(index=False, name=None)
     facts["reading"] = [read_group(Group(*row)) for row in rows]
@@ -222,7 +226,7 @@ def _measure(targets: list[InducedTarget]) -> pd.DataFrame:
         Z=z,
         kappa=target.kappa,
         leak=target.leak,
-        alone=np.concatenate(
+        only_advantage=np.concatenate(
             [
                 same.advantage[..., 0] if same.advantage.shape[-1] == 1 else np.full(len(same.advantage), np.nan)
                 for same in targets

@@ -14,6 +14,7 @@ from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.diagnosis.verdict import VerdictRules
 from pessimism.display import html_table, shares
 from pessimism.equality import ByValue
+from pessimism.rollouts.prompts import last_user_turn
 
 if TYPE_CHECKING:
     from pessimism.diagnosis.measured import Measured
@@ -139,5 +140,6 @@ class Diagnosis(ByValue):
 
     def _repr_html_(self) -> str:
         head = self.frame[list(_SHOWN)].head(_ROWS)
-        rows = head.astype({"prompt": str}).itertuples(index=False, name=None)
+        asked = [last_user_turn(prompt) for prompt in head["prompt"].astype(str)]
+        rows = head.assign(prompt=asked).itertuples(index=False, name=None)
         return html_table(rows, _SHOWN, f"{self!r}. {self.recommendation}")

@@ -19,13 +19,13 @@ from pessimism.diagnosis.intervals import median_interval, share_interval
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import SIGN
 from pessimism.diagnosis.verdict import (
-    NO_SIGNAL,
+    SILENT,
     TOO_FEW,
-    UNSOLVED,
     WORDS,
     VerdictRules,
     log_verdicts,
     signal,
+    unmeasured,
     verdicts,
 )
 from pessimism.diagnosis.what_was_read import clusters
@@ -40,6 +40,7 @@ from pessimism.diagnosis.wording import (
     read_same,
     read_shift,
     read_undecided,
+    read_unmeasured,
     read_unsolved,
     read_verdict,
 )
@@ -52,7 +53,18 @@ EFFECTS = ("reward_mean", "value", "gain_share", "kl", "max_ratio", "tv_nominal"
 BANDS = ("hard", "middle", "easy")
 _MAXIMA = ("kl", "max_ratio", "leak")
 _NEEDED = (
-    *("step", "prompt", "n", "regime", *_MEDIANS, "pass_rate", "given_up", "all_equal", "critical_shift"),
+    *(
+        "step",
+        "prompt",
+        "n",
+        "regime",
+        *_MEDIANS,
+        "pass_rate",
+        "given_up",
+        "all_equal",
+        "only_advantage",
+        "critical_shift",
+    ),
     *("critical_beta", "status"),
 )
 _POPULATION = ("population_regime", "population_shift", "population_beta", "population_beta1")
@@ -79,12 +91,14 @@ def summarize(
         Ready for JSON: None stands for undefined, the largest float 1.7976931348623157e308 for infinity.
 
         - objective, groups, rows (completions), skipped (malformed lines), step_note (says so where the log had no step
-          column); read: what was read, a list of sentences in ``lines`` and ``warnings``, and the numbers in them;
+          column); read: what was read, a list of sentences in ``lines`` and ``warnings``, and the numbers in them,
+          empty where only a frame is here;
         - share: of each regime, in-sample, among the share_of groups that the solver solved, with a signal or not;
         - population_share: of each regime, over new groups of their size, among all population_share_of groups;
           "undecided" and "undefined", too, for which population_note says why;
-        - status: a count for each; all_equal, single, informative and giving_up: how many groups have equal rewards,
-          one completion, a signal, and a signal with a target that gives up completions;
+        - status: a count for each; all_equal, single, informative, unmeasured and giving_up: how many groups have equal
+          rewards, one completion, a signal, one completion that gains by what a log does not show, and a signal with a
+          target that gives up completions;
         - median_...: over the groups with a signal; a group that leaks has neither effective temperature nor pessimism
           factor. max_...: over all groups;
         - interval: the ends of the 95% interval over prompts of each share and median, groups of one prompt at several
@@ -156,6 +170,7 @@ def summarize(
         "all_equal": int(frame["all_equal"].sum()),
         "single": int((frame["n"] == 1).sum()),
         "informative": len(with_signal),
+        "unmeasured": int(unmeasured(frame).sum()),
         "giving_up": int((solved["given_up"] > 0).sum()),
     }
     summary |= {f"median_{name}": json_number(with_signal[name].median()) for name in _MEDIANS}
@@ -216,7 +231,7 @@ def _share_intervals(
 def _verdict(words: NDArray[np.str_], prompt: NDArray[np.intp], rules: VerdictRules) -> dict[str, Any]:
     """Verdict on the log, the share of each word among the groups that have one, and the words themselves."""
     verdict = log_verdicts(words, prompt, np.zeros(len(words), dtype=np.intp), 1, rules)[0]
-    judged = ~np.isin(words, (UNSOLVED, NO_SIGNAL))
+    judged = ~np.isin(words, SILENT)
     shares = {
         word: [json_number(x) for x in share_interval(words[judged] == word, prompt[judged])[0]]
         for word in WORDS
@@ -231,10 +246,11 @@ def _effects(
     prompt: NDArray[np.intp],
     part: NDArray[np.intp],
     parts: int,
+    kept: NDArray[np.bool_],
     rules: VerdictRules,
 ) -> list[dict[str, Any]]:
-    """What the targets of each part do: a verdict, and medians with their intervals."""
-    medians = {name: median_interval(_floats(frame[name]), prompt, part, parts) for name in EFFECTS}
+    """What the targets of each part do: a verdict, and medians with their intervals over the groups that are kept."""
+    medians = {name: median_interval(_floats(frame[name])[kept], prompt[kept], part[kept], parts) for name in EFFECTS}
     return [
         verdict | {name: [json_number(x) for x in medians[name][i]] for name in EFFECTS}
         for i, verdict in enumerate(log_verdicts(words, prompt, part, parts, rules))
@@ -255,9 +271,9 @@ def by_band(
         mean = _floats(frame["reward_mean"])[kept]
         rate = (rankdata(mean) - 0.5) / max(1, mean.size)
     band = np.where(rate < rules.hard, 0, np.where(rate > rules.easy, 2, 1)).astype(np.intp)
-    found, told, of = frame[kept], words[kept], prompt[kept]
-    whole = _effects(found, told, of, np.zeros_like(band), 1, rules)
-    parts = _effects(found, told, of, band, 3, rules)
+    found, told, of, every = frame[kept], words[kept], prompt[kept], np.ones_like(band, dtype=bool)
+    whole = _effects(frame, words, prompt, np.zeros_like(prompt), 1, kept, rules)
+    parts = _effects(found, told, of, band, 3, every, rules)
     bands = dict(zip(BANDS, parts, strict=True))
     return {"all": whole[0], **bands, "bands_by": "pass rate" if of_pass_rate else "rank of the mean reward"}
 
@@ -271,7 +287,7 @@ def _by_step(
 ) -> list[dict[str, Any]]:
     """Effects on the groups with a signal of each step."""
     steps, part = np.unique(frame["step"].to_numpy(), return_inverse=True)
-    found = _effects(frame[kept], words[kept], prompt[kept], part.ravel()[kept].astype(np.intp), len(steps), rules)
+    found = _effects(frame, words, prompt, part.ravel().astype(np.intp), len(steps), kept, rules)
     return [{"step": step} | effect for step, effect in zip(steps.tolist(), found, strict=True)]
 
 
@@ -325,7 +341,7 @@ def _text(
     verdict: dict[str, Any],
     rules: VerdictRules,
 ) -> tuple[str, list[Option]]:
-    unsolved = len(with_signal) - len(solved)
+    unsolved, gaining = len(with_signal) - len(solved), int(unmeasured(report.frame).sum())
     first = read_unsolved(unsolved, len(with_signal)) if unsolved else ""
     if unsolved and solved.empty:
         return first, []
@@ -338,7 +354,15 @@ def _text(
     text = first + advice + (read_same(same, len(solved)) if same and 2 * same >= len(solved) else "")
     if len(solved) and verdict["word"] == TOO_FEW:
         text += few(verdict["prompts"], rules)
+    if gaining:
+        text += read_unmeasured(gaining)
     return text, options
+
+
+def _why_silent(frame: pd.DataFrame) -> tuple[int, int, int]:
+    """Groups of equal rewards, of one completion that nothing is said of, and of one that gains unseen."""
+    gaining = unmeasured(frame)
+    return int(frame["all_equal"].sum()), int(((frame["n"] == 1) & ~gaining).sum()), int(gaining.sum())
 
 
 def _replaced(report: Diagnosis) -> bool:
@@ -364,7 +388,7 @@ def _advice(
     giving_up, without = int((signal["given_up"] > 0).sum()), int((signal["status"] == "no_target").sum())
     lowering_helps = report.lowering_helps
     if not groups:
-        return read_no_signal(int(report.frame["all_equal"].sum()), int((report.frame["n"] == 1).sum())), []
+        return read_no_signal(*_why_silent(report.frame)), []
     word, named = verdict.get("alone", verdict["word"]), report.temperature_name or "temperature"
     size, tries = ("", []) if trial is None else about_size(trial, word, named, groups)
     both = positive & signal["population_regime"].isin(["positive", "undefined"])

@@ -15,7 +15,9 @@ from pessimism.diagnosis.intervals import median_interval, share_interval
 SCALE = ("too timid", "conservative", "nominal", "bold", "greedy")
 APART = ("no target", "leaking", "worse")  # what is said first, where enough groups have it
 NO_SIGNAL, UNSOLVED, TOO_FEW, MODERATE = "no signal", "no solution", "too few groups", "moderate"
-WORDS = (*SCALE, MODERATE, *APART, UNSOLVED, NO_SIGNAL)
+UNMEASURED = "unmeasured"
+SILENT = (UNSOLVED, UNMEASURED, NO_SIGNAL)  # of a group without a verdict; a log is the first that some group is
+WORDS = (*SCALE, MODERATE, *APART, *SILENT)
 MEANING = {
     "too timid": "practically the behavior",
     "conservative": "nearer the behavior than the nominal target",
@@ -28,6 +30,7 @@ MEANING = {
     "worse": "earns less than the behavior",
     TOO_FEW: "no verdict",
     UNSOLVED: "the solver did not converge",
+    UNMEASURED: "a single completion gains on all that were not sampled, by how much it does not show",
     NO_SIGNAL: "no group says which completion is better",
 }
 
@@ -36,7 +39,9 @@ MEANING = {
 class VerdictRules:
     """Thresholds of the words for what a target does, all of them free of the unit of the reward.
 
-    A group without a signal, or without a solution, has no verdict. Of the others a group is, the first that holds:
+    A group without a signal, or without a solution, has no verdict, nor has a single completion with a positive
+    advantage: it gains on all that were not sampled, by an amount that it does not show. Of the others a group
+    is, the first that holds:
     *no target*; *leaking*; *worse*, its target earning less than the behavior; *too timid*, practically the behavior;
     *greedy*, practically the best completions alone; *nominal*; *conservative*, nearer the behavior than the nominal
     target; *bold*, farther. Without a temperature there is no nominal target, and the last three are one, *moderate*.
@@ -99,9 +104,14 @@ class VerdictRules:
 
 
 def signal(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """Groups that move something: with rewards that differ, or with mass that leaks."""
+    """Groups of which a log shows what they move: with rewards that differ, or with mass that leaks."""
     leaks = (frame["regime"] == "negative") & (frame["leak"] > 0) & (frame["status"] != "not_converged")
     return ((~frame["all_equal"] & (frame["n"] > 1)) | leaks).to_numpy(dtype=bool)
+
+
+def unmeasured(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Groups of a single completion that gains on all that were not sampled: nobody sees by how much."""
+    return ((frame["n"] == 1) & (frame["only_advantage"] > 0) & ~signal(frame)).to_numpy(dtype=bool)
 
 
 def verdicts(frame: pd.DataFrame, rules: VerdictRules) -> NDArray[np.str_]:
@@ -110,7 +120,8 @@ def verdicts(frame: pd.DataFrame, rules: VerdictRules) -> NDArray[np.str_]:
     Parameters
     ----------
     frame : pandas.DataFrame
-        Columns n, all_equal, regime, status, leak, kl, nominal_kl, tv_nominal and gain_share of a report.
+        Columns n, all_equal, only_advantage, regime, status, leak, kl, nominal_kl, tv_nominal and gain_share of a
+        report.
     rules : VerdictRules
         The thresholds.
 
@@ -124,6 +135,7 @@ def verdicts(frame: pd.DataFrame, rules: VerdictRules) -> NDArray[np.str_]:
     status = frame["status"].to_numpy(dtype=str)
     cases = [
         (status == "not_converged", UNSOLVED),
+        (unmeasured(frame) & (status != "no_target"), UNMEASURED),
         (~signal(frame) & (status != "no_target"), NO_SIGNAL),
         (status == "no_target", "no target"),
         (frame["leak"].to_numpy(dtype=float) >= max(rules.leak, 5e-324), "leaking"),
@@ -160,7 +172,7 @@ def log_verdicts(
         group has or lies between; groups and prompts with a verdict. With too few prompts ``alone`` is the word of the
         groups that there are.
     """
-    judged = ~np.isin(words, (UNSOLVED, NO_SIGNAL))
+    judged = ~np.isin(words, SILENT)
     has, of, at = words[judged], prompt[judged], part[judged]
     groups = np.bincount(at, minlength=parts)
     width = int(of.max(initial=-1)) + 1
@@ -172,14 +184,12 @@ def log_verdicts(
     middle = median_interval(levels, of[on_scale], at[on_scale], parts, ordinal=True)
     without = np.zeros(parts, dtype=bool)
     without[at[has == MODERATE]] = True
-    silent = np.zeros(parts, dtype=bool)
-    silent[part[words == UNSOLVED]] = True
     return [
         _one(
             {word: apart[word][i] for word in APART},
             middle[i],
             bool(without[i]),
-            UNSOLVED if silent[i] else NO_SIGNAL,
+            _silent(words[part == i]) if not prompts[i] else "",
             rules,
             int(prompts[i]),
         )
@@ -190,15 +200,20 @@ def log_verdicts(
 
 def word_of(words: NDArray[np.str_], rules: VerdictRules) -> str:
     """Verdict on a log from those on its groups, however few they are."""
-    has = words[~np.isin(words, (UNSOLVED, NO_SIGNAL))]
+    has = words[~np.isin(words, SILENT)]
     if not has.size:
-        return UNSOLVED if np.any(words == UNSOLVED) else NO_SIGNAL
+        return _silent(words)
     for word in APART:
         if (has == word).mean() > rules.leaking_share:
             return word
     levels = np.sort([_level(word) for word in has if word not in APART])
     word = SCALE[levels[(len(levels) - 1) // 2]]
     return MODERATE if word == "nominal" and np.any(has == MODERATE) else word
+
+
+def _silent(words: NDArray[np.str_]) -> str:
+    """Word of a log, or a part of one, in which no group has a verdict."""
+    return next((word for word in SILENT if np.any(words == word)), NO_SIGNAL)
 
 
 def _level(word: str) -> int:

@@ -39,7 +39,7 @@ class Group(NamedTuple):
     population_regime: str
     population_shift: float
     advantage_factor: float  # that of what the temperature weighs
-    alone: float  # advantage of the only completion, nan where there are several
+    only_advantage: float  # of the only completion, where that is its reward or the log's; else nan
 
 
 def read_group(group: Group) -> str:
@@ -71,8 +71,10 @@ def _in_sample(group: Group) -> str:
     if group.status in _TROUBLE:
         return f"{regime}: {_TROUBLE[group.status]}"
     if group.n == 1:
-        if group.alone > 0:
+        if group.only_advantage > 0:
             return "one completion, with a positive advantage: it gains on all that were not sampled"
+        if group.only_advantage < 0:
+            return "no signal: one completion, with a negative advantage that takes no mass from it"
         return "no signal: one completion, which has nothing to be compared with"
     if group.all_equal:
         return "no signal: all rewards are equal, the target is the behavior"
@@ -299,8 +301,23 @@ def read_bolder(option: Any, name: str) -> str:
     return f" With {setting} they would be positive, too, but the target bolder (KL {kl}): that is not the safe side."
 
 
-def read_no_signal(equal: int, single: int) -> str:
-    """Say why no group has a signal."""
+def read_unmeasured(gaining: int) -> str:
+    """Say that single completions gain by what a log does not show, after what is said of the other groups."""
+    if gaining == 1:
+        return (
+            " 1 group of a single completion with a positive advantage has no verdict: the completion gains on all "
+            "that were not sampled, by how much it does not show."
+        )
+    return (
+        f" {gaining} groups of a single completion with a positive advantage have no verdict: each of these "
+        "completions gains on all that were not sampled, by how much it does not show."
+    )
+
+
+def read_no_signal(equal: int, single: int, gaining: int = 0) -> str:
+    """Say why no group has a signal that can be measured."""
+    if gaining:
+        return "No group has a signal that the log can measure."
     if single and equal:
         alone = f"{single} {_have(single)} a single completion"
         return f"No group has a signal: in {equal} all rewards are equal, and {alone}."

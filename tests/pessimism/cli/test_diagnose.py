@@ -8,10 +8,12 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import pessimism as ps
+from pessimism.cli.diagnose import _SHOWN, worst_first
 from tests.pessimism.cli.console import EXAMPLES, fail, run
 from tests.pessimism.rollouts.logs import write
 
@@ -149,9 +151,71 @@ def test_rounding_is_not_printed_as_a_distance(capsys: pytest.CaptureFixture[str
     assert not re.search(r"\de-1\d", out)
 
 
-def test_a_factor_in_units_of_the_advantage_stands_beside_its_reading(
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_tables_fit_the_terminal(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    log = str(EXAMPLES / "trl_completions")
+    out = run(capsys, "diagnose", log, "--objective", "grpo", "--rows", "20")
+    apart = ("not shown: ", "... ", "medians ", "by step", "--details")
+    lines = [line for line in out[out.index("\nmedians ") :].splitlines() if not line.startswith(apart)]
+    assert max(map(len, lines)) <= width
+    header, *rows = lines[next(i for i, line in enumerate(lines) if line.endswith("reading")) :]
+    left_out = out.rpartition("not shown: ")[2].partition(" (")[0].split(", ")
+    order = ["kappa", "pessimism_factor", "effective_temperature", "tv_nominal", "advantage_factor", "max_ratio"]
+    order += ["reward_mean", "n", "kl", "step", "leak"]  # grpo reads in units of the advantage
+    assert left_out == order[: len(left_out)]
+    assert header.split() == [name for name in (*_SHOWN[:6], "advantage_factor", *_SHOWN[6:]) if name not in left_out]
+    begin = header.index("reading")
+    readings = worst_first(ps.diagnose(log, "grpo").frame)["reading"].head(20)
+    assert " ".join(line[begin:] for line in rows if line) == " ".join(readings)  # wrapped, and nothing of them lost
+
+
+def test_the_worst_groups_come_first_and_are_named_by_the_last_user_turn(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    groups = {"equal": [1, 1, 1, 1], "half": [1, 1, 0, 0], "most": [1, 1, 1, 0], "few": [1, 0, 0, 0], "one": [1]}
+    rows = [
+        {"prompt": [{"role": "system", "content": "Be short."}, {"role": "user", "content": f"{name}?"}], "reward": r}
+        for name, rewards in groups.items()
+        for r in rewards
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    log = str(tmp_path / "log.jsonl")
+
+    def asked(*options: str) -> list[str]:
+        out = run(capsys, "diagnose", log, *options)
+        return re.findall(r"(\w+)\?", out[out.index("reading\n") :])
+
+    # By mass that leaks: the rewards about the constant .5 pull mass away where few are right; then the more greedy.
+    report = ps.diagnose(log, "constant_baseline", beta=0.5, value=0.5)
+    assert report["leak"].tolist() == [0.0, 0.0, 0.0, pytest.approx(report["leak"][3]), 0.0]
+    assert report["leak"][3] > 0.01
+    gain = report["gain_share"]
+    assert abs(gain[1] - 0.5) != abs(gain[2] - 0.5)
+    second, third = sorted(("half", "most"), key=lambda name: -abs(gain[["equal", "half", "most"].index(name)] - 0.5))
+    shown = asked("--objective", "constant_baseline:beta=0.5,value=0.5")
+    assert shown == ["few", second, third, "equal", "one"]
+    # For machines the groups keep the order of the log.
+    csv = run(capsys, "diagnose", log, "--csv")
+    assert re.findall(r"(\w+)\?", csv) == list(groups)
+
+
+def test_what_has_no_target_comes_before_what_has_one() -> None:
+    words = ["no signal", "conservative", "too timid", "greedy", "unmeasured", "no solution", "no target", "leaking"]
+    gain, leak = [np.nan, 0.3, 0.02, 0.99, np.nan, 0.5, np.nan, 0.1], [0.0] * 7 + [0.2]
+    frame = pd.DataFrame({"verdict": [*words, "leaking"], "gain_share": [*gain, 0.9], "leak": [*leak, 0.6]})
+    order = ["leaking", "leaking", "no target", "no solution", "greedy", "too timid", "conservative", "unmeasured"]
+    found = worst_first(frame)
+    assert found["verdict"].tolist() == [*order, "no signal"]
+    assert found["leak"].tolist()[:2] == [0.6, 0.2]
+
+
+def test_a_factor_in_units_of_the_advantage_stands_beside_its_reading(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     (tmp_path / "log.csv").write_text("prompt,reward\na,10\na,0\na,0\na,0\n")
     header, first, *_ = table(
         run(capsys, "diagnose", str(tmp_path / "log.csv"), "--objective", "std_normalized", "--beta", "1")

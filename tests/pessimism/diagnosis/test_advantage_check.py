@@ -34,7 +34,8 @@ def by_loop(form: str) -> np.ndarray[Any, Any]:
     """The forms a second time, completion by completion, with the library's own means and spreads."""
     out = np.zeros_like(REWARD)
     for i, group in enumerate(REWARD):
-        batch = REWARD[3 * (i // 3) : 3 * (i // 3) + 3].ravel()
+        step = REWARD[3 * (i // 3) : 3 * (i // 3) + 3]
+        batch, left = step.ravel(), np.concatenate([one - np.mean(one) for one in step])
         for k, r in enumerate(group):
             others = np.delete(group, k)
             out[i, k] = {
@@ -43,7 +44,10 @@ def by_loop(form: str) -> np.ndarray[Any, Any]:
                 "verl": (r - np.mean(group)) / (np.std(group, ddof=1) + 1e-6),
                 "population": (r - np.mean(group)) / (np.std(group) + 1e-8),
                 "batch": (r - np.mean(group)) / (np.std(batch, ddof=1) + 1e-4),
-                "whitened": (r - np.mean(batch)) / (np.std(batch, ddof=1) + 1e-8),
+                "whitened": (r - np.mean(batch)) / np.sqrt(np.var(batch, ddof=1) + 1e-8),
+                "whitened_n": (r - np.mean(batch)) / np.sqrt(max(np.var(batch), 1e-8)),
+                "left": (r - np.mean(group) - np.mean(left)) / np.sqrt(np.var(left, ddof=1) + 1e-8),
+                "left_n": (r - np.mean(group) - np.mean(left)) / np.sqrt(max(np.var(left), 1e-8)),
                 "rloo": r - np.mean(others),
                 "rloo_std": (r - np.mean(others)) / (np.std(others, ddof=1) + 1e-4),
                 "max_rl": (r - np.mean(group)) / (np.mean(group) + 1e-6),
@@ -57,7 +61,12 @@ FORMS = {
     "verl": "grpo, the mean and std of the group with 1e-06 added (verl)",
     "population": "grpo, the mean and std (of n, not n - 1) of the group with 1e-08 added",
     "batch": "grpo, the mean of the group and std of the batch with 1e-04 added (TRL)",
-    "whitened": "reinforce_pp, the mean and std of the batch with 1e-08 added",
+    # verl's reinforce_plus_plus(_baseline) adds a constant to the variance, OpenRLHF's reinforce(_baseline) clamps it.
+    "whitened": "reinforce_pp, whitened over the completions of the batch (verl)",
+    "whitened_n": "reinforce_pp, whitened over the completions of the batch with a variance of n, not n - 1 (OpenRLHF)",
+    "left": "reinforce_pp with the mean of the group as baseline, whitened over the completions of the batch (verl)",
+    "left_n": "reinforce_pp with the mean of the group as baseline, whitened over the completions of the batch with a "
+    "variance of n, not n - 1 (OpenRLHF)",
     "rloo": "rloo, the reward minus the mean of the other completions",
     "rloo_std": "rloo over the std of the other completions with 1e-04 added",
     "max_rl": "max_rl, the reward minus the mean of the group over that mean with 1e-06 added",
@@ -73,6 +82,26 @@ def test_each_form_is_known_again(form: str, dtype: Any) -> None:
     assert check.form in (FORMS[form], *([FORMS[form][: -len(" with 1e-08 added")]] if dtype is np.float32 else []))
     assert (check.agree, check.of) == (6, 6)
     assert check.error <= (1e-6 if dtype is np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize(("unbiased", "whose"), [(True, "(verl)"), (False, "n - 1 (OpenRLHF)")])
+def test_whitening_is_over_the_tokens_where_lengths_are_known(unbiased: bool, whose: str) -> None:
+    length = RNG.integers(1, 40, size=REWARD.shape)
+    out = np.zeros_like(REWARD)
+    for step in (slice(0, 3), slice(3, 6)):
+        tokens = np.repeat(REWARD[step].ravel(), length[step].ravel())  # each token has the reward of its completion
+        out[step] = (REWARD[step] - tokens.mean()) / np.sqrt(np.var(tokens, ddof=int(unbiased)) + 1e-8 * unbiased)
+    facts = {"step": np.repeat([0, 1], 15), "prompt": np.repeat([f"p{i}" for i in range(6)], 5)}
+    log = pd.DataFrame(facts | {"reward": REWARD.ravel(), "advantage": out.ravel(), "length": length.ravel()})
+    check = check_advantages(LoggedGroups.of(ps.read_rollouts(log, length_column="length")))
+    assert check is not None
+    assert check.form is not None
+    assert check.form.startswith("reinforce_pp, whitened over the tokens of the batch")
+    assert check.form.endswith(whose)
+    assert check.fits
+    blind = check_advantages(LoggedGroups.of(ps.read_rollouts(log)))
+    assert blind is not None
+    assert not blind.fits
 
 
 def test_four_decimals_are_enough_to_know_the_form() -> None:

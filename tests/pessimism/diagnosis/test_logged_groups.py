@@ -213,6 +213,11 @@ def test_the_only_completion_of_a_group(name: str) -> None:
     assert not zero["all_equal"].iloc[1:].any()
     assert zero["reading"].iloc[1:].str.startswith("no signal: one completion").all()
     assert zero["leak"].tolist()[1:] == [0.0, 0.0]
+    assert zero["verdict"].tolist()[1:] == ["no signal"] * 2
+    assert reward["verdict"].iloc[1] == "unmeasured"
+    assert reward["verdict"].iloc[2] == ("no signal" if name == "awr" else "leaking")
+    assert (zero.summary["unmeasured"], reward.summary["unmeasured"]) == (0, 1)
+    assert "1 group of a single completion with a positive advantage has no verdict" in reward.recommendation
     assert reward["leak"].iloc[1] == 0.0  # a positive weight keeps its only completion
     assert reward["regime"].iloc[2] == "negative" or name == "awr"
     if reward["regime"].iloc[1] != "undefined":

@@ -32,8 +32,10 @@ def test_a_report_keeps_what_a_file_loses(tmp_path: Path) -> None:
     assert report.recommendation == report.summary["recommendation"]["text"]
     report.to_csv(tmp_path / "report.csv", index=False)
     again = ps.summarize(pd.read_csv(tmp_path / "report.csv"))
-    lost = ("objective", "recommendation")
+    lost = ("objective", "recommendation", "read")
     assert again["objective"] is None
+    assert again["read"] == {}  # what was read of the log is not in its groups
+    assert report.summary["read"]["rows"] == 3 * 1024
     assert {k: v for k, v in again.items() if k not in lost} == {
         k: v for k, v in report.summary.items() if k not in lost
     }

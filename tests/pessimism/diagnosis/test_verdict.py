@@ -160,3 +160,27 @@ def test_bands_and_steps_by_hand() -> None:
     ranked = diagnose(log_of(*[[float(i), i + 1.0, i + 2.5] for i in range(8)]), "kimi", beta=1.0).summary["effect"]
     assert ranked["bands_by"] == "rank of the mean reward"
     assert [ranked[name]["groups"] for name in ("hard", "middle", "easy")] == [2, 4, 2]
+
+
+def test_single_completions_that_gain_are_not_called_without_a_signal() -> None:
+    """Their rewards are advantages: they rise, and the target on the one that was seen does not show by how much."""
+    log = log_of(*([0.5 + 0.1 * k] for k in range(12)))
+    report = diagnose(log, "kimi", beta=1.0, singleton="reward")
+    assert report["verdict"].eq("unmeasured").all()
+    assert (report.summary["informative"], report.summary["unmeasured"]) == (0, 12)
+    assert report.summary["verdict"]["word"] == report.summary["effect"]["all"]["word"] == "unmeasured"
+    assert {step["word"] for step in report.summary["by_step"]} == {"unmeasured"}
+    assert report.recommendation.startswith("No group has a signal that the log can measure. 12 groups of a single")
+    again = summarize(report.frame)
+    assert again["verdict"] == report.summary["verdict"]
+    silent = diagnose(log, "kimi", beta=1.0, singleton="zero")
+    assert silent.summary["verdict"]["word"] == "no signal"
+    assert silent.recommendation == "No group has a signal: each has a single completion."
+
+
+def test_a_step_without_a_solution_is_not_called_without_a_signal() -> None:
+    report = diagnose(BINARY, "kimi", beta=1.0)
+    frame = report.frame.assign(status="not_converged")
+    summary = summarize(frame)
+    words = {summary["verdict"]["word"], summary["effect"]["all"]["word"], *(s["word"] for s in summary["by_step"])}
+    assert words == {"no solution"}

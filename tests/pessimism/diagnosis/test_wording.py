@@ -83,7 +83,7 @@ def test_the_temperature_zero_is_called_greedy() -> None:
         population_regime="undefined",
         population_shift=math.nan,
         advantage_factor=0.0,
-        alone=math.nan,
+        only_advantage=math.nan,
     )
     assert numbers(read_group(group)) == []
     assert "greedy" in read_group(group)
