@@ -167,8 +167,8 @@ def several_prompts(log: pd.DataFrame, names: Sequence[str], prompt: str) -> str
     if not count:
         return None
     return (
-        f"{count} of {len(several)} groups by {by} {_has(count)} completions of several prompts: if these are different "
-        "problems, as where ids start anew in each file, "
+        f"{count} of {len(several)} groups by {by} {_has(count)} completions of several prompts: if these are "
+        "different problems, as where ids start anew in each file, "
         f"--group-column {','.join([*names, prompt])} keeps them apart"
     )
 
