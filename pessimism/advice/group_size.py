@@ -66,7 +66,7 @@ def laws_of(logged: LoggedGroups) -> Laws:
     >>> import pessimism as ps
     >>> laws = laws_of(ps.diagnose("examples/verl_rollouts", "kimi").logged)
     >>> laws.groups, laws.note
-    (63, '63 prompts with both rewards')
+    (63, '63 groups with both rewards')
     """
     found: dict[tuple[tuple[float, ...], tuple[float, ...]], int] = {}
     for same in logged.by_size(np.argsort(logged.sizes, kind="stable")):
@@ -85,7 +85,7 @@ def laws_of(logged: LoggedGroups) -> Laws:
         alike = [law for law in (*two, *taken) if len(law[0]) == width]
         weights = np.array([found[law] for law in alike], dtype=float)
         problems.append((np.array([law[1] for law in alike]), np.array([law[0] for law in alike]), weights))
-    note = f"{groups:,} prompts with both rewards" if not more else f"{groups:,} prompts with rewards that differ"
+    note = f"{groups:,} groups with both rewards" if not more else f"{groups:,} groups with rewards that differ"
     if len(taken) < len(more):
         note += f", {len(taken)} laws of more than two rewards for all {len(more):,}"
     return Laws(problems, groups, note)
@@ -125,9 +125,8 @@ def least_changes(
         try:
             groups = [_group(objective, group_size, problem, drop) for problem in laws.problems]
         except ValueError as error:
-            why = (
-                str(error).removeprefix(f"objective {objective}: ").removesuffix("; finite_group is not defined for it")
-            )
+            why = str(error).removeprefix(f"objective {objective}: ").removeprefix("with drop_equal, ")
+            why = why.removesuffix("; finite_group is not defined for it")
             rows.append({"drop_equal": drop, "change": "none", "note": why})
             continue
         weights = np.concatenate([problem[2] for problem in laws.problems])

@@ -158,10 +158,9 @@ def divides_by_spread(objective: Objective) -> bool:
 
 
 def _lag(lag: pd.DataFrame) -> Habit | None:
-    older = lag[(lag["age"] > 0) & lag["slower"].notna()]
-    if older.empty:
-        return None
-    if not (older["slower"] < older["age"] + 1).all():
+    own = lag[(lag["age"] == 0) & lag["half_gain_steps"].notna()]
+    older = lag[(lag["age"] > 0) & lag["kl_per_step"].isin(own["kl_per_step"])]
+    if older.empty or not (older["slower"] < older["age"] + 1).all():  # nor where older data never get there (nan)
         return None
     low, high, first, last = (getattr(older[of], which)() for of in ("slower", "age") for which in ("min", "max"))
     claim = (

@@ -70,7 +70,7 @@ def _verdict(advice: Advice) -> str:
 def _candidates(advice: Advice) -> str:
     matched, frame = advice.matched, advice.candidates
     name = {"kl": "KL", "max_ratio": "largest ratio"}.get(matched["name"], matched["name"])
-    title = f"1. Candidates, each brought to a mean {name} of {matched['value']:.3g} ({matched['why']}); medians"
+    title = f"1. Candidates, each brought to a mean {name} of {matched['value']:.3g} ({matched['why']})"
     lines = [_head(title, f"{advice.sources['candidates']}: {advice.taken}")]
     there = frame[frame["verdict"].notna()]
     columns = {
@@ -94,7 +94,13 @@ def _candidates(advice: Advice) -> str:
     for role, name, why, note in frame[["role", "objective", "why", "note"]].itertuples(index=False, name=None):
         if role == "candidate":
             lines.append(_wrapped(f"{name.partition(':')[0]}: {why}{'; ' if note else ''}{note}", "  "))
-    lines.append(_wrapped("gain: part of the possible gain in reward that the target takes; max_w: largest ratio."))
+    told = "All numbers are medians over the groups with a signal"
+    if matched["name"] == "kl":
+        told += ", so that the KL of the table is not quite the mean that they are brought to"
+    told += (
+        ". gain: part of the possible gain in reward that the target takes; max_w: largest ratio; leak: mass that moves"
+    )
+    lines.append(_wrapped(f"{told} to completions that the log does not show."))
     return "\n".join(lines)
 
 
@@ -128,7 +134,7 @@ def _least(advice: Advice) -> str:
         if pd.isna(first["negative"]):
             lines.append(_wrapped(f"{groups}{mine}: cannot be said, {first['note']}.", "  "))
             continue
-        now = f"{groups}{mine}: {first['negative']:.0%} of the prompts are negative"
+        now = f"{groups}{mine}: {first['negative']:.0%} of these laws are negative"
         if first["holds"]:
             lines.append(f"  {now}: nothing needs to change.")
             continue
@@ -174,7 +180,13 @@ def _lag(advice: Advice) -> str:
             },
             _DIGITS,
         )
-        lines.append("times: the steps to half of the possible gain over those on the policy's own data.")
+        lines.append(
+            _wrapped(
+                "half the gain after: steps to half of the possible gain in reward; times: how many times those on the "
+                "policy's own data. value, KL (to the first policy) and KL to data (the largest so far, to the policy "
+                "that drew the data) are those at the step in front of them, when the own data have half of the gain."
+            )
+        )
     silent = frame[frame["age"].isna()]
     lines += [f"KL per step {row.kl_per_step:g}: {row.status}" for row in silent.itertuples()]
     lines.append(_wrapped(advice.kl_from))

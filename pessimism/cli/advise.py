@@ -7,7 +7,16 @@ import json
 from pathlib import Path
 
 from pessimism.advice.advise import advise
-from pessimism.cli.options import LOG, OBJECTIVE, add_log_options, add_trainer, log_options, settings_of, wanted
+from pessimism.cli.options import (
+    LOG,
+    OBJECTIVE,
+    add_log_options,
+    add_log_probs,
+    add_trainer,
+    log_options,
+    settings_of,
+    wanted,
+)
 from pessimism.cli.parser import Parser, number
 from pessimism.cli.standard_input import readable_log
 
@@ -26,6 +35,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--objective", metavar="NAME", help=f"{OBJECTIVE} By default the trainer's.")
     add_trainer(parser, "its objective is taken where --objective is not given, and its group size and lag.")
     add_log_options(parser)
+    add_log_probs(parser)
     advice = parser.add_argument_group("advice")
     advice.add_argument(
         "--candidates",

@@ -110,8 +110,8 @@ def add_arguments(parser: Parser) -> None:
         default=10,
         help="Number of groups in the table, 0 for no table; the summary is over all groups. The worst come first: "
         "those that leak, by how much; those without a target, then without a solution; the others by how near "
-        "they are to taking all of the possible gain, or none; last those without a signal. Equals keep the order of the "
-        "log. "
+        "they are to taking all of the possible gain, or none; last those without a signal. Equals keep the order of "
+        "the log. "
         f"Where the terminal is too narrow, columns give way in this order: {', '.join(_GIVE_WAY)}. The default is 10.",
     )
     advice.add_argument(

@@ -255,6 +255,10 @@ def about_size(trial: Trial, word: str, named: str, groups: int) -> tuple[str, l
         if rungs:
             ends = f"{rungs[0][0]:g} to {rungs[-1][0]:g}"
             why = f"no {named} that was tried, {ends}, makes it conservative, nominal or bold"
+            past = trial.temperature(named, rungs, rising, accept=[SCALE[0]] if rising else [SCALE[-1], "leaking"])
+            if past is not None:
+                inverse = _inverse(trial.objective, dict(rungs)[past.at])
+                return f" The target is {word}, and {why}. {tried(past, groups, named, inverse)}{told}", [past]
         return f" The target is {word}, and {why}: this choice cannot be made from a log.", []
     more = "higher" if rising else "lower"
     inverse = _inverse(trial.objective, dict(rungs)[option.at])

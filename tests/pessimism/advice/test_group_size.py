@@ -109,7 +109,7 @@ def test_of_many_laws_some_are_taken_and_that_is_said() -> None:
     report = ps.diagnose(log_of(*rng.normal(size=(100, 5)).tolist()), "kimi", beta=1.0)
     assert report.logged is not None
     laws = laws_of(report.logged)
-    assert laws.note == "100 prompts with rewards that differ, 64 laws of more than two rewards for all 100"
+    assert laws.note == "100 groups with rewards that differ, 64 laws of more than two rewards for all 100"
     assert sum(len(behavior) for behavior, _, _ in laws.problems) == 64
     found = least_changes(laws, ps.Kimi(beta=1.0), 5)
     assert found["negative"].iloc[0] == 0.0

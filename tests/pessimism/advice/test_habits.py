@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pessimism as ps
-from pessimism.advice.habits import divides_by_spread
+from pessimism.advice.habits import _lag, divides_by_spread
 from pessimism.trainers.settings import TrainerSettings
 from tests.pessimism.diagnosis.logs import log_of
 
@@ -90,3 +91,14 @@ def test_an_optimal_value_is_named_where_it_is_negative_in_the_population() -> N
 )
 def test_who_divides_by_the_spread(name: str, divides: bool) -> None:
     assert divides_by_spread(ps.objectives()[name]()) == divides
+
+
+def test_data_on_which_half_of_the_gain_is_never_taken_leave_the_lag_a_factor() -> None:
+    trainer = {"loss_type": "grpo", "num_generations": 8, "steps_per_generation": 4}
+    found = ps.advise(LOG, trainer=trainer, objective="kimi:beta=1", candidates=["nominal"], kl_per_step=1e-3)
+    assert any(habit.name == "counting the lag as a factor" for habit in found.habits)
+    assert _lag(found.lag) is not None
+    oldest = found.lag["age"] == found.lag["age"].max()
+    assert _lag(found.lag.assign(slower=found.lag["slower"].mask(oldest))) is None
+    # Where the policy's own data do not get there either, nothing is compared.
+    assert _lag(found.lag.assign(slower=np.nan, half_gain_steps=np.nan)) is None

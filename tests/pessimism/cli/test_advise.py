@@ -52,3 +52,15 @@ def test_a_mistake_is_one_line(given: list[str], message: str, capsys: pytest.Ca
     err = capsys.readouterr().err
     assert err.startswith(f"pessimism: {message}")
     assert err.count("\n") == 1
+
+
+def test_log_probabilities_are_named_as_the_page_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"prompt": f"p{k}", "reward": float(r), "mine": -1.0 - r} for k in range(12) for r in (1, 0, 0, k % 2)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["advise", str(tmp_path / "log.jsonl"), "--objective", "kimi:beta=1", "--candidates", "nominal"]
+    assert main(given) == 0
+    assert "the log was read without log-probabilities (log_prob_columns, --log-prob-columns)" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert main([*given, "--log-prob-columns", "mine"]) == 0
+    assert "without log-probabilities" not in " ".join(capsys.readouterr().out.split())

@@ -161,3 +161,16 @@ def test_an_inverse_temperature_is_moved_and_named() -> None:
     again = diagnose(LOG, "rebel", eta=1 / 0.32)
     assert option["after"]["kl"] == pytest.approx(again["kl"].median())
     assert option["after"]["verdict"] == again.summary["verdict"]["word"] != "greedy"
+
+
+def test_a_temperature_that_ends_the_leak_and_all_else_is_told() -> None:
+    """Between leaking and too timid no temperature of GRPO is conservative here; what is beyond is said, and true."""
+    log = "pessimism/demo/rollouts.jsonl"
+    report = ps.diagnose(log, "grpo", eps=1e-4, unbiased_kl=True)
+    (option,) = report.summary["recommendation"]["options"]
+    again = ps.diagnose(log, "grpo", beta=option["at"], eps=1e-4, unbiased_kl=True)
+    assert again.summary["verdict"]["word"] == option["after"]["verdict"] == "too timid"
+    assert again.summary["median_kl"] == pytest.approx(option["after"]["kl"], rel=1e-9)
+    assert f"With beta {option['at']:.3g}: " in report.recommendation
+    assert "no beta that was tried" in report.recommendation
+    assert "verdict leaking -> too timid" in report.recommendation
