@@ -16,7 +16,8 @@ from pessimism.cli.problems import LabeledBandit, parse_numbers
 from pessimism.files import require_regular
 from pessimism.literals import real
 from pessimism.messages import names, one_line, show
-from pessimism.rollouts.formats import at_most, csv_table, require_bounded
+from pessimism.rollouts.csv_files import csv_table
+from pessimism.rollouts.formats import at_most, require_bounded
 from pessimism.rollouts.lines import json_object, read_lines
 
 _COLUMNS = ("behavior", "reward", "reference")

@@ -5,13 +5,11 @@ the row-by-row route of JSONL and CSV, which alone decides what is malformed and
 """
 
 import codecs
-import csv
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate, chain, islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,10 +22,11 @@ from pessimism.files import require_regular
 from pessimism.messages import names as listed_names
 from pessimism.messages import one_line, plain, show
 from pessimism.rollouts.columnar import Gathered, add_clean, add_records, is_numeric, is_text
+from pessimism.rollouts.csv_files import csv_chunks
 from pessimism.rollouts.json_files import JsonError, json_records
 from pessimism.rollouts.layouts.base import Layout, Record, Where
 from pessimism.rollouts.layouts.table import recognize
-from pessimism.rollouts.lines import LINE, json_object, line_blocks, read_lines
+from pessimism.rollouts.lines import LINE, json_object, read_lines
 from pessimism.rollouts.options import LogOptions
 from pessimism.rollouts.parquet_pages import unpacked
 from pessimism.rollouts.rows import (
@@ -44,10 +43,9 @@ from pessimism.rollouts.rows import (
 from pessimism.rollouts.sources import RATIO, UNPACKED, opened
 from pessimism.rollouts.torch_files import torch_samples
 
-_LONG = (str, list, dict)
 BATCH = 16_384  # rows of a columnar file taken at once
-_TOGETHER = 64  # records of CSV, of which each may be long
 _FIRST = 1000  # records among whose keys the columns are chosen
+_LONG = (str, list, dict)  # kinds of values that may take much memory
 _ARROW_FILE = b"ARROW1"
 _PLAIN = {"TRL": {"prompt", "completion", "advantage"}, "verl": {"input", "output", "score", "step"}}
 
@@ -266,7 +264,7 @@ def _read_csv(path: Path, options: LogOptions, rows: Rows) -> None:
             waiting.flush()
         rows.bad(place, what, lines)
 
-    with _csv_chunks(path, bad) as (header, chunks):
+    with csv_chunks(path, bad) as (header, chunks):
         columns = choose_columns(str(path), [(name, True) for name in header], options)
         rows.took(columns, _name(None, header))
         waiting = Gathered(rows, columns, path, texts=True)
@@ -285,118 +283,6 @@ def _read_csv(path: Path, options: LogOptions, rows: Rows) -> None:
                         waiting.add([kept(fields)], (line,), sum(map(len, fields)))
                     elif fields:
                         bad(f"{path}:{line}", f"{len(fields)} fields, the header has {width}")
-
-
-@contextmanager
-def csv_table(
-    path: Path, bad: Callable[[str, object, int], None]
-) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
-    """Open a CSV file, every record of which has at most `LINE` bytes.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    bad : callable
-        What to do about a record that is no CSV: it gets the place, the reason and the number of lines.
-
-    Yields
-    ------
-    header : list of str
-        The first record.
-    records : iterator of (int, list of str)
-        The others: the physical line on which each starts, and its fields. Bytes that are not UTF-8 are surrogates.
-    """
-    with _csv_chunks(path, bad) as (header, chunks):
-        yield header, ((n, fields) for many in chunks for n, fields in zip(*many, strict=True) if fields)
-
-
-@contextmanager
-def _csv_chunks(
-    path: Path, bad: Callable[[str, object, int], None]
-) -> Iterator[tuple[list[str], Iterator[tuple[Sequence[int], list[list[str]]]]]]:
-    """Open a CSV file as `csv_table` does; records come a few at a time with their lines, and a blank line is one."""
-    read = _Read()
-    with closing(_texts(path, read)) as texts, _long_fields():
-        reader = csv.reader(chain.from_iterable(texts), strict=True)
-        yield _csv_header(reader, path), _csv_records(reader, path, bad, read)
-
-
-class _Read:
-    """Records of CSV that were read so far: those of the present chunk, one by one, and how many there were before."""
-
-    def __init__(self) -> None:
-        self.records: deque[list[str]] = deque()
-        self.before = 0
-
-    @property
-    def count(self) -> int:
-        """All of them."""
-        return self.before + len(self.records)
-
-    def taken(self) -> list[list[str]]:
-        """Hand over those of the chunk."""
-        records = list(self.records)
-        self.before += len(records)
-        self.records.clear()
-        return records
-
-
-def _texts(path: Path, read: _Read) -> Generator[list[str], None, None]:
-    """Decode lines, unless the record that they belong to grows beyond what one may have by more than a block."""
-    number, size, before = 1, 0, 0
-    for lines in line_blocks(path):
-        if size > LINE:
-            raise ValueError(
-                f"{path}:{number}: a record of more than {LINE >> 20} MiB, the most that one may have: is a quote open?"
-            )
-        yield [line.decode(errors="surrogateescape") for line in lines]
-        number += len(lines)
-        # All of these lines belong to one record where none ended in them.
-        size, before = size + sum(map(len, lines)) if read.count == before else 0, read.count
-
-
-def _csv_header(reader: Iterator[list[str]], path: Path) -> list[str]:
-    try:
-        header = next(reader, [])
-    except csv.Error as error:
-        raise ValueError(f"{path}:1: bad CSV header, {error}") from None
-    if not header:
-        raise ValueError(f"{path}:1: no header line")
-    return header
-
-
-def _csv_records(
-    reader: Any, path: Path, bad: Callable[[str, object, int], None], read: _Read
-) -> Iterator[tuple[Sequence[int], list[list[str]]]]:
-    """Yield every record that is CSV at all, a few at a time, and the physical line on which each starts."""
-    more = True
-    while more:
-        first, error = reader.line_num + 1, None
-        try:
-            read.records.extend(islice(reader, _TOGETHER))
-            more = bool(read.records)
-        except csv.Error as found:
-            error = found
-        records = read.taken()
-        lines: list[int] | range = range(first, first + len(records))
-        if error is not None or reader.line_num - first + 1 != len(records):  # some are of several lines
-            counts = (1 + sum(field.count("\n") for field in fields) for fields in records)
-            *lines, first = accumulate(counts, initial=first)
-        if records:
-            yield lines, records
-        if error is not None:  # an open quote swallows the rest of the file: every line of it is counted
-            bad(f"{path}:{first}", f"bad CSV, {error}", reader.line_num - first + 1)
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """Lift the csv module's limit of 131,072 characters a field, which completions exceed."""
-    limit = csv.field_size_limit(2**31 - 1)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _read_parquet(path: Path, options: LogOptions, rows: Rows) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pessimism.rollouts import formats, lines
+from pessimism.rollouts import csv_files, lines
 from pessimism.rollouts.read import read_rollouts
 from tests.pessimism.rollouts.logs import message, tuples, write
 
@@ -34,7 +34,7 @@ def test_a_line_beyond_the_limit_is_refused_with_its_number(
 
 
 def test_a_quote_that_stays_open_is_no_end_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "LINE", 2**20)
+    monkeypatch.setattr(csv_files, "LINE", 2**20)
     path = tmp_path / "log.csv"
     for opened in ('"', '"x","'):  # a block more than the bound, at most, is read
         path.write_text(
@@ -44,7 +44,7 @@ def test_a_quote_that_stays_open_is_no_end_of_memory(tmp_path: Path, monkeypatch
 
 
 def test_a_record_of_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "LINE", 1000)
+    monkeypatch.setattr(csv_files, "LINE", 1000)
     monkeypatch.setattr(lines, "LINE", 1000)
     path = tmp_path / "log.csv"
     path.write_text("prompt,reward\n" + f"{'a' * 997},1\n" + '"' + "b\n" * 497 + '",1\n')
