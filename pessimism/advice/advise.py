@@ -13,7 +13,7 @@ from pessimism.advice.candidates import CANDIDATES, OWN, candidates, wanted_of
 from pessimism.advice.group_size import laws_of, least_changes
 from pessimism.advice.habits import habits
 from pessimism.advice.lag import COLUMNS, Median, Schedule, lag_table, median_group
-from pessimism.advice.result import SOURCES, Advice
+from pessimism.advice.result import SOURCES, TRIED, Advice
 from pessimism.advice.sample import Sample
 from pessimism.advice.step import step_of
 from pessimism.comparison.compare import as_written
@@ -125,6 +125,7 @@ def advise(
     median = median_group(logged)
     step = step_of(logged, settings, kl_per_step)
     lag, lag_note = _lag(made, settings, logged, median, step.kl)
+    tried = {"recommendation": TRIED} if report.summary["recommendation"]["options"] else {}
     known = {"group_size": size, "median": "no group" if median is None else median.name}
     return Advice(
         objective=as_written(made),
@@ -155,7 +156,7 @@ def advise(
                 lag=lag,
             )
         ),
-        sources={part: text.format(**known) for part, text in SOURCES.items()},
+        sources={part: text.format(**known) for part, text in (SOURCES | tried).items()},
     )
 
 

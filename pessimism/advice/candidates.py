@@ -74,7 +74,8 @@ def wanted_of(
         kl = over_signal(sample.solve(current), "kl", "mean")[0]
         if kl > 0:
             return "kl", float(kl), OWN
-    return "kl", USUAL_KL, f"a usual one, since the present target is {word}: a log does not say how far to go"
+    present = {"no target": "loss has no minimum", "no solution": "target was not found"}.get(word, f"target is {word}")
+    return "kl", USUAL_KL, f"a usual one, since the present {present}: a log does not say how far to go"
 
 
 def candidates(

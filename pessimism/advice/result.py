@@ -17,12 +17,14 @@ from pessimism.equality import ByValue
 
 SOURCES = {
     "verdict": "from the log: targets of its groups, in-sample; intervals over prompts",
-    "recommendation": "tried on the targets of the in-sample groups, and in the population at the logged n",
+    "recommendation": "from the log: targets of its groups, in-sample, and in the population at the logged n",
     "candidates": "targets of the in-sample groups",
     "bands": "targets of the in-sample groups",
     "least": "population at n = {group_size}, of the law that each group shows",
     "lag": "tabular dynamics on {median}",
 }
+# Of a recommendation that was tried before it was told.
+TRIED = "tried on the targets of the in-sample groups, and in the population at the logged n"
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -32,7 +32,9 @@ def test_the_verdict_is_first_and_lines_fit(found: ps.Advice) -> None:
 def test_every_part_names_its_computation(found: ps.Advice) -> None:
     sources = [line for line in found.text.splitlines() if line.startswith("  [")]
     assert len(sources) == 6
-    for part in ("from the log", "tried on", "targets of the in-sample", "population at n = 8", "tabular dynamics"):
+    tried = "tried on" if found.report.summary["recommendation"]["options"] else "from the log: targets of its groups"
+    assert sources[1].startswith(f"  [{tried}")
+    for part in ("from the log", "targets of the in-sample", "population at n = 8", "tabular dynamics"):
         assert any(part in source for source in sources)
     told = re.findall(r"^    \[.*; docs/.*\]$", found.text.partition("\n5. ")[2], flags=re.MULTILINE)
     assert len(told) == len(found.habits) > 0
