@@ -12,7 +12,7 @@ import pandas as pd
 from pessimism.advice.candidates import CANDIDATES, OWN, candidates, wanted_of
 from pessimism.advice.group_size import laws_of, least_changes
 from pessimism.advice.habits import habits
-from pessimism.advice.lag import COLUMNS, Median, Schedule, lag_table, median_group
+from pessimism.advice.lag import COLUMNS, Median, Schedule, keeps_first, lag_table, median_group
 from pessimism.advice.result import SOURCES, TRIED, Advice
 from pessimism.advice.sample import Sample
 from pessimism.advice.step import step_of
@@ -201,7 +201,7 @@ def _lag(
     if why is not None or median is None:
         return pd.DataFrame(columns=list(COLUMNS)), f"Not computed: {why}."
     schedules, told = _schedules(settings)
-    reference = "the first policy" if objective.takes_share and objective.takes_reference else "the one of its data"
+    reference = "the first policy" if keeps_first(objective) else "the one of its data"
     note = (
         f"{told} Age 0 is the policy's own data. Exact gradients on softmax logits; the reference is {reference}; the "
         "step size is such that the first step has that KL."

@@ -133,6 +133,30 @@ def step_size(objective: Objective, group: Median, kl: float) -> float:
     return float(np.exp(brentq(excess, low, high, xtol=1e-12)))
 
 
+def keeps_first(objective: Objective) -> bool:
+    """Whether the reference stays the first policy while the data move: a fixed one of a KL, beside another ratio.
+
+    A proximal policy is none: trainers take it anew with each generation, as they do an estimate of the behavior.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective.
+
+    Returns
+    -------
+    bool
+        Whether it does.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> keeps_first(ps.GRPO()), keeps_first(ps.CorrectedPPO()), keeps_first(ps.Kimi())
+    (True, False, False)
+    """
+    return objective.takes_share and objective.reference_policy == "initial"
+
+
 def lag_table(
     objective: Objective, group: Median, schedules: list[Schedule], kl_per_step: tuple[float, ...]
 ) -> pd.DataFrame:
@@ -141,7 +165,7 @@ def lag_table(
     Parameters
     ----------
     objective : Objective
-        The objective; one with two ratios keeps the first policy as its reference.
+        The objective; one with a KL to a fixed reference beside its ratio keeps the first policy as that.
     group : Median
         The problem.
     schedules : list of Schedule
@@ -194,7 +218,7 @@ def _run(
 ) -> tuple[Trajectory, float]:
     """A run long enough for half of the gain, and the step at which it has it, nan where it has not."""
     options: dict[str, Any] = {"refresh_every": schedule.refresh_every, "lag": schedule.lag, "record_every": 1}
-    if objective.takes_share and objective.takes_reference:
+    if keeps_first(objective):
         options["reference"] = "initial"
     mean = float(group.behavior @ group.reward)
     wanted = mean + 0.5 * (group.reward.max() - mean)

@@ -8,7 +8,7 @@ from numpy.random import default_rng
 
 import pessimism as ps
 from analysis.lag_steps import Prompts, walk
-from pessimism.advice.lag import Median, Schedule, lag_table, median_group, step_size
+from pessimism.advice.lag import Median, Schedule, keeps_first, lag_table, median_group, step_size
 from tests.helpers import softmax
 from tests.pessimism.diagnosis.logs import log_of
 from tests.pessimism.dynamics.fields import torch_field
@@ -93,3 +93,44 @@ def test_the_kl_to_the_data_is_the_largest_on_the_way() -> None:
     )
     pairs = [(run.policies[t], run.policies[max(0, t // 4 * 4 - 2)]) for t in range(int(row["steps"]) + 1)]
     assert row["kl_to_data"] == pytest.approx(max(float(np.sum(p * np.log(p / q))) for p, q in pairs), rel=1e-9)
+
+
+def clipped_walk(lr: float, every: int, steps: int) -> tuple[list[float], list[float]]:
+    """Value and KL to the first policy of clipped, standardized steps, each clipped around the policy of its data."""
+    first, reward = GROUP.behavior, GROUP.reward
+    logits = np.log(first)
+    values, kls = [], []
+    for step in range(steps + 1):
+        policy = softmax(logits)
+        values.append(float(policy @ reward))
+        kls.append(float(policy @ np.log(policy / first)))
+        if step % every == 0:
+            data = policy
+        mean = data @ reward
+        advantage = (reward - mean) / (np.sqrt(data @ (reward - mean) ** 2) + 1e-4)
+        ratio = policy / data
+        inside = np.where(advantage > 0, ratio < 1.28, ratio > 0.8)
+        pull = data * np.where(inside, ratio * advantage, 0.0)
+        logits = logits + lr * (pull - policy * pull.sum())
+    return values, kls
+
+
+def test_a_proximal_policy_comes_with_the_data() -> None:
+    settings = {"loss_type": "dapo", "num_generations": 8, "beta": 0.0, "epsilon_high": 0.28}
+    specs = [ps.from_config({**settings, "use_vllm": vllm}).objective for vllm in (False, True)]
+    assert [spec.name for spec in specs if spec is not None] == ["dapo", "ppo_corrected"]
+    plain, vllm = (lag_table(spec, GROUP, [Schedule(8, 0)], (1e-4, 1e-3)) for spec in specs if spec is not None)
+    for one, other in zip(plain.itertuples(), vllm.itertuples(), strict=True):
+        values, kls = clipped_walk(other.lr, int(other.refresh_every), int(other.half_gain_steps))
+        # The clip of the first policy would stop at KL 0.03, with a quarter of the gain.
+        assert values[-2] < 0.7 <= values[-1]
+        assert one.half_gain_steps == other.half_gain_steps == len(values) - 1
+        assert other.value == pytest.approx(values[int(other.steps)], rel=1e-9)
+        assert other.kl == pytest.approx(kls[int(other.steps)], rel=1e-9)
+        assert one.value == pytest.approx(other.value, rel=1e-9)
+
+
+def test_which_reference_stays() -> None:
+    kept = {name for name, cls in ps.objectives().items() if cls.takes_share and keeps_first(cls())}
+    assert kept == {"grpo", "kl_regularized"}
+    assert not any(keeps_first(ps.objectives()[name]()) for name in ("ppo_corrected", "brac", "kimi"))
