@@ -3,6 +3,9 @@ r"""What the log-probabilities of a log say of its policy, beside what the objec
 The completions are those of the behavior mu; u = log(pi/mu) of a whole completion, w = e^u. Divergences are means over
 completions: KL(mu || pi) directly, KL(pi || mu) with the weights w. Both have an estimator by tokens, too, exact in the
 mean by the chain rule, that scatters less in long completions. Standard errors are over prompts.
+
+What is predicted of a row is what its estimator gives for a policy at the target: log-ratios of the target as they are,
+which add up to less than 1 where mass leaks, since those of a log are not normalized over the completions seen either.
 """
 
 from __future__ import annotations
@@ -45,9 +48,10 @@ class Measured(ByValue):
     Attributes
     ----------
     table : pandas.DataFrame
-        A row for each measure, by its name: ``measured``, with its standard ``error`` over prompts; ``predicted``, of
-        the target of the same groups, and ``population``, of new groups from their laws (kappa alone); ``untrained``,
-        of a policy that is the behavior still; and the ``estimator`` in words. nan where there is no such number.
+        A row for each measure, by its name: ``measured``, with its standard ``error`` over prompts; ``predicted``, the
+        same of the target of the same groups, whose leak is ``missing`` and not normalized away, and ``population``, of
+        new groups from their laws (kappa alone); ``untrained``, of a policy that is the behavior still; and the
+        ``estimator`` in words. nan where there is no such number.
     completions, of : int
         Completions that have log-probabilities, and all.
     clusters : int
@@ -258,10 +262,12 @@ def _of_completions(
     scaled = at.advantage / objective.temperature if with_kappa else np.zeros_like(u)
     found = readings(moments(u, scaled, sampled.reward, cluster=sampled.cluster))
     plain = mean_with_error(u, sampled.cluster)
-    table.add("log_ratio", plain, "mean of u", of="mean", predicted=_mean(at.log_ratio), untrained=0.0)
-    table.add("log_ratio_min", u.min(), "least u", predicted=at.log_ratio.min(), untrained=0.0)
-    table.add("log_ratio_max", u.max(), "largest u", predicted=at.log_ratio.max(), untrained=0.0)
-    kl, reverse = _mean(frame["kl"].to_numpy(dtype=float)[sampled.group]), -_mean(at.log_ratio)
+    known = ~np.isnan(at.log_ratio)
+    there = _at_target(at.log_ratio[known], sampled.reward[known])
+    kl, reverse = there["kl"], there["kl_reverse"]
+    table.add("log_ratio", plain, "mean of u", of="mean", predicted=there["log_ratio"], untrained=0.0)
+    for name, number, words in (("log_ratio_min", u.min(), "least u"), ("log_ratio_max", u.max(), "largest u")):
+        table.add(name, number, words, predicted=there[name], untrained=0.0)
     table.add("kl", found, "KL(policy || behavior): mean of w u - w + 1", predicted=kl, untrained=0.0)
     table.add("kl_reverse", found, "KL(behavior || policy): mean of w - 1 - u (k3)", predicted=reverse, untrained=0.0)
     for name, of, words, predicted in (
@@ -273,14 +279,24 @@ def _of_completions(
                 name, mean_with_error(values, sampled.cluster), words, of="mean", predicted=predicted, untrained=0.0
             )
     inside = mean_with_error(_kl_in_groups(u, sampled.group), sampled.cluster)
-    words = "of the group as the whole support, as predicted: sum of v log(n v), v = w / sum w"
-    table.add("kl_in_group", inside, words, of="mean", predicted=kl, untrained=0.0)
-    table.add("ess", found["ess"], "(sum w)^2 / (n sum w^2), share", predicted=_ess(at.log_ratio), untrained=1.0)
-    value = _mean(frame["value"].to_numpy(dtype=float)[sampled.group])
-    table.add(
-        "value", found, "reward under the policy: sum w r / sum w", predicted=value, untrained=found["reward_mean"]
-    )
-    table.add("missing", found, "1 - mean w: mass where the behavior does not sample", untrained=0.0)
+    words = "of the group as the whole support, renormalized: sum of v log(n v), v = w / sum w"
+    of_group = {name: frame[name].to_numpy(dtype=float)[sampled.group] for name in ("kl", "leak")}
+    table.add("kl_in_group", inside, words, of="mean", predicted=_mean(of_group["kl"]), untrained=0.0)
+    table.add("ess", found["ess"], "(sum w)^2 / (n sum w^2), share", predicted=there["ess"], untrained=1.0)
+    words = "reward under the policy: sum w r / sum w"
+    table.add("value", found, words, predicted=there["value"], untrained=found["reward_mean"])
+    leak = _mean(of_group["leak"])
+    words = "1 - mean w: mass where the behavior does not sample"
+    table.add("missing", found, words, predicted=leak, untrained=0.0)
+    if leak > _ROUNDING:
+        notes.append(
+            f"{leak:.1%} of the predicted mass leaks to completions that the log does not show (missing): predicted is "
+            "of the log-ratios as they are, as is measured; kl, max_ratio and value of a group are of what stays, "
+            "renormalized, as kl_in_group is"
+        )
+    if not known.all():
+        without = len(np.unique(sampled.group[~known]))
+        notes.append(f"{without} of {len(np.unique(sampled.group))} groups have no target: predicted is of the others")
     if with_kappa:
         _kappa(sampled, scaled, found, frame, table, notes)
     else:
@@ -416,10 +432,13 @@ def _mean(values: Floats, weight: Floats | None = None) -> float:
         return float(np.average(values[known], weights=None if weight is None else weight[known]))
 
 
-def _ess(log_ratio: Floats) -> float:
-    """Effective sample size of log-ratios, as a share; nan without a target."""
-    most = log_ratio.max()
-    if not np.isfinite(most):
-        return float("nan")
-    w = np.exp(log_ratio - most)
-    return float(w.sum() ** 2 / (len(w) * (w @ w)))
+def _at_target(u: Floats, reward: Floats) -> dict[str, float]:
+    """What the estimators give for a policy with log-ratios u of a target, some of which may be -inf; nan without."""
+    names = ("log_ratio", "log_ratio_min", "log_ratio_max", "kl", "kl_reverse", "ess", "value")
+    if not u.size:
+        return dict.fromkeys(names, float("nan"))
+    w, excess = np.exp(u), np.expm1(u)
+    stays = np.where(w > 0.0, u, 0.0)
+    kl, reverse = np.mean(w * stays - excess), np.mean(excess - u)
+    share, value = w.sum() ** 2 / (len(w) * (w @ w)), w @ reward / w.sum()
+    return dict(zip(names, map(float, (u.mean(), u.min(), u.max(), kl, reverse, share, value)), strict=True))

@@ -107,6 +107,56 @@ def test_a_policy_at_its_target_is_measured_as_predicted(objective: ps.Objective
     assert untrained["value"] == pytest.approx(np.mean([r.ravel() @ c.ravel() / 40 for c, _, r in PROMPTS]))
 
 
+def test_a_policy_at_a_target_that_leaks_is_measured_as_predicted() -> None:
+    """By hand: a baseline above the nominal one leaves w = exp(A/beta2), kappa = 0, and its mass is below 1."""
+    rewards = [np.array([0.0, 1.0]), np.array([0.0, 0.0, 0.0, 1.0])]
+    value = [0.25 * math.log(np.mean(np.exp(r / 0.25))) for r in rewards]
+    us = [(r - v) / 0.5 for r, v in zip(rewards, value, strict=True)]
+    u, reward = np.concatenate(us), np.concatenate(rewards)
+    prompt = [f"p{len(r)}" for r in rewards for _ in r]
+    report = ps.diagnose(
+        pd.DataFrame({"prompt": prompt, "reward": reward, "mu": -9.0, "pi": -9.0 + u}),
+        ps.OAPL(beta1=0.25, beta2=0.5),
+        log_prob_columns="mu,pi",
+    )
+    found, w = report.measured, np.exp(u)
+    assert found is not None
+    hand = {
+        "log_ratio": u.mean(),
+        "log_ratio_min": u.min(),
+        "log_ratio_max": u.max(),
+        "kl": np.mean(w * u - w + 1),
+        "kl_reverse": np.mean(w - 1 - u),
+        "kl_in_group": np.average(
+            [divergences.kl_divergence(np.exp(one) / np.exp(one).sum(), np.full(len(one), 1 / len(one))) for one in us],
+            weights=[2, 4],
+        ),
+        "ess": w.sum() ** 2 / (6 * (w @ w)),
+        "value": w @ reward / w.sum(),
+        "missing": 1 - w.mean(),
+    }
+    assert hand["missing"] > 0.05
+    for which in ("predicted", "measured"):
+        numbers = column(found, which)
+        assert {name: numbers[name] for name in hand} == pytest.approx(hand, abs=1e-12), which
+    assert any(note.startswith(f"{hand['missing']:.1%} of the predicted mass leaks") for note in found.notes)
+    renormalized = [np.exp(one.max()) / np.exp(one).mean() for one in us]
+    assert report["max_ratio"].tolist() == pytest.approx(renormalized)
+
+
+def test_a_clip_that_leaks_is_predicted_as_it_is() -> None:
+    """GRPO holds the only good one of eight at the clip, 1.2, of which the report has 1.2/0.85, renormalized."""
+    log = pd.DataFrame({"prompt": "p", "reward": [1.0] + [0.0] * 7, "mu": -9.0, "pi": -9.0})
+    report = ps.diagnose(log, "grpo", log_prob_columns="mu,pi")
+    assert report.measured is not None
+    predicted = column(report.measured, "predicted")
+    assert predicted["missing"] == pytest.approx(report["leak"][0]) == pytest.approx(0.15)
+    assert predicted["log_ratio_max"] == pytest.approx(math.log(1.2))
+    assert predicted["log_ratio_min"] == pytest.approx(math.log((0.85 * 8 - 1.2) / 7))
+    assert predicted["value"] == pytest.approx(1.2 / 6.8)
+    assert report["max_ratio"][0] == pytest.approx(1.2 / 0.85)
+
+
 def test_a_policy_trained_in_groups_shows_the_kappa_of_new_groups() -> None:
     """With groups of 8 the target is that of the expected advantage, whose kappa the groups' own laws overstate."""
     prompts, kappa, weight = [], [], []

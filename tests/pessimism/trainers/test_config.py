@@ -73,11 +73,13 @@ COLUMNS: dict[str, dict[str, Any]] = {
 CLASSES = {"RLOOConfig": "trl-rloo", "GMPOConfig": "trl-gmpo", "A2POConfig": "trl-a2po"}
 
 
-def cells() -> list[tuple[str, str, str]]:
-    """Objective, trainer and settings of each cell of the page's map."""
+def cells() -> list[tuple[str, str, str, str]]:
+    """Objective, trainer, settings, and where these differ from the objective, of each cell of the page's map."""
     page = PAGE.read_text(encoding="utf-8").partition("| objective |")[2].partition("\n\n")[0]
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in page.splitlines()[2:]]
-    return [(row[0], trainer, cell) for row in rows for trainer, cell in zip(COLUMNS, row[1:], strict=True) if cell]
+    filled = [(row[0], trainer, cell) for row in rows for trainer, cell in zip(COLUMNS, row[1:], strict=True) if cell]
+    parts = [(spec, trainer, cell.partition("`: `")) for spec, trainer, cell in filled]
+    return [(spec, trainer, settings, other) for spec, trainer, (settings, _, other) in parts]
 
 
 def whole(name: str, trainer: str) -> str:
@@ -86,24 +88,25 @@ def whole(name: str, trainer: str) -> str:
     return found
 
 
-@pytest.mark.parametrize(("spec", "trainer", "cell"), cells(), ids=str)
-def test_every_cell_of_the_page(spec: str, trainer: str, cell: str) -> None:
-    """The name of the objective, and what stands after its colon."""
+@pytest.mark.parametrize(("spec", "trainer", "cell", "other"), cells(), ids=str)
+def test_every_cell_of_the_page(spec: str, trainer: str, cell: str, other: str) -> None:
+    """The whole setting of the objective: that of the row, but for what the cell says, and that differs."""
     if cell in CLASSES:
         found = from_config({}, trainer=CLASSES[cell])
     else:
         settings = (setting.partition("=") for setting in cell.split())
         found = from_config({whole(name, trainer): value for name, _, value in settings}, trainer=trainer)
-    name, hyper = parse_spec(spec)
+    row, differs = make_objective(spec), parse_spec(f"{spec.partition(':')[0]}:{other}")[1] if other else {}
     assert found.objective is not None
-    assert found.objective.name == name
-    assert {key: found.objective.settings[key] for key in hyper} == hyper
+    assert type(found.objective) is type(row)
+    assert dict(found.objective.settings) == {**row.settings, **differs}
+    assert all(row.settings[key] != value for key, value in differs.items())
 
 
 def test_the_page_has_every_objective_that_is_read() -> None:
     used = [value for module in (trl, verl, prime_rl, openrlhf, clip) for value in vars(module).values()]
     made = {cls.name for cls in ps.objectives().values() if any(value is cls for value in used)}
-    assert {parse_spec(spec)[0] for spec, _, _ in cells()} == made
+    assert {parse_spec(spec)[0] for spec, *_ in cells()} == made
 
 
 @pytest.mark.parametrize(
