@@ -59,10 +59,10 @@ class Gathered:
 
     def flush(self) -> None:
         """Append what waits: as arrays, or row by row where anything is odd."""
-        if not self.lines:
-            return
         values, lines = self.values, self.lines
         self.values, self.lines, self.size = [], [], 0
+        if not lines:
+            return
         if self.plain and isinstance(values[0][0], str):  # the first is the prompt
             try:
                 found = zip(self.names, zip(*values, strict=True), strict=True)
