@@ -149,7 +149,8 @@ def _sum_up(made: list[Objective], options: argparse.Namespace, trained: Trainer
     for note, of in notes.items():
         print(f"{', '.join(of)}: {note}")
     if problems > 1:
-        print(f"Medians and shares over {problems - silent} of {problems} problems, whose rewards differ.")
+        matched = "" if options.matched is None else " What is matched is the mean."
+        print(f"Medians and shares over {problems - silent} of {problems} problems, whose rewards differ.{matched}")
     if "kl_low" in columns:
         print("Their 95% intervals over prompts are the columns kl_low, kl_high and so on of --csv and --json.")
     words = ", ".join(f"{short}: {name}" for name, short in _SHORT.items() if short in shown)

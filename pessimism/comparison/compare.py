@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.comparison.match import WANTED, one_setting, require_no_bandit, wanted_number
+from pessimism.comparison.match import WANTED, one_setting, require_no_bandit, require_no_log, wanted_number
 from pessimism.comparison.problems import Solve, Solved, on_log, spread_of
 from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective, ObjectiveLike
@@ -134,6 +134,7 @@ def compare(
     chosen_options, others = split_options(log_options, columns)
     if others:
         raise TypeError(f"compare() has no option {next(iter(others))!r}")
+    require_no_log(behavior)
     made = chosen(objectives, beta, reference is not None, check)
     options: dict[str, Any] = {"beta": beta, "matched": matched, "statistic": statistic, "sort": sort}
     if log is not None:
@@ -180,6 +181,8 @@ def table(
             try:
                 at, note = one_setting(objective, solve, name, wanted, statistic=statistic)
                 notes += [note] if note else []
+                if "beta1" in at.settings:  # the published pairs: the baseline has a temperature of its own
+                    notes.append(f"beta1 stays {at.settings['beta1']:g}, {at.temperature_field} alone is moved")
             except ValueError as error:
                 notes.append(f"not matched: {error}")
         try:
@@ -193,7 +196,8 @@ def table(
     if column is not None:
         frame = frame.sort_values(column, ascending=not descending, kind="stable", ignore_index=True)
     if name is not None and column is not None:  # what is at equal conservatism stands together
-        frame = frame.sort_values("note", key=lambda note: note != "", kind="stable", ignore_index=True)
+        missed = frame["note"].str.startswith("not matched")
+        frame = frame.iloc[np.argsort(missed, kind="stable")].reset_index(drop=True)
     return frame
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,7 @@ def match(
     ...
     ValueError: kl=3 is out of reach: kimi has a KL of 1.654e-22 to 1.263 as beta moves between 9.095e-15 and 1.1e+10
     """
+    require_no_log(behavior)
     if objective is None:
         raise ValueError("objective must be given: a name, or an object")
     options, hyper = split_options(log_options, hyper)
@@ -159,6 +161,12 @@ def match(
         return _told(*one_setting(made, lambda of: Solved([solve(of)]), name, wanted, over=over, statistic=statistic))
     wanted = _of_each(name, wanted, bandit.shape) if other is None else measured(other, name)
     return as_given(_own_settings(made, solve, name, wanted, over, bandit.shape))
+
+
+def require_no_log(behavior: Any) -> None:
+    """Raise ``ValueError`` where a log stands in the place of a behavior."""
+    if isinstance(behavior, str | PathLike | pd.DataFrame):
+        raise ValueError("behavior must be probabilities; a log is given by its name, as log=...")
 
 
 def require_no_bandit(*given: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,3 +138,16 @@ def test_an_interval_covers_the_median_of_the_law() -> None:
         row = ps.compare(log=frame, objectives=[f"kimi:beta={beta}"]).loc[0]
         hits += row["kl_low"] - 1e-9 <= truth <= row["kl_high"] + 1e-9
     assert hits >= 52  # of 60; fewer have a probability below 1e-3 at 95 %
+
+
+def test_of_two_temperatures_one_is_moved_and_the_other_named() -> None:
+    table = ps.compare(MU, R, ["kimi", "oapl"], matched={"kl": 0.1}, sort="kl")
+    notes = dict(zip(table["objective"].str.split(":").str[0], table["note"], strict=True))
+    assert notes == {"kimi": "", "oapl": "beta1 stays 1, beta2 alone is moved"}
+
+
+@pytest.mark.parametrize("log", ["logs/run", Path("logs"), pd.DataFrame({"prompt": ["a"], "reward": [1.0]})])
+def test_a_log_in_the_place_of_a_behavior(log: object) -> None:
+    for ask in (lambda: ps.compare(log, ["kimi"]), lambda: ps.match(log, "kimi", kl=0.1)):
+        with pytest.raises(ValueError, match=r"a log is given by its name, as log=\.\.\."):
+            ask()
