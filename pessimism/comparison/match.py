@@ -165,7 +165,7 @@ def match(
 
 def require_no_log(behavior: Any) -> None:
     """Raise ``ValueError`` where a log stands in the place of a behavior."""
-    if isinstance(behavior, str | PathLike | pd.DataFrame):
+    if isinstance(behavior, str | PathLike) or hasattr(behavior, "columns"):  # of a frame
         raise ValueError("behavior must be probabilities; a log is given by its name, as log=...")
 
 
