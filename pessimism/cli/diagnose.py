@@ -26,7 +26,7 @@ from pessimism.cli.options import (
     objective_of,
     trainer_of,
 )
-from pessimism.cli.output import fitted_lines, print_columns
+from pessimism.cli.output import fitted_lines, paragraph, print_columns
 from pessimism.cli.parser import Parser, integer, number
 from pessimism.cli.standard_input import readable_log
 from pessimism.diagnosis.diagnose import diagnose
@@ -157,7 +157,9 @@ def run(options: argparse.Namespace) -> None:
     elif options.csv:
         print_columns(_columns(frame), csv=True)
     else:
-        _print(frame, summary, measured, options.rows, options.details)
+        given = options.objective is not None or options.trainer is not None
+        assumed = "" if given else ", the default of this command: --objective names another one"
+        _print(frame, summary, measured, options.rows, details=options.details, assumed=assumed)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -189,13 +191,21 @@ def _write(frame: pd.DataFrame, summary: dict[str, Any], stem: Path) -> None:
     )
 
 
-def _print(frame: pd.DataFrame, summary: dict[str, Any], measured: Measured | None, rows: int, details: bool) -> None:
+def _print(
+    frame: pd.DataFrame,
+    summary: dict[str, Any],
+    measured: Measured | None,
+    rows: int,
+    *,
+    details: bool,
+    assumed: str,
+) -> None:
     """Print what was read, the verdict and what to do, and then what they come from."""
     for line in read_lines(summary):
-        print(line)
-    print(f"objective: {summary['objective']}")
-    print(f"\nverdict: {summary['verdict']['text']}")
-    print(f"recommendation: {summary['recommendation']['text']}")
+        print(paragraph(line))
+    print(paragraph(f"objective: {summary['objective']}{assumed}"))
+    print(f"\n{paragraph('verdict: ' + summary['verdict']['text'])}")
+    print(paragraph(f"recommendation: {summary['recommendation']['text']}"))
     _print_effects(summary)
     if measured is not None:
         _print_measured(measured)
@@ -269,7 +279,7 @@ def _print_measured(measured: Measured) -> None:
         shown = {str(name): measured.table[name].tolist() for name in measured.table if name != "estimator"}
         print_columns({"measure": list(measured.table.index)} | shown, csv=False)
     for line in measured.lines():
-        print(plain(line))
+        print(paragraph(plain(line)))
     print()
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pessimism.cli.output import paragraph
 from pessimism.cli.problems import LabeledBandit, parse_numbers
 from pessimism.literals import real
 from pessimism.messages import cut, plain, show
@@ -222,9 +223,8 @@ def trainer_of(options: argparse.Namespace) -> TrainerSettings | None:
     if found is None:
         return None
     stream = sys.stderr if options.json or options.csv else sys.stdout
-    print(found, file=stream)
-    for sentence in found.not_modelled:
-        print(f"not modelled: {sentence}", file=stream)
+    for sentence in (str(found), *(f"not modelled: {sentence}" for sentence in found.not_modelled)):
+        print(paragraph(sentence), file=stream)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as csv_module
 import math
+import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -141,3 +142,11 @@ def facts(target: InducedTarget) -> str:
     why = target.message.get(())
     line = ", ".join(said) + ("" if target.status == "converged" else f" ({target.status})")
     return line if why is None else f"{line}\n{why}"
+
+
+def paragraph(text: str) -> str:
+    """Wrap a text to the terminal; a file or a pipe gets it as one line, which tools can search."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size((100, 24)).columns
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)

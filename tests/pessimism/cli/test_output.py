@@ -8,7 +8,7 @@ import json
 import pandas as pd
 import pytest
 
-from pessimism.cli.output import print_columns
+from pessimism.cli.output import paragraph, print_columns
 from pessimism.display import table_lines
 from tests.pessimism.cli.console import BANDIT, run
 
@@ -30,3 +30,13 @@ def test_csv_keeps_every_digit_and_a_table_aligns(capsys: pytest.CaptureFixture[
     assert frame["kappa"][0] == 1 / 3
     assert frame.iloc[1][["kappa", "n"]].isna().all()
     assert table_lines(columns) == ["name  kappa n", "kimi 0.3333 7", "a, b      - -"]
+
+
+def test_texts_are_wrapped_for_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "verdict: " + "a word or two " * 20
+    assert paragraph(text) == text
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = paragraph(text).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert " ".join(lines).split() == text.split()
