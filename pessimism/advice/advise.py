@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pessimism.advice.candidates import CANDIDATES, OWN, candidates, wanted_of
+from pessimism.advice.candidates import CANDIDATES, candidates, wanted_of
 from pessimism.advice.group_size import laws_of, least_changes
 from pessimism.advice.habits import habits
-from pessimism.advice.lag import COLUMNS, Median, Schedule, keeps_first, lag_table, median_group
+from pessimism.advice.lag import COLUMNS, Median, Schedule, keeps_first, lag_answer, lag_table, median_group
 from pessimism.advice.result import SOURCES, TRIED, Advice
 from pessimism.advice.sample import Sample
 from pessimism.advice.step import step_of
@@ -114,7 +114,8 @@ def advise(
     logged = report.logged
     assert logged is not None
     if not report.summary["informative"]:
-        raise ValueError(f"log has nothing to advise on: {report.recommendation}")
+        why_not = report.recommendation
+        raise ValueError(f"log has nothing to advise on: {why_not[:1].lower()}{why_not[1:]}")
     word = report.summary["verdict"]
     name, wanted, why = wanted_of(matched, word.get("alone", word["word"]), made, Sample(logged))
     sample = Sample(replace(logged, given=None))  # advantages of the log are those of the present objective
@@ -124,7 +125,7 @@ def advise(
     least = least_changes(laws, made, size, share, _why_not_its_own(logged))
     median = median_group(logged)
     step = step_of(logged, settings, kl_per_step)
-    lag, lag_note = _lag(made, settings, logged, median, step.kl)
+    lag, lag_note, answer = _lag(made, settings, logged, median, step.kl)
     tried = {"recommendation": TRIED} if report.summary["recommendation"]["options"] else {}
     known = {"group_size": size, "median": "no group" if median is None else median.name}
     return Advice(
@@ -142,6 +143,7 @@ def advise(
         laws=laws.note,
         lag=lag,
         lag_note=lag_note,
+        lag_answer=answer,
         kl_from=step.told,
         habits=tuple(
             habits(
@@ -150,9 +152,8 @@ def advise(
                 drop_equal=drop,
                 lags=settings is not None and bool(settings.lag),
                 group_size=size,
-                present_is_matched=why == OWN,
+                sample=sample,
                 least=least,
-                bands=bands,
                 lag=lag,
             )
         ),
@@ -195,18 +196,20 @@ def _lag(
     logged: LoggedGroups,
     median: Median | None,
     curve: tuple[float, ...],
-) -> tuple[pd.DataFrame, str]:
-    """Table of the dynamics and what it is about, or why there is none."""
+) -> tuple[pd.DataFrame, str, str]:
+    """Table of the dynamics, what it is about, or why there is none, and what it says of the trainer's lag."""
     why = _why_not_its_own(logged) or _why_no_dynamics(objective, median)
     if why is not None or median is None:
-        return pd.DataFrame(columns=list(COLUMNS)), f"Not computed: {why}."
+        return pd.DataFrame(columns=list(COLUMNS)), f"Not computed: {why}.", ""
     schedules, told = _schedules(settings)
     reference = "the first policy" if keeps_first(objective) else "the one of its data"
     note = (
         f"{told} Age 0 is the policy's own data. Exact gradients on softmax logits; the reference is {reference}; the "
         "step size is such that the first step has that KL."
     )
-    return lag_table(objective, median, schedules, curve), note
+    table, age = lag_table(objective, median, schedules, curve), schedules[0].age
+    mine = settings is not None and settings.lag == age
+    return table, note, lag_answer(table, age, f"the trainer's age of {age}" if mine else f"an age of {age}")
 
 
 def _why_not_its_own(logged: LoggedGroups) -> str | None:

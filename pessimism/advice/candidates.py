@@ -133,9 +133,33 @@ def candidates(
         rows.append(row | _flat(effects["all"]))
         for band in BANDS:
             counted = {"objective": row["objective"], "role": role, "band": band, "groups": effects[band]["groups"]}
-            parts.append(counted | _flat(effects[band]))
+            empty = {} if counted["groups"] else {"verdict": "no groups"}
+            parts.append(counted | _flat(effects[band]) | empty)
     bands = pd.DataFrame(parts, columns=["objective", "role", "band", "groups", *COLUMNS[2:8]])
     return pd.DataFrame(rows, columns=list(COLUMNS)), bands
+
+
+def kl_by_band(report: Diagnosis, sample: Sample, target: InducedTarget) -> dict[str, float]:
+    """Median KL of hard and easy prompts in units of that of middle ones, nan where one of them is not there.
+
+    Parameters
+    ----------
+    report : Diagnosis
+        A report on the groups.
+    sample : Sample
+        Those that are taken.
+    target : InducedTarget
+        Their targets.
+
+    Returns
+    -------
+    dict of str to float
+        For ``"hard"`` and ``"easy"``.
+    """
+    found = _effects(report.frame.iloc[sample.index], target, report.rules)
+    hard, middle, easy = (np.nan if (kl := found[band]["kl"][0]) is None else float(kl) for band in BANDS)
+    unit = middle if middle > 0 else np.nan
+    return {"hard": hard / unit, "easy": easy / unit}
 
 
 def _named(objective: Objective) -> str:

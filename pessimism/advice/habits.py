@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from pessimism.advice.candidates import kl_by_band
+from pessimism.advice.sample import Sample
+from pessimism.comparison.compare import as_written, rounded
+from pessimism.comparison.match import one_setting
+from pessimism.comparison.problems import over_signal
 from pessimism.core.objective import Objective
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.summary import BANDS
+from pessimism.losses.regression import Kimi, StdNormalized
 
 _WARM = 1.5  # factor of the stated temperature from which on it is worth a word
 _MANY = 0.1  # part of the groups that a rule must concern
@@ -53,9 +59,8 @@ def habits(
     drop_equal: bool,
     lags: bool,
     group_size: int,
-    present_is_matched: bool,
+    sample: Sample,
     least: pd.DataFrame,
-    bands: pd.DataFrame,
     lag: pd.DataFrame,
 ) -> list[Habit]:
     """Rules that apply to these settings and hold on this log.
@@ -72,9 +77,9 @@ def habits(
         Whether the trainer's data are older than its policy.
     group_size : int
         Completions of a group.
-    present_is_matched : bool
-        Whether the present objective has the conservatism that the candidates are brought to.
-    least, bands, lag : pandas.DataFrame
+    sample : Sample
+        The groups, with the advantages that each objective itself gives them.
+    least, lag : pandas.DataFrame
         The tables of the advice.
 
     Returns
@@ -84,7 +89,7 @@ def habits(
     """
     found = [
         _dropping(least, group_size) if drop_equal else None,
-        _spread(objective, bands, present_is_matched),
+        _spread(objective, report, sample),
         _lag(lag) if lags else None,
         _temperature(report),
         _optimal_value(report),
@@ -105,29 +110,42 @@ def _dropping(least: pd.DataFrame, group_size: int) -> Habit | None:
     )
 
 
-def _spread(objective: Objective, bands: pd.DataFrame, present_is_matched: bool) -> Habit | None:
-    """Compare two losses that differ in nothing else, at the same mean KL."""
-    if objective.over_batch or objective.facts or not divides_by_spread(objective):
+def _spread(objective: Objective, report: Diagnosis, sample: Sample) -> Habit | None:
+    """Compare the loss with itself without the division, or with the one that differs in nothing else."""
+    assert report.logged is not None
+    given = report.logged.given is not None  # then the advantages are divided by what the log divides them by
+    if given or objective.over_batch or objective.facts or not divides_by_spread(objective):
         return None
-    tried = bands if present_is_matched else bands[bands["role"] == "candidate"]
-    name = tried["objective"].str.split(":").str[0].rename("name")
-    kl = tried.pivot_table(index=name, columns="band", values="kl", aggfunc="first")
-    if not {"kimi", "std_normalized"} <= set(kl.index):
+    with_it, alike = sample.solve(objective), "at its own setting"
+    if "scale" in objective.settings:
+        without = replace(objective, **{"scale": "none"})
+        told = f"{objective.name} without it (scale=none)"
+    elif isinstance(objective, StdNormalized):
+        kl = over_signal(with_it, "kl", "mean")[0]
+        try:
+            without, _ = one_setting(Kimi(), sample.solve, "kl", float(kl))
+        except ValueError:  # no temperature has that KL
+            return None
+        told, alike = rounded(as_written(without)), "at the same mean KL"
+    else:
+        return None  # no loss differs from it in nothing else
+    divided, plain = (kl_by_band(report, sample, solved.targets[0]) for solved in (with_it, sample.solve(without)))
+    ends = [band for band in ("hard", "easy") if np.isfinite(divided[band]) and np.isfinite(plain[band])]
+    if not ends or not all(divided[band] > _EVEN * plain[band] for band in ends):
         return None
-    ends = kl[[band for band in ("hard", "easy") if band in kl]].div(kl["middle"], axis=0).dropna(axis=1)
-    divided, plain = ends.loc["std_normalized"], ends.loc["kimi"]
-    if ends.empty or not (divided > _EVEN * plain).all():
-        return None
-    each = " and ".join(f"{band} ones {plain[band]:.2g} -> {divided[band]:.2g}" for band in map(str, ends))
+    each = " and ".join(f"{band} ones {plain[band]:.2g} -> {divided[band]:.2g}" for band in ends)
     claim = (
-        "Dividing by the spread of the group moves prompts of extreme pass rates farther, for the same mean KL. In "
-        f"units of the KL of middle prompts, without it and with it: {each}."
+        f"{objective.name} divides by the spread of the group, which moves prompts of extreme pass rates farther "
+        f"{alike}. In units of the KL of middle prompts, in {told} -> with it: {each}. That is said of this loss: "
+        "others need not have it."
     )
     return Habit(
         "dividing by the spread",
         claim,
         "docs/findings.md, pass_rate",
-        "targets of the in-sample groups under kimi and std_normalized",
+        f"targets of the in-sample groups under {objective.name} and {without.name}"
+        if without.name != objective.name
+        else f"targets of the in-sample groups under {objective.name}, with and without it",
     )
 
 

@@ -25,6 +25,7 @@ COLUMNS = (
 )
 _STEPS = 1024  # most steps of a run
 _FIRST = 32
+_LITTLE, _MUCH = 1.5, 3.0  # times the steps of fresh data, below which a lag costs little, and above which much
 
 
 class Schedule(NamedTuple):
@@ -211,6 +212,64 @@ def lag_table(
                 }
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def lag_answer(table: pd.DataFrame, age: int, whose: str) -> str:
+    """Say whether data of an age are a problem.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        That of :func:`lag_table`.
+    age : int
+        The age, in steps.
+    whose : str
+        What to call it.
+
+    Returns
+    -------
+    str
+        A sentence for each thing that happens at some KL per step.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> half = Median(np.array([0.5, 0.5]), np.array([0.0, 1.0]), "")
+    >>> lag_answer(lag_table(ps.PPO(), half, [Schedule(8, 0)], (1e-3,)), 7, "an age of 7")
+    'At an age of 7 half of the gain takes 1.22 times the steps of fresh data: the lag costs little.'
+    """
+    own = table[table["age"] == 0].set_index("kl_per_step")
+    old = table[table["age"] == age].set_index("kl_per_step")
+    fresh = own.index[own["half_gain_steps"].notna()]
+    if own.empty:
+        return "Whether the lag is a problem cannot be said: there is no step of that KL."
+    if fresh.empty:
+        return (
+            f"Fresh data do not take half of the gain in {own['ran_for'].max():.0f} steps either: the lag is not what "
+            "keeps it out of reach here."
+        )
+    diverged = old.index[(old["status"] == "diverged") & old.index.isin(fresh) & old["half_gain_steps"].isna()]
+    late = old.loc[[kl for kl in fresh if kl not in diverged and np.isnan(old["half_gain_steps"][kl])]]
+    times = old.loc[fresh, "slower"].dropna()
+    said = []
+    if not times.empty:
+        low, high = f"{times.min():.3g}", f"{times.max():.3g}"
+        how = "costs little" if times.max() < _LITTLE else "costs much" if times.min() >= _MUCH else "costs steps"
+        if times.min() < _LITTLE <= times.max():
+            how = "costs little where a step moves the policy little, and more where it moves it far"
+        many = low if low == high else f"{low} to {high}"
+        said.append(f"At {whose} half of the gain takes {many} times the steps of fresh data: the lag {how}.")
+    if len(late):
+        ends = ", ".join(f"{kl:g}" for kl in late.index)
+        said.append(
+            f"At {whose} half of the gain is not reached in {late['ran_for'].max():.0f} steps at a KL per step of "
+            f"{ends}, where fresh data take {own.loc[late.index, 'half_gain_steps'].max():.0f} or fewer: the lag is a "
+            "problem there."
+        )
+    if len(diverged):
+        ends = ", ".join(f"{kl:g}" for kl in diverged)
+        said.append(f"At {whose} training diverges at a KL per step of {ends}, and not on fresh data: lower the step.")
+    return " ".join(said)
 
 
 def _run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pessimism.advice.result import Advice
 
 WIDTH = 100
+_LEAST = 60  # characters that a line has at least
+_NAME = 36  # characters of names before the verdicts give way
 _DIGITS = 3
 _BANDS = ("hard", "middle", "easy")
 
@@ -30,7 +34,7 @@ def page(advice: Advice) -> str:
     Returns
     -------
     str
-        Lines of at most a hundred characters, those of tables perhaps more.
+        Lines of at most a hundred characters, or those of a narrower terminal.
     """
     parts = [_verdict, _candidates, _bands, _least, _lag, _habits]
     return plain_lines("\n\n".join(part(advice) for part in parts))
@@ -46,7 +50,36 @@ def _head(title: str, source: str) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.fill(text, _width(), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _width() -> int:
+    """Characters of a line: those of the terminal, where it is narrower."""
+    return max(_LEAST, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
+def _table(names: list[str], columns: dict[str, list[Any]]) -> list[str]:
+    """Lay out columns behind the names of objectives, which are folded where a line would be too long."""
+    right = table_lines(columns, _DIGITS)
+    room = _width() - max(map(len, right)) - 1
+    folded = [_folded(plain(name), room) for name in ("objective", *names)]
+    margin = max(len(part) for parts in folded for part in parts)
+    lines = []
+    for (first, *others), rest in zip(folded, right, strict=True):
+        lines += [f"{first:{margin}} {rest}", *others]
+    return lines
+
+
+def _folded(name: str, room: int) -> list[str]:
+    """Cut a name with settings behind its colon and commas into lines, as long as the room has it."""
+    first, *others = re.findall(r"[^:, ]*[:, ]?", name)[:-1]
+    lines = [first]
+    for part in others:
+        if len(lines[-1] + part.rstrip()) <= room:
+            lines[-1] += part
+        else:
+            lines.append(f"  {part}")
+    return [line.rstrip() for line in lines]
 
 
 def _verdict(advice: Advice) -> str:
@@ -56,7 +89,7 @@ def _verdict(advice: Advice) -> str:
         _wrapped(f"[{advice.sources['verdict']}]", "  "),
         _wrapped(f"recommendation: {summary['recommendation']['text']}"),
         _wrapped(f"[{advice.sources['recommendation']}]", "  "),
-        f"present objective: {advice.objective}",
+        _wrapped(f"present objective: {advice.objective}"),
         f"log: {summary['rows']:,} completions, {summary['groups']:,} groups, {summary['informative']:,} with a signal",
     ]
     if summary["step_note"]:
@@ -73,24 +106,22 @@ def _candidates(advice: Advice) -> str:
     title = f"1. Candidates, each brought to a mean {name} of {matched['value']:.3g} ({matched['why']})"
     lines = [_head(title, f"{advice.sources['candidates']}: {advice.taken}")]
     there = frame[frame["verdict"].notna()]
+    specs = [
+        f"{spec}{' (present)' if role == 'present' else ''}"
+        for spec, role in zip(there["objective"], there["role"], strict=True)
+    ]
     columns = {
-        "objective": [
-            f"{spec}{' (present)' if role == 'present' else ''}"
-            for spec, role in zip(there["objective"], there["role"], strict=True)
-        ],
-        **{
-            short: there[long].tolist()
-            for short, long in (
-                ("verdict", "verdict"),
-                ("kl", "kl"),
-                ("value", "value"),
-                ("gain", "gain_share"),
-                ("max_w", "max_ratio"),
-                ("leak", "leak"),
-            )
-        },
+        short: there[long].tolist()
+        for short, long in (
+            ("verdict", "verdict"),
+            ("kl", "kl"),
+            ("value", "value"),
+            ("gain", "gain_share"),
+            ("max_w", "max_ratio"),
+            ("leak", "leak"),
+        )
     }
-    lines += table_lines(columns, _DIGITS)
+    lines += _table(specs, columns)
     for role, name, why, note in frame[["role", "objective", "why", "note"]].itertuples(index=False, name=None):
         if role == "candidate":
             lines.append(_wrapped(f"{name.partition(':')[0]}: {why}{'; ' if note else ''}{note}", "  "))
@@ -110,15 +141,16 @@ def _bands(advice: Advice) -> str:
     where = f"hard below {rules.hard:g}, easy above {rules.easy:g}, by {by}"
     lines = [_head(f"2. What each does to hard, middle and easy prompts ({where}); medians", advice.sources["bands"])]
     names = list(dict.fromkeys(zip(frame["role"], frame["objective"], strict=True)))
-    columns: dict[str, list[Any]] = {"objective": [spec for _, spec in names]}
+    specs, columns = [spec for _, spec in names], dict[str, list[Any]]()
     of = {(r.role, r.objective, r.band): r for r in frame.itertuples()}
     for short, long in (("KL", "kl"), ("gain", "gain_share")):
         for band in _BANDS:
             columns[f"{short} {band}"] = [getattr(of[(*name, band)], long) for name in names]
     words = [[str(of[(*name, band)].verdict) for band in _BANDS] for name in names]
     told = [each[0] if len(set(each)) == 1 else " / ".join(each) for each in words]
-    table = table_lines(columns | {"verdict": told}, _DIGITS)
-    lines += table if max(map(len, table)) <= WIDTH else table_lines(columns, _DIGITS)
+    wider = columns | {"verdict": told}
+    needed = min(_NAME, max(map(len, specs))) + 1 + max(map(len, table_lines(wider, _DIGITS)))
+    lines += _table(specs, wider if needed <= _width() else columns)
     counts = ", ".join(f"{of[(*names[0], band)].groups} {band}" for band in _BANDS)
     lines.append(f"groups with a signal: {counts}")
     return "\n".join(lines)
@@ -136,11 +168,11 @@ def _least(advice: Advice) -> str:
             continue
         now = f"{groups}{mine}: {first['negative']:.0%} of these laws are negative"
         if first["holds"]:
-            lines.append(f"  {now}: nothing needs to change.")
+            lines.append(_wrapped(f"{now}: nothing needs to change.", "  "))
             continue
-        lines.append(f"  {now}.")
+        lines.append(_wrapped(f"{now}.", "  "))
         lines += [
-            f"    {_change(row)}: {row.negative:.0%} are negative{'' if row.holds else ', not enough'}"
+            _wrapped(f"{_change(row)}: {row.negative:.0%} are negative{'' if row.holds else ', not enough'}", "    ")
             for row in part.iloc[1:].itertuples()
         ]
         if not part["holds"].any():
@@ -189,6 +221,7 @@ def _lag(advice: Advice) -> str:
         )
     silent = frame[frame["age"].isna()]
     lines += [f"KL per step {row.kl_per_step:g}: {row.status}" for row in silent.itertuples()]
+    lines.append(_wrapped(advice.lag_answer))
     lines.append(_wrapped(advice.kl_from))
     return "\n".join(lines)
 
@@ -202,9 +235,11 @@ def _half(row: Any) -> Any:
 
 def _habits(advice: Advice) -> str:
     if not advice.habits:
-        return "5. No habit of these settings that we have a finding against was found to do harm on this log."
+        return _wrapped(
+            "5. No habit of these settings that we have a finding against was found to do harm on this log."
+        )
     lines = ["5. Where this log disagrees with a habit"]
     for habit in advice.habits:
         lines.append(_wrapped(f"{habit.name}: {habit.claim}", "  "))
-        lines.append(f"    [{habit.source}; {habit.finding}]")
+        lines.append(_wrapped(f"[{habit.source}; {habit.finding}]", "    "))
     return "\n".join(lines)

@@ -63,6 +63,8 @@ class Advice(ByValue):
         For each KL per step and age of the data: steps to half of the gain, and what the same steps reach.
     lag_note : str
         Why there is no such table, or what it is about.
+    lag_answer : str
+        What it says of the lag, in words; empty where there is no table.
     kl_from : str
         Where the KL per step is from.
     habits : tuple of Habit
@@ -94,6 +96,7 @@ class Advice(ByValue):
     laws: str
     lag: pd.DataFrame
     lag_note: str
+    lag_answer: str
     kl_from: str
     habits: tuple[Habit, ...]
     sources: dict[str, str]
@@ -122,6 +125,7 @@ class Advice(ByValue):
             "least": records(self.least),
             "lag": records(self.lag),
             "lag_note": self.lag_note,
+            "lag_answer": self.lag_answer,
             "kl_from": self.kl_from,
             "habits": [asdict(habit) for habit in self.habits],
             "sources": self.sources,

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from pessimism.diagnosis import staleness
 from pessimism.diagnosis.logged_groups import LoggedGroups
+from pessimism.rollouts.log_probs import KNOWN_VERSIONS
 from pessimism.trainers.settings import TrainerSettings
 
+_VERSIONS = "a column " + " or ".join(" and ".join(names) for names in KNOWN_VERSIONS)
 CURVE = (1e-5, 1e-4, 1e-3, 1e-2)  # KL per step where the log does not fix it
 
 
@@ -71,5 +73,7 @@ def step_of(logged: LoggedGroups, settings: TrainerSettings | None, given: float
     return Step(
         CURVE,
         f"The log does not fix the point on this curve, {CURVE[0]:g} to {CURVE[-1]:g} nats a step: {found.reason}. "
-        "Measure the KL between the policies before and after an optimizer step, and give it as kl_per_step.",
+        "To measure it the log needs log-probabilities of the sampler and of the trained policy, and the version of "
+        f"the policy that sampled ({_VERSIONS}), of completions some of which are old. Or measure the KL between the "
+        "policies before and after an optimizer step, and give it as kl_per_step (--kl-per-step).",
     )

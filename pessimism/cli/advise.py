@@ -14,6 +14,7 @@ from pessimism.cli.options import (
     add_log_probs,
     add_trainer,
     log_options,
+    objective_of,
     settings_of,
     wanted,
 )
@@ -76,10 +77,12 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Advise and print."""
+    settings = settings_of(options)
+    objective_of(options, settings, None)  # or what is missing, by the names of options
     with readable_log(options.path) as path:
         advice = advise(
             path,
-            trainer=settings_of(options),
+            trainer=settings,
             objective=options.objective,
             candidates=options.candidates,
             matched=options.matched,

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import fields
 
+_ADVISE = re.compile(r"^(kl_per_step|share|matched|candidates)(?= must be )")  # arguments that are options of a command
+_WHICH_TRAINER = re.compile(r": say which one with trainer=, one of (.*)$", re.DOTALL)  # which no option says
+
 
 def not_a_command(arguments: list[str], commands: Iterable[str]) -> str:
     """Say which commands there are, and which one may have been meant."""
@@ -20,7 +23,7 @@ def not_a_command(arguments: list[str], commands: Iterable[str]) -> str:
 
 
 def as_options(message: str) -> str:
-    """Name options of a log as the command line has them, not as keywords of Python; what is quoted stays.
+    """Name options as the command line has them, not as keywords of Python; what is quoted stays.
 
     Parameters
     ----------
@@ -39,6 +42,8 @@ def as_options(message: str) -> str:
     """
     from pessimism.rollouts.options import LogOptions
 
+    message = _ADVISE.sub(lambda name: f"--{name[1].replace('_', '-')}", message)
+    message = _WHICH_TRAINER.sub(r"; the trainers known are \1", message)
     names = "|".join(field.name for field in fields(LogOptions) if "_" in field.name)
     said, found, columns = message.partition("; columns found in ")  # which a log may call what it likes
     option = re.compile(rf"(?<![\w'\"-])({names})(?![\w'\"])")

@@ -92,7 +92,7 @@ def test_every_objective_is_advised() -> None:
 
 def test_a_log_without_a_signal_is_told_as_such() -> None:
     silent = log_of([1.0, 1.0], [0.0, 0.0])
-    message = "log has nothing to advise on: No group has a signal: within each one all rewards are equal."
+    message = "log has nothing to advise on: no group has a signal: within each one all rewards are equal."
     with pytest.raises(ValueError, match=f"^{message}$"):
         ps.advise(silent, objective="kimi", **FAST)
 

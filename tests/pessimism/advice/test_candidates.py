@@ -88,3 +88,11 @@ def test_a_target_that_is_no_choice_is_not_matched(spec: str, word: str) -> None
     found = advice(objective=spec, candidates=["nominal"])
     assert (found.matched["name"], found.matched["value"]) == ("kl", 0.1)
     assert f"the present target is {word}" in found.matched["why"]
+
+
+def test_a_band_without_groups_says_so() -> None:
+    log = log_of(*([1.0] * 4 + [0.0] * 4 for _ in range(12)))
+    bands = ps.advise(log, objective="kimi:beta=1", candidates=["nominal"], kl_per_step=1e-2).bands
+    of = bands.groupby("band")["verdict"].unique()
+    assert (list(of["hard"]), list(of["easy"])) == (["no groups"], ["no groups"])
+    assert "no groups" not in of["middle"]

@@ -55,17 +55,44 @@ def test_lag_is_named_where_the_trainer_lags() -> None:
     assert f"{table['slower'][1:].min():.2f} to {table['slower'].max():.2f} times the steps" in habit.claim
 
 
-def test_the_spread_is_named_where_it_moves_the_ends_of_this_log() -> None:
+def ends(objective: str) -> dict[str, float]:
+    """Median KL of hard and easy prompts over that of middle ones, from the report on an objective."""
+    frame = ps.diagnose(LOG, objective).frame
+    middle = frame["kl"][frame["pass_rate"].between(0.25, 0.75)].median()
+    of = {"hard": frame["pass_rate"] < 0.25, "easy": frame["pass_rate"] > 0.75}
+    return {band: frame["kl"][some].median() / middle for band, some in of.items()}
+
+
+@pytest.mark.parametrize("candidates", [["nominal"], ["kimi", "std_normalized"]], ids=str)
+@pytest.mark.parametrize(
+    ("objective", "without"),
+    [
+        ("std_normalized:beta=1", None),
+        ("grpo:beta=20,unbiased_kl=True", "grpo:beta=20,unbiased_kl=True,scale=none"),
+    ],
+)
+def test_the_spread_is_named_of_the_loss_that_divides(
+    objective: str, without: str | None, candidates: list[str]
+) -> None:
+    habit = named(objective=objective, candidates=candidates)["dividing by the spread"]
+    kl = ps.diagnose(LOG, objective).frame["kl"].mean()
+    if without is None:
+        without = f"kimi:beta={ps.match(log=LOG, objective='kimi', kl=kl).beta}"
+        assert "at the same mean KL" in habit.claim
+    divided, plain = ends(objective), ends(without)
+    for band in ("hard", "easy"):
+        assert divided[band] > 1.1 * plain[band]
+        assert f"{band} ones {plain[band]:.2g} -> {divided[band]:.2g}" in habit.claim
+    assert habit.claim.startswith(objective.partition(":")[0])
+
+
+def test_the_spread_is_not_named_where_it_changes_nothing() -> None:
     both = ["kimi", "std_normalized"]
     assert "dividing by the spread" not in named(candidates=both)  # kimi does not divide
-    assert "dividing by the spread" not in named(objective="std_normalized:beta=1", candidates=["nominal"])
-    found = ps.advise(LOG, objective="std_normalized:beta=1", candidates=["kimi"], kl_per_step=1e-2)
-    (habit,) = (habit for habit in found.habits if habit.name == "dividing by the spread")
-    kl = found.bands.pivot_table(index="role", columns="band", values="kl")
-    for band in ("hard", "easy"):
-        ends = kl[band] / kl["middle"]
-        assert ends["present"] > ends["candidate"]
-        assert f"{band} ones {ends['candidate']:.2g} -> {ends['present']:.2g}" in habit.claim
+    for clipped in ("dapo", "ppo_corrected", "grpo:beta=0"):  # the clip ends where it ends, whatever the unit
+        assert "dividing by the spread" not in named(objective=clipped, candidates=both)
+        assert ends(clipped) == pytest.approx(ends(f"{clipped}{',' if ':' in clipped else ':'}scale=none"))
+    assert "dividing by the spread" not in named(objective="tpo", candidates=both)  # nothing to compare it with
 
 
 def test_a_temperature_that_is_not_the_stated_one_is_named() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.random import default_rng
 
 import pessimism as ps
 from analysis.lag_steps import Prompts, walk
-from pessimism.advice.lag import Median, Schedule, keeps_first, lag_table, median_group, step_size
+from pessimism.advice.lag import Median, Schedule, keeps_first, lag_answer, lag_table, median_group, step_size
 from tests.helpers import softmax
 from tests.pessimism.diagnosis.logs import log_of
 from tests.pessimism.dynamics.fields import torch_field
@@ -134,3 +135,28 @@ def test_which_reference_stays() -> None:
     kept = {name for name, cls in ps.objectives().items() if cls.takes_share and keeps_first(cls())}
     assert kept == {"grpo", "kl_regularized"}
     assert not any(keeps_first(ps.objectives()[name]()) for name in ("ppo_corrected", "brac", "kimi"))
+
+
+def answer(*rows: tuple[float, int, float, str]) -> str:
+    """Answer from a table of KL per step, age, steps to half of the gain, and status."""
+    table = pd.DataFrame(rows, columns=["kl_per_step", "age", "half_gain_steps", "status"])
+    own = table[table["age"] == 0].set_index("kl_per_step")["half_gain_steps"]
+    table["slower"] = table["half_gain_steps"] / table["kl_per_step"].map(own)
+    return lag_answer(table.assign(ran_for=1024), 7, "an age of 7")
+
+
+def test_the_lag_is_answered_in_words() -> None:
+    own = (1e-3, 0, 10.0, "ran")
+    assert answer(own, (1e-3, 7, 12.0, "ran")).endswith(
+        "takes 1.2 times the steps of fresh data: the lag costs little."
+    )
+    assert answer(own, (1e-3, 7, 40.0, "ran")).endswith("takes 4 times the steps of fresh data: the lag costs much.")
+    assert answer(own, (1e-3, 7, 20.0, "ran")).endswith("takes 2 times the steps of fresh data: the lag costs steps.")
+    late = answer(own, (1e-3, 7, np.nan, "ran"))
+    assert late.startswith("At an age of 7 half of the gain is not reached in 1024 steps at a KL per step of 0.001,")
+    assert "fresh data take 10 or fewer: the lag is a problem there." in late
+    assert "training diverges at a KL per step of 0.001, and not on fresh" in answer(own, (1e-3, 7, np.nan, "diverged"))
+    both = answer(own, (1e-3, 7, 12.0, "ran"), (1e-2, 0, 2.0, "ran"), (1e-2, 7, 8.0, "ran"))
+    assert "1.2 to 4 times the steps of fresh data: the lag costs little where a step moves" in both
+    never = answer((1e-3, 0, np.nan, "ran"), (1e-3, 7, np.nan, "ran"))
+    assert never.startswith("Fresh data do not take half of the gain in 1024 steps either")

@@ -38,12 +38,13 @@ def test_json_and_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([], "give objective, or trainer"),
+        ([], "give --objective, or --trainer FILE"),
         (
             ["--objective", "kimi", "--matched", "tv=1"],
             "--matched must be kl=, value=, max_ratio= or like=, got 'tv=1'",
         ),
-        (["--objective", "kimi", "--kl-per-step", "0"], "kl_per_step must be a finite number > 0, got 0.0"),
+        (["--objective", "kimi", "--kl-per-step", "0"], "--kl-per-step must be a finite number > 0, got 0.0"),
+        (["--objective", "kimi", "--share", "2"], "--share must be in (0, 1], got 2.0"),
         (["--objective", "kimi", "--share", "x"], "--share must be a number, got 'x'"),
     ],
 )
@@ -64,3 +65,20 @@ def test_log_probabilities_are_named_as_the_page_says(tmp_path: Path, capsys: py
     )
     assert main([*given, "--log-prob-columns", "mine"]) == 0
     assert "without log-probabilities" not in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_trainer_that_is_not_recognized_is_no_keyword(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.json").write_text('{"learning_rate": 1e-6}')
+    assert main(["advise", str(TRL), "--trainer", str(tmp_path / "c.json")]) == 2
+    err = capsys.readouterr().err
+    assert "or sets nothing that concerns its loss; the trainers known are trl, " in err
+    assert "trainer=" not in err
+
+
+def test_the_page_fits_a_narrow_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "ppo_corrected:eps_high=0.28,correction=mask,cap=3,eps=0.0001"
+    assert main(["advise", str(TRL), "--objective", long, *FAST]) == 0
+    page = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("objective ") for line in page) == 2
+    assert max(map(len, page)) <= 80
