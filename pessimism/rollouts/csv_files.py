@@ -101,9 +101,11 @@ def _texts(path: Path, read: _Read) -> Generator[list[str], None, None]:
 
 def _header(reader: Iterator[list[str]], path: Path) -> list[str]:
     try:
-        header = next(reader, [])
+        header = next(reader, None)
     except csv.Error as error:
         raise ValueError(f"{path}:1: bad CSV header, {error}") from None
+    if header is None:
+        raise ValueError(f"{path}: the file is empty, without a header line")
     if not header:
         raise ValueError(f"{path}:1: no header line")
     return header

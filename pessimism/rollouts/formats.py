@@ -90,6 +90,7 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
     """Choose among the keys that the first thousand records have between them, or those of the layout that one has."""
     place = str(path) if place is None else place
     found: dict[str, bool] = {}
+    inside: dict[str, None] = {}  # names of numbers in objects
     rows_seen: list[dict[str, Any]] = []
     layout = None
     for number, record in enumerate(records):
@@ -100,6 +101,8 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
         if layout is None:
             layout = recognize(record, Where(path))
         if layout is None or layout.rows is None:
+            if len(inside) <= COLUMNS:
+                inside |= dict.fromkeys(_numbers_inside(record))
             for name, value in record.items():
                 found[str(name)] = found.get(str(name), False) or not isinstance(value, str | list | dict | None)
             continue
@@ -122,7 +125,10 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
     elif not found:
         reading = _Reading(Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None), None)
     else:
-        reading = _Reading(_columns(place, found, options, layout), None)
+        reading = _Reading(_columns(place, found, options, layout, inside=inside), None)
+    if not found and not (layout is not None and layout.rows is not None):
+        rows.took_nothing()
+        return reading
     rows.took(reading.columns, _name(layout, found), _run(layout, path))
     return reading
 
@@ -133,10 +139,11 @@ def _columns(
     options: LogOptions,
     layout: Layout | None,
     laid_out: list[dict[str, Any]] | None = None,
+    inside: Iterable[str] = (),
 ) -> Columns:
     """Choose columns, by default those that the layout names."""
     if layout is None:
-        return choose_columns(place, found.items(), options)
+        return choose_columns(place, found.items(), options, inside)
     parts = layout.parts(laid_out) if layout.parts is not None and laid_out else (layout.reward,)
     chosen = choose_columns(
         place,
@@ -162,6 +169,12 @@ def _columns(
         log_probs=log_probs,
         versions=versions,
     )
+
+
+def _numbers_inside(record: Mapping[Any, Any]) -> list[str]:
+    """Name what the objects of a record have of numbers, as an option would."""
+    objects = [(name, value) for name, value in record.items() if isinstance(value, Mapping)]
+    return [f"{name}.{key}" for name, value in objects for key, one in value.items() if isinstance(one, int | float)]
 
 
 def _run(layout: Layout | None, path: Path) -> str:
@@ -321,7 +334,9 @@ def _read_batches(
         plain = layout if layout is not None and layout.rows is None else None
         if len(found) < len(schema):  # a name stands there twice
             choose_columns(where, [(field.name, True) for field in schema], options)
-        columns = _columns(where, found, options, plain)
+        objects = [field for field in schema if pa.types.is_struct(field.type)]
+        inside = [f"{field.name}.{one.name}" for field in objects for one in field.type if is_numeric(one.type)]
+        columns = _columns(where, found, options, plain, inside=inside)
     except ForeignError:
         with closing(batches(None)) as first:  # a record may have to be taken apart
             head: list[Any] = next((batch.slice(0, _FIRST).to_pylist() for batch in first if batch.num_rows), [])
@@ -460,8 +475,9 @@ def read_frame(frame: pd.DataFrame, options: LogOptions, rows: Rows) -> None:
     """Read a frame that is already loaded."""
     before, frame = frame.attrs, frame.set_axis(frame.columns.map(str), axis=1)
     found = [(str(name), pd.api.types.is_numeric_dtype(dtype)) for name, dtype in zip(frame, frame.dtypes, strict=True)]
+    inside = _numbers_inside(frame.iloc[0].to_dict()) if len(frame) else []
     try:
-        columns = choose_columns("the frame", found, options)
+        columns = choose_columns("the frame", found, options, inside)
     except ForeignError:  # a record may have to be taken apart
         try:
             records = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()

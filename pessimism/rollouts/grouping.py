@@ -201,6 +201,11 @@ def size_notes(sizes: NDArray[np.int64], by: str) -> list[str]:
             f"the {by} what completions of one problem share? --group-column names what they do, --step-column "
             "the step"
         )
+    elif single:
+        notes.append(
+            f"{single} of {count} groups {_has(single)} a single completion, which has nothing to be compared with: "
+            "were others of it left out?"
+        )
     values, times = np.unique(sizes[sizes > 1], return_counts=True)
     if not len(values):
         return notes

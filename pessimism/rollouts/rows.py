@@ -7,6 +7,7 @@ import math
 import re
 from array import array
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -80,6 +81,11 @@ class Rows:
         self.layouts.append(layout)
         self.run = run
 
+    def took_nothing(self) -> None:
+        """Remember that a file has no record, and so no columns."""
+        self.layouts.append("columns")
+        self.run = ""
+
     def add(self, record: Mapping[str, Any], columns: Columns) -> None:
         """Append one row; raise ValueError saying what is wrong with it, and append nothing, where it is malformed."""
         record = columns.flat(record)
@@ -102,7 +108,7 @@ class Rows:
             group = None if not columns.group else self.group_code([record[name] for name in columns.group], columns)
             code = self.code(record[columns.prompt], columns.prompt)
         except KeyError as error:
-            raise ValueError(f"missing key {show(error.args[0])}") from None
+            raise ValueError(columns.missing(error.args[0], record)) from None
         if group is not None:
             self.of_prompts(len(self.codes))
         self.rewards.append(reward)
@@ -198,6 +204,9 @@ class Rows:
         """Return the rows as the frame of :func:`~pessimism.rollouts.read.read_rollouts`."""
         if not self.codes:
             without = f", {self.unscored} without a reward" if self.unscored else ""
+            if not (self.skipped or without):
+                what = "it is" if not files else "the file is" if len(files) == 1 else "the files are"
+                raise ValueError(f"{place}: {what} empty, without a row")
             raise ValueError(f"{place}: no usable row, {self.skipped} malformed{without}")
         prompt = _categories(self.codes, self.vocabulary)
         steps, rewards = np.frombuffer(self.steps, dtype=np.int64), np.frombuffer(self.rewards, dtype=np.float64)
@@ -325,7 +334,7 @@ def _number(value: object, name: str) -> float:
     if type(value) is float and math.isfinite(value):  # nearly always
         return value
     if not isinstance(value, int | float | Decimal | np.number | np.bool_):
-        raise ValueError(f"{name} is {show(value)}, not a number")
+        raise ValueError(_no_number(value, name))
     try:
         number = float(value)
     except (OverflowError, TypeError):
@@ -333,6 +342,18 @@ def _number(value: object, name: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} is {show(value)}, not a finite number")
     return number
+
+
+def _no_number(value: object, name: str) -> str:
+    """Say what stands in the place of a number; of a text that looks like one, what to do about it."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            real(value)
+            return (
+                f"{name} is the text {show(value)}, not a number: write it without quotes, or give its column a "
+                "numeric type"
+            )
+    return f"{name} is {show(value)}, not a number"
 
 
 def _length(value: object, name: str) -> float:
@@ -472,6 +493,22 @@ class Columns(NamedTuple):
                 found[name] = value
         return found
 
+    def missing(self, name: str, record: Mapping[str, Any]) -> str:
+        """Say that a record has no such key; of one inside an object, which keys there are."""
+        at, where = dict(self.nested).get(name, (name,)), ""
+        value: Any = record
+        for depth, key in enumerate(at):
+            if not isinstance(value, Mapping):
+                where = f": {plain(cut('.'.join(at[:depth])))} is {show(value)}, no object"
+            elif key in value:
+                value = value[key]
+                continue
+            elif depth:
+                inside = f"the keys {listed_names(list(map(str, value)))}" if value else "no keys"
+                where = f": {plain(cut('.'.join(at[:depth])))} has {inside}"
+            break
+        return f"missing key {show(name)}{where}"
+
 
 MISSING = object()  # in the place of a key that is not there
 
@@ -504,8 +541,13 @@ def way_to(name: str, names: Container[str]) -> tuple[str, ...] | None:
     return None
 
 
-def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: LogOptions) -> Columns:
-    """Say which column holds what; `columns` are pairs of a name and whether it may hold numbers."""
+def choose_columns(
+    place: str, columns: Iterable[tuple[str, bool]], options: LogOptions, inside: Iterable[str] = ()
+) -> Columns:
+    """Say which column holds what; `columns` are pairs of a name and whether it may hold numbers.
+
+    The names `inside`, with dots, are those of numbers in objects, to be offered where there is no reward.
+    """
     columns = list(columns)
     names = [name for name, _ in columns]
     if len(names) > COLUMNS:
@@ -542,6 +584,8 @@ def choose_columns(place: str, columns: Iterable[tuple[str, bool]], options: Log
     for what, chosen, defaults in ("prompt", prompt, PROMPT_COLUMNS), ("reward", rewards, REWARD_COLUMNS):
         if not chosen:
             said = f"{what}_column is required: there is no {' or '.join(defaults)} column; {listed}"
+            offered = sorted(inside, key=lambda name: not _LIKE_REWARD.search(name)) if what == "reward" else []
+            said += f"; numbers inside them: {listed_names(offered)}" if offered else ""
             raise ForeignError(said, f"no column of a {what}")
     asked = several(options.group_column) or (("uid",) if known >= _VERL else ())
     group = tuple(str(pick("group", name, ())) for name in asked)

@@ -49,6 +49,9 @@ def test_what_is_no_csv_counts_with_all_its_lines(
 def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("")
+    with pytest.raises(ValueError, match=r"log\.csv: the file is empty, without a header line$"):
+        _table(path)
+    path.write_text("\na,b\n")
     with pytest.raises(ValueError, match=r"log\.csv:1: no header line"):
         _table(path)
     path.write_text('"a"b\n1\n')

@@ -108,7 +108,8 @@ def test_broken_frame_rows(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = pd.DataFrame({"prompt": ["a", 1, b"c", {"x": object()}], "reward": [1, True, 0.5, 1]}, dtype=object)
     assert message(mixed) == "row 2: prompt is b'c', neither text nor a list of messages"
     assert read_rollouts(mixed, skip_bad=True)["prompt"].tolist() == ["a", "1"]
-    assert message(pd.DataFrame({"prompt": ["a"], "reward": ["0.5"]})) == "row 0: reward is '0.5', not a number"
+    told = "row 0: reward is the text '0.5', not a number: write it without quotes, or give its column a numeric type"
+    assert message(pd.DataFrame({"prompt": ["a"], "reward": ["0.5"]})) == told
 
 
 @given(

@@ -112,6 +112,8 @@ def test_sizes_that_look_wrong_are_said(tmp_path: Path) -> None:
     (single,) = size_notes(np.array([1, 1, 3]), "input")
     assert single.startswith("2 of 3 groups have one completion")
     assert "is the input what" in single
+    (one,) = size_notes(np.array([4, 4, 4, 1]), "prompt")
+    assert one.startswith("1 of 4 groups has a single completion, which has nothing to be compared with")
     assert size_notes(np.array([4, 4, 3]), "prompt") == []  # one completion lost
     assert distribution(sizes) == "3 of 4, 1 of 8, 1 of 12"
     assert distribution(np.arange(1, 8)) == "1 of 1, 1 of 2, 1 of 3, 1 of 4, 3 of 3 other sizes (1 to 7)"

@@ -16,7 +16,11 @@ BROKEN_JSONL = [
     ("[" * 100_000, "bad JSON, "),
     ('{"prompt": "a"}', "missing key 'reward'"),
     ('{"reward": 1}', "missing key 'prompt'"),
-    ('{"prompt": "a", "reward": "0.5"}', "reward is '0.5', not a number"),
+    (
+        '{"prompt": "a", "reward": "0.5"}',
+        "reward is the text '0.5', not a number: write it without quotes, or give its column a numeric type",
+    ),
+    ('{"prompt": "a", "reward": "half"}', "reward is 'half', not a number"),
     ('{"prompt": "a", "reward": null}', "reward is null, not a number"),
     ('{"prompt": "a", "reward": [1]}', "reward is [1], not a number"),
     ('{"prompt": "a", "reward": NaN}', "reward is nan, not a finite number"),

@@ -52,9 +52,12 @@ def test_names_with_dots_reach_into_objects(tmp_path: Path, suffix: str) -> None
     assert told.startswith("reward_column 'extra.score' is not a column; columns found in ")
     lost = message(source, prompt_column="meta.q", reward_column="extra_info.points")
     where = {
-        ".jsonl": f"{source}:1: missing key 'extra_info.points'",
-        "frame": "row 0: missing key 'extra_info.points'",
+        ".jsonl": f"{source}:1: missing key 'extra_info.points': extra_info has the keys score, len",
+        "frame": "row 0: missing key 'extra_info.points': extra_info has the keys score, len",
     }
+    assert message(source, prompt_column="meta.q").endswith(
+        "; numbers inside them: extra_info.score, meta.id, extra_info.len"
+    )
     assert lost == where.get(suffix, f"{source}: no column 'extra_info.points': extra_info holds score, len")
 
 

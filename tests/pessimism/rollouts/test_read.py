@@ -51,10 +51,14 @@ def test_source_errors_name_it(tmp_path: Path) -> None:
     )
     for name in ("empty.jsonl", "blank.jsonl"):
         (tmp_path / name).write_text("" if name == "empty.jsonl" else "\n \n")
-        assert message(tmp_path / name) == f"{tmp_path / name}: no usable row, 0 malformed"
+        assert message(tmp_path / name) == f"{tmp_path / name}: the file is empty, without a row"
     (tmp_path / "empty.csv").write_text("")
-    assert message(tmp_path / "empty.csv") == f"{tmp_path / 'empty.csv'}:1: no header line"
-    assert message(pd.DataFrame({"prompt": [], "reward": []})) == "the frame: no usable row, 0 malformed"
+    assert message(tmp_path / "empty.csv") == f"{tmp_path / 'empty.csv'}: the file is empty, without a header line"
+    assert message(pd.DataFrame({"prompt": [], "reward": []})) == "the frame: it is empty, without a row"
+    (tmp_path / "verl.jsonl").write_text('{"input": "a", "output": "b", "score": 1.0, "step": 3}\n')
+    beside = read_rollouts([tmp_path / "empty.jsonl", tmp_path / "verl.jsonl"])
+    assert beside.attrs["columns"] == {"prompt": "input", "reward": "score", "step": "step"}
+    assert beside.attrs["step_note"] is None
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
