@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset
 
 from pessimism.files import require_regular
 from pessimism.messages import names, one_line, show
-from pessimism.rollouts.formats import require_bounded
+from pessimism.rollouts.formats import parquet_table
 from pessimism.rollouts.lines import json_object, read_json, read_lines
 
 Where = Callable[[int], str]  # row -> its place, as an error message names it
@@ -118,8 +117,7 @@ def _text_lines(path: Path) -> Generator[str, None, None]:
 
 
 def _read_parquet(path: Path) -> tuple[Dataset, Where]:
-    require_bounded(path, pq.read_metadata(path))
-    return Dataset(pq.read_table(path)), lambda row: f"{path}: row {row}"
+    return Dataset(parquet_table(path)), lambda row: f"{path}: row {row}"
 
 
 def _dataset(path: Path, records: list[dict[str, Any]]) -> Dataset:

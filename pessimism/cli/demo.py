@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 import pessimism
-from pessimism import files
 from pessimism.cli.parser import Parser, run_command
+from pessimism.files import write_text
 
 USAGE = "[options]"
 HELP = """\
@@ -63,5 +63,5 @@ def _copy(folder: Path) -> None:
         raise ValueError(f"--copy must be a folder, but {folder} is a file")
     folder.mkdir(parents=True, exist_ok=True)
     for name in (_LOG, _SETTINGS):
-        files.write_text(folder / name, (_DATA / name).read_text(encoding="utf-8"))
+        write_text(folder / name, (_DATA / name).read_text(encoding="utf-8"))
         print(folder / name)

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pessimism.cli.problems import LabeledBandit, parse_numbers
 from pessimism.files import require_regular
 from pessimism.literals import real
 from pessimism.messages import names, one_line, show
 from pessimism.rollouts.csv_files import csv_table
-from pessimism.rollouts.formats import at_most, require_bounded
+from pessimism.rollouts.formats import parquet_table
 from pessimism.rollouts.lines import json_object, read_lines
 
 _COLUMNS = ("behavior", "reward", "reference")
@@ -106,14 +105,7 @@ def _is_real(cell: str | None) -> bool:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    batches, size = [], 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(require_bounded(path)):
-            batches.append(batch)
-            size += batch.nbytes
-            if size > at_most(path):
-                raise ValueError(f"{path}: unpacks to more than {size / 2**30:.3g} GiB, too much for its size")
-        frame: pd.DataFrame = pa.Table.from_batches(batches, file.schema_arrow).to_pandas()
+    frame: pd.DataFrame = parquet_table(path).to_pandas()
     return frame
 
 

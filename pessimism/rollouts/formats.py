@@ -456,7 +456,7 @@ def require_bounded(path: Path, names: Iterable[str] | None = None, encoded: Ite
         found = unpacked(path, names)
     except ValueError as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
-    if found.size > at_most(path):
+    if found.size > _at_most(path):
         raise ValueError(
             f"{path}: {path.stat().st_size} bytes that unpack to {found.size / 2**30:.3g} GiB, more than "
             f"{UNPACKED >> 30} GiB and {RATIO} times as many"
@@ -466,7 +466,36 @@ def require_bounded(path: Path, names: Iterable[str] | None = None, encoded: Ite
     return max(1, min(BATCH, UNPACKED // max(longest, 1)))
 
 
-def at_most(path: Path) -> int:
+def parquet_table(path: Path) -> pa.Table:
+    """Read a parquet file whole.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    pyarrow.Table
+        Its rows.
+
+    Raises
+    ------
+    ValueError
+        As `require_bounded`; also where its texts, of which the file may hold each once, unpack to too much.
+    """
+    batches, size = [], 0
+    rows = require_bounded(path)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows):
+            batches.append(batch)
+            size += batch.nbytes
+            if size > _at_most(path):
+                raise ValueError(f"{path}: unpacks to more than {size / 2**30:.3g} GiB, too much for its size")
+        return pa.Table.from_batches(batches, file.schema_arrow)
+
+
+def _at_most(path: Path) -> int:
     """Bytes that a parquet file may unpack to."""
     return max(UNPACKED, RATIO * path.stat().st_size)
 
