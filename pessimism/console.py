@@ -67,6 +67,7 @@ def exit_code(
     try:
         if process:
             _hear_terminations()
+            _hear_again()
         _prepare()
         code = _code(command)
         sys.stdout.flush()
@@ -102,6 +103,22 @@ def _hear_terminations() -> None:
 
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # else who started it has other plans
         signal.signal(signal.SIGTERM, end)
+
+
+def _hear_again() -> None:
+    """Send a signal once more whose exception was raised in a destructor, where Python drops it and goes on."""
+    before = sys.unraisablehook
+
+    def hook(dropped: Any) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            before(dropped)
+            return
+        number = signal.SIGTERM if issubclass(dropped.exc_type, TerminatedError) else signal.SIGINT
+        later = threading.Timer(0.01, os.kill, (os.getpid(), number))  # when the destructor and this hook are over
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = hook
 
 
 @contextmanager

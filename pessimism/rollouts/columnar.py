@@ -113,7 +113,8 @@ def add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
     parts = [_floats(column) for column in rewards]
     weights = columns.weights or (1.0,) * len(parts)
     with np.errstate(over="ignore", invalid="ignore"):  # which the other route says
-        reward = np.asarray(sum(map(np.multiply, parts, weights)))
+        one = len(parts) == 1 and not columns.weights  # of which a sum would make 0.0 of -0.0
+    reward = parts[0] if one else np.asarray(sum(map(np.multiply, parts, weights)))
     if not np.isfinite(reward).all():
         return False
     others: dict[str, Any] = {}

@@ -185,3 +185,25 @@ def test_a_terminal_of_the_c_locale_gets_ascii(
     monkeypatch.setattr(sys, "stdout", out)
     assert exit_code(lambda: print("κ", end=""), "tool") == 0
     assert out.buffer.getvalue() == written  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_a_destructor_is_not_lost(number: int, code: int) -> None:
+    """Python drops what a destructor raises, prints a traceback and goes on."""
+    program = f"""
+import os, sys, time
+from pessimism.console import exit_code
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(0.05)
+
+def command():
+    Dying()
+    time.sleep(60)
+
+sys.exit(exit_code(command, "x", process=True))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (code, 1), ended.stderr

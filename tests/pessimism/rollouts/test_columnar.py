@@ -76,6 +76,13 @@ def test_what_is_beyond_doubt_is_taken_as_arrays(tmp_path: Path, monkeypatch: py
     assert taken == [True, True]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_negative_zero_stays_one(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"log.{suffix}"
+    path.write_text("prompt,reward\na,-0.0\n" if suffix == "csv" else '{"prompt": "a", "reward": -0.0}\n')
+    assert np.signbit(read_rollouts(path)["reward"]).tolist() == [True]
+
+
 def test_what_waits_is_bounded_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columnar, "_SIZE", 1000)
     most = [0]
