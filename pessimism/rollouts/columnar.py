@@ -112,9 +112,9 @@ def add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
         return False
     parts = [_floats(column) for column in rewards]
     weights = columns.weights or (1.0,) * len(parts)
+    one = len(parts) == 1 and not columns.weights  # of which a sum would make 0.0 of -0.0
     with np.errstate(over="ignore", invalid="ignore"):  # which the other route says
-        one = len(parts) == 1 and not columns.weights  # of which a sum would make 0.0 of -0.0
-    reward = parts[0] if one else np.asarray(sum(map(np.multiply, parts, weights)))
+        reward = parts[0] if one else np.asarray(sum(map(np.multiply, parts, weights)))
     if not np.isfinite(reward).all():
         return False
     others: dict[str, Any] = {}
