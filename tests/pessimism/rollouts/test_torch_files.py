@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ def test_sizes_are_bounded_before_anything_is_read(tmp_path: Path, monkeypatch: 
 
 
 def test_without_torch_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
     path = save(tmp_path / "log.pt")
+    monkeypatch.setitem(sys.modules, "torch", None)
     assert message(path) == f"{path}: to read what torch has written needs torch: pip install torch"
 
 
