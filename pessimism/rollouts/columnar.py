@@ -36,8 +36,6 @@ class Gathered:
     def __init__(self, rows: Rows, columns: Columns, path: object, *, texts: bool = False) -> None:
         self.rows, self.columns, self.path, self.texts = rows, columns, path, texts
         self.names, self.numbers = columns.tops(), columns.numbers()
-        # Objects and lists of tokens are read row by row, in any case.
-        self.plain = not (columns.nested or columns.versions or columns.log_probs is not None)
         self.values: list[tuple[Any, ...]] = []
         self.lines: list[int] = []
         self.size = 0
@@ -63,7 +61,8 @@ class Gathered:
         self.values, self.lines, self.size = [], [], 0
         if not lines:
             return
-        if self.plain and isinstance(values[0][0], str):  # the first is the prompt
+        # Objects are read row by row; the first value is the prompt.
+        if not (self.columns.by_row() or self.columns.nested) and isinstance(values[0][0], str):
             try:
                 found = zip(self.names, zip(*values, strict=True), strict=True)
                 batch = pa.RecordBatch.from_pydict({name: self._array(name, column) for name, column in found})
@@ -72,10 +71,7 @@ class Gathered:
             except (pa.ArrowException, OverflowError, TypeError, ValueError):  # mixed types, texts that are no numbers
                 pass
         for line, row in zip(lines, values, strict=True):
-            try:
-                self.rows.add(self._record(row), self.columns)
-            except ValueError as error:
-                self.rows.bad(f"{self.path}:{line}", error)
+            self.rows.take(self._record(row), self.columns, f"{self.path}:{line}")
 
     def _array(self, name: str, column: tuple[Any, ...]) -> Any:
         whole = name == self.columns.step
@@ -99,7 +95,7 @@ class Gathered:
 
 def add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:
     """Append a whole batch as arrays, if every row of it is beyond doubt; otherwise append nothing and say False."""
-    found = None if columns.log_probs is not None or columns.versions else _flat(batch, columns)
+    found = None if columns.by_row() else _flat(batch, columns)
     if found is None:  # which the other route reads
         return False
     prompt, rewards = found[columns.prompt], [found[name] for name in columns.rewards]
@@ -202,10 +198,7 @@ def _codes(column: pa.Array, code: Callable[[Any], int]) -> np.ndarray[tuple[int
 def add_records(records: Iterable[Mapping[Any, Any]], columns: Columns, rows: Rows, place: str, start: int) -> None:
     """Append records one by one, the first of them number `start`."""
     for number, record in enumerate(records, start):
-        try:
-            rows.add(record, columns)
-        except ValueError as error:
-            rows.bad(f"{place}row {number}", error)
+        rows.take(record, columns, f"{place}row {number}")
 
 
 def is_numeric(kind: pa.DataType) -> bool:

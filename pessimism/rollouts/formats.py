@@ -122,13 +122,11 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
         reading = _Reading(_columns(place, found, options, layout, rows_seen), layout)
     elif layout is not None and layout.rows is not None:  # every record is malformed, whatever the columns
         reading = _Reading(Columns(layout.prompt, (layout.reward,), None), layout)
-    elif not found:
-        reading = _Reading(Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None), None)
-    else:
+    elif found:
         reading = _Reading(_columns(place, found, options, layout, inside=inside), None)
-    if not found and not (layout is not None and layout.rows is not None):
+    else:
         rows.took_nothing()
-        return reading
+        return _Reading(Columns(PROMPT_COLUMNS[0], REWARD_COLUMNS[:1], None), None)
     rows.took(reading.columns, _name(layout, found), _run(layout, path))
     return reading
 
@@ -201,10 +199,7 @@ def _add_laid_out(record: Record, reading: _Reading, rows: Rows, place: str, whe
         except ValueError as error:
             return rows.bad(place, error)
     for number, row in enumerate(laid_out):
-        try:
-            rows.add(row, columns)
-        except ValueError as error:
-            rows.bad(f"{place}: entry {number}" if len(laid_out) > 1 else place, error)
+        rows.take(row, columns, f"{place}: entry {number}" if len(laid_out) > 1 else place)
     return None
 
 

@@ -123,6 +123,13 @@ class Rows:
         if len(self.codes) % _TICK == 0:
             self.progress(_TICK)
 
+    def take(self, record: Mapping[str, Any], columns: Columns, place: str) -> None:
+        """Append one row, or do with it what is done with malformed ones."""
+        try:
+            self.add(record, columns)
+        except ValueError as error:
+            self.bad(place, error)
+
     def extend(
         self,
         steps: _Array,
@@ -275,9 +282,9 @@ def _told(taken: list[Columns]) -> dict[str, str]:
         }
         said |= {"step": columns.step, "length": columns.length, "advantage": columns.advantage}
         said |= {"baseline": columns.baseline}
-        sampled = LogProbs(*columns.log_probs) if columns.log_probs else None
-        if sampled is not None:
-            said |= {"log-probabilities of the behavior": sampled.behavior, "of the policy": sampled.policy}
+        if columns.log_probs is not None:
+            behavior, policy, _ = columns.log_probs
+            said |= {"log-probabilities of the behavior": behavior, "of the policy": policy}
         said |= {"version": " and ".join(columns.versions)}
         for what, name in said.items():
             if name:
@@ -474,6 +481,10 @@ class Columns(NamedTuple):
         """Return the columns of a table that hold what is read, each once, that of the prompt first."""
         ways = dict(self.nested)
         return list(dict.fromkeys(ways.get(name, (name,))[0] for name in self.names()))
+
+    def by_row(self) -> bool:
+        """Return whether lists of tokens or versions are read, which arrays of a batch do not hold."""
+        return self.log_probs is not None or bool(self.versions)
 
     def numbers(self) -> set[str]:
         """Return the names of columns of numbers."""
