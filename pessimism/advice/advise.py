@@ -117,8 +117,10 @@ def advise(
         why_not = report.recommendation
         raise ValueError(f"log has nothing to advise on: {why_not[:1].lower()}{why_not[1:]}")
     word = report.summary["verdict"]
-    name, wanted, why = wanted_of(matched, word.get("alone", word["word"]), made, Sample(logged))
-    sample = Sample(replace(logged, given=None))  # advantages of the log are those of the present objective
+    present = Sample(logged)
+    # Advantages of the log are those of the present objective.
+    sample = present if logged.given is None else Sample(replace(logged, given=None))
+    name, wanted, why = wanted_of(matched, word.get("alone", word["word"]), made, present)
     table, bands = _candidates(report, sample, made, named, (name, wanted), rules)
     size, drop = _group_size(settings, logged), settings is not None and settings.drop_equal
     laws = laws_of(logged)
@@ -233,8 +235,7 @@ def _why_no_dynamics(objective: Objective, median: Median | None) -> str | None:
 
 def _schedules(settings: TrainerSettings | None) -> tuple[list[Schedule], str]:
     """Ages of the data to look at, and what they are."""
-    known = settings is not None and settings.lag is not None and settings.reuse is not None
-    if not known or settings is None or settings.lag is None or settings.reuse is None:
+    if settings is None or settings.lag is None or settings.reuse is None:
         return [
             Schedule(1, age) for age in _OLDER
         ], f"No settings say how old the data are: ages of {_OLDER[0]} and {_OLDER[1]}."

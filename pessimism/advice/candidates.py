@@ -16,6 +16,7 @@ from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.summary import BANDS, by_band
 from pessimism.diagnosis.verdict import VerdictRules, signal, verdicts
+from pessimism.diagnosis.what_was_read import clusters
 from pessimism.losses.registry import make_objective
 from pessimism.progress import progress
 from pessimism.target.conservatism import effect
@@ -113,7 +114,7 @@ def candidates(
     reasons = dict(named) if isinstance(named, Mapping) else dict.fromkeys(named, "asked for")
     base = report.frame.iloc[sample.index]
     assert report.logged is not None
-    present = Sample(report.logged)
+    present = sample if report.logged.given is None else Sample(report.logged)
     rows, parts = [], []
     first = [(current, "present", "as it is set")]
     made = [*first, *((make_objective(of), "candidate", why) for of, why in reasons.items())]
@@ -189,6 +190,5 @@ def _effects(base: pd.DataFrame, target: InducedTarget, rules: VerdictRules) -> 
     )
     facts = pd.DataFrame(effect(target) | {"regime": target.regime, "status": target.status})
     frame = pd.concat([kept, facts], axis=1)
-    prompt = pd.factorize(frame["prompt"].astype(str))[0].astype(np.intp)
     counts = signal(frame) & (frame["status"] != "not_converged").to_numpy()
-    return by_band(frame, verdicts(frame, rules), prompt, counts, rules)
+    return by_band(frame, verdicts(frame, rules), clusters(base), counts, rules)

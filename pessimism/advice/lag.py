@@ -76,8 +76,7 @@ def median_group(logged: LoggedGroups) -> Median | None:
     array([0.5625, 0.4375])
     """
     ends = np.append(logged.start[1:], len(logged.reward))
-    low, high = (np.asarray(of.reduceat(logged.reward, logged.start)) for of in (np.minimum, np.maximum))
-    (some,) = np.nonzero(high > low)
+    (some,) = np.nonzero(logged.differ)
     if not some.size:
         return None
     mean = np.add.reduceat(logged.reward, logged.start)[some] / logged.sizes[some]

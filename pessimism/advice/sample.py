@@ -8,10 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pessimism.comparison.problems import Solved
+from pessimism.comparison.problems import Solved, solved_on
 from pessimism.core.objective import Objective
 from pessimism.diagnosis.logged_groups import LoggedGroups
-from pessimism.target.result import InducedTarget
 
 MOST_DISTINCT = 4096  # groups solved for each setting that is tried
 _SELECTED = 1024
@@ -62,17 +61,8 @@ class Sample:
     def solve(self, objective: Objective) -> Solved:
         """Targets of an objective on the groups that are taken, in their order, as one batch."""
         if self.logged.of_batch(objective):  # what surrounds a group matters
-            return Solved([_in_order(self.logged, objective, None).take(self.index)])
+            return Solved([solved_on(self.logged, objective).whole().take(self.index)])
         if self.exact:
             some, like = self._distinct
-            return Solved([_in_order(some, objective, None).take(like)])
-        return Solved([_in_order(self.logged, objective, self.index)])
-
-
-def _in_order(logged: LoggedGroups, objective: Objective, index: NDArray[np.intp] | None) -> InducedTarget:
-    """Targets in the order of the groups."""
-    numbers, targets = [], []
-    for some, found in logged.targets(objective, index):
-        numbers.append(some)
-        targets += found
-    return InducedTarget.concatenate(targets).take(np.argsort(np.concatenate(numbers), kind="stable"))
+            return Solved([solved_on(some, objective, like).whole()])
+        return Solved([solved_on(self.logged, objective, index=self.index).whole()])

@@ -48,6 +48,11 @@ class Solved(NamedTuple):
             rows = rows[self.like]
         return rows
 
+    def whole(self) -> InducedTarget:
+        """Return the targets of all problems, in their order, as one batch."""
+        whole = InducedTarget.concatenate(self.targets)
+        return whole if self.like is None else whole.take(self.like)
+
 
 Solve = Callable[[Objective], Solved]
 
@@ -95,12 +100,40 @@ def _on(log: pd.DataFrame) -> Solve:
     some, like = logged.distinct()
 
     def solve(of: Objective) -> Solved:
-        groups, of_each = (logged, np.arange(len(prompt))) if logged.of_batch(of) else (some, like)
-        found = list(groups.targets(of))
-        row = np.argsort(np.concatenate([index for index, _ in found]))  # where each group stands among the targets
-        return Solved([target for _, targets in found for target in targets], row[of_each], prompt)
+        solved = solved_on(logged, of) if logged.of_batch(of) else solved_on(some, of, like)
+        return solved._replace(prompt=prompt)
 
     return solve
+
+
+def solved_on(
+    logged: LoggedGroups,
+    objective: Objective,
+    like: NDArray[np.intp] | None = None,
+    *,
+    index: NDArray[np.intp] | None = None,
+) -> Solved:
+    """Solve an objective on groups.
+
+    Parameters
+    ----------
+    logged : LoggedGroups
+        The groups.
+    objective : Objective
+        The objective.
+    like : ndarray of int, shape (N,), optional
+        For each problem the group that it is like; by default each group is one.
+    index : ndarray of int, optional
+        Numbers, upwards, of the groups to solve alone.
+
+    Returns
+    -------
+    Solved
+        The targets, and which of their rows each problem has.
+    """
+    found = list(logged.targets(objective, index))
+    row = np.argsort(np.concatenate([some for some, _ in found]))  # where each group stands among the targets
+    return Solved([target for _, targets in found for target in targets], row if like is None else row[like])
 
 
 def _by_lengths(lengths: Solve, others: Solve) -> Solve:

@@ -90,9 +90,8 @@ def check_advantages(logged: LoggedGroups) -> AdvantageCheck | None:
         return None
     group = np.repeat(np.arange(len(known)), logged.sizes)
     facts = _facts(logged, group)
-    spread = np.maximum.reduceat(logged.reward, logged.start) > np.minimum.reduceat(logged.reward, logged.start)
     scale = np.maximum.reduceat(np.abs(np.nan_to_num(logged.advantage)), logged.start)
-    signal, of = known & spread, int(known.sum())
+    signal, of = known & logged.differ, int(known.sum())
     if not signal.any():
         return _without_signal(scale, known, of)
     allowed = _TOLERANCE * np.maximum(1.0, scale) + _rounded_to(logged.advantage)

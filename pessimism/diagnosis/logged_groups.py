@@ -128,22 +128,26 @@ class LoggedGroups(ByValue):
 
     def without_equal(self) -> LoggedGroups:
         """The groups whose rewards are not all equal, and those of one completion."""
-        least, most = (of.reduceat(self.reward, self.start) for of in (np.minimum, np.maximum))
-        kept = (least < most) | (self.sizes == 1)
+        kept = self.differ | (self.sizes == 1)
         if not kept.any():
             raise ValueError(f"drop_equal leaves nothing: in each of the {len(kept)} groups all rewards are equal")
-        rows = np.repeat(kept, self.sizes)
-        parts: dict[str, Any] = {name: None if (of := getattr(self, name)) is None else of[rows] for name in _COLUMNS}
-        groups = self.groups[kept].reset_index(drop=True)
-        return replace(
-            self,
-            groups=groups,
-            reward=self.reward[rows],
-            facts=None if self.facts is None else self.facts[rows].reset_index(drop=True),
-            start=(np.cumsum(groups["n"].to_numpy()) - groups["n"].to_numpy()).astype(np.intp),
-            dropped=int((~kept).sum()),
-            **parts,
-        )
+        row = np.flatnonzero(np.repeat(kept, self.sizes))
+        facts = None if self.facts is None else self.facts.iloc[row].reset_index(drop=True)
+        return replace(self._of(np.flatnonzero(kept), row), facts=facts, dropped=int((~kept).sum()))
+
+    def _of(self, index: NDArray[np.intp], row: NDArray[np.intp]) -> LoggedGroups:
+        """Some groups, with the rows of their completions, but without the facts of these."""
+        groups = self.groups.iloc[index].reset_index(drop=True)
+        sizes = groups["n"].to_numpy()
+        parts: dict[str, Any] = {name: None if (of := getattr(self, name)) is None else of[row] for name in _COLUMNS}
+        start = (np.cumsum(sizes) - sizes).astype(np.intp)
+        return replace(self, groups=groups, reward=self.reward[row], start=start, facts=None, **parts)
+
+    @property
+    def differ(self) -> NDArray[np.bool_]:
+        """Whether the rewards of each group differ."""
+        least, most = (of.reduceat(self.reward, self.start) for of in (np.minimum, np.maximum))
+        return np.asarray(least < most)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -184,10 +188,7 @@ class LoggedGroups(ByValue):
             like[same], found = found + number, found + len(index)
             first.append(same[index])
             kept.append(inside[index].ravel())
-        groups, row = self.groups.iloc[np.concatenate(first)].reset_index(drop=True), np.concatenate(kept)
-        start = np.cumsum(np.append(0, groups["n"].to_numpy()[:-1]))
-        parts: dict[str, Any] = {name: None if (of := getattr(self, name)) is None else of[row] for name in _COLUMNS}
-        return replace(self, groups=groups, reward=self.reward[row], start=start, facts=None, **parts), like
+        return self._of(np.concatenate(first), np.concatenate(kept)), like
 
     def targets(
         self, objective: Objective, index: NDArray[np.intp] | None = None, *, shift: float = 0.0
