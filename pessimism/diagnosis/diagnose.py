@@ -136,17 +136,19 @@ def diagnose(
     touched = None if clip is None or made.level != "token" else clip.of_tokens
     log = read_rollouts(source, log_options=options, touched=touched)
     logged, rules = LoggedGroups.of(log), VerdictRules() if rules is None else rules
+    read, rows, about = what_was_read(log, logged), len(log), log.attrs
+    del log  # of which the groups hold what follows, in a memory that is not to be filled twice
     frame, population_note, helps = _diagnosed(logged, made, rules)
     return Diagnosis(
         frame,
         objective=str(made),
         temperature=made.temperature,
         temperature_name=made.temperature_field,
-        rows=len(log),
-        skipped=log.attrs["skipped"],
-        step_note=log.attrs["step_note"],
-        read=what_was_read(log, logged),
-        files=log.attrs["files"],
+        rows=rows,
+        skipped=about["skipped"],
+        step_note=about["step_note"],
+        read=read,
+        files=about["files"],
         population_note=population_note,
         lowering_helps=helps,
         rules=rules,
