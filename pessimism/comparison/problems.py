@@ -79,7 +79,7 @@ def on_log(log: LogLike, options: LogOptions | None = None) -> Solve:
     >>> solve = on_log("examples/verl_rollouts")
     >>> solved = solve(ps.Kimi(0.1))
     >>> len(solved.each(target.kappa for target in solved.targets)), sum(len(t.kappa) for t in solved.targets)
-    (64, 9)
+    (64, 14)
     """
     options = options or LogOptions()
     if options.length_column is not None:
