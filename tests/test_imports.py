@@ -31,6 +31,7 @@ LAYERS = {  # a folder may import from itself and from earlier layers, not from 
         {"fixed_point", "losses"},
         {"target", "trainers"},
         {"dynamics", "groups", "convex"},
+        {"tokens"},
         {"diagnosis"},
         {"comparison"},
         {"advice"},

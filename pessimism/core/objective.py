@@ -290,6 +290,21 @@ class Objective:
         """
         return self.kinks
 
+    def linear_bounds(self, propensity: Array) -> tuple[Array | float, Array | float] | None:
+        """Log-ratios to the behavior where a surrogate A w is cut off, from below where A < 0, from above where A > 0.
+
+        Parameters
+        ----------
+        propensity : Array, shape (..., K)
+            Probabilities of the actions under the behavior, on which the bounds may depend.
+
+        Returns
+        -------
+        tuple or None
+            The lower bound, which may be -inf, and the upper one; None for a loss of any other kind.
+        """
+        return None
+
     @property
     def by_flow(self) -> bool:
         """Whether fixed points are several: the target is the one that gradient flow from the reference reaches."""

@@ -71,6 +71,15 @@ def require_affine(objective: Objective, lowest: float, highest: float) -> None:
         raise ValueError(f"objective {objective}: {NOT_AFFINE}; defined for squared regressions and policy gradients")
 
 
+def is_linear(objective: Objective, advantage: Floats) -> bool:
+    """Whether advantages that are all multiplied by a number multiply the score weights by it, by their numbers."""
+    values = np.linspace(advantage.min(), advantage.max(), 5)
+    u, a = np.broadcast_arrays(_LOG_RATIOS, values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        once, thrice = (np.asarray(objective.score_weight(u.copy(), c * a, None)) for c in (1.0, 3.0))
+        return bool(np.all(np.abs(thrice - 3.0 * once) <= 1e-9 * np.abs(once)))
+
+
 def is_squared(objective: Objective) -> bool:
     """Whether the score weight is a positive constant times A - beta u: the Lambert family, by its numbers."""
     beta = objective.temperature
@@ -97,10 +106,28 @@ def solve_group(
     """
     bandit = make_bandit(behavior, reward) if data is None else make_bandit(data, reward, behavior)
     rows = np.reshape(advantage, bandit.reward.shape)
-    return InducedTarget(objective, bandit, _solution(objective, bandit, rows, unseen), rows)
+    return InducedTarget(objective, bandit, solve_bandit(objective, bandit, rows, unseen=unseen), rows)
 
 
-def _solution(objective: Objective, bandit: Bandit, advantage: Floats, unseen: bool) -> Solution:
+def solve_bandit(objective: Objective, bandit: Bandit, advantage: Floats, *, unseen: bool = False) -> Solution:
+    """Solution of given advantages ``(N, K)``, whose data may be others than the reference's.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective.
+    bandit : Bandit
+        The problems, N of them.
+    advantage : ndarray, shape (N, K)
+        Expected advantages, which take the place of the objective's own.
+    unseen : bool, default False
+        Whether the actions are only those seen in a larger space.
+
+    Returns
+    -------
+    Solution
+        One row for each problem.
+    """
     beta = objective.temperature
     if objective.on_policy:
         return solve_published(bandit, objective, advantage, unseen, None)

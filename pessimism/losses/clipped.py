@@ -56,6 +56,10 @@ class Clipped(MeanBaseline):
     def _edges(self) -> tuple[float, float]:
         return clip_edges(self.eps_low, self.eps_high)
 
+    def linear_bounds(self, propensity: Array) -> tuple[Array | float, Array | float] | None:
+        """Edges of the clip; None with a dual clip, which is no concave surrogate."""
+        return self._edges if self.dual_clip is None else None
+
     def score_weight(self, log_ratio: Array, advantage: Array, weights: Array | None = None) -> Array:
         """Score weight g = w A where the ratio is not clipped, 0 where it is."""
         xp = array_namespace(log_ratio)

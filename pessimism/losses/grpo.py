@@ -139,6 +139,10 @@ class GRPO(Standardized):
     def _edges(self) -> tuple[float, float]:
         return clip_edges(self.eps_low, self.eps_high)
 
+    def linear_bounds(self, propensity: Array) -> tuple[Array | float, Array | float] | None:
+        """Edges of the clip where there is neither a penalty nor a dual clip."""
+        return self._edges if self.beta == 0 and self.dual_clip is None else None
+
     def score_weight(
         self, log_ratio: Array, advantage: Array, weights: Array | None = None, *, log_share: Array | None = None
     ) -> Array:

@@ -385,6 +385,11 @@ class DPPO(MeanBaseline):
         edges = change_edges if self.divergence == "tv" else binary_kl_edges
         return edges(self.low, self.high, propensity)
 
+    def linear_bounds(self, propensity: Array) -> tuple[Array | float, Array | float] | None:
+        """Log-ratios at which the mask begins; None where the cap of the weight comes first."""
+        low, high = self.kinks_at(propensity)
+        return (low, high) if bool(array_namespace(high).all(high <= math.log(self.cap))) else None
+
     def _keeps(self, log_ratio: Array, advantage: Array, weights: Array | None) -> Array:
         q = propensities(log_ratio, weights)
         if self.divergence == "tv":

@@ -1,0 +1,177 @@
+"""The prefixes of a tree as problems of the kind that the package solves in batches, and what they induce."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pessimism.arrays import Floats
+from pessimism.closed_forms import separable
+from pessimism.core.bandit import Bandit, make_bandit
+from pessimism.core.objective import Objective
+from pessimism.core.solution import Solution, Status
+from pessimism.groups.target import is_linear, is_squared, solve_bandit
+from pessimism.losses.importance_weighted import KLPenalized
+from pessimism.target.acceptance import accepted
+from pessimism.target.induced import solve_rows
+from pessimism.target.result import InducedTarget
+from pessimism.tokens.clipping import nearest_of_both_signs
+from pessimism.tokens.law import Law
+from pessimism.tokens.node_objective import NodeObjective
+from pessimism.tokens.tree import TokenTree
+from pessimism.tokens.weighted import tilt_of_weights
+
+Ints = NDArray[np.intp]
+_EVEN = 1e-12  # relative difference of the mean weights of a node's tokens that counts as none
+_CHUNK = 1 << 18  # edges that are worked on together
+
+
+class Solved(NamedTuple):
+    """Targets of all prefixes: log-ratios ``(E,)``, and kappa, regime, leak and status ``(N,)``."""
+
+    log_ratio: Floats
+    kappa: Floats
+    regime: NDArray[np.int8]
+    leak: Floats
+    status: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """The problems at the prefixes of a tree under one objective.
+
+    Attributes
+    ----------
+    tree : TokenTree
+        The tree.
+    objective : Objective
+        The objective of a token.
+    law : Law
+        What the completions below each edge pull with.
+    by_prefix : bool
+        Whether the loss sees the ratio of the prefix, not that of the token alone.
+    """
+
+    tree: TokenTree
+    objective: Objective
+    law: Law
+    by_prefix: bool = False
+
+    def solve(self, method: str | None = None) -> Solved:
+        """Solve every prefix; from the root down where the loss sees the ratio of the prefix."""
+        tree, count = self.tree, len(self.tree.start) - 1
+        found = Solved(
+            np.zeros(len(tree.node)),
+            np.full(count, np.nan),
+            np.zeros(count, dtype=np.int8),
+            np.zeros(count),
+            np.full(count, Status.CONVERGED, dtype=np.int8),
+        )
+        whole = np.zeros(len(tree.start) - 1)  # log-ratio of each prefix
+        for nodes in self._by_level() if self.by_prefix else [np.arange(count)]:
+            for some, edges in self.batches(nodes):
+                solution = self._solved(some, edges, whole, method)
+                found.log_ratio[edges] = solution.log_ratio
+                for mine, theirs in zip(found[1:], solution.rows[1:], strict=True):
+                    mine[some] = theirs
+                inner = np.nonzero(tree.child[edges] >= 0)
+                whole[tree.child[edges][inner]] = (whole[some, None] + solution.log_ratio)[inner]
+        return found
+
+    def _by_level(self) -> list[Ints]:
+        return [np.arange(low, high) for low, high in zip(self.tree.level, self.tree.level[1:], strict=False)]
+
+    def batches(self, nodes: Ints) -> Iterator[tuple[Ints, Ints]]:
+        """Nodes ``(n,)`` of one number of tokens each, at which the policy chooses, and their edges ``(n, K)``."""
+        nodes = nodes[self.tree.chosen[nodes]]
+        sizes = np.diff(self.tree.start)[nodes]
+        for width in np.unique(sizes):
+            same = nodes[sizes == width]
+            size = max(1, _CHUNK // int(width))
+            for first in range(0, len(same), size):
+                some = same[first : first + size]
+                yield some, self.tree.start[some, None] + np.arange(width)
+
+    def bandit(self, edges: Ints, data: Floats | None = None) -> Bandit:
+        """Bandits of the behavior, or of other data, at some prefixes; rewards are the behavior's values."""
+        tree = self.tree
+        behavior = np.exp(tree.log_behavior[edges])
+        own = tree.log_reference
+        reference = np.exp(own[edges]) if own is not None else behavior if data is not None else None
+        return make_bandit(behavior if data is None else data, tree.q_value[edges], reference)
+
+    def node_objective(self, edges: Ints, whole: Floats | float = 0.0) -> tuple[NodeObjective, Floats]:
+        """The objective at some prefixes, with mean advantages ``(n, K)``."""
+        flat = edges.ravel()
+        weight, advantage = self.law.table(flat)
+        total = weight.sum(axis=-1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(total > 0, np.sum(weight * advantage, axis=-1) / total, 0.0)
+        numbers = np.arange(len(flat), dtype=np.float64).reshape(edges.shape)
+        beyond = np.broadcast_to(whole, edges.shape) if self.by_prefix else 0.0
+        own = NodeObjective(self.objective, weight, advantage - mean[:, None], numbers, beyond)
+        return own, mean.reshape(edges.shape)
+
+    def _solved(self, nodes: Ints, edges: Ints, whole: Floats, method: str | None) -> Solution:
+        if method != "fixed_point" and not self.by_prefix:
+            single = self.law.single[edges].all(axis=-1)
+            if single.any() and not single.all():  # below some prefixes one number for each token is enough
+                parts = [self._solved(nodes[rows], edges[rows], whole, method) for rows in (single, ~single)]
+                order = np.argsort(np.concatenate([np.flatnonzero(single), np.flatnonzero(~single)]))
+                columns = zip(*(part.rows for part in parts), strict=True)
+                return Solution(*(np.concatenate(column)[order] for column in columns))
+            solution = self._by_formula(edges, bool(single.all()))
+            if solution is not None:
+                return solution
+        if method == "closed_form":
+            raise ValueError(f"method: objective {self.objective} has no closed form at a prefix")
+        objective, advantage = self.node_objective(edges, whole[nodes, None])
+        return solve_rows(self.bandit(edges), objective, advantage, False, None)
+
+    def _by_formula(self, edges: Ints, single: bool) -> Solution | None:
+        """Solution where one number for each token says all of the law below it, or a formula takes two."""
+        objective = self.objective
+        if not single:
+            bounds = objective.linear_bounds(np.exp(self.tree.log_behavior[edges]))
+            return None if bounds is None else self._cut_off(edges, bounds)
+        weight, advantage = (moment[edges] for moment in self.law.moments)
+        if np.all(np.ptp(weight, axis=-1) <= _EVEN * np.max(weight, axis=-1)):
+            return solve_bandit(objective, self.bandit(edges), advantage)
+        if is_linear(objective, advantage):
+            return solve_bandit(objective, self.bandit(edges), weight * advantage)
+        if np.any(weight <= 0):
+            return None
+        if is_squared(objective):
+            data = np.exp(self.tree.log_behavior[edges]) * weight
+            return solve_bandit(objective, self.bandit(edges, data / data.sum(axis=-1, keepdims=True)), advantage)
+        if isinstance(objective, KLPenalized):
+            bandit = self.bandit(edges)
+            log_ratio, lam = tilt_of_weights(bandit.reference, weight, advantage, objective.temperature)
+            node, mean = self.node_objective(edges)
+            return self._accepted(bandit, node, mean, separable.wrap(bandit, node, mean, log_ratio, lam))
+        return None
+
+    def _cut_off(self, edges: Ints, bounds: tuple[Floats | float, Floats | float]) -> Solution:
+        bandit = self.bandit(edges)
+        up, down = (side[edges] for side in self.law.by_sign)
+        log_w, level, several = nearest_of_both_signs(bandit.behavior, up, down, bounds)
+        node, mean = self.node_objective(edges)
+        return self._accepted(bandit, node, mean, separable.wrap(bandit, node, mean, log_w, level, set_valued=several))
+
+    def _accepted(self, bandit: Bandit, objective: Objective, advantage: Floats, solution: Solution) -> Solution:
+        return accepted(bandit, objective, advantage, solution, np.zeros(len(advantage), dtype=bool))
+
+    def targets(self, solved: Solved, nodes: Ints) -> Iterator[tuple[Ints, InducedTarget]]:
+        """Yield nodes ``(n,)`` and what was found there as a target on the full law, with its certificate."""
+        whole = np.zeros(len(self.tree.start) - 1)
+        inner = self.tree.child >= 0
+        if self.by_prefix:
+            whole[self.tree.child[inner]] = self.tree.along(solved.log_ratio)[inner]
+        for some, edges in self.batches(nodes):
+            objective, advantage = self.node_objective(edges, whole[some, None])
+            solution = Solution(solved.log_ratio[edges], *(column[some] for column in solved[1:]))
+            yield some, InducedTarget(objective, self.bandit(edges), solution, advantage)
