@@ -145,11 +145,12 @@ def lowest_minima(bandit: Bandit, advantage: Array, beta: Any) -> Solution:
 def truncated(bandit: Bandit, advantage: Array, beta: Any, cap: float) -> Solution:
     r"""Target of importance weights truncated at ``cap``: :math:`\log w + \kappa \max(w, c) = A/\beta`.
 
-    Where no ratio exceeds the cap that is the nominal target: kappa 0 and the boundary.
+    Where no ratio exceeds the cap that is the nominal target: kappa 0 and the boundary. In the negative regime, which
+    an advantage from elsewhere may make, rows are NOT_COVERED.
     """
     xp = bandit.xp
     straight, bent = nominal(bandit, advantage, beta), lambert(bandit, advantage, beta, floor=cap)
-    reached = xp.any(bandit.support & (bent.log_ratio > float(np.log(cap))), axis=-1)
+    reached = xp.any(bandit.support & (bent.log_ratio > float(np.log(cap))), axis=-1) | (bent.regime < 0)
     mixed = [
         xp.where(reached if a.ndim == 1 else reached[:, None], b, a)
         for a, b in zip(straight.rows, bent.rows, strict=True)

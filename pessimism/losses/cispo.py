@@ -106,7 +106,11 @@ class CISPO(Standardized):
         return -self._weight(stop_gradient(log_ratio)) * advantage * log_ratio
 
     def closed_form(self, bandit: Bandit, advantage: Array, *, unseen: bool) -> Solution | None:
-        """Level lam = max over k of min(A_k, cap E[A; the k best]), and the ratios that follow; None with a floor."""
+        """Level lam = max over k of min(A_k, cap E[A; the k best]), and the ratios that follow; None with a floor.
+
+        Rows without a positive advantage but with negative ones, as a baseline from elsewhere makes them, are
+        NOT_COVERED.
+        """
         if self.floor:
             return None
         q, A = to_numpy(bandit.behavior), to_numpy(advantage)
@@ -119,7 +123,15 @@ class CISPO(Standardized):
         at = (gain == lam) & (q > 0) & ~flat[:, None]
         log_w = self._log_ratios(bandit, advantage, above, at)
         several = np.where(flat, np.sum(q > 0, axis=-1), np.sum(at, axis=-1)) > 1
-        found = separable.wrap(bandit, self, advantage, to_numpy(log_w), lam[:, 0], set_valued=several)
+        found = separable.wrap(
+            bandit,
+            self,
+            advantage,
+            to_numpy(log_w),
+            lam[:, 0],
+            set_valued=several,
+            covered=~flat | ~np.any((q > 0) & (A < 0), axis=-1),
+        )
         return found._replace(log_ratio=bandit.masked(log_w, 0.0), differentiable=True)
 
     def _log_ratios(self, bandit: Bandit, advantage: Array, above: Array, at: Array) -> Array:

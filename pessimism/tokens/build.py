@@ -75,7 +75,9 @@ class Edges(NamedTuple):
         if self.log_reference is not None and self.log_reference.shape != self.node.shape:
             raise ValueError(f"log_reference must have shape {self.node.shape}, got {self.log_reference.shape}")
         if self.reward.shape != self.leaf.shape:
-            raise ValueError(f"reward must hold one number for each completion, {len(self.leaf)}, got shape {self.reward.shape}")
+            raise ValueError(
+                f"reward must hold one number for each completion, {len(self.leaf)}, got shape {self.reward.shape}"
+            )
         inner = self.child >= 0
         if not np.array_equal(self.child[inner], np.arange(1, np.count_nonzero(inner) + 1)):
             raise ValueError("child must number the nodes 1, 2, ... in the order of the edges that lead to them")
@@ -85,7 +87,9 @@ class Edges(NamedTuple):
             raise ValueError("child must come after the node that leads to it")
         same = np.flatnonzero((np.diff(self.node) == 0) & (np.diff(self.token) == 0))
         if len(same):
-            raise ValueError(f"token {self.token[same[0]]} stands twice after the prefix {self.prefix(self.node[same[0]])}")
+            raise ValueError(
+                f"token {self.token[same[0]]} stands twice after the prefix {self.prefix(self.node[same[0]])}"
+            )
         for name in ("log_behavior", "log_reference"):
             self._require_log_probs(name)
         bad = np.flatnonzero(~(np.abs(self.reward) <= LARGEST))
@@ -118,7 +122,9 @@ class Edges(NamedTuple):
         bad = np.flatnonzero(missing < -SUM_TOLERANCE)
         if len(bad):
             where, total = self.prefix(int(nodes[bad[0]])), 1.0 - missing[bad[0]]
-            raise ValueError(f"{what}: the tokens listed after the prefix {where} have probability {total:.9g}, more than 1")
+            raise ValueError(
+                f"{what}: the tokens listed after the prefix {where} have probability {total:.9g}, more than 1"
+            )
 
 
 def edges_of_completions(
@@ -141,7 +147,9 @@ def edges_of_completions(
     ends = np.cumsum(lengths)
     tokens = _flat("completions", completions, lengths, np.int64)
     behavior = _flat("log_probs", log_probs, lengths, np.float64)
-    reference = None if reference_log_probs is None else _flat("reference_log_probs", reference_log_probs, lengths, np.float64)
+    reference = (
+        None if reference_log_probs is None else _flat("reference_log_probs", reference_log_probs, lengths, np.float64)
+    )
     chosen = np.ones(len(tokens), dtype=bool) if mask is None else _flat("mask", mask, lengths, np.bool_)
     if tokens.min() < 0:
         bad = int(np.argmax(tokens < 0))
@@ -149,7 +157,9 @@ def edges_of_completions(
     ids, rank = np.unique(tokens, return_inverse=True)
     cut = np.zeros(count, dtype=bool) if truncated is None else np.asarray(truncated, dtype=bool)
     if cut.shape != (count,):
-        raise ValueError(f"truncated must hold one truth value for each of the {count} completions, got shape {cut.shape}")
+        raise ValueError(
+            f"truncated must hold one truth value for each of the {count} completions, got shape {cut.shape}"
+        )
     at, parts, kinds = np.zeros(count, dtype=np.intp), [], [np.ones(1, dtype=bool)]
     leaf, nodes, edges = np.empty(count, dtype=np.intp), 1, 0
     active, begin = np.arange(count), ends - lengths
@@ -221,7 +231,14 @@ def _kind(chosen: NDArray[np.bool_], at: Ints, node: Ints, first: Ints, active: 
 
 
 def _common(
-    name: str, values: Floats, place: Ints, first: Ints, which: Ints, active: Ints, depth: int, decides: NDArray[np.bool_]
+    name: str,
+    values: Floats,
+    place: Ints,
+    first: Ints,
+    which: Ints,
+    active: Ints,
+    depth: int,
+    decides: NDArray[np.bool_],
 ) -> Floats:
     """Log-probability of each edge, on which all completions through it must agree."""
     of_edge = values[place[first]]

@@ -88,7 +88,9 @@ def _per_token_of_group(tree: TokenTree, values: Floats, others: Counts, size: i
     law = np.zeros((size, (size - 1) * longest + 1))  # of the others so far: successes, total length
     law[0, 0] = 1.0
     for _ in range(size - 1):
-        law = np.stack([_convolved(law[k], one[0]) + (_convolved(law[k - 1], one[1]) if k else 0.0) for k in range(size)])
+        law = np.stack(
+            [_convolved(law[k], one[0]) + (_convolved(law[k - 1], one[1]) if k else 0.0) for k in range(size)]
+        )
     total = length[:, None] + np.arange(law.shape[1])
     chances = size * np.einsum("kt,lt->lk", law, 1.0 / total)
     successes = others[:, 1] if len(values) == 2 else np.zeros(len(others), dtype=np.intp)

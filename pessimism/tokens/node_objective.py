@@ -83,9 +83,7 @@ class NodeObjective(Objective):
         """Score weight E[m g(u, A)] below each action, whose mean advantage is ``advantage``."""
         return self._mean(self.own.score_weight, log_ratio, advantage, weights, share)
 
-    def loss(
-        self, log_ratio: Array, advantage: Array, weights: Array | None = None, **share: Array | None
-    ) -> Array:
+    def loss(self, log_ratio: Array, advantage: Array, weights: Array | None = None, **share: Array | None) -> Array:
         """Loss E[m l(u, A)] below each action, whose mean advantage is ``advantage``."""
         return self._mean(self.own.loss, log_ratio, advantage, weights, share)
 

@@ -135,9 +135,11 @@ class Prefixes:
     def _by_formula(self, edges: Ints, single: bool) -> Solution | None:
         """Solution where one number for each token says all of the law below it, or a formula takes two."""
         objective = self.objective
+        bounds = objective.linear_bounds(np.exp(self.tree.log_behavior[edges]))
+        if bounds is not None:
+            return self._cut_off(edges, bounds)
         if not single:
-            bounds = objective.linear_bounds(np.exp(self.tree.log_behavior[edges]))
-            return None if bounds is None else self._cut_off(edges, bounds)
+            return None
         weight, advantage = (moment[edges] for moment in self.law.moments)
         if np.all(np.ptp(weight, axis=-1) <= _EVEN * np.max(weight, axis=-1)):
             return solve_bandit(objective, self.bandit(edges), advantage)

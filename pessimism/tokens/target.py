@@ -135,6 +135,8 @@ def _not_per_token(objective: Objective) -> str | None:
         return "since its advantage depends on the other groups of the batch"
     if "length" in objective.per_action:
         return "since it sees the ratio of a whole completion and its length"
+    if objective.facts:
+        return f"since its {objective.facts[0]} belongs to each completion"
     if objective.needs_tokens:
         return "since its ratio of a completion is made of clipped ratios of its tokens"
     if objective.prices_propensity:
@@ -182,7 +184,9 @@ def _law(
     value = np.asarray(baseline, dtype=np.float64)
     count = len(tree.start) - 1
     if value.shape != (count,) or not np.all(np.isfinite(value)):
-        raise ValueError(f"baseline must hold one finite number for each of the {count} prefixes, got shape {value.shape}")
+        raise ValueError(
+            f"baseline must hold one finite number for each of the {count} prefixes, got shape {value.shape}"
+        )
     return law_of_prefixes(
         tree, objective, weight, lambda leaves, ends: tree.leaf_reward[leaves] - np.repeat(value, np.diff(ends))
     )

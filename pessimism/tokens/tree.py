@@ -396,7 +396,9 @@ class TokenTree:
         first, at = np.zeros_like(count), np.zeros_like(of_node)
         for nodes, edges in self._by_depth():
             before = np.cumsum(count[edges]) - count[edges]
-            within = before - np.repeat(before[self.start[nodes] - edges.start], np.diff(self.start[nodes.start : nodes.stop + 1]))
+            within = before - np.repeat(
+                before[self.start[nodes] - edges.start], np.diff(self.start[nodes.start : nodes.stop + 1])
+            )
             first[edges] = at[self.node[edges]] + within
             inner = np.flatnonzero(self.child[edges] >= 0)
             at[self.child[edges][inner]] = first[edges][inner]
