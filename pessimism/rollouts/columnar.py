@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from pessimism.arrays import Floats
 from pessimism.rollouts.rows import MISSING, Columns, Rows, csv_value, rounding
 
 _ROWS, _SIZE = 4096, 2**24  # rows, and bytes of their lines, that wait for each other at most
-_REALS, _WHOLES = re.compile(r"[-+.eE\d\n]*", re.ASCII), re.compile(r"[-+\d\n]*", re.ASCII)
+_DIGITS = np.isin(np.arange(256), list(b"-+.eE0123456789"))  # bytes of which numbers are written here
 
 
 class Gathered:
@@ -36,7 +37,7 @@ class Gathered:
     def __init__(self, rows: Rows, columns: Columns, path: object, *, texts: bool = False) -> None:
         self.rows, self.columns, self.path, self.texts = rows, columns, path, texts
         self.names, self.numbers = columns.tops(), columns.numbers()
-        self.values: list[tuple[Any, ...]] = []
+        self.values: list[list[Any]] = [[] for _ in self.names]
         self.lines: list[int] = []
         self.size = 0
 
@@ -47,10 +48,20 @@ class Gathered:
         if kind is None or issubclass(kind, ValueError):  # what comes first in a file is said first
             self.flush()
 
-    def add(self, values: Sequence[tuple[Any, ...]], lines: Iterable[int], size: int) -> None:
-        """Take the values of rows, in the order of ``names``, with the line of each and the size of all."""
-        self.values += values
+    def add(self, values: Iterable[Iterable[Any]], lines: Iterable[int], size: int) -> None:
+        """Take columns of rows, in the order of ``names``, with the line of each row and the size of all."""
+        for column, more in zip(self.values, values, strict=True):
+            column += more
         self.lines += lines
+        self.size += size
+        if len(self.lines) >= _ROWS or self.size >= _SIZE:
+            self.flush()
+
+    def one(self, record: Mapping[str, Any], line: int, size: int) -> None:
+        """Take a record, with its line and its size."""
+        for name, column in zip(self.names, self.values, strict=True):
+            column.append(record.get(name, MISSING))
+        self.lines.append(line)
         self.size += size
         if len(self.lines) >= _ROWS or self.size >= _SIZE:
             self.flush()
@@ -58,39 +69,48 @@ class Gathered:
     def flush(self) -> None:
         """Append what waits: as arrays, or row by row where anything is odd."""
         values, lines = self.values, self.lines
-        self.values, self.lines, self.size = [], [], 0
+        self.values, self.lines, self.size = [[] for _ in self.names], [], 0
         if not lines:
             return
         # Objects are read row by row; the first value is the prompt.
         if not (self.columns.by_row() or self.columns.nested) and isinstance(values[0][0], str):
             try:
-                found = zip(self.names, zip(*values, strict=True), strict=True)
+                found = zip(self.names, values, strict=True)
                 batch = pa.RecordBatch.from_pydict({name: self._array(name, column) for name, column in found})
                 if add_clean(batch, self.columns, self.rows):
                     return
             except (pa.ArrowException, OverflowError, TypeError, ValueError):  # mixed types, texts that are no numbers
                 pass
-        for line, row in zip(lines, values, strict=True):
+        for line, *row in zip(lines, *values, strict=True):
             self.rows.take(self._record(row), self.columns, f"{self.path}:{line}")
 
-    def _array(self, name: str, column: tuple[Any, ...]) -> Any:
+    def _array(self, name: str, column: list[Any]) -> Any:
         whole = name == self.columns.step
         if self.texts and (whole or name in self.numbers):
-            if not (_WHOLES if whole else _REALS).fullmatch("\n".join(column)):
-                raise ValueError(name)
-            return np.array(list(map(int if whole else float, column)))
-        if set(map(type, column)) != {str}:
+            return _numbers(column, pa.int64() if whole else pa.float64())
+        if not self.texts and set(map(type, column)) != {str}:
             return pa.array(column)
-        number = {text: i for i, text in enumerate(dict.fromkeys(column))}  # a text in many rows is looked at once
+        number: defaultdict[str, int] = defaultdict(count().__next__)  # a text in many rows is looked at once
         indices = np.fromiter(map(number.__getitem__, column), dtype=np.int32, count=len(column))
         texts = [text or None for text in number] if self.texts else list(number)  # an empty field says nothing
         return pa.DictionaryArray.from_arrays(indices, pa.array(texts, type=pa.string()))
 
-    def _record(self, row: tuple[Any, ...]) -> dict[str, Any]:
+    def _record(self, row: Sequence[Any]) -> dict[str, Any]:
         pairs = zip(self.names, row, strict=True)
         if self.texts:
             return {name: csv_value(value, name in self.numbers) for name, value in pairs}
         return {name: value for name, value in pairs if value is not MISSING}
+
+
+def _numbers(column: list[str], kind: pa.DataType) -> pa.Array:
+    """Read texts as numbers; raise ValueError where one has any other way to say it, which the other route reads."""
+    texts = pa.array(column, type=pa.string())
+    _, ends, said = texts.buffers()
+    last = int(np.frombuffer(ends, dtype=np.int32)[len(texts)])
+    # Arrow reads words and hexadecimal digits, too.
+    if said is None or not _DIGITS[np.frombuffer(said, dtype=np.uint8)[:last]].all():
+        raise ValueError("no digits")
+    return texts.cast(kind)
 
 
 def add_clean(batch: pa.RecordBatch, columns: Columns, rows: Rows) -> bool:

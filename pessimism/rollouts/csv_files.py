@@ -6,6 +6,7 @@ import csv
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from io import BytesIO, TextIOWrapper
 from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,13 @@ def csv_table(
         The others: the physical line on which each starts, and its fields. Bytes that are not UTF-8 are surrogates.
     """
     with csv_chunks(path, bad) as (header, chunks):
-        yield header, ((n, fields) for many in chunks for n, fields in zip(*many, strict=True) if fields)
+        yield header, ((n, fields) for *many, _ in chunks for n, fields in zip(*many, strict=True) if fields)
 
 
 @contextmanager
 def csv_chunks(
     path: Path, bad: Callable[[str, object, int], None]
-) -> Iterator[tuple[list[str], Iterator[tuple[Sequence[int], list[list[str]]]]]]:
+) -> Iterator[tuple[list[str], Iterator[tuple[Sequence[int], list[list[str]], int]]]]:
     """Open a CSV file as `csv_table` does, with records a few at a time.
 
     Parameters
@@ -56,8 +57,9 @@ def csv_chunks(
     ------
     header : list of str
         The first record.
-    chunks : iterator of (sequence of int, list of list of str)
-        The line on which each of some records starts, and their fields; a blank line is a record without any.
+    chunks : iterator of (sequence of int, list of list of str, int)
+        The line on which each of some records starts, and their fields; a blank line is a record without any. And how
+        many bytes have been read for them, which come a block at a time.
     """
     read = _Read()
     with closing(_texts(path, read)) as texts, _long_fields():
@@ -71,6 +73,7 @@ class _Read:
     def __init__(self) -> None:
         self.records: deque[list[str]] = deque()
         self.before = 0
+        self.size = 0  # bytes that no chunk has been charged with yet
 
     @property
     def count(self) -> int:
@@ -84,19 +87,26 @@ class _Read:
         self.records.clear()
         return records
 
+    def charged(self) -> int:
+        """Return the bytes that were read since the last chunk."""
+        size, self.size = self.size, 0
+        return size
+
 
 def _texts(path: Path, read: _Read) -> Generator[list[str], None, None]:
     """Decode lines, unless the record that they belong to grows beyond what one may have by more than a block."""
     number, size, before = 1, 0, 0
-    for lines in line_blocks(path):
+    for block in line_blocks(path):
         if size > LINE:
             raise ValueError(
                 f"{path}:{number}: a record of more than {LINE >> 20} MiB, the most that one may have: is a quote open?"
             )
-        yield [line.decode(errors="surrogateescape") for line in lines]
+        lines = list(TextIOWrapper(BytesIO(block), encoding="utf-8", errors="surrogateescape", newline="\n"))
+        yield lines
         number += len(lines)
+        read.size += len(block)
         # All of these lines belong to one record where none ended in them.
-        size, before = size + sum(map(len, lines)) if read.count == before else 0, read.count
+        size, before = size + len(block) if read.count == before else 0, read.count
 
 
 def _header(reader: Iterator[list[str]], path: Path) -> list[str]:
@@ -113,7 +123,7 @@ def _header(reader: Iterator[list[str]], path: Path) -> list[str]:
 
 def _records(
     reader: Any, path: Path, bad: Callable[[str, object, int], None], read: _Read
-) -> Iterator[tuple[Sequence[int], list[list[str]]]]:
+) -> Iterator[tuple[Sequence[int], list[list[str]], int]]:
     """Yield every record that is CSV at all, a few at a time, and the physical line on which each starts."""
     more = True
     while more:
@@ -129,7 +139,7 @@ def _records(
             counts = (1 + sum(field.count("\n") for field in fields) for fields in records)
             *lines, first = accumulate(counts, initial=first)
         if records:
-            yield lines, records
+            yield lines, records, read.charged()
         if error is not None:  # an open quote swallows the rest of the file: every line of it is counted
             bad(f"{path}:{first}", f"bad CSV, {error}", reader.line_num - first + 1)
 

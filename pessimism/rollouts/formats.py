@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,6 @@ from pessimism.rollouts.options import LogOptions
 from pessimism.rollouts.parquet_pages import unpacked
 from pessimism.rollouts.rows import (
     COLUMNS,
-    MISSING,
     PROMPT_COLUMNS,
     REWARD_COLUMNS,
     Columns,
@@ -64,7 +63,6 @@ class _Reading(NamedTuple):
 def _read_jsonl(path: Path, options: LogOptions, rows: Rows) -> None:
     columns, layout = reading = _reading(path, _parsed(path), options, rows)
     with Gathered(rows, columns, path) as waiting:
-        names = waiting.names
         for number, line in enumerate(read_lines(path), 1):
             if line.isspace():
                 continue
@@ -75,7 +73,7 @@ def _read_jsonl(path: Path, options: LogOptions, rows: Rows) -> None:
                 rows.bad(f"{path}:{number}", error)
                 continue
             if layout is None:
-                waiting.add([tuple([record.get(name, MISSING) for name in names])], (number,), len(line))
+                waiting.one(record, number, len(line))
             else:
                 _add_laid_out(record, reading, rows, f"{path}:{number}", Where(path, number))
 
@@ -278,17 +276,15 @@ def _read_csv(path: Path, options: LogOptions, rows: Rows) -> None:
         waiting = Gathered(rows, columns, path, texts=True)
         places, width = [header.index(name) for name in waiting.names], len(header)
 
-        kept: Callable[[list[str]], tuple[str, ...]]
-        kept = itemgetter(*places) if len(places) > 1 else lambda fields: (fields[places[0]],)
+        kept = [itemgetter(place) for place in places]
         with waiting:
-            for lines, records in chunks:
+            for lines, records, size in chunks:
                 if set(map(len, records)) == {width}:
-                    values = list(map(kept, records))
-                    waiting.add(values, lines, sum(map(len, chain.from_iterable(values))))
+                    waiting.add([map(of, records) for of in kept], lines, size)
                     continue
                 for line, fields in zip(lines, records, strict=True):
                     if len(fields) == width:
-                        waiting.add([kept(fields)], (line,), sum(map(len, fields)))
+                        waiting.add([(of(fields),) for of in kept], (line,), sum(map(len, fields)))
                     elif fields:
                         bad(f"{path}:{line}", f"{len(fields)} fields, the header has {width}")
 

@@ -6,6 +6,7 @@ import codecs
 import json
 from collections.abc import Generator
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ def read_lines(path: Path) -> Generator[bytes, None, None]:
         If it is no regular file, or a line is longer, as ``path:line: reason``.
     """
     with closing(line_blocks(path)) as blocks:
-        for lines in blocks:
-            yield from lines
+        for block in blocks:
+            yield from BytesIO(block)
 
 
-def line_blocks(path: Path) -> Generator[list[bytes], None, None]:
-    """Yield what `read_lines` does, as many lines at a time as one read gives: calls cost more than what they do.
+def line_blocks(path: Path) -> Generator[bytes, None, None]:
+    """Yield what `read_lines` does, as many lines in a piece as one read gives: calls cost more than what they do.
 
     Parameters
     ----------
@@ -49,8 +50,8 @@ def line_blocks(path: Path) -> Generator[list[bytes], None, None]:
 
     Yields
     ------
-    list of bytes
-        Lines, one at least.
+    bytes
+        Whole lines, one at least.
 
     Raises
     ------
@@ -60,18 +61,21 @@ def line_blocks(path: Path) -> Generator[list[bytes], None, None]:
     number, rest, mark = 1, b"", codecs.BOM_UTF8
     with opened(path) as file:
         while more := file.read(_BLOCK):
-            *lines, rest = (rest + more.removeprefix(mark)).split(b"\n")
-            mark = b""
-            whole = [line + b"\n" for line in lines]
-            if max(map(len, whole), default=0) > LINE:
-                whole = whole[: next(i for i, line in enumerate(whole) if len(line) > LINE)]
-            if whole:
-                yield whole
-            number += len(whole)
-            if len(whole) < len(lines) or len(rest) > LINE:
+            more, mark = rest + more.removeprefix(mark), b""
+            end = more.rfind(b"\n") + 1
+            block, rest = more[:end], more[end:]
+            if len(block) > LINE:
+                lines = BytesIO(block).readlines()
+                long = next((i for i, line in enumerate(lines) if len(line) > LINE), None)
+                if long is not None:
+                    block, rest = b"".join(lines[:long]), lines[long]
+            if block:
+                yield block
+            number += block.count(b"\n")
+            if len(rest) > LINE:
                 raise ValueError(f"{path}:{number}: longer than {LINE >> 20} MiB, the most that a line may have")
     if rest:
-        yield [rest]
+        yield rest
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -143,3 +143,42 @@ def test_a_group_without_an_id_is_malformed_in_every_format(suffix: str, group: 
     assert frame["reward"].tolist() == [1.0, 0.5]
     assert frame["group"].tolist() == ([0, 0] if group == "g" else [0, 1])
     assert frame.attrs["skipped"] == 1
+
+
+def test_numbers_of_csv_are_the_nearest_floats_however_they_are_written(tmp_path: Path) -> None:
+    """Python's float, which rounds correctly, is the other route: ties, subnormals, many digits, all exponents."""
+    rng = np.random.default_rng(1)
+    bits = rng.integers(0, 2**64, 3000, dtype=np.uint64).view(np.float64)
+    texts = [repr(float(x)) for x in bits if np.isfinite(x)]
+    texts += [f"{x:.{digits}e}" for x in rng.normal(size=50) for digits in range(1, 30)]
+    texts += [
+        "9007199254740993",
+        "2.2250738585072011e-308",
+        "5e-324",
+        "1.7976931348623157e308",
+        "0" * 30 + "1.5",
+        "1e-400",
+    ]
+    path = tmp_path / "log.csv"
+    path.write_text("prompt,reward\n" + "".join(f"a,{text}\n" for text in texts))
+    found = read_rollouts(path)["reward"].to_numpy()
+    assert found.tobytes() == np.array(list(map(float, texts))).tobytes()
+
+
+def test_what_waits_of_a_csv_file_is_bounded_by_what_was_read_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns that are not kept count too: to within the block of 65,536 bytes that is read at once."""
+    monkeypatch.setattr(columnar, "_SIZE", 2**17)
+    most = [0]
+    flush = Gathered.flush
+
+    def watched(self: Gathered) -> None:
+        most[0] = max(most[0], len(self.lines))
+        flush(self)
+
+    monkeypatch.setattr(Gathered, "flush", watched)
+    path = tmp_path / "log.csv"
+    path.write_text("prompt,reward,other\n" + f"{'p' * 5000},1,{'x' * 5000}\n" * 300)
+    assert len(read_rollouts(path)) == 300
+    assert 13 <= most[0] <= 64 + 26

@@ -29,7 +29,7 @@ def test_each_record_has_the_line_on_which_it_starts(
     records = [(2, ["1", "2"]), (4, ["x\n\ny", "3"]), (7, ["4"]), (8, ["5", "6", "7"])]
     assert _table(path) == (["a", "b"], records, [])
     with csv_chunks(path, lambda *_: None) as (_, chunks):
-        seen = [(list(lines), fields) for lines, fields in chunks]
+        seen = [(list(lines), fields) for lines, fields, _ in chunks]
     assert [line for lines, _ in seen for line in lines] == [2, 3, 4, 7, 8]
     assert max(len(fields) for _, fields in seen) == min(together, 5)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pessimism.rollouts import lines as of_lines
+from pessimism.rollouts.lines import read_lines
 from pessimism.rollouts.read import read_rollouts
 from tests.pessimism.rollouts.logs import message, tuples
 
@@ -63,3 +65,17 @@ def test_only_broken_lines(tmp_path: Path) -> None:
     path.write_text("x\ny\n")
     assert message(path).startswith(f"{path}:1: bad JSON")
     assert message(path, skip_bad=True) == f"{path}: no usable row, 2 malformed"
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 4096])
+def test_lines_are_the_same_however_they_are_read(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_lines, "_BLOCK", block)
+    monkeypatch.setattr(of_lines, "LINE", 30)
+    path, text = tmp_path / "log.jsonl", b"a\r\rb\n\n\x0b\x0c\x1c\xe2\x80\xa8\n" + b"x" * 29 + b"\nlast"
+    path.write_bytes(text)
+    assert list(read_lines(path)) == text.replace(b"\n", b"\n|").split(b"|")
+    path.write_bytes(text + b"\n" + b"y" * 30 + b"\nz\n" + b"w" * 40)
+    seen = []
+    with pytest.raises(ValueError, match=r"log\.jsonl:6: longer than"):
+        seen += [seen.append(line) for line in read_lines(path)]  # type: ignore[func-returns-value]
+    assert seen == [*text.replace(b"\n", b"\n|").split(b"|")[:-1], b"last\n"]
