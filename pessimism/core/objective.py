@@ -301,7 +301,8 @@ class Objective:
         Returns
         -------
         tuple or None
-            The lower bound, which may be -inf, and the upper one; None for a loss of any other kind.
+            The lower bound, which may be -inf, and the upper one, nan for an action whose surrogate is of another kind;
+            None where that is so of all.
         """
         return None
 

@@ -137,7 +137,7 @@ def solve_bandit(objective: Objective, bandit: Bandit, advantage: Floats, *, uns
         return accepted(bandit, objective, advantage, found, formula.status == NOT_COVERED)
     if bandit.own_reference is None:
         return solve_published(bandit, objective, advantage, unseen, None)
-    if not _reads_log_ratio(objective, advantage):
+    if not reads_log_ratio(objective, advantage):
         # Nothing refers to the sampler: the problem is that of the data alone, its log-ratio is not.
         alone = make_bandit(bandit.behavior, bandit.reward)
         solution = solve_published(alone, objective, advantage, unseen, None)
@@ -149,7 +149,8 @@ def solve_bandit(objective: Objective, bandit: Bandit, advantage: Floats, *, uns
     return found._replace(status=np.where(unknown, Status.NOT_CONVERGED, found.status).astype(np.int8))
 
 
-def _reads_log_ratio(objective: Objective, advantage: Floats) -> bool:
+def reads_log_ratio(objective: Objective, advantage: Floats) -> bool:
+    """Whether the score weight changes with the log-ratio, by its numbers."""
     u, a = np.broadcast_arrays(_LOG_RATIOS, np.linspace(advantage.min(), advantage.max(), 5))
     with np.errstate(over="ignore", invalid="ignore"):
         g = np.asarray(objective.score_weight(u.copy(), a.copy(), None))

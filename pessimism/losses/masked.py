@@ -386,9 +386,9 @@ class DPPO(MeanBaseline):
         return edges(self.low, self.high, propensity)
 
     def linear_bounds(self, propensity: Array) -> tuple[Array | float, Array | float] | None:
-        """Log-ratios at which the mask begins; None where the cap of the weight comes first."""
+        """Log-ratios at which the mask begins; the upper one is nan where the cap of the weight comes first."""
         low, high = self.kinks_at(propensity)
-        return (low, high) if bool(array_namespace(high).all(high <= math.log(self.cap))) else None
+        return low, array_namespace(high).where(high <= math.log(self.cap), high, math.nan)
 
     def _keeps(self, log_ratio: Array, advantage: Array, weights: Array | None) -> Array:
         q = propensities(log_ratio, weights)

@@ -64,6 +64,11 @@ class Edges(NamedTuple):
     def checked(self) -> Self:
         """The edges themselves, if they are those of a tree.
 
+        Returns
+        -------
+        Edges
+            The same.
+
         Raises
         ------
         ValueError
@@ -75,8 +80,9 @@ class Edges(NamedTuple):
         if self.log_reference is not None and self.log_reference.shape != self.node.shape:
             raise ValueError(f"log_reference must have shape {self.node.shape}, got {self.log_reference.shape}")
         if self.reward.shape != self.leaf.shape:
+            shape = self.reward.shape
             raise ValueError(
-                f"reward must hold one number for each completion, {len(self.leaf)}, got shape {self.reward.shape}"
+                f"reward must hold one number for each of the {len(self.leaf)} completions, got shape {shape}"
             )
         inner = self.child >= 0
         if not np.array_equal(self.child[inner], np.arange(1, np.count_nonzero(inner) + 1)):
@@ -158,7 +164,7 @@ def edges_of_completions(
     cut = np.zeros(count, dtype=bool) if truncated is None else np.asarray(truncated, dtype=bool)
     if cut.shape != (count,):
         raise ValueError(
-            f"truncated must hold one truth value for each of the {count} completions, got shape {cut.shape}"
+            f"truncated must hold a truth value for each of the {count} completions, got shape {cut.shape}"
         )
     at, parts, kinds = np.zeros(count, dtype=np.intp), [], [np.ones(1, dtype=bool)]
     leaf, nodes, edges = np.empty(count, dtype=np.intp), 1, 0
@@ -264,7 +270,8 @@ def _require_ends(last: Ints, which: Ints, ended: NDArray[np.bool_], active: Int
         longer = int(active[through[0]])
         shorter = int(active[ended & (which == which[through[0]])][0])
         raise ValueError(
-            f"completions[{shorter}] is the beginning of completions[{longer}]: one that ends has an end-of-sequence token"
+            f"completions[{shorter}] is the beginning of completions[{longer}]: where one ends, an end-of-sequence "
+            f"token is its last"
         )
 
 
@@ -277,7 +284,10 @@ def edges_of_table(
     if () not in policy:
         raise ValueError("policy must have the empty prefix () among its keys")
     columns: list[tuple[int, int, int, float, float]] = []
-    rewards, leaf, prefixes, node = [], [], [()], 0
+    rewards: list[float] = []
+    leaf: list[int] = []
+    prefixes: list[tuple[int, ...]] = [()]
+    node = 0
     while node < len(prefixes):
         prefix = prefixes[node]
         for token in sorted(policy[prefix]):
@@ -300,10 +310,10 @@ def edges_of_table(
     unreached = [prefix for prefix in policy if prefix not in set(prefixes)]
     if unreached:
         raise ValueError(f"policy[{unreached[0]}]: no token of positive probability leads to this prefix")
-    nodes, token, child, p, other = (np.array(column) for column in zip(*columns, strict=True))
+    nodes, tokens, child, behavior, others = (np.array(column) for column in zip(*columns, strict=True))
     return Edges(
-        *(nodes.astype(np.intp), token.astype(np.intp), child.astype(np.intp), np.log(p)),
-        log_reference=None if reference is None else np.log(other),
+        *(nodes.astype(np.intp), tokens.astype(np.intp), child.astype(np.intp), np.log(behavior)),
+        log_reference=None if reference is None else np.log(others),
         leaf=np.array(leaf, dtype=np.intp),
         reward=np.array(rewards, dtype=np.float64),
         length=None,

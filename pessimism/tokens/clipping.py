@@ -1,4 +1,4 @@
-r"""The optimal set of a clipped ratio at a prefix whose completions have advantages of both signs, and its nearest element.
+r"""The optimal set of a clipped ratio at a prefix whose completions have advantages of both signs.
 
 With a+ and a- the means of m A_+ and m A_- below a token, the surrogate
 :math:`\sum_a q_a [a^+ \min(w_a, 1 + \epsilon_{high}) - a^- \max(w_a, 1 - \epsilon_{low})]` is concave and piecewise

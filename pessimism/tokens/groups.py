@@ -98,4 +98,4 @@ def _per_token_of_group(tree: TokenTree, values: Floats, others: Counts, size: i
 
 
 def _convolved(law: Floats, one: Floats) -> Floats:
-    return np.convolve(law, one)[: len(law)]
+    return np.asarray(np.convolve(law, one)[: len(law)], dtype=np.float64)

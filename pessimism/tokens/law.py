@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
 from pessimism.groups.target import is_affine
-from pessimism.tokens.tree import TokenTree
-
-Ints = NDArray[np.intp]
+from pessimism.tokens.tree import Ints, TokenTree
 
 
 @dataclass(frozen=True)
@@ -29,44 +27,62 @@ class Law:
 
     Attributes
     ----------
-    start : ndarray of int, shape (E + 1,)
-        The atoms of edge e are ``start[e]:start[e + 1]``.
     weight, advantage : ndarray, shape (P,)
         Weight >= 0 of each atom, and its advantage.
+    atoms : int or ndarray of int, shape (E + 1,)
+        Number of atoms of every edge; or those of edge e are ``atoms[e]:atoms[e + 1]``.
     """
 
-    start: Ints
     weight: Floats
     advantage: Floats
+    atoms: int | Ints
+
+    @property
+    def _alone(self) -> bool:
+        """Whether every edge has one atom."""
+        return isinstance(self.atoms, int) and self.atoms == 1
+
+    def _total(self, values: Any) -> Any:
+        """Sum of values of the atoms of each edge."""
+        if isinstance(self.atoms, int):
+            return values if self.atoms == 1 else values.reshape(-1, self.atoms).sum(axis=-1)
+        return np.add.reduceat(values, self.atoms[:-1])
 
     @cached_property
     def moments(self) -> tuple[Floats, Floats]:
         """Expected weight E[m] and mean advantage E[m A]/E[m] of each edge, 0 where the weight is 0."""
-        if len(self.weight) == len(self.start) - 1:  # one atom for each edge
+        if self._alone:
             return self.weight, self.advantage
-        weight, pull = (np.add.reduceat(a, self.start[:-1]) for a in (self.weight, self.weight * self.advantage))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return weight, np.where(weight > 0, pull / weight, 0.0)
+        weight, pull = self._total(self.weight), self._total(self.weight * self.advantage)
+        return weight, _mean(pull, weight)
 
     @cached_property
     def single(self) -> NDArray[np.bool_]:
         """Whether all that is below an edge is one atom, ``(E,)``."""
-        return np.add.reduceat(self.weight > 0, self.start[:-1], dtype=np.intp) <= 1
+        if self._alone:
+            return np.broadcast_to(np.True_, self.weight.shape)
+        return np.asarray(self._total((self.weight > 0).astype(np.intp)) <= 1)
 
     @cached_property
     def by_sign(self) -> tuple[Floats, Floats]:
         """E[m A; A > 0] and E[-m A; A < 0] of each edge."""
         pull = self.weight * self.advantage
-        up, down = (np.add.reduceat(np.maximum(part, 0.0), self.start[:-1]) for part in (pull, -pull))
-        return up, down
+        return self._total(np.maximum(pull, 0.0)), self._total(np.maximum(-pull, 0.0))
 
     def table(self, edges: Ints) -> tuple[Floats, Floats]:
         """Weights and advantages ``(len(edges), J)`` of the atoms of some edges, filled up with weights of 0."""
-        first, count = self.start[edges], self.start[edges + 1] - self.start[edges]
+        if isinstance(self.atoms, int):
+            at = edges[:, None].astype(np.intp) * self.atoms + np.arange(self.atoms)
+            return self.weight[at], self.advantage[at]
+        first, count = self.atoms[edges], self.atoms[edges + 1] - self.atoms[edges]
         place = np.arange(int(count.max()))
-        inside = place < count[:, None]
         at = first[:, None] + np.minimum(place, count[:, None] - 1)
-        return np.where(inside, self.weight[at], 0.0), self.advantage[at]
+        return np.where(place < count[:, None], self.weight[at], 0.0), self.advantage[at]
+
+
+def _mean(pull: Floats, weight: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(weight > 0, pull / weight, 0.0)
 
 
 def law_of_completions(tree: TokenTree, objective: Objective, weight: Floats, advantage: Floats) -> Law:
@@ -142,16 +158,13 @@ def _enough(objective: Objective, advantage: Floats) -> list[Part] | None:
 
 def _of_sums(parts: list[Part], weight: Floats, advantage: Floats, total: Callable[[Floats], Floats]) -> Law:
     """Atoms of which each is one set of advantages, at their mean."""
-    weights, means = [], []
-    for part in parts:
-        own = weight * part(advantage)
-        weights.append(total(own))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means.append(np.where(weights[-1] > 0, total(own * advantage) / weights[-1], 0.0))
-    start = np.arange(len(weights[0]) + 1, dtype=np.intp) * len(parts)
-    if len(parts) == 1:
-        return Law(start, weights[0], means[0])
-    return Law(start, np.stack(weights, axis=-1).ravel(), np.stack(means, axis=-1).ravel())
+    if len(parts) == 1 and np.all(weight == 1.0) and weight.shape[1] == 1:  # of which the mean is 1
+        mean = total(advantage)
+        return Law(np.broadcast_to(1.0, mean.shape), mean, 1)
+    own = [weight * part(advantage) for part in parts]
+    weights, pulls = ([total(a) for a in of] for of in (own, [a * advantage for a in own]))
+    means = [_mean(pull, w) for pull, w in zip(pulls, weights, strict=True)]
+    return Law(np.stack(weights, axis=-1).ravel(), np.stack(means, axis=-1).ravel(), len(parts))
 
 
 def _merged(ends: Ints, weight: Floats, advantage: Floats) -> Law:
@@ -159,7 +172,6 @@ def _merged(ends: Ints, weight: Floats, advantage: Floats) -> Law:
     edge = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
     order = np.lexsort((advantage, edge))
     edge, weight, advantage = edge[order], weight[order], advantage[order]
-    new = np.concatenate([[True], (np.diff(edge) != 0) | (np.diff(advantage) != 0)])
-    first = np.flatnonzero(new)
+    first = np.flatnonzero(np.concatenate([[True], (np.diff(edge) != 0) | (np.diff(advantage) != 0)]))
     start = np.searchsorted(edge[first], np.arange(len(ends)))
-    return Law(start.astype(np.intp), np.add.reduceat(weight, first), advantage[first])
+    return Law(np.add.reduceat(weight, first), advantage[first], start)

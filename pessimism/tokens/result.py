@@ -52,6 +52,8 @@ class TokenTarget:
         of the nominal target of completions with the same expected reward.
     leak : float
         Mass that no leaf has.
+    at_largest_rest : TokenTarget or None
+        Where the tree bounds the reward of what is not listed, this target has the least and that one the largest.
     """
 
     tree: TokenTree
@@ -59,6 +61,7 @@ class TokenTarget:
     solved: Solved
     prefixes: Prefixes | None
     whole: InducedTarget | None = None
+    at_largest_rest: TokenTarget | None = None
 
     @property
     def log_ratio(self) -> Floats:
@@ -69,9 +72,7 @@ class TokenTarget:
     def log_policy(self) -> Floats:
         """Log-probabilities of the tokens, ``(E,)``."""
         own = self.tree.log_reference
-        chosen = np.repeat(self.tree.chosen, np.diff(self.tree.start))
-        reference = self.tree.log_behavior if own is None else np.where(chosen, own, self.tree.log_behavior)
-        return np.asarray(reference + self.log_ratio)
+        return np.asarray((self.tree.log_behavior if own is None else own) + self.log_ratio)
 
     @cached_property
     def policy(self) -> Floats:
@@ -92,11 +93,11 @@ class TokenTarget:
     @cached_property
     def status(self) -> NDArray[np.str_]:
         """How the search at each prefix ended, ``(N,)``."""
-        return _LABELS[self.solved.status]
+        return np.where(self.tree.chosen, _LABELS[self.solved.status], "undefined")
 
     @cached_property
     def multiplier(self) -> Floats:
-        """Multiplier of each prefix, ``(N,)``; nan where the policy does not choose, or the loss is one of completions."""
+        """Multiplier of each prefix, ``(N,)``, nan where there is none: no choice, or a loss of completions."""
         found = np.full(len(self.tree.start) - 1, np.nan)
         for nodes, target in self._targets():
             found[nodes] = target.multiplier
@@ -112,7 +113,8 @@ class TokenTarget:
         if self.whole is not None:
             return self.whole.certificate()
         frames = [target.certificate().assign(node=nodes) for nodes, target in self._targets()]
-        return pd.concat(frames).sort_values("node").reset_index(drop=True)
+        joined: pd.DataFrame = pd.concat(frames).sort_values("node").reset_index(drop=True)
+        return joined
 
     def _targets(self) -> Any:
         if self.prefixes is None:
@@ -211,7 +213,7 @@ class TokenTarget:
                 top[tree.child[edge]] = above
         of_leaf = top[tree.node[tree.leaf[: len(given)]]]
         label = np.where(of_leaf >= 0, of_leaf, len(top) + np.arange(len(given)))
-        return np.bincount(np.unique(label, return_inverse=True)[1], weights=given)
+        return np.asarray(np.bincount(np.unique(label, return_inverse=True)[1], weights=given), dtype=np.float64)
 
     def __repr__(self) -> str:
         facts: list[tuple[str, Any]] = [("", self.objective), ("completions", len(self.tree.truncated))]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +15,23 @@ from pessimism.closed_forms import separable
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
-from pessimism.groups.target import is_linear, is_squared, solve_bandit
+from pessimism.groups.target import is_linear, is_squared, reads_log_ratio, solve_bandit
 from pessimism.losses.importance_weighted import KLPenalized
+from pessimism.special import log_sum_exp
 from pessimism.target.acceptance import accepted
 from pessimism.target.induced import solve_rows
 from pessimism.target.result import InducedTarget
 from pessimism.tokens.clipping import nearest_of_both_signs
 from pessimism.tokens.law import Law
 from pessimism.tokens.node_objective import NodeObjective
-from pessimism.tokens.tree import TokenTree
+from pessimism.tokens.tree import Ints, TokenTree
 from pessimism.tokens.weighted import tilt_of_weights
 
-Ints = NDArray[np.intp]
 _EVEN = 1e-12  # relative difference of the mean weights of a node's tokens that counts as none
 _CHUNK = 1 << 18  # edges that are worked on together
+
+
+Known = tuple[NDArray[np.bool_], Solution]  # which prefixes a formula knows, and their targets
 
 
 class Solved(NamedTuple):
@@ -76,14 +80,14 @@ class Prefixes:
             for some, edges in self.batches(nodes):
                 solution = self._solved(some, edges, whole, method)
                 found.log_ratio[edges] = solution.log_ratio
-                for mine, theirs in zip(found[1:], solution.rows[1:], strict=True):
-                    mine[some] = theirs
+                found.kappa[some], found.regime[some] = solution.kappa, solution.regime
+                found.leak[some], found.status[some] = solution.leak, solution.status
                 inner = np.nonzero(tree.child[edges] >= 0)
                 whole[tree.child[edges][inner]] = (whole[some, None] + solution.log_ratio)[inner]
         return found
 
     def _by_level(self) -> list[Ints]:
-        return [np.arange(low, high) for low, high in zip(self.tree.level, self.tree.level[1:], strict=False)]
+        return [np.arange(low, high) for low, high in pairwise(self.tree.level)]
 
     def batches(self, nodes: Ints) -> Iterator[tuple[Ints, Ints]]:
         """Nodes ``(n,)`` of one number of tokens each, at which the policy chooses, and their edges ``(n, K)``."""
@@ -117,55 +121,90 @@ class Prefixes:
         return own, mean.reshape(edges.shape)
 
     def _solved(self, nodes: Ints, edges: Ints, whole: Floats, method: str | None) -> Solution:
-        if method != "fixed_point" and not self.by_prefix:
-            single = self.law.single[edges].all(axis=-1)
-            if single.any() and not single.all():  # below some prefixes one number for each token is enough
-                parts = [self._solved(nodes[rows], edges[rows], whole, method) for rows in (single, ~single)]
-                order = np.argsort(np.concatenate([np.flatnonzero(single), np.flatnonzero(~single)]))
-                columns = zip(*(part.rows for part in parts), strict=True)
-                return Solution(*(np.concatenate(column)[order] for column in columns))
-            solution = self._by_formula(edges, bool(single.all()))
-            if solution is not None:
-                return solution
-        if method == "closed_form":
-            raise ValueError(f"method: objective {self.objective} has no closed form at a prefix")
-        objective, advantage = self.node_objective(edges, whole[nodes, None])
-        return solve_rows(self.bandit(edges), objective, advantage, False, None)
+        """Targets of some prefixes, of each by the first route that knows it."""
+        left, parts, places = np.arange(len(nodes)), [], []
+        formulas = () if method == "fixed_point" or self.by_prefix else (self._cut_off, self._by_mean, self._by_pull)
+        for formula in formulas:
+            known = formula(edges[left])
+            if known is None:
+                continue
+            mask, solution = known
+            parts.append(solution)
+            places.append(left[mask])
+            left = left[~mask]
+            if not left.size:
+                break
+        if left.size:
+            if method == "closed_form":
+                raise ValueError(f"method: objective {self.objective} has no closed form at some prefix")
+            objective, advantage = self.node_objective(edges[left], whole[nodes[left], None])
+            parts.append(solve_rows(self.bandit(edges[left]), objective, advantage, False, None))
+            places.append(left)
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate(places))
+        columns = zip(*(part.rows for part in parts), strict=True)
+        return Solution(*(np.concatenate(column)[order] for column in columns))
 
-    def _by_formula(self, edges: Ints, single: bool) -> Solution | None:
-        """Solution where one number for each token says all of the law below it, or a formula takes two."""
-        objective = self.objective
-        bounds = objective.linear_bounds(np.exp(self.tree.log_behavior[edges]))
-        if bounds is not None:
-            return self._cut_off(edges, bounds)
-        if not single:
+    def _cut_off(self, edges: Ints) -> Known | None:
+        """A surrogate that is linear between bounds: a linear program at each prefix."""
+        behavior = np.exp(self.tree.log_behavior[edges])
+        bounds = self.objective.linear_bounds(behavior)
+        if bounds is None:
             return None
+        low, high = (np.broadcast_to(bound, edges.shape) for bound in bounds)
+        mask = ~np.isnan(high).any(axis=-1)
+        if not mask.any():
+            return None
+        edges = edges[mask]
+        up, down = (side[edges] for side in self.law.by_sign)
+        log_w, level, several = nearest_of_both_signs(behavior[mask], up, down, (low[mask], high[mask]))
+        return mask, self._wrapped(edges, log_w, level, several)
+
+    def _by_mean(self, edges: Ints) -> Known | None:
+        """One number for each token says all of the law below it: the bandit's own routes serve."""
+        mask = self.law.single[edges].all(axis=-1)
+        if not mask.any():
+            return None
+        edges = edges[mask]
         weight, advantage = (moment[edges] for moment in self.law.moments)
+        objective, tree = self.objective, self.tree
         if np.all(np.ptp(weight, axis=-1) <= _EVEN * np.max(weight, axis=-1)):
-            return solve_bandit(objective, self.bandit(edges), advantage)
+            return mask, solve_bandit(objective, self.bandit(edges), advantage)
         if is_linear(objective, advantage):
-            return solve_bandit(objective, self.bandit(edges), weight * advantage)
+            return mask, solve_bandit(objective, self.bandit(edges), weight * advantage)
         if np.any(weight <= 0):
             return None
         if is_squared(objective):
-            data = np.exp(self.tree.log_behavior[edges]) * weight
-            return solve_bandit(objective, self.bandit(edges, data / data.sum(axis=-1, keepdims=True)), advantage)
+            data = np.exp(tree.log_behavior[edges]) * weight
+            data /= data.sum(axis=-1, keepdims=True)
+            return mask, solve_bandit(objective, self.bandit(edges, data), advantage)
         if isinstance(objective, KLPenalized):
-            bandit = self.bandit(edges)
-            log_ratio, lam = tilt_of_weights(bandit.reference, weight, advantage, objective.temperature)
-            node, mean = self.node_objective(edges)
-            return self._accepted(bandit, node, mean, separable.wrap(bandit, node, mean, log_ratio, lam))
+            nu = np.exp((tree.log_behavior if tree.log_reference is None else tree.log_reference)[edges])
+            log_ratio, lam = tilt_of_weights(nu, weight, advantage, objective.temperature)
+            return mask, self._wrapped(edges, log_ratio, lam, False)
         return None
 
-    def _cut_off(self, edges: Ints, bounds: tuple[Floats | float, Floats | float]) -> Solution:
-        bandit = self.bandit(edges)
-        up, down = (side[edges] for side in self.law.by_sign)
-        log_w, level, several = nearest_of_both_signs(bandit.behavior, up, down, bounds)
+    def _by_pull(self, edges: Ints) -> Known | None:
+        """Weights that are positive whatever the log-ratio: the policy is the behavior times the mean weight below."""
+        if reads_log_ratio(self.objective, self.law.advantage):
+            return None
         node, mean = self.node_objective(edges)
-        return self._accepted(bandit, node, mean, separable.wrap(bandit, node, mean, log_w, level, set_valued=several))
+        pull = node.score_weight(np.zeros(edges.shape), mean)
+        mask = (pull > 0).all(axis=-1) & np.isfinite(pull).all(axis=-1)
+        if not mask.any():
+            return None
+        tree, edges = self.tree, edges[mask]
+        log_pull = np.log(pull[mask]) + tree.log_behavior[edges]
+        log_lam = log_sum_exp(log_pull)
+        nu = tree.log_behavior if tree.log_reference is None else tree.log_reference
+        return mask, self._wrapped(edges, log_pull - log_lam[:, None] - nu[edges], np.exp(log_lam), False)
 
-    def _accepted(self, bandit: Bandit, objective: Objective, advantage: Floats, solution: Solution) -> Solution:
-        return accepted(bandit, objective, advantage, solution, np.zeros(len(advantage), dtype=bool))
+    def _wrapped(self, edges: Ints, log_ratio: Floats, level: Floats, several: Any) -> Solution:
+        """Log-ratios and multipliers that a formula gave as a solution, if they hold to what they claim."""
+        bandit, (node, mean) = self.bandit(edges), self.node_objective(edges)
+        found = separable.wrap(bandit, node, mean, log_ratio, level, set_valued=several)
+        return accepted(bandit, node, mean, found, np.zeros(len(edges), dtype=bool))
 
     def targets(self, solved: Solved, nodes: Ints) -> Iterator[tuple[Ints, InducedTarget]]:
         """Yield nodes ``(n,)`` and what was found there as a target on the full law, with its certificate."""
@@ -175,5 +214,13 @@ class Prefixes:
             whole[self.tree.child[inner]] = self.tree.along(solved.log_ratio)[inner]
         for some, edges in self.batches(nodes):
             objective, advantage = self.node_objective(edges, whole[some, None])
-            solution = Solution(solved.log_ratio[edges], *(column[some] for column in solved[1:]))
+            solution = Solution(
+                *(
+                    solved.log_ratio[edges],
+                    solved.kappa[some],
+                    solved.regime[some],
+                    solved.leak[some],
+                    solved.status[some],
+                )
+            )
             yield some, InducedTarget(objective, self.bandit(edges), solution, advantage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.losses.registry import make_objective
 from pessimism.target.induced import induced_target
 from pessimism.tokens.groups import cases_of_groups
-from pessimism.tokens.law import Ints, Law, law_of_completions, law_of_prefixes
+from pessimism.tokens.law import Law, law_of_completions, law_of_prefixes
 from pessimism.tokens.result import TokenTarget
 from pessimism.tokens.solve import Prefixes, Solved
-from pessimism.tokens.tree import TokenTree
+from pessimism.tokens.tree import Ints, TokenTree
 
 _AGGREGATIONS = ("sum", "sequence_mean", "token_mean")
 
@@ -75,7 +76,8 @@ def token_target(
     Returns
     -------
     TokenTarget
-        The policy at every prefix, and the completions that follow.
+        The policy at every prefix, and the completions that follow. Where the tree bounds the reward of what is not
+        listed, its ``at_largest_rest`` is the target at the largest one.
 
     Raises
     ------
@@ -104,6 +106,13 @@ def token_target(
     _require_choice("method", method, (None, "closed_form", "fixed_point"))
     why = _not_per_token(made)
     level = level or ("token" if why is None else "sequence")
+    if tree.rest_reward[0] < tree.rest_reward[1]:
+        ends = [tree.with_rest_reward(reward) for reward in tree.rest_reward]
+        given = {"baseline": baseline, "level": level, "group_size": group_size, "drop_equal": drop_equal}
+        least, largest = (
+            token_target(of, made, aggregation, **given, normalize=normalize, method=method, check=False) for of in ends
+        )
+        return replace(least, at_largest_rest=largest)
     if level == "sequence":
         return _of_completions(tree, made, aggregation, baseline, group_size, drop_equal, method)
     if why is not None:

@@ -7,8 +7,9 @@ node stand together. A pass over the tree is a loop over its depth, never over i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from pessimism.arrays import Floats
 from pessimism.core.validation import LARGEST, SUM_TOLERANCE
 from pessimism.tokens.build import Edges, edges_of_completions, edges_of_table
 
-Ints = NDArray[np.intp]
+Ints = NDArray[Any]  # of 32 bits where that is enough
 REST = -1  # token of an edge that stands for all tokens that are not listed after its prefix
 
 
@@ -45,8 +46,14 @@ class TokenTree:
         The nodes of depth d are ``level[d]:level[d + 1]``.
     leaf : ndarray of int, shape (L,)
         Last edge of each completion, then the edges of the rest.
-    leaf_reward, leaf_length : ndarray, shape (L,)
-        Reward and counted tokens of each leaf; the length of a rest is nan unless it was given.
+    leaf_reward : ndarray, shape (L,)
+        Reward of each leaf.
+    counted : ndarray, shape (C,), or None
+        Tokens of each completion that count in its length, None where all do.
+    rest_reward : tuple of float
+        Least and largest reward of what is not listed; ``leaf_reward`` has the least.
+    rest_length : float or None
+        Length of what is not listed.
     truncated : ndarray of bool, shape (C,)
         Completions that were cut off rather than ended.
     chosen : ndarray of bool, shape (N,)
@@ -62,7 +69,9 @@ class TokenTree:
     level: Ints
     leaf: Ints
     leaf_reward: Floats
-    leaf_length: Floats
+    counted: Floats | None
+    rest_reward: tuple[float, float]
+    rest_length: float | None
     truncated: NDArray[np.bool_]
     chosen: NDArray[np.bool_]
 
@@ -77,7 +86,7 @@ class TokenTree:
         mask: Sequence[Sequence[bool]] | None = None,
         truncated: Any = None,
         count_masked: bool = False,
-        rest_reward: float = 0.0,
+        rest_reward: float | tuple[float, float] = 0.0,
         rest_length: float | None = None,
     ) -> Self:
         """Tree of completions that are given as token ids with their log-probabilities.
@@ -100,8 +109,9 @@ class TokenTree:
             Completions that were cut off. They are leaves as they are.
         count_masked : bool, default False
             Whether masked tokens count in the length of a completion.
-        rest_reward : float, default 0.0
-            Reward of completions that are not listed, at every prefix whose listed tokens leave mass over.
+        rest_reward : float or (float, float), default 0.0
+            Reward of completions that are not listed, at every prefix whose listed tokens leave mass over; or a least
+            and a largest one.
         rest_length : float, optional
             Their length, which ``aggregation="sequence_mean"`` needs.
 
@@ -138,7 +148,7 @@ class TokenTree:
         reward: Mapping[tuple[int, ...], float] | Callable[[tuple[int, ...]], float],
         *,
         reference: Mapping[tuple[int, ...], Mapping[int, float]] | None = None,
-        rest_reward: float = 0.0,
+        rest_reward: float | tuple[float, float] = 0.0,
         rest_length: float | None = None,
     ) -> Self:
         """Tree of a policy that is given as a table: for every prefix, the probabilities of the tokens after it.
@@ -184,7 +194,7 @@ class TokenTree:
         reward: Any,
         *,
         log_reference: Any = None,
-        rest_reward: float = 0.0,
+        rest_reward: float | tuple[float, float] = 0.0,
         rest_length: float | None = None,
     ) -> Self:
         """Tree of flat arrays, for trees too large for lists.
@@ -237,48 +247,81 @@ class TokenTree:
         return cls._assembled(found, rest_reward, rest_length)
 
     @classmethod
-    def _assembled(cls, edges: Edges, rest_reward: float, rest_length: float | None) -> Self:
+    def _assembled(cls, edges: Edges, rest_reward: Any, rest_length: float | None) -> Self:
         """Check the edges, give every node whose tokens leave mass over an edge for the rest, and normalize."""
         edges = edges.checked()
-        count = len(edges.nodes)
+        count, bounds = len(edges.nodes), _bounds(rest_reward)
+        if rest_length is not None and not rest_length >= 1:
+            raise ValueError(f"rest_length must be >= 1, got {rest_length!r}")
         start = np.searchsorted(edges.node, np.arange(count + 1))
         missing = -np.expm1(_log_total(edges.log_behavior, start))
         edges.require_room(missing)
         rest = missing > SUM_TOLERANCE
-        if not np.isfinite(rest_reward) or abs(rest_reward) > LARGEST:
-            raise ValueError(f"rest_reward must be a finite number, got {rest_reward!r}")
-        if rest_length is not None and not rest_length >= 1:
-            raise ValueError(f"rest_length must be >= 1, got {rest_length!r}")
-        length, leaf, reward = edges.length, edges.leaf, edges.reward
+        leaf, reward = edges.leaf, edges.reward
         if rest.any():
             edges, leaf = _with_rest(edges, rest, missing, start)
             start = np.searchsorted(edges.node, np.arange(count + 1))
-            reward = np.concatenate([reward, np.full(np.count_nonzero(rest), float(rest_reward))])
-        log_behavior = edges.log_behavior - np.repeat(_log_total(edges.log_behavior, start), np.diff(start))
-        log_reference = edges.log_reference
-        if log_reference is not None:
-            log_reference = log_reference - np.repeat(_log_total(log_reference, start), np.diff(start))
-        level = _levels(edges.child, start)
-        if length is None:
-            depth = np.repeat(np.arange(len(level) - 1), np.diff(level))
-            length = depth[edges.node[leaf[: len(edges.truncated)]]] + 1.0
-        rests = np.full(len(leaf) - len(length), np.nan if rest_length is None else float(rest_length))
+            reward = np.concatenate([reward, np.full(np.count_nonzero(rest), bounds[0])])
+        chosen = np.ones(count, dtype=bool) if edges.chosen is None else edges.chosen
+        log_behavior = _normalized(edges.log_behavior, start)
+        log_reference = None if edges.log_reference is None else _normalized(edges.log_reference, start)
+        if log_reference is not None and not chosen.all():  # the environment has one law under all policies
+            log_reference = np.where(np.repeat(chosen, np.diff(start)), log_reference, log_behavior)
+        kind: Any = np.int32 if len(edges.node) < np.iinfo(np.int32).max else np.intp
+        node, token, child, last = (a.astype(kind, copy=False) for a in (edges.node, edges.token, edges.child, leaf))
         return cls(
-            *(edges.node, edges.token, edges.child, log_behavior, log_reference, start, level, leaf, reward),
-            leaf_length=np.concatenate([length, rests]),
+            node=node,
+            token=token,
+            child=child,
+            log_behavior=log_behavior,
+            log_reference=log_reference,
+            start=start,
+            level=_levels(child, start),
+            leaf=last,
+            leaf_reward=reward,
+            counted=edges.length,
+            rest_reward=bounds,
+            rest_length=rest_length,
             truncated=edges.truncated,
-            chosen=np.ones(count, dtype=bool) if edges.chosen is None else edges.chosen,
+            chosen=chosen,
         )
+
+    def with_rest_reward(self, reward: float) -> Self:
+        """The same tree with another reward of what is not listed.
+
+        Parameters
+        ----------
+        reward : float
+            The reward.
+
+        Returns
+        -------
+        TokenTree
+            The tree.
+        """
+        bounds = _bounds(reward)
+        values = self.leaf_reward.copy()
+        values[len(self.truncated) :] = bounds[0]
+        return replace(self, leaf_reward=values, rest_reward=bounds)
 
     def __repr__(self) -> str:
         rest = len(self.leaf) - len(self.truncated)
-        beside = f", rest at {rest}" if rest else ""
+        beside = f", {rest} of them with a rest" if rest else ""
         return f"TokenTree({len(self.truncated)} completions, {len(self.start) - 1} prefixes{beside})"
 
     @property
     def reward(self) -> Floats:
         """Reward of each completion, ``(C,)``."""
         return self.leaf_reward[: len(self.truncated)]
+
+    @cached_property
+    def leaf_length(self) -> Floats:
+        """Counted tokens of each leaf, ``(L,)``; nan for what is not listed, unless its length was given."""
+        found = np.full(len(self.leaf), np.nan if self.rest_length is None else float(self.rest_length))
+        count = len(self.truncated)
+        depth = np.repeat(np.arange(len(self.level) - 1), np.diff(self.level))
+        found[:count] = depth[self.node[self.leaf[:count]]] + 1.0 if self.counted is None else self.counted
+        return found
 
     @property
     def length(self) -> Floats:
@@ -366,7 +409,7 @@ class TokenTree:
         return found
 
     def log_mass(self, leaf_log_mass: Floats) -> tuple[Floats, Floats]:
-        """Logarithms of the masses of leaves ``(L,)`` added up: below each edge ``(E,)`` and below each node ``(N,)``."""
+        """Logarithms of masses of leaves ``(L,)``, added up below each edge ``(E,)`` and below each node ``(N,)``."""
         edge, node = np.empty(len(self.node)), np.empty(len(self.start) - 1)
         edge[self.leaf] = leaf_log_mass
         for nodes, edges in self._by_depth(deepest_first=True):
@@ -379,19 +422,15 @@ class TokenTree:
     def _by_depth(self, *, deepest_first: bool = False) -> list[tuple[slice, slice]]:
         """Slices of the nodes and of the edges of each depth."""
         ends = self.level.tolist()
-        found = [
-            (slice(low, high), slice(int(self.start[low]), int(self.start[high])))
-            for low, high in zip(ends, ends[1:], strict=False)
-        ]
+        found = [(slice(low, high), slice(int(self.start[low]), int(self.start[high]))) for low, high in pairwise(ends)]
         return found[::-1] if deepest_first else found
 
     @cached_property
     def _leaves(self) -> tuple[Ints, Ints, Ints]:
-        """Leaves in the order of a walk in depth, and for each edge where those below it begin and how many there are."""
+        """Leaves in the order of a walk in depth; for each edge, where those below it begin and how many there are."""
         count, of_node = np.zeros(len(self.node), dtype=np.intp), np.zeros(len(self.start) - 1, dtype=np.intp)
         for nodes, edges in self._by_depth(deepest_first=True):
-            inner = self.child[edges] >= 0
-            count[edges] = np.where(inner, of_node[self.child[edges]], 1)
+            count[edges] = np.where(self.child[edges] >= 0, of_node[self.child[edges]], 1)
             of_node[nodes] = np.add.reduceat(count[edges], self.start[nodes] - edges.start)
         first, at = np.zeros_like(count), np.zeros_like(of_node)
         for nodes, edges in self._by_depth():
@@ -420,7 +459,24 @@ def _log_total(log_values: Floats, start: Ints) -> Floats:
     highest = np.maximum.reduceat(log_values, first)
     highest = np.where(np.isfinite(highest), highest, 0.0)
     with np.errstate(divide="ignore"):
-        return highest + np.log(np.add.reduceat(np.exp(log_values - np.repeat(highest, np.diff(start))), first))
+        total = np.add.reduceat(np.exp(log_values - np.repeat(highest, np.diff(start))), first)
+        return np.asarray(highest + np.log(total))
+
+
+def _normalized(log_values: Floats, start: Ints) -> Floats:
+    """Log-probabilities that add up to one in each of consecutive parts."""
+    return np.asarray(log_values - np.repeat(_log_total(log_values, start), np.diff(start)))
+
+
+def _bounds(rest_reward: Any) -> tuple[float, float]:
+    """Least and largest reward of what is not listed."""
+    try:
+        low, high = map(float, rest_reward) if np.ndim(rest_reward) else [float(rest_reward)] * 2
+    except (TypeError, ValueError):
+        raise ValueError(f"rest_reward must be a number or a pair of them, got {rest_reward!r}") from None
+    if not -LARGEST <= low <= high <= LARGEST:
+        raise ValueError(f"rest_reward must be finite, the least one first, got {rest_reward!r}")
+    return low, high
 
 
 def _levels(child: Ints, start: Ints) -> Ints:
