@@ -4,11 +4,9 @@ Columnar sources (parquet, frames) are taken a batch at a time as arrays; a batc
 the row-by-row route of JSONL and CSV, which alone decides what is malformed and says so.
 """
 
-import codecs
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -26,8 +24,8 @@ from pessimism.rollouts.csv_files import csv_chunks
 from pessimism.rollouts.json_files import JsonError, json_records
 from pessimism.rollouts.layouts.base import Layout, Record, Where
 from pessimism.rollouts.layouts.table import recognize
-from pessimism.rollouts.lines import LINE, json_object, read_lines
-from pessimism.rollouts.options import LogOptions
+from pessimism.rollouts.lines import has_lines, json_object, read_lines
+from pessimism.rollouts.options import LogOptions, several
 from pessimism.rollouts.parquet_pages import unpacked
 from pessimism.rollouts.rows import (
     COLUMNS,
@@ -39,7 +37,7 @@ from pessimism.rollouts.rows import (
     choose_columns,
     read_before,
 )
-from pessimism.rollouts.sources import RATIO, UNPACKED, opened
+from pessimism.rollouts.sources import RATIO, UNPACKED
 from pessimism.rollouts.torch_files import torch_samples
 
 BATCH = 16_384  # rows of a columnar file taken at once
@@ -113,10 +111,13 @@ def _reading(path: Path, records: Iterable[Any], options: LogOptions, rows: Rows
                 continue
             # Of texts and lists it counts that they are there: those of a thousand records may not fit the memory.
             rows_seen += [{n: "" if isinstance(v, _LONG) else v for n, v in row.items()} for row in laid_out]
-            if rows_seen and (layout.parts is None or len(rows_seen) >= _FIRST):
+            if len(rows_seen) >= _FIRST:
                 break
     if rows_seen:
         found = {name: True for row in rows_seen for name in row}
+        if not isinstance(options.length_column, str):  # of which each row needs one
+            partly = {name for name in several(options.length_column) if any(name not in row for row in rows_seen)}
+            found = {name: True for name in found if name not in partly}
         reading = _Reading(_columns(place, found, options, layout, rows_seen), layout)
     elif layout is not None and layout.rows is not None:  # every record is malformed, whatever the columns
         reading = _Reading(Columns(layout.prompt, (layout.reward,), None), layout)
@@ -202,7 +203,7 @@ def _add_laid_out(record: Record, reading: _Reading, rows: Rows, place: str, whe
 
 
 def _read_json(path: Path, options: LogOptions, rows: Rows) -> None:
-    if _has_lines(path):
+    if has_lines(path):
         return _read_jsonl(path, options, rows)
     with closing(_until_error(path)) as records:
         some = any(isinstance(record, Mapping) for record in islice(records, _FIRST))
@@ -226,16 +227,6 @@ def _read_json(path: Path, options: LogOptions, rows: Rows) -> None:
 def _until_error(path: Path) -> Generator[Any, None, None]:
     with suppress(JsonError):
         yield from json_records(path)
-
-
-def _has_lines(path: Path) -> bool:
-    """Whether a file has an object on each line, whatever it is called."""
-    with opened(path) as file:
-        lines = (line for line in iter(partial(file.readline, LINE + 1), b"") if line.strip())
-        first, second = next(lines, b""), next(lines, b"")
-    with suppress(ValueError):
-        return second.lstrip().startswith(b"{") and bool(json_object(first.removeprefix(codecs.BOM_UTF8)))
-    return False
 
 
 def _add_any(record: Any, reading: _Reading, rows: Rows, place: str, where: Where) -> None:

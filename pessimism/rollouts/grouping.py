@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pessimism.messages import counted
+from pessimism.rollouts.log_probs import FACTS, joined_facts
 
 _SESSION = re.compile(r"(.+)_(\d{1,9})_(\d{1,9})", re.DOTALL)
 
@@ -58,7 +59,7 @@ def sessions_of(uids: Iterable[str]) -> Sessions | None:
 
 
 def one_a_session(log: pd.DataFrame, uids: Sequence[str]) -> tuple[pd.DataFrame, str | None]:
-    """Make one row of those of each session: the first prompt, the reward of the last output, all tokens.
+    """Make one row of those of each session: the first prompt, the reward of the last output, the tokens of all.
 
     Parameters
     ----------
@@ -90,6 +91,9 @@ def one_a_session(log: pd.DataFrame, uids: Sequence[str]) -> tuple[pd.DataFrame,
     kept["prompt"] = log["prompt"].array[order[first]]
     if "length" in log:
         kept["length"] = np.add.reduceat(log["length"].to_numpy()[order], first)
+    known = [name for name in FACTS if name in log]
+    if known:
+        kept[known] = joined_facts(log[known].iloc[order].reset_index(drop=True), first)
     reward = log["reward"].to_numpy()[order]
     differ = int((np.minimum.reduceat(reward, first) < np.maximum.reduceat(reward, first)).sum())
     rows, sessions = counted(len(log), "row"), counted(len(first), "session")

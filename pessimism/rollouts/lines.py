@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,13 @@ def json_object(line: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object, found {show(record)}")
     return record
+
+
+def has_lines(path: Path) -> bool:
+    """Whether a file has an object on each line, whatever it is called."""
+    with opened(path) as file:
+        lines = (line for line in iter(partial(file.readline, LINE + 1), b"") if line.strip())
+        first, second = next(lines, b""), next(lines, b"")
+    with suppress(ValueError):
+        return second.lstrip().startswith(b"{") and bool(json_object(first.removeprefix(codecs.BOM_UTF8)))
+    return False

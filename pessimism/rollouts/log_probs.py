@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
@@ -28,6 +29,12 @@ FACTS = (
 MASKS = ("token_loss_mask", "loss_mask", "response_mask", "completion_mask")
 _ROUNDING = 2.0**-14  # a logit of some hundreds less its log-sum-exp, in float32
 _EXACT = 2**53  # the largest version that a float tells from the next
+_EXTREMES = ("token_log_ratio_min", "token_log_ratio_max")
+# How facts of parts of a completion make those of the whole; all others are sums.
+_JOINED: dict[str, np.ufunc] = {
+    **{"token_log_ratio_min": np.minimum, "token_log_ratio_max": np.maximum},
+    **{"version": np.fmin, "last_version": np.fmax},
+}
 _UNKNOWN = [float("nan")] * len(FACTS)
 _TOUCHED = ("touched_up", "touched_down")
 _TOGETHER = 2**16  # tokens that a clip is asked of at once
@@ -239,6 +246,49 @@ def facts_of(record: Mapping[str, Any], log_probs: LogProbs | None, versions: Se
         found["version"] = float(np.fmin(found["version"], ends[0]))
         found["last_version"] = float(np.fmax(found["last_version"], ends[1]))
     return Reduced(list(found.values()), *(tokens or ()))
+
+
+def joined_facts(facts: pd.DataFrame, first: NDArray[np.intp]) -> pd.DataFrame:
+    """Facts of completions that are several rows each, one after the other: the outputs of a session.
+
+    Parameters
+    ----------
+    facts : pandas.DataFrame
+        Columns of `FACTS`, the rows of a completion next to each other in the order of its tokens.
+    first : ndarray of int, shape (N,)
+        The first row of each completion.
+
+    Returns
+    -------
+    pandas.DataFrame
+        What `facts_of` would say of the tokens of all of its rows together; nan where a row has tokens of which it is
+        not known.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"behavior_log_prob": [-1.0, -2.0, -0.5], "version": [3.0, 4.0, 4.0]})
+    >>> joined_facts(rows, np.array([0, 2])).to_numpy().tolist()
+    [[-3.0, 3.0], [-0.5, 4.0]]
+    """
+    empty = facts["tokens"].to_numpy() == 0.0 if "tokens" in facts else np.zeros(len(facts), dtype=np.bool_)
+    found = {name: facts[name].to_numpy() for name in facts}
+    if "token_kl" in found:  # a token counts with the ratio of all before it, those of earlier rows too
+        u = np.where(empty, 0.0, found["policy_log_prob"] - found["behavior_log_prob"])
+        completion = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(facts))))
+        before = pd.Series(u).groupby(completion).cumsum().to_numpy() - u
+        with np.errstate(over="ignore", invalid="ignore"):  # as in `_of_tokens`
+            found["token_kl"] = np.exp(before) * found["token_kl"]
+    for name, values in found.items():
+        join = _JOINED.get(name, np.add)
+        if join is np.add:
+            values = np.where(empty, 0.0, values)
+        elif name in _EXTREMES:
+            values = np.where(empty, -np.inf if join is np.maximum else np.inf, values)
+        found[name] = join.reduceat(values, first)
+    nothing = np.logical_and.reduceat(empty, first)
+    for name in found.keys() - {"tokens", "version", "last_version"}:
+        found[name] = np.where(nothing, np.nan, found[name])
+    return pd.DataFrame(found)
 
 
 def _of_log_probs(

@@ -150,7 +150,7 @@ def _read(files: list[File], options: LogOptions, rows: Rows, passed: dict[str, 
         mark = rows.mark()
         try:
             READERS[file.kind](file.path, options, rows)
-            repeats.after(file.path, rows, mark)
+            repeats.after(file, rows, mark)
         except ForeignError as error:
             if file.named:
                 raise

@@ -15,8 +15,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pessimism.messages import counted, names
-from pessimism.rollouts.lines import json_object, read_lines
+from pessimism.rollouts.csv_files import csv_table
+from pessimism.rollouts.json_files import JsonError, json_records
+from pessimism.rollouts.lines import has_lines, json_object, read_lines
 from pessimism.rollouts.rows import Columns, Rows
+from pessimism.rollouts.sources import File
 
 _BATCH = 1024
 
@@ -29,24 +32,24 @@ class Repeats:
 
     def __init__(self) -> None:
         self.found: list[str] = []
-        self._first: dict[bytes, list[Path]] = {}
+        self._first: dict[bytes, list[File]] = {}
         self._rows = 0
 
-    def after(self, path: Path, rows: Rows, mark: list[int]) -> None:
+    def after(self, file: File, rows: Rows, mark: list[int]) -> None:
         """Take back the rows since a mark, which the file gave, where an earlier file has given them too."""
         count = len(rows.codes) - mark[1]
-        if count < 2 or path.suffix.lower() not in _RECORDS:
+        if count < 2 or file.kind not in _RECORDS:
             return
         digest = hashlib.blake2b()
         for values, start in ((rows.codes, mark[1]), (rows.rewards, mark[2])):
             digest.update(values[start:].tobytes())
         earlier = self._first.setdefault(digest.digest(), [])
-        if any(same_completions(path, other, rows.taken[-1]) for other in earlier):
-            self.found.append(str(path))
+        if any(same_completions(file, other, rows.taken[-1]) for other in earlier):
+            self.found.append(str(file.path))
             self._rows += count
             rows.take_back(mark)
         else:
-            earlier.append(path)
+            earlier.append(file)
 
     @property
     def note(self) -> str | None:
@@ -61,7 +64,7 @@ class Repeats:
         )
 
 
-def same_completions(path: Path, other: Path, columns: Columns) -> bool:
+def same_completions(file: File, other: File, columns: Columns) -> bool:
     """Whether two files have the same records but for their steps.
 
     Where no column tells the completions of one prompt apart, equal rewards may be chance: then they do not count.
@@ -69,7 +72,7 @@ def same_completions(path: Path, other: Path, columns: Columns) -> bool:
     apart: dict[Any, str] = {}
     told = False
     taken = {*columns.names(), *([columns.like_step] if columns.like_step else [])}
-    readers = _RECORDS[path.suffix.lower()](path), _RECORDS[other.suffix.lower()](other)
+    readers = _RECORDS[file.kind](file.path), _RECORDS[other.kind](other.path)
     for record, twin in zip_longest(*readers):
         if record is None or twin is None or columns.prompt not in record:
             return False
@@ -97,4 +100,27 @@ def _of_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                 yield {"": line}
 
 
-_RECORDS = {".parquet": _of_parquet, ".jsonl": _of_jsonl, ".ndjson": _of_jsonl}
+def _of_json(path: Path) -> Iterator[dict[str, Any]]:
+    if has_lines(path):
+        yield from _of_jsonl(path)
+        return
+    try:
+        for record in json_records(path):
+            yield record if isinstance(record, dict) else {}
+    except JsonError:
+        yield {}
+
+
+def _of_csv(path: Path) -> Iterator[dict[str, Any]]:
+    bad: list[object] = []
+    with csv_table(path, lambda *what: bad.append(what)) as (header, records):
+        for _, fields in records:
+            yield dict(zip(header, fields, strict=True)) if len(fields) == len(header) and not bad else {}
+    if bad:
+        yield {}
+
+
+_RECORDS = {
+    **{".parquet": _of_parquet, ".jsonl": _of_jsonl, ".ndjson": _of_jsonl},
+    **{".json": _of_json, ".csv": _of_csv},
+}

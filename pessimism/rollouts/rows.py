@@ -100,7 +100,7 @@ class Rows:
                 reward, bound = _total({name: record[name] for name in columns.rewards}, columns.weights)
             step = 0 if columns.step is None else _integer(record[columns.step], columns.step)
             length = None if columns.length is None else _length(record[columns.length], columns.length)
-            facts = facts_of(record, columns.log_probs, columns.versions)
+            facts = facts_of(record, *columns.known_of(record))
             if columns.rounding is not None:
                 bound = _number(record[columns.rounding], columns.rounding)
             advantage = None if columns.advantage is None else _advantage(record, columns.advantage, columns.strict)
@@ -467,6 +467,7 @@ class Columns(NamedTuple):
     rounding: str | None = None  # of a frame that was read before
     problem: str | None = None  # a column that may tell problems of one prompt apart, which is not asked for
     strict: bool = False  # whether the advantages are asked for, and have to be numbers
+    asked: bool = False  # whether the log-probabilities are asked for by name, so that no row may lack them
     abstains: bool = False  # whether a reward that is null says, as in TRL, that the completion has none
     nested: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names that reach into objects, and the way to them
     passed_over: tuple[str, ...] = ()  # columns that look like rewards, too
@@ -490,6 +491,14 @@ class Columns(NamedTuple):
         """Return the names of columns of numbers."""
         others = [self.length, self.advantage, self.baseline, self.rounding, *(self.log_probs or ()), *self.versions]
         return {*self.rewards, *(name for name in others if name is not None)}
+
+    def known_of(self, record: Mapping[str, Any]) -> tuple[LogProbs | None, tuple[str, ...]]:
+        """Return the columns of log-probabilities and versions that a row has; those asked for, it must have."""
+        found = self.log_probs
+        if found is not None and not self.asked:
+            behavior, policy, mask = found
+            found = LogProbs(behavior, policy if policy in record else None, mask) if behavior in record else None
+        return found, tuple(name for name in self.versions if name in record)
 
     def flat(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a record in which the names that reach into objects are keys."""
@@ -621,6 +630,7 @@ def choose_columns(
         baseline=baseline,
         log_probs=sampled[0],
         versions=sampled[1],
+        asked=isinstance(asked_for, str),
         problem=next((name for name in ID_COLUMNS if name in known and name not in taken), None) if not group else None,
         strict=options.advantage_column is not None,
         abstains=known >= _TRL,

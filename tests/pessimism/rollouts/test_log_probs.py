@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
-from pessimism.rollouts.log_probs import KNOWN, Facts, LogProbs, choose_log_probs, facts_of
+from pessimism.arrays import Floats
+from pessimism.rollouts.log_probs import FACTS, KNOWN, Facts, LogProbs, choose_log_probs, facts_of
 from pessimism.rollouts.read import read_rollouts
 from tests.pessimism.rollouts.logs import message
 
@@ -223,3 +225,34 @@ def test_errors_name_the_line_and_the_columns(tmp_path: Path) -> None:
     assert "must be one or two columns" in message(path, log_prob_columns="mu,pi,mu")
     path.write_text(json.dumps(ROW) + "\n" + json.dumps({"prompt": "p", "reward": 1}) + "\n")
     assert message(path, log_prob_columns="mu,pi") == f"{path}:2: missing key 'mu'"
+
+
+def test_the_outputs_of_a_session_are_one_completion_with_all_of_their_tokens() -> None:
+    """verl's SAMPLE_ROLLOUT_OUTPUT: as if the tokens stood in one row, one output without tokens and extremes too."""
+    rng = np.random.default_rng(3)
+    rows, whole = [], []
+    for session in range(6):
+        parts = [-rng.exponential(size=(2, int(n))) for n in rng.integers(0, 4, size=3)]
+        if session == 5:
+            parts = [np.zeros((2, 0))] * 3
+        uid, reward = f"a_{session}", float(session % 2)
+        for i in rng.permutation(3):
+            rows.append((f"{uid}_{i}", reward, parts[i][0].tolist(), parts[i][1].tolist(), session + int(i)))
+        mu, pi = np.concatenate(parts, axis=1)
+        whole.append((f"{uid}_0", reward, mu.tolist(), pi.tolist(), session))
+    names = ["uid", "score", "mu", "pi", "sampling_client_step"]
+    logs = [pd.DataFrame(of, columns=names).assign(input="q", output="x") for of in (rows, whole)]
+
+    def touched(u: Floats, _: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        return u > 0.1, u < -0.1
+
+    found, expected = (
+        read_rollouts(log, log_prob_columns="mu,pi", touched=touched, group_column="uid").sort_values(
+            "behavior_log_prob", ignore_index=True
+        )
+        for log in logs
+    )
+    known = [name for name in FACTS if name in expected and name != "last_version"]
+    assert len(known) == 13
+    np.testing.assert_allclose(found[known].to_numpy(), expected[known].to_numpy(), rtol=1e-12, atol=1e-14)
+    assert (found["last_version"] - found["version"]).tolist() == [2.0] * 6

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pessimism.diagnosis.logged_groups import LoggedGroups
+from pessimism.rollouts.log_probs import KNOWN
 from pessimism.rollouts.read import read_rollouts
 from tests.pessimism.rollouts.layouts.written import completions, damage, lines, six_groups, two_runs
 
@@ -66,3 +67,21 @@ def test_two_runs_are_not_merged(tmp_path: Path) -> None:
         found = [record | {"dataset": name} for record in records()]
         lines(tmp_path / "one" / f"{name}_rollouts_000000.jsonl", found)
     assert len(LoggedGroups.of(read_rollouts(tmp_path / "one")).groups) == 12
+
+
+def test_columns_that_the_first_record_lacks_are_found(tmp_path: Path) -> None:
+    rows = records()
+    for name in ("logprobs", "advantage"):
+        del rows[0][name]
+    lines(tmp_path / "log.jsonl", rows)
+    frame = read_rollouts(tmp_path, log_prob_columns=KNOWN)
+    assert frame["advantage"].isna().tolist() == [True] + [False] * (len(rows) - 1)
+    assert frame["behavior_log_prob"].isna().tolist() == [True] + [False] * (len(rows) - 1)
+    assert set(frame["behavior_log_prob"].iloc[1:]) == {-0.75}
+    with pytest.raises(ValueError, match=r"log\.jsonl:1: missing key 'logprobs'"):  # asked for, by name
+        read_rollouts(tmp_path, log_prob_columns="logprobs")
+    del rows[0]["prompt_idx"], rows[1]["step"]  # what no row may lack is said
+    lines(tmp_path / "log.jsonl", rows)
+    with pytest.raises(ValueError, match=r"log\.jsonl:1: missing key 'prompt_idx'"):
+        read_rollouts(tmp_path)
+    assert read_rollouts(tmp_path, skip_bad=True).attrs["skipped"] == 2
