@@ -111,6 +111,7 @@ class Rows:
             raise ValueError(columns.missing(error.args[0], record)) from None
         if group is not None:
             self.of_prompts(len(self.codes))
+        self._fill(len(self.codes), rounding=bound is not None, advantage=advantage is not None)
         self.rewards.append(reward)
         self.steps.append(step)
         self.codes.append(code)
@@ -146,6 +147,7 @@ class Rows:
         """Append rows known to be well formed, as arrays of int64, intc and float64."""
         if groups is not None:
             self.of_prompts(len(self.codes))
+        self._fill(len(self.codes), rounding=roundings is not None, advantage=advantages is not None)
         for values, more in (
             (self.steps, steps),
             (self.codes, codes),
@@ -192,6 +194,12 @@ class Rows:
     def _optional(self) -> tuple[array[Any], ...]:
         return (self.lengths, self.roundings, self.groups, self.advantages, self.baselines, self.problems)
 
+    def _fill(self, end: int, *, rounding: bool, advantage: bool) -> None:
+        """Give rows before `end` what those of a file without have: a reward that is no sum no rounding, and so on."""
+        for values, value, wanted in (self.roundings, 0.0, rounding), (self.advantages, math.nan, advantage):
+            if wanted and len(values) < end:
+                values.extend([value] * (end - len(values)))
+
     def of_prompts(self, end: int) -> None:
         """Give each row before `end` that has no group the one of its prompt."""
         for code in self.codes[len(self.groups) : end]:
@@ -218,6 +226,7 @@ class Rows:
         prompt = _categories(self.codes, self.vocabulary)
         steps, rewards = np.frombuffer(self.steps, dtype=np.int64), np.frombuffer(self.rewards, dtype=np.float64)
         frame = pd.DataFrame({"step": steps, "prompt": prompt, "reward": rewards})
+        self._fill(len(self.codes), rounding=bool(self.roundings), advantage=bool(self.advantages))
         others = {"length": self.lengths, "rounding": self.roundings}
         others |= {"advantage": self.advantages, "baseline": self.baselines}
         for name, values in others.items():
@@ -519,7 +528,10 @@ class Columns(NamedTuple):
         value: Any = record
         for depth, key in enumerate(at):
             if not isinstance(value, Mapping):
-                where = f": {plain(cut('.'.join(at[:depth])))} is {show(value)}, no object"
+                text = isinstance(value, str)
+                said = f"{'the text ' if text else ''}{show(value)}, not an object with keys"
+                said += ": give what it says columns of their own" if text else ""
+                return f"no {show(name)}: {plain(cut('.'.join(at[:depth])))} is {said}"
             elif key in value:
                 value = value[key]
                 continue

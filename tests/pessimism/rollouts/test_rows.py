@@ -145,3 +145,16 @@ def test_ids_that_a_table_with_a_null_holds_as_floats_are_those_of_the_others(tm
     (tmp_path / "1.jsonl").write_text(json.dumps({"prompt": "a", "reward": 0.5, "id": 7}))
     frame = read_rollouts(tmp_path, group_column="id", skip_bad=True)
     assert (frame["group"].tolist(), frame.attrs["skipped"]) == ([0, 0, 1], 1)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_text_in_the_place_of_an_object_is_said(suffix: str, tmp_path: Path) -> None:
+    path, inner = tmp_path / f"log.{suffix}", '{"score": 1}'
+    record = json.dumps({"prompt": "a", "extra": inner})
+    path.write_text(record if suffix == "jsonl" else 'prompt,extra\na,"{""score"": 1}"\n')
+    with pytest.raises(ValueError, match="extra") as found:
+        read_rollouts(path, reward_column="extra.score")
+    assert str(found.value) == (
+        f"{path}:{1 if suffix == 'jsonl' else 2}: no 'extra.score': extra is the text '{inner}', not an object with "
+        "keys: give what it says columns of their own"
+    )

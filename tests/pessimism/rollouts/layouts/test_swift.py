@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.rollouts.read import read_rollouts
 from tests.pessimism.rollouts.layouts.written import completions, damage, lines, prompt, six_groups
 from tests.pessimism.rollouts.logs import message
@@ -72,3 +74,23 @@ def test_a_malformed_reward_leaves_no_function_out(tmp_path: Path) -> None:
     record["accuracy"][0] = "x"
     path = lines(tmp_path / "completions.jsonl", [record])
     assert message(path) == f"{path}:1: entry 0: accuracy is 'x', not a number"
+
+
+@pytest.mark.parametrize("order", [("sum", "one"), ("one", "sum")])
+def test_sums_of_some_files_keep_their_rounding(order: tuple[str, str], tmp_path: Path) -> None:
+    """Equal totals of float32 parts, beside a file with one reward function and no advantages."""
+    single = [float(np.float32(x)) for x in (0.1, 0.2, 0.3)]
+    of = {
+        "sum": {"acc": [single[0], single[2]] * 2, "fmt": [single[1], 0.0] * 2, "advantages": [0.0] * 4},
+        "one": {"acc": [1.0, 0.0] * 2},
+    }
+    for number, name in enumerate(order):
+        same = {"gen_step": [number] * 4, "prompt": [name] * 4, "completion": list("abcd")}
+        lines(tmp_path / f"{number}.jsonl", [same | of[name]])
+    log = read_rollouts(tmp_path)
+    first, last = order
+    zero = {"sum": False, "one": True}
+    assert (log["rounding"] == 0.0).tolist() == [zero[first]] * 4 + [zero[last]] * 4
+    assert log["advantage"].isna().tolist() == [zero[first]] * 4 + [zero[last]] * 4
+    groups = LoggedGroups.of(log)
+    assert dict(zip(groups.groups["prompt"], groups.differ, strict=True)) == {"sum": False, "one": True}
