@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pessimism.core.objective import Objective
 from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.diagnosis.population import population_reading
+from pessimism.diagnosis.thresholds import given_up
 from pessimism.diagnosis.verdict import SCALE, VerdictRules, verdicts, word_of
 from pessimism.diagnosis.wording import digits, distance
 from pessimism.groups.target import is_squared
@@ -29,6 +30,7 @@ _LADDER = 128  # groups solved again for each temperature on the way to one
 _DRAWN = 256  # groups of which the population is read again
 _BEYOND = 1e-6  # relative: what is said is "more than", or "below"
 _RUNGS = 8  # half decades of temperature tried
+_LOWER = (0.1, 0.2, 0.5, 1.0, 2.0)  # baselines tried, lower by so much of the largest spread of the advantages
 _SMALL = 1e-3  # temperature below the first that is tried where there is none yet
 
 
@@ -39,13 +41,13 @@ class Option:
     Attributes
     ----------
     name : str
-        "shift", the name of the temperature, or "beta1".
+        "shift", "baseline", the name of the temperature, or "beta1".
     at : float
-        The setting that was tried; a shift in temperatures.
+        The setting that was tried; a shift, or how far the baseline is lowered, in temperatures, if there is one.
     groups : int
         Groups that were solved again, out of those with a signal.
     before, after : dict
-        What the target does on these groups: verdict, positive and leaking (shares), and medians.
+        What the target does on these groups: verdict, positive, leaking and giving_up (shares), and medians.
     holds : bool
         Whether it does what is said of it.
     bolder : bool
@@ -91,7 +93,7 @@ class Trial:
         parts = []
         for index, targets in self.logged.targets(objective or self.objective, groups, shift=shift):
             target = InducedTarget.concatenate(targets)
-            facts = effect(target) | {"regime": target.regime, "status": target.status}
+            facts = effect(target) | {"regime": target.regime, "status": target.status, "given_up": given_up(target)}
             parts.append(pd.DataFrame(facts, index=pd.Index(index)))
         return pd.concat(parts).loc[groups].join(self.solved[["n", "all_equal", "only_advantage"]])
 
@@ -102,6 +104,7 @@ class Trial:
             "verdict": word_of(words, self.rules),
             "positive": float((frame["regime"] == "positive").mean()),
             "leaking": float((words == "leaking").mean()),
+            "giving_up": float(((frame["given_up"] > 0) | (frame["status"] == "no_target")).mean()),
             **{name: float(frame[name].median()) for name in MEDIANS},
         }
 
@@ -152,6 +155,23 @@ class Trial:
         frame, _ = population_reading(rows, made, shift=shift, why=self.logged.why_no_population)
         return not (frame["population_regime"] == "negative").any()
 
+    def lowered(self, share: float) -> tuple[Option | None, list[float]]:
+        """The first of some lower baselines with which a share of the groups gives up nothing, and all of them."""
+        some = self._sample(self.all, _LADDER)
+        parts = [target for _, targets in self.logged.targets(self.objective, some) for target in targets]
+        spread = max(float(np.ptp(target.advantage_rows, axis=-1).max()) for target in parts)
+        rungs = [float(f"{part * spread / (self.objective.temperature or 1.0):.2g}") for part in _LOWER]
+        for at in rungs:
+            option = None
+            for most in (_LADDER, _MOST):
+                option = self.option("baseline", at, shift=at, most=most)
+                if option.after["giving_up"] > 1.0 - share + 1e-9:
+                    option = None
+                    break
+            if option is not None:
+                return option, rungs
+        return None, rungs
+
     def rungs(self, rising: bool) -> list[tuple[float, Objective]]:
         """Half decades of temperature above or below, from small ones on where its penalty is switched off."""
         objective, field = self.objective, self.objective.temperature_field
@@ -200,20 +220,36 @@ def tried(option: Option, groups: int, temperature: str = "", inverse: str = "")
     """What an option does, in numbers before and after; ``inverse`` is what holds a temperature of another name."""
     name = temperature if option.name == "temperature" else option.name
     setting = "such a shift" if name == "shift" else f"{name} {option.at:.3g}{inverse}"
+    if name == "baseline":
+        setting = f"the baseline lower by {option.at:.3g}{' times the temperature' if temperature else ''}"
     some = "" if option.groups == groups else f" ({option.groups} of {groups} groups solved again)"
     before, after = option.before, option.after
 
     def both(name: str, form: str = ".3g") -> str:
         shown = distance if name == "tv_nominal" else float
-        return f"{shown(before[name]):{form}} -> {shown(after[name]):{form}}"
+        ends = ("none" if math.isnan(of[name]) else f"{shown(of[name]):{form}}" for of in (before, after))
+        return " -> ".join(ends)  # none: there is no target
 
     parts = [f"leaking groups {both('leaking', '.0%')}"] if before["leaking"] or after["leaking"] else []
+    if before["giving_up"] or after["giving_up"]:
+        parts.append(f"groups that give up completions {both('giving_up', '.0%')}")
     parts += [f"positive groups {both('positive', '.0%')}"] if before["positive"] != after["positive"] else []
     parts += [f"KL {both('kl')}", f"gain {both('gain_share', '.0%')} of what is possible"]
     parts += [f"largest ratio {both('max_ratio')}"]
     if not math.isnan(before["tv_nominal"]):
         parts.append(f"distance to nominal {both('tv_nominal')}")
     return f"With {setting}{some}: {', '.join(parts)}; verdict {before['verdict']} -> {after['verdict']}."
+
+
+def read_lowered(option: Option | None, rungs: list[float], groups: int, temperature: str) -> str:
+    """Say what a lower baseline does for the completions that are given up, or that none that was tried keeps them.
+
+    ``temperature`` is its name, empty where there is none; it is the unit then.
+    """
+    if option is not None:
+        return f" {tried(option, groups, temperature)}"
+    unit = " times the temperature" if temperature else ""
+    return f" No lower baseline that was tried keeps all of them, {rungs[0]:g} to {rungs[-1]:g}{unit}."
 
 
 def positive_options(

@@ -21,7 +21,7 @@ from pessimism.diagnosis import population as group_plugin
 from pessimism.diagnosis.clip import clip_of
 from pessimism.diagnosis.logged_groups import LoggedGroups, reads_lengths
 from pessimism.diagnosis.report import Diagnosis
-from pessimism.diagnosis.thresholds import lowering_helps, thresholds
+from pessimism.diagnosis.thresholds import given_up, lowering_helps, thresholds
 from pessimism.diagnosis.verdict import VerdictRules, verdicts
 from pessimism.diagnosis.what_was_read import what_was_read
 from pessimism.diagnosis.wording import SAME, Group, read_group
@@ -234,18 +234,12 @@ def _measure(targets: list[InducedTarget]) -> pd.DataFrame:
                 for same in targets
             ]
         ),
-        given_up=_given_up(target),
+        given_up=given_up(target),
         all_equal=target.reward.max(axis=-1) == target.reward.min(axis=-1),
         critical_shift=shift,
         critical_beta=beta,
         status=target.status,
     )
-
-
-def _given_up(target: InducedTarget) -> Floats:
-    """Completions of each row that lose all their mass, nan where there is no target."""
-    lost = np.sum(np.isneginf(target.log_ratio), axis=-1)
-    return np.where(np.isnan(target.log_ratio).any(axis=-1), np.nan, lost)
 
 
 def _near_both(target: InducedTarget) -> Any:

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from pessimism.arrays import Floats
-from pessimism.diagnosis.advice import SETTLED, Option, Trial, about_size, always_positive, few, positive_options, tried
+from pessimism.diagnosis.advice import (
+    SETTLED,
+    Option,
+    Trial,
+    about_size,
+    always_positive,
+    few,
+    positive_options,
+    read_lowered,
+    tried,
+)
 from pessimism.diagnosis.intervals import median_interval, share_interval
 from pessimism.diagnosis.report import Diagnosis
 from pessimism.diagnosis.thresholds import SIGN
@@ -386,11 +396,16 @@ def _advice(
     several = signal["status"] == "set_valued"
     nominal = int((at_boundary & ~several & (signal["tv_nominal"] < SAME)).sum())
     giving_up, without = int((signal["given_up"] > 0).sum()), int((signal["status"] == "no_target").sum())
-    lowering_helps = report.lowering_helps
     if not groups:
         return read_no_signal(*_why_silent(report.frame)), []
+    lower, lowering_helps = "", False
     word, named = verdict.get("alone", verdict["word"]), report.temperature_name or "temperature"
     size, tries = ("", []) if trial is None else about_size(trial, word, named, groups)
+    if trial is not None and report.lowering_helps and (giving_up or without):
+        lowered, rungs = trial.lowered(share)
+        lowering_helps = lowered is not None
+        lower = read_lowered(lowered, rungs, groups, "" if report.temperature is None else named)
+        tries = [*([lowered] if lowered is not None else []), *tries]
     both = positive & signal["population_regime"].isin(["positive", "undefined"])
     if both.sum() >= share * groups:
         text = read_positive(
@@ -405,13 +420,13 @@ def _advice(
             theorem=None if report.trained is None or _replaced(report) else always_positive(report.trained),
             settled=word in SETTLED,
         )
-        return text + size, tries
+        return text + lower + size, tries
     if math.isnan(least["shift"]):
         kl = float(signal["kl"][several].median())
         text = read_undecided(
             without, boundary, nominal, int(several.sum()), giving_up, groups, lowering_helps=lowering_helps, kl=kl
         )
-        return text + size, tries
+        return text + lower + size, tries
     options = [] if trial is None else positive_options(trial, share, *((least[k], needs[k]) for k in needs))
     done = {option.name: option for option in options if option.holds}
     if trial is not None and "shift" not in done:

@@ -128,3 +128,9 @@ def lowering_helps(logged: LoggedGroups, group: int, objective: Objective) -> bo
     lost = bool(np.all(target.status == "no_target"))
     found = bool(np.all(np.isin(lowered.status, ("converged", "vanishing_support", "set_valued"))))
     return bool(found and (lost or after > before))
+
+
+def given_up(target: InducedTarget) -> Floats:
+    """Completions of each row that lose all their mass, nan where there is no target."""
+    lost = np.sum(np.isneginf(target.log_ratio), axis=-1)
+    return np.where(np.isnan(target.log_ratio).any(axis=-1), np.nan, lost)

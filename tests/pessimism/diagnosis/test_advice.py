@@ -174,3 +174,27 @@ def test_a_temperature_that_ends_the_leak_and_all_else_is_told() -> None:
     assert f"With beta {option['at']:.3g}: " in report.recommendation
     assert "no beta that was tried" in report.recommendation
     assert "verdict leaking -> too timid" in report.recommendation
+
+
+@pytest.mark.parametrize("start", [-0.05, 0.0])  # at 0 there is no target at all
+@pytest.mark.parametrize("rewards", [[[0.2, 0.5, 0.9], [0, 1, 1]], [[0, 0, 1], [0, 5, 7, 9]]])
+def test_a_lower_baseline_is_tried_before_it_is_said(rewards: list[list[float]], start: float) -> None:
+    """The objective has the baseline as a hyper-parameter: the same by another way."""
+    report = ps.diagnose(log_of(*rewards * 5), "asym_re", shift=start)
+    (option,) = (one for one in report.summary["recommendation"]["options"] if one["name"] == "baseline")
+    assert f"With the baseline lower by {option['at']:.3g}: groups that give up completions" in report.recommendation
+    assert "nan" not in report.recommendation
+    again = ps.diagnose(log_of(*rewards * 5), "asym_re", shift=start - option["at"])
+    for name, of in (("before", report), ("after", again)):
+        without = (of["given_up"] > 0) | (of["status"] == "no_target")
+        assert option[name]["giving_up"] == without.mean()
+        if start or name == "after":
+            assert option[name]["kl"] == pytest.approx(of["kl"].median(), rel=1e-9)
+    assert option["before"]["giving_up"] > option["after"]["giving_up"] == 0.0
+
+
+def test_a_lower_baseline_that_does_not_help_is_not_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pessimism.diagnosis.advice._LOWER", (1e-3, 2e-3))
+    text = ps.diagnose(log_of([0, 1, 1], [0, 0, 1]), "asym_re", shift=0.0).recommendation
+    assert "lower the baseline" not in text
+    assert "No lower baseline that was tried keeps all of them, 0.001 to 0.002." in text

@@ -25,8 +25,8 @@ def test_advice_where_the_loss_has_no_target_or_gives_up_completions() -> None:
     shrinking, lost = diagnose(TRL, "asym_re"), diagnose(TRL, "asym_re", shift=0.0)
     assert shrinking.lowering_helps
     assert lost.lowering_helps
-    assert numbers(shrinking.recommendation) == [shrinking.summary["giving_up"], 190]
-    assert numbers(lost.recommendation) == [lost.summary["status"]["no_target"], 190]
+    assert numbers(shrinking.recommendation)[:2] == [shrinking.summary["giving_up"], 190]
+    assert numbers(lost.recommendation)[:2] == [lost.summary["status"]["no_target"], 190]
 
 
 def test_summary() -> None:
