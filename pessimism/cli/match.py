@@ -18,10 +18,10 @@ from pessimism.cli.options import (
 )
 from pessimism.cli.output import json_values, print_columns
 from pessimism.cli.parser import Parser, number
-from pessimism.comparison.compare import table
+from pessimism.comparison.compare import as_written, rounded, table
 from pessimism.comparison.match import one_setting, wanted_number
 from pessimism.comparison.problems import over_signal
-from pessimism.losses.registry import make_objective, parse_objective, short_setting
+from pessimism.losses.registry import make_objective, parse_objective
 
 USAGE = "(LOG... | --behavior P,P,... --reward R,R,... | --input FILE) --objective NAME --kl FLOAT [options]"
 HELP = """\
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
     elif options.csv:
         print_columns({key: [value] for key, value in row.items()}, csv=True)
     else:
-        print(short_setting(found, None))
+        print(rounded(as_written(found)))
         if signal > 1:
             over = f"{known} of {row['problems']} problems, whose rewards differ"
             print(f"{options.statistic} {name.replace('_', ' ')} {reached:.4g} over {over}")

@@ -26,18 +26,23 @@ def print_columns(columns: Columns, *, csv: bool) -> None:
     columns : mapping of str to sequence
         Name of a column -> its values; None and nan are undefined.
     csv : bool
-        Whether to print CSV with all digits; otherwise a table with four digits, numbers to the right.
+        Whether to print CSV with all digits, a line for each row: a line break in a text is written as a backslash and
+        a letter. Otherwise a table with four digits, numbers to the right.
     """
     if csv:
         writer = csv_module.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        written = plain if sys.stdout.isatty() else str  # a file gets texts as they are
+        written = plain if sys.stdout.isatty() else _one_line  # a file gets other characters as they are
         writer.writerows(
             ["" if undefined(cell) else written(cell) if isinstance(cell, str) else cell for cell in row]
             for row in zip(*columns.values(), strict=True)
         )
         return
     print("\n".join(table_lines(columns)))
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\r", r"\r").replace("\n", r"\n")
 
 
 def fitted_lines(

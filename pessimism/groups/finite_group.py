@@ -106,8 +106,9 @@ class FiniteGroup(ByValue):
 
     @cached_property
     def log_z(self) -> Any:
-        """Log E_q[exp(advantage / beta)], ``(...)``; nan where the objective has no temperature."""
-        return log_z_of(*self._rows, self.objective.temperature).reshape(self.kept.shape)[()]
+        """Log E_q[exp(advantage / beta)], ``(...)``; nan without a temperature, or where the baseline cancels in it."""
+        beta = None if _has_group_apart(self.objective) else self.objective.temperature
+        return log_z_of(*self._rows, beta).reshape(self.kept.shape)[()]
 
     @cached_property
     def log_z_error(self) -> Any:
@@ -162,10 +163,12 @@ class FiniteGroup(ByValue):
         if self.advantage.ndim > 1:
             facts += [("shape", self.advantage.shape), ("regime", shares(self.regime))]
             facts += [] if plain else [("status", shares(self.target.status))]
-            return [*facts, ("median kappa", median(self.kappa)), ("median log_z", median(self.log_z))]
+            facts += [("median kappa", median(self.kappa))]
+            return facts if _has_group_apart(self.objective) else [*facts, ("median log_z", median(self.log_z))]
         facts += [] if plain else [("status", self.target.status)]
         factor = float(self.target.conservatism()["pessimism_factor"].iloc[0])
-        facts += [("regime", self.regime), ("kappa", self.kappa), ("factor", factor), ("log_z", self.log_z)]
+        facts += [("regime", self.regime), ("kappa", self.kappa), ("factor", factor)]
+        facts += [] if _has_group_apart(self.objective) else [("log_z", self.log_z)]
         return [*facts, ("policy", self.target.policy)]
 
     def __repr__(self) -> str:

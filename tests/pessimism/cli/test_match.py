@@ -17,7 +17,10 @@ LOG = str(EXAMPLES / "verl_rollouts")
 
 def test_a_bandit(capsys: pytest.CaptureFixture[str]) -> None:
     lines = run(capsys, "match", *BANDIT, "--objective", "kimi", "--kl", "0.1").splitlines()
-    assert lines[0] == f"kimi:beta={ps.match([0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8], 'kimi', kl=0.1).beta}"
+    beta = ps.match([0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8], "kimi", kl=0.1).beta
+    assert lines[0] == f"kimi:beta={beta:.4g}"  # what is significant; JSON has all digits
+    found = json.loads(run(capsys, "match", *BANDIT, "--objective", "kimi", "--kl", "0.1", "--json"))
+    assert found["match"]["settings"]["beta"] == beta
     assert lines[1].startswith("kl 0.1, value 0.4925, behavior value 0.4, ")
 
 

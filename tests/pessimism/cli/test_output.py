@@ -40,3 +40,8 @@ def test_texts_are_wrapped_for_a_terminal_alone(monkeypatch: pytest.MonkeyPatch)
     lines = paragraph(text).splitlines()
     assert max(map(len, lines)) <= 60
     assert " ".join(lines).split() == text.split()
+
+
+def test_a_row_of_csv_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_columns({"prompt": ["a\r\nb", 'say "x", ä'], "n": [1, 2]}, csv=True)
+    assert capsys.readouterr().out == 'prompt,n\na\\r\\nb,1\n"say ""x"", ä",2\n'

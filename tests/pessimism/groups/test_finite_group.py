@@ -261,3 +261,13 @@ def test_what_a_group_apart_has_no_use_for_is_refused() -> None:
             ps.finite_group("a_star_po", 8, pass_rate=0.2, **{option: True})
     with pytest.raises(ValueError, match='sampling="off_policy" has groups of the behavior'):
         ps.finite_group("kl_regularized", 8, pass_rate=0.2)
+
+
+@pytest.mark.parametrize("pass_rate", [0.2, [0.2, 0.3]])
+def test_on_policy_a_star_po_has_no_log_z_as_its_baseline_cancels(pass_rate: Any) -> None:
+    """Any constant may be added to its advantage: a number of it would say nothing."""
+    group = finite_group("a_star_po", 8, pass_rate=pass_rate)
+    assert np.isnan(group.log_z).all()
+    assert set(np.atleast_1d(group.regime)) == {"boundary"}
+    assert "log_z" not in repr(group)
+    assert "log_z" in repr(finite_group("a_star_po", 8, pass_rate=pass_rate, sampling="off_policy"))
