@@ -9,8 +9,11 @@ import pytest
 from scipy.optimize import brentq, minimize
 
 from pessimism import AWR, AsymRE, MixedChi2KL, Nominal
+from pessimism.core.bandit import make_bandit
 from pessimism.groups.finite_group import finite_group
-from pessimism.groups.target import is_affine
+from pessimism.groups.target import is_affine, solve_bandit
+from pessimism.target.result import InducedTarget
+from tests.cases import CASES
 from tests.pessimism.groups.enumerated import OPTIONS, SQUARED, every_sample
 
 
@@ -85,3 +88,24 @@ def test_affine_in_the_advantage() -> None:
     for objective in (AWR(), AWR(w_max=np.inf), Bounded()):
         assert not is_affine(objective, -1.0, 1.0)
         assert is_affine(objective, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("label", CASES)
+@pytest.mark.parametrize("kind", ["worse", "better", "both", "equal"])
+def test_given_advantages_of_any_sign_have_a_fixed_point_or_no_claim(label: str, kind: str) -> None:
+    """Their mean need not be 0, as that of the objective's own often is: what is claimed holds its certificate."""
+    objective, rng = CASES[label].objective, np.random.default_rng(1)
+    if (
+        objective.coupled
+        or objective.facts
+        or objective.on_policy
+        or objective.mixes_data
+        or objective.prices_propensity
+    ):
+        return
+    size = rng.random((8, 3))
+    advantage = {"worse": -size, "better": size, "both": rng.normal(size=(8, 3)), "equal": np.full((8, 3), -0.3)}[kind]
+    bandit = make_bandit(rng.dirichlet(np.ones(3), 8), rng.random((8, 3)))
+    target = InducedTarget(objective, bandit, solve_bandit(objective, bandit, advantage), advantage)
+    claimed = ~np.isin(target.status, ["no_target", "not_converged"])
+    assert np.all(target.certificate()["worst"].to_numpy()[claimed] < 1e-7)
