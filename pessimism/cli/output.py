@@ -8,12 +8,17 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pessimism.display import table_lines, undefined
 from pessimism.messages import plain
 from pessimism.target.conservatism import numbers
 from pessimism.target.result import FIELDS, InducedTarget
+
+if TYPE_CHECKING:
+    from pessimism.tokens.result import TokenTarget
 
 Columns = Mapping[str, Sequence[Any]]  # name -> values, one for each row
 
@@ -147,6 +152,53 @@ def facts(target: InducedTarget) -> str:
     why = target.message.get(())
     line = ", ".join(said) + ("" if target.status == "converged" else f" ({target.status})")
     return line if why is None else f"{line}\n{why}"
+
+
+def prefixes(target: TokenTarget) -> dict[str, list[Any]]:
+    """Return columns of the prefixes of a token target, those in the negative regime first, the most visited first."""
+    negative, reached = target.regime == "negative", target.reached
+    order = sorted(range(len(reached)), key=lambda node: (not negative[node], -reached[node]))
+    columns = {"prefix": [" ".join(map(str, s)) or "(start)" for s in target.tree.prefixes], **_of_prefixes(target)}
+    return {name: [values[node] for node in order] for name, values in columns.items()}
+
+
+def _of_prefixes(target: TokenTarget) -> dict[str, list[Any]]:
+    numbers = {"reached": target.reached, "value": target.tree.value, "kappa": target.kappa, "kl": target.prefix_kl}
+    return {name: of.tolist() for name, of in {**numbers, "regime": target.regime, "status": target.status}.items()}
+
+
+def tree_facts(target: TokenTarget) -> str:
+    """Return what a token target does to completions, in lines."""
+    temperature = target.effective_temperature
+    of_tokens = f", {target.negative_share:.1%} of the visits to prefixes in the negative regime"
+    said = [
+        f"{target.objective}: kl {target.kl:.4g}",
+        f"value {target.value:.4g} (behavior {target.tree.value[0]:.4g})",
+        f"entropy {target.entropy:.4g}",
+        f"effective temperature {'undefined' if math.isnan(temperature) else format(temperature, '.4g')}",
+    ]
+    return ", ".join(said) + ("" if math.isnan(target.negative_share) else of_tokens)
+
+
+def tree_as_json(target: TokenTarget) -> dict[str, Any]:
+    """Return a token target for JSON: the whole, its prefixes with the policy at each, its completions."""
+    tree = target.tree
+    parts = {"tokens": tree.token, "behavior": np.exp(tree.log_behavior), "policy": target.policy}
+    split = {name: [part.tolist() for part in np.split(of, tree.start[1:-1])] for name, of in parts.items()}
+    per_prefix = {"prefix": [list(s) for s in tree.prefixes], **_of_prefixes(target), **split}
+    per_completion = {
+        "tokens": [list(s) for s in tree.completions],
+        "reward": tree.reward.tolist(),
+        "policy": target.completion_policy.tolist(),
+        "log_ratio": target.completion_log_ratio.tolist(),
+    }
+    whole = ("kl", "value", "entropy", "effective_temperature", "leak", "negative_share")
+    found = {"objective": str(target.objective)} | {name: getattr(target, name) for name in whole}
+    rows = {
+        name: [json_values(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+        for name, columns in (("prefixes", per_prefix), ("completions", per_completion))
+    }
+    return {**json_values(found), **rows}
 
 
 def paragraph(text: str) -> str:

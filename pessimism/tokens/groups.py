@@ -69,7 +69,7 @@ def cases_of_groups(
         of_values[v] = member_advantages(objective, values[None], others + own)[0, :, v]
     probability = np.exp(log_multinomial(others, law.mass[None]))[0]  # (J,)
     own_value = np.searchsorted(values, tree.leaf_reward)
-    kept = others.T < size - 1 if drop_equal else np.ones(others.T.shape, dtype=bool)  # the others are not all like it
+    kept = size - 1 > others.T if drop_equal else np.ones(others.T.shape, dtype=bool)  # the others are not all like it
     chances = np.where(kept, probability, 0.0)[own_value]
     if not by_group:
         return weight[:, None] * chances, of_values[own_value]
@@ -79,7 +79,7 @@ def cases_of_groups(
 def _per_token_of_group(tree: TokenTree, values: Floats, others: Counts, size: int, kept: Bools) -> Floats:
     """Weights G / (tokens of the group) times the probability of the others, ``(L, J)``, by their law of lengths."""
     if len(values) > 2:
-        raise ValueError(f'normalize="group" takes two distinct rewards, got {len(values)}')
+        raise ValueError(f'mean_over="group" takes two distinct rewards, got {len(values)}')
     length = tree.leaf_length.astype(np.intp)
     longest = int(length.max())
     check_amount("group_size squared times the longest completion", size * size * longest, _MOST_LENGTHS)

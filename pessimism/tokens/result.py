@@ -54,6 +54,21 @@ class TokenTarget:
         Mass that no leaf has.
     at_largest_rest : TokenTarget or None
         Where the tree bounds the reward of what is not listed, this target has the least and that one the largest.
+    solved : Solved
+        What the routes found at the prefixes.
+    prefixes : Prefixes or None
+        The problems at the prefixes, None for a loss of completions.
+    whole : InducedTarget or None
+        Target of a loss of completions, on the bandit of the leaves.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> policy = {(): {0: 0.5, 1: 0.5}, (1,): {0: 0.2, 1: 0.8}}
+    >>> tree = ps.TokenTree.from_table(policy, lambda y: float(y == (1, 0)))
+    >>> target = ps.token_target(tree, "kimi", beta=0.5)
+    >>> round(target.kl, 4), round(target.value, 4), round(target.effective_temperature, 4)
+    (0.1405, 0.2899, 0.768)
     """
 
     tree: TokenTree
@@ -185,6 +200,24 @@ class TokenTarget:
     def reached(self) -> Floats:
         """Probability that the behavior reaches each prefix, ``(N,)``: the weights of shares over prefixes."""
         return np.exp(self.tree.node_log_prob)
+
+    @property
+    def negative_share(self) -> float:
+        """Share of the behavior's visits to prefixes, where the policy chooses, that are in the negative regime."""
+        if self.prefixes is None:
+            return float("nan")
+        visits = self.reached * self.tree.chosen
+        return float(visits @ (self.regime == "negative") / visits.sum())
+
+    @cached_property
+    def prefix_kl(self) -> Floats:
+        """Divergence KL(policy || reference) of the next token after each prefix, ``(N,)``."""
+        own = self.tree.log_reference
+        reference = np.exp(self.tree.log_behavior if own is None else own)
+        gone = np.isneginf(self.log_ratio)
+        u = np.where(gone, 0.0, self.log_ratio)
+        term = np.where(gone, reference, reference * (np.exp(u) * u - np.expm1(u)))  # each at least 0
+        return np.asarray(np.add.reduceat(term, self.tree.start[:-1]))
 
     def merged(self, probability: Any) -> Floats:
         """Probabilities of completions with those below each unstable prefix added up.

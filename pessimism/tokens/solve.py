@@ -31,7 +31,8 @@ _EVEN = 1e-12  # relative difference of the mean weights of a node's tokens that
 _CHUNK = 1 << 18  # edges that are worked on together
 
 
-Known = tuple[NDArray[np.bool_], Solution]  # which prefixes a formula knows, and their targets
+Mask = NDArray[np.bool_]
+Known = tuple[Mask, Solution]  # which prefixes a formula knows, and their targets
 
 
 class Solved(NamedTuple):
@@ -153,7 +154,7 @@ class Prefixes:
         if bounds is None:
             return None
         low, high = (np.broadcast_to(bound, edges.shape) for bound in bounds)
-        mask = ~np.isnan(high).any(axis=-1)
+        mask: Mask = ~np.isnan(high).any(axis=-1)
         if not mask.any():
             return None
         edges = edges[mask]
@@ -163,7 +164,7 @@ class Prefixes:
 
     def _by_mean(self, edges: Ints) -> Known | None:
         """One number for each token says all of the law below it: the bandit's own routes serve."""
-        mask = self.law.single[edges].all(axis=-1)
+        mask: Mask = np.all(self.law.single[edges], axis=-1, out=np.empty(len(edges), dtype=bool))
         if not mask.any():
             return None
         edges = edges[mask]

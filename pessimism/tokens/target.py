@@ -29,7 +29,7 @@ def token_target(
     level: str | None = None,
     group_size: int | None = None,
     drop_equal: bool = False,
-    normalize: str = "batch",
+    mean_over: str = "batch",
     method: str | None = None,
     check: bool = True,
     **hyper: Any,
@@ -50,7 +50,7 @@ def token_target(
         each token: ``kimi`` per token is the loss that Tinker and verl call ``dro``.
     aggregation : {"sum", "sequence_mean", "token_mean"}, default "sum"
         How the tokens of a completion are added up: m = 1, or m = 1/length, as GRPO was published. A mean over all
-        tokens of a batch has m = 1, up to a constant that moves no target; see ``normalize``.
+        tokens of a batch has m = 1, up to a constant that moves no target; see ``mean_over``.
     baseline : {"prompt", "prefix"} or array_like of shape (N,), default "prompt"
         Whether the advantage of a completion is the objective's among all completions of the prompt, or among those
         below each prefix. Numbers, one for each prefix, are values to subtract from the reward, as a critic's.
@@ -63,7 +63,7 @@ def token_target(
         population is one group.
     drop_equal : bool, default False
         Whether groups whose rewards are all equal are dropped.
-    normalize : {"batch", "group"}, default "batch"
+    mean_over : {"batch", "group"}, default "batch"
         With ``aggregation="token_mean"``, whether the mean is over the tokens of a large batch or over those of a group
         of ``group_size``.
     method : {"closed_form", "fixed_point"}, optional
@@ -95,14 +95,14 @@ def token_target(
     >>> tree = ps.TokenTree.from_table(policy, lambda y: float(y == (1, 0)))
     >>> target = ps.token_target(tree, "kimi", beta=0.5)
     >>> target.completion_policy.round(4), target.regime.tolist()
-    (array([0.4505, 0.1887, 0.3608]), ['positive', 'positive'])
+    (array([0.4031, 0.2899, 0.307 ]), ['positive', 'positive'])
     """
     made = make_objective(objective, check=check, **hyper)
     if not isinstance(tree, TokenTree):
         raise TypeError(f"tree must be a TokenTree, got {type(tree).__name__}")
     _require_choice("aggregation", aggregation, _AGGREGATIONS)
     _require_choice("level", level, (None, "token", "prefix", "sequence"))
-    _require_choice("normalize", normalize, ("batch", "group"))
+    _require_choice("mean_over", mean_over, ("batch", "group"))
     _require_choice("method", method, (None, "closed_form", "fixed_point"))
     why = _not_per_token(made)
     level = level or ("token" if why is None else "sequence")
@@ -110,7 +110,7 @@ def token_target(
         ends = [tree.with_rest_reward(reward) for reward in tree.rest_reward]
         given = {"baseline": baseline, "level": level, "group_size": group_size, "drop_equal": drop_equal}
         least, largest = (
-            token_target(of, made, aggregation, **given, normalize=normalize, method=method, check=False) for of in ends
+            token_target(of, made, aggregation, **given, mean_over=mean_over, method=method, check=False) for of in ends
         )
         return replace(least, at_largest_rest=largest)
     if level == "sequence":
@@ -119,9 +119,9 @@ def token_target(
         raise ValueError(f'level: objective {made} has no loss of single tokens, {why}; use level="sequence"')
     if tree.log_reference is not None and not made.takes_reference:
         raise ValueError(f"tree: objective {made} has no log-ratio to another reference than the behavior")
-    if normalize == "group" and (aggregation != "token_mean" or group_size is None):
-        raise ValueError('normalize="group" needs aggregation="token_mean" and a group_size')
-    law = _law(tree, made, _weights(tree, aggregation, normalize), baseline, group_size, drop_equal, normalize)
+    if mean_over == "group" and (aggregation != "token_mean" or group_size is None):
+        raise ValueError('mean_over="group" needs aggregation="token_mean" and a group_size')
+    law = _law(tree, made, _weights(tree, aggregation, mean_over), baseline, group_size, drop_equal, mean_over)
     prefixes = Prefixes(tree, made, law, by_prefix=level == "prefix")
     return TokenTarget(tree, made, prefixes.solve(method), prefixes)
 
@@ -153,9 +153,9 @@ def _not_per_token(objective: Objective) -> str | None:
     return None
 
 
-def _weights(tree: TokenTree, aggregation: str, normalize: str) -> Floats:
+def _weights(tree: TokenTree, aggregation: str, mean_over: str) -> Floats:
     """Weight m of each leaf, ``(L,)``."""
-    if aggregation == "sequence_mean" or normalize == "group":
+    if aggregation == "sequence_mean" or mean_over == "group":
         bad = np.flatnonzero(~(tree.leaf_length >= 1))
         if len(bad):
             unlisted = bad[0] >= len(tree.truncated)
@@ -172,14 +172,14 @@ def _law(
     baseline: Any,
     group_size: int | None,
     drop_equal: bool,
-    normalize: str,
+    mean_over: str,
 ) -> Law:
     if isinstance(baseline, str):
         _require_choice("baseline", baseline, ("prompt", "prefix"))
     if group_size is not None:
         if not isinstance(baseline, str) or baseline != "prompt":
             raise ValueError('group_size needs baseline="prompt": groups are those of a prompt')
-        by_group = normalize == "group"
+        by_group = mean_over == "group"
         cases = cases_of_groups(tree, objective, weight, group_size, drop_equal=drop_equal, by_group=by_group)
         return law_of_completions(tree, objective, *cases)
     if drop_equal:

@@ -58,6 +58,15 @@ class TokenTree:
         Completions that were cut off rather than ended.
     chosen : ndarray of bool, shape (N,)
         Whether the policy chooses the token after the prefix; elsewhere a tool or the environment does.
+
+    Examples
+    --------
+    >>> import pessimism as ps
+    >>> tree = ps.TokenTree.from_table({(): {0: 0.5, 1: 0.5}, (1,): {0: 0.2, 1: 0.8}}, lambda y: float(y == (1, 0)))
+    >>> tree
+    TokenTree(3 completions, 2 prefixes)
+    >>> tree.completions, tree.value.tolist()
+    ([(0,), (1, 0), (1, 1)], [0.1, 0.2])
     """
 
     node: Ints

@@ -9,6 +9,13 @@ import pessimism as ps
 from tests.pessimism.tokens.trees import random_tree
 
 
+def visited_by(target: ps.TokenTarget) -> np.ndarray:
+    """Log-probability of reaching each prefix under the policy."""
+    found, inner = np.zeros(len(target.tree.value)), target.tree.child >= 0
+    found[target.tree.child[inner]] = target.tree.along(target.log_policy)[inner]
+    return found
+
+
 def test_the_whole_is_that_of_the_completions() -> None:
     tree = random_tree(1, binary=False)
     target = ps.token_target(tree, "kimi", beta=1.5)
@@ -20,6 +27,9 @@ def test_the_whole_is_that_of_the_completions() -> None:
     assert target.entropy == pytest.approx(-pi @ np.log(pi))
     assert target.leak == 0.0
     assert target.effective_temperature == pytest.approx(ps.effective_temperature(pi, q, tree.reward), rel=1e-8)
+    visits = np.exp(tree.node_log_prob)
+    assert target.kl == pytest.approx(target.prefix_kl @ np.exp(visited_by(target)))
+    assert target.negative_share == pytest.approx(visits @ (target.regime == "negative") / visits.sum())
     assert "TokenTarget(kimi(beta=1.5)" in repr(target)
 
 

@@ -18,7 +18,7 @@ BAD: dict[str, dict[str, Any]] = {
     "baseline must hold one finite number for each of the": {"baseline": [0.0]},
     "group_size needs baseline=": {"group_size": 4, "baseline": "prefix"},
     "drop_equal needs a group_size": {"drop_equal": True},
-    'normalize="group" needs aggregation="token_mean" and a group_size': {"normalize": "group"},
+    'mean_over="group" needs aggregation="token_mean" and a group_size': {"mean_over": "group"},
     "method must be 'closed_form' or 'fixed_point'": {"method": "flow"},
     "since its data follow the policy": {"objective": "rloo", "level": "token"},
     "since it sees the ratio of a whole completion and its length": {"objective": "gspo", "level": "token"},
