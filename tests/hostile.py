@@ -158,7 +158,7 @@ def _gaps(target: Any, q: Array, u: Array, pi: Array) -> Array:
     objective = target.row_objective
     with np.errstate(all="ignore"):
         share = np.zeros_like(u)  # the reference is the behavior in every attack
-        advantage = np.asarray(target.advantage, dtype=float)
+        advantage = np.where(q > 0, np.asarray(target.advantage, dtype=float), 0.0)
         if objective.shift_rescales:
             advantage = advantage - np.max(np.where(q > 0, advantage, -np.inf), axis=-1, keepdims=True)
         weights = None if target.bandit.sampled and not objective.takes_propensity else q

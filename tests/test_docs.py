@@ -109,3 +109,22 @@ def test_the_page_names_all_objectives_that_transform_the_reward() -> None:
 @pytest.mark.parametrize("name", ["std_normalized", "grpo", "kimi", "gpg", "opo", "max_rl"])
 def test_a_group_of_one_has_no_advantage(name: str) -> None:
     np.testing.assert_array_equal(ps.objectives()[name]().advantage(np.array([[0.7]])), [[0.0]])
+
+
+def test_numbers_of_the_page_on_tokens() -> None:
+    page = (ROOT / "docs" / "tokens.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    scope: dict[str, object] = {}
+    shown = 0
+    for line in block.splitlines():
+        code, _, comment = line.partition("  # array")
+        if comment:
+            said = " ".join(repr(eval(code, scope)).replace(", dtype='<U9'", "").split())
+            assert said == "array" + comment
+            shown += 1
+        else:
+            exec(line, scope)
+    assert shown == 2
+    share, small = scope["target"].negative_share, scope["ps"].token_target(scope["tree"], "kimi", beta=0.2)  # type: ignore[attr-defined]
+    assert share == 0.25
+    assert small.status.tolist() == ["converged", "unstable", "converged"]

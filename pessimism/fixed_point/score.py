@@ -46,7 +46,8 @@ def group_weights(bandit: Bandit, objective: Objective) -> Array | None:
 
 def weight_on(bandit: Bandit, objective: Objective, log_ratio: Array, advantage: Array) -> Array:
     """Score weight ``(N, K)`` of a bandit's problems, against data of the behavior; log-ratios must be finite."""
-    return data_weight(objective, log_ratio, advantage, group_weights(bandit, objective), bandit.log_reference_ratio)
+    seen = bandit.masked(advantage, 0.0)  # what is never taken could overflow a sum over all actions
+    return data_weight(objective, log_ratio, seen, group_weights(bandit, objective), bandit.log_reference_ratio)
 
 
 Kinks = tuple[Array | float, ...]  # what `Objective.kinks_at` gives: log(policy / behavior) where the weight jumps

@@ -25,6 +25,7 @@ from pessimism.target.certificate import residual_on_logits
 
 SUM = 1e-9  # most that the mass of a target, with what leaks, may differ from one
 CERTIFICATE = 1e-7  # most that the certificate of a target may be which no formula gave
+_LARGE = 1e-10 / float(np.finfo(float).eps)  # advantages in units of the temperature, whose rounding is 1e-10
 _NO_CLAIM = (Status.NO_TARGET, Status.NOT_CONVERGED, Status.INVALID_INPUT)
 
 
@@ -50,6 +51,9 @@ def accepted(bandit: Bandit, objective: Objective, advantage: Array, solution: S
         The same solution if every row holds.
     """
     claims = ~np.isin(to_numpy(solution.status), _NO_CLAIM)
+    coarse = _coarse(bandit, objective, advantage)
+    if coarse is not None:  # a formula is not as exact as it knows
+        solution, searched = solution._replace(mass=None), searched | coarse
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no target
         holds = np.abs(to_numpy(_mass(bandit, solution)) - 1.0) <= SUM
     asked = claims & holds & searched
@@ -62,6 +66,18 @@ def accepted(bandit: Bandit, objective: Objective, advantage: Array, solution: S
         holds[asked] = residual_on_logits(own, theirs, *map(to_numpy, arrays)) <= CERTIFICATE
     failed = claims & ~holds
     return without(bandit, solution, failed) if failed.any() else solution
+
+
+def _coarse(bandit: Bandit, objective: Objective, advantage: Array) -> Array | None:
+    """Mask ``(N,)`` of rows whose advantages, in units of the temperature, are rounded by more than 1e-10; or None."""
+    xp, unit = bandit.xp, 1.0 if objective.temperature is None else objective.temperature
+    if 0 in advantage.shape:
+        return None
+    seen = bandit.masked(advantage, 0.0)
+    highest, lowest = (xp.astype(end / unit, xp.float64, copy=False) for end in (xp.max(seen), xp.min(seen)))
+    if bool(xp.all(highest <= _LARGE)) and bool(xp.all(lowest >= -_LARGE)):
+        return None
+    return np.asarray(to_numpy(xp.max(xp.abs(seen / unit), axis=-1)) > _LARGE)
 
 
 def _mass(bandit: Bandit, solution: Solution) -> Array:

@@ -98,6 +98,7 @@ def residual_on_logits(bandit: Bandit, objective: Objective, q: Array, pi: Array
     finite = np.where(seen, finite_log(u), 0.0)
     limit = objective.at_infinity(u, advantage)
     finite = finite if limit is None else np.where(seen, limit, 0.0)
+    advantage = np.where(seen, advantage, 0.0)  # of an action that is never taken it could overflow a sum over all
     if objective.shift_rescales:  # from the best advantage no exponential overflows
         advantage = advantage - np.max(np.where(seen, advantage, -np.inf), axis=-1, keepdims=True)
 

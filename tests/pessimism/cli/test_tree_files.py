@@ -46,7 +46,7 @@ def test_table_and_csv_have_a_row_for_each_prefix(capsys: pytest.CaptureFixture[
     assert "0.0% of the visits to prefixes in the negative regime" in out
     frame = pd.read_csv(pd.io.common.StringIO(run(capsys, *given, "--csv")))
     assert frame["prefix"].tolist() == ["(start)", "5"]
-    np.testing.assert_allclose(frame["value"], [0.5, 0.5])
+    np.testing.assert_allclose(frame["value"], [0.4, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,10 @@ def test_tokens_need_a_tree(capsys: pytest.CaptureFixture[str]) -> None:
         ({**LINES[2], "reward": "1"}, "2: reward must be a number, got '1'"),
         ({**LINES[2], "reward": [1]}, "2: reward must be a number, got [1]"),
         ({**LINES[2], "log_probs": None}, "2: log_probs must be a list of numbers, got null"),
-        ({**LINES[2], "truncated": True}, "2: it has tokens, log_probs, reward, truncated, but the first line tokens, log_probs, reward"),
+        (
+            {**LINES[2], "truncated": True},
+            "2: it has tokens, log_probs, reward, truncated, but the first line tokens,",
+        ),
         ({**LINES[2], "tokens": [5, 1]}, "log_probs[1] must have one entry for each of its 2 tokens, got 1"),
     ],
 )

@@ -111,3 +111,36 @@ def test_the_certificate_of_what_was_searched_for_may_be_1e_7(residual: float, t
     assert left == pytest.approx(residual, rel=1e-3)
     kept = accepted(bandit, OBJECTIVE, advantage, solution, np.ones(3, dtype=bool))
     assert (kept.status[1] == Status.CONVERGED) == taken
+
+
+@pytest.mark.parametrize(
+    ("behavior", "reward", "objective"),
+    [
+        (
+            [5.190315322170126e-25, 6.888039707895251e-25, 3.2294187889424272e-24, 0.9999999946275584, 5.37244164e-09],
+            [1868271.4827747843, 0.010083238581029942, -1.404355569088234, -2.044101494120594, -0.5007829416870869],
+            "cql_reference:alpha=0.0008795258026590657,beta=4.3400178024886775e-05",
+        ),
+        (
+            [1.0, 3.222735191677417e-29],
+            [-14173796.738586418, 24.66872548115038],
+            "mixed_chi2_kl:beta=0.3,gamma=9.37e-07",
+        ),
+        (None, [-3.6476611743593254e73, -7.893026509280258e72], "cql_huber:alpha=3.0"),
+    ],
+)
+def test_a_formula_whose_rounding_counts_is_asked_again(behavior: Any, reward: Any, objective: str) -> None:
+    """Each had claimed a policy whose sum or whose certificate missed by more than what a claim allows."""
+    target = ps.induced_target(behavior, reward, objective)
+    if target.status == "not_converged":
+        assert np.isnan(target.policy).all()
+    else:
+        assert target.certificate()["worst"][0] < 1e-7
+        assert abs(target.policy.sum() - 1.0) <= 1e-9
+
+
+def test_large_rewards_that_a_formula_bears_are_solved() -> None:
+    for scale in (1e6, 1e8, 1e12):
+        target = ps.induced_target([0.2, 0.3, 0.5], scale * np.array([0.1, 0.7, 0.4]), "kimi", beta=1.0)
+        assert target.status == "converged"
+        np.testing.assert_allclose(target.policy, [0.0, 1.0, 0.0], atol=1e-4)  # A_+/E[A_+]

@@ -54,3 +54,12 @@ def test_a_behavior_that_next_to_never_does_what_is_right(name: str) -> None:
     hyper = {"rloo": {}, "rebel": {"eta": 1 / 0.0015205690712449874}}.get(name, {"beta": 0.0015205690712449874})
     target = ps.induced_target(behavior, [1.0, 0.0, 0.0], name, **hyper)
     assert target.certificate()["worst"][0] < 1e-12
+
+
+def test_an_advantage_that_is_never_seen_does_not_count() -> None:
+    """The weight of tpo is one of all actions: exp(A/beta) of one without probability overflowed to inf times 0."""
+    target = ps.induced_target([0.9, 0.1, 0.0], [-0.4, 2.1, 1172335.8], "tpo", beta=0.8)
+    assert target.certificate()["worst"][0] < 1e-12
+    assert np.isfinite(target.multiplier)
+    alone = ps.induced_target([0.9, 0.1], [-0.4, 2.1], "tpo", beta=0.8)
+    np.testing.assert_allclose(target.policy[:2], alone.policy, atol=1e-12)
