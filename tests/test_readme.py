@@ -49,11 +49,7 @@ def test_the_quoted_lines_are_printed(monkeypatch: pytest.MonkeyPatch, capsys: p
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if line.startswith(("verdict: ", "recommendation: "))] == said.splitlines()
     assert main(shlex.split(COMMANDS[5])[1:]) == 0
-    (setting, line), (quoted, other) = capsys.readouterr().out.splitlines()[:2], first.splitlines()
-    assert line == other
-    (name, beta), (theirs, number) = setting.split("="), quoted.split("=")
-    assert name == theirs
-    assert float(beta) == pytest.approx(float(number), rel=1e-12)  # the last digits are the processor's
+    assert capsys.readouterr().out.splitlines()[:2] == first.splitlines()
 
 
 def test_families_are_the_registry() -> None:
