@@ -83,8 +83,9 @@ class Prefixes:
                 found.log_ratio[edges] = solution.log_ratio
                 found.kappa[some], found.regime[some] = solution.kappa, solution.regime
                 found.leak[some], found.status[some] = solution.leak, solution.status
-                inner = np.nonzero(tree.child[edges] >= 0)
-                whole[tree.child[edges][inner]] = (whole[some, None] + solution.log_ratio)[inner]
+                if self.by_prefix:
+                    inner = np.nonzero(tree.child[edges] >= 0)
+                    whole[tree.child[edges][inner]] = (whole[some, None] + solution.log_ratio)[inner]
         return found
 
     def _by_level(self) -> list[Ints]:
@@ -149,10 +150,11 @@ class Prefixes:
 
     def _cut_off(self, edges: Ints) -> Known | None:
         """A surrogate that is linear between bounds: a linear program at each prefix."""
+        if self.objective.linear_bounds(np.ones(1)) is None:  # before anything is computed for all tokens
+            return None
         behavior = np.exp(self.tree.log_behavior[edges])
         bounds = self.objective.linear_bounds(behavior)
-        if bounds is None:
-            return None
+        assert bounds is not None
         low, high = (np.broadcast_to(bound, edges.shape) for bound in bounds)
         mask: Mask = ~np.isnan(high).any(axis=-1)
         if not mask.any():
