@@ -2,10 +2,9 @@
 
     python benchmarks/bench_tokens.py [--depth 4] [--tokens 32] [--repeats 3]
 
-A full tree of random behaviors with rewards of 0 and 1: 32 tokens and a depth of 5 are 1.1 million prefixes and 34 million
-tokens. Values are the pass from the leaves up; targets are those of a squared loss in the positive regime everywhere.
-Memory is the largest resident size less that before the tree was built, in arrays of one float for each token, the tree
-included.
+A full tree of random behaviors with rewards of 0 and 1: 32 tokens and a depth of 5 are 1.1 million prefixes and 34
+million tokens. Values are the pass from the leaves up; targets are those of a squared loss, positive everywhere. Memory
+is the largest resident size less that before the tree was built, in arrays of one float for each token, with the tree.
 """
 
 from __future__ import annotations
