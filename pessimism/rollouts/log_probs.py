@@ -279,7 +279,7 @@ def joined_facts(facts: pd.DataFrame, first: NDArray[np.intp]) -> pd.DataFrame:
         with np.errstate(over="ignore", invalid="ignore"):  # as in `_of_tokens`
             found["token_kl"] = np.exp(before) * found["token_kl"]
     for name, values in found.items():
-        join = _JOINED.get(name, np.add)
+        join: np.ufunc = _JOINED.get(str(name), np.add)
         if join is np.add:
             values = np.where(empty, 0.0, values)
         elif name in _EXTREMES:
