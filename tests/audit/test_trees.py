@@ -12,8 +12,9 @@ import pytest
 from scipy import special
 
 import pessimism as ps
-from tests.audit.programs import OptimalSet
-from tests.audit.published import likelihood, masks, ratio, regression
+from tests.audit.harness import against, minimized, policy
+from tests.audit.programs import OptimalSet, clipped_lines
+from tests.audit.published import likelihood, masks, preferences, ratio, regression
 from tests.audit.trees import (
     Descent,
     Edge,
@@ -209,6 +210,25 @@ def test_formulas_of_prefixes_hold_on_deep_trees(aggregation: str, seed: int) ->
         else:
             assert lambert.regime[number] != "positive"
     assert count > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_losses_of_completions_are_minimized_on_the_leaves(seed: int) -> None:
+    """Pairs on the published loss; GSPO, with lengths of the tree, on its linear program."""
+    tree = random_tree(seed, depth=5, most=7, binary=seed % 2 > 0)
+    ours = as_tree(tree)
+    q, r = (np.array([of(y) for y in ours.completions]) for of in (tree.probability, tree.reward.__getitem__))
+    for spec, loss in (("ipo", preferences.ipo), ("kimi", regression.kimi)):
+        target = ps.token_target(ours, spec, level="sequence", beta=0.3)
+        best = policy(minimized(against(loss, q, q, r, beta=0.3), np.log(q)))
+        np.testing.assert_allclose(target.completion_policy, best, atol=1e-8)
+    gspo, gain = ps.token_target(ours, "gspo", eps_low=0.05, eps_high=0.08), centered(r, q)
+    low, high = (bound ** np.array([len(y) for y in ours.completions]) for bound in (0.95, 1.08))
+    assert (q * high)[gain > 0.0].sum() <= 1.0
+    best_set, w = OptimalSet(q, clipped_lines(gain, low, high)), gspo.completion_policy / q
+    reached = q @ np.maximum(-w * gain, -np.where(gain > 0.0, high, low) * gain)
+    assert reached == pytest.approx(best_set.least, abs=1e-9)
+    assert best_set.nearness(gspo.completion_policy, q, slack=1e-13) < 1e-7
 
 
 def _lines(here: Node, low: Array | float, high: Array | float) -> tuple[tuple[Array, Array], ...]:
