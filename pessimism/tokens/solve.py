@@ -182,7 +182,7 @@ class Prefixes:
             data = np.exp(tree.log_behavior[edges]) * weight
             data /= data.sum(axis=-1, keepdims=True)
             return mask, solve_bandit(objective, self.bandit(edges, data), advantage)
-        if isinstance(objective, KLPenalized):
+        if type(objective).score_weight is KLPenalized.score_weight:  # not of those that add another penalty
             nu = np.exp((tree.log_behavior if tree.log_reference is None else tree.log_reference)[edges])
             log_ratio, lam = tilt_of_weights(nu, weight, advantage, objective.temperature)
             return mask, self._wrapped(edges, log_ratio, lam, False)

@@ -9,6 +9,7 @@ import pytest
 
 import pessimism as ps
 from pessimism.losses.registry import make_objective
+from tests.cases import CASES
 from tests.pessimism.tokens.trees import random_tree
 
 BAD: dict[str, dict[str, Any]] = {
@@ -96,3 +97,23 @@ def test_another_reference_is_that_of_the_log_ratio() -> None:
     np.testing.assert_allclose(target.policy[2:], bandit.policy, atol=1e-12)
     with pytest.raises(ValueError, match="has no log-ratio to another reference"):
         ps.token_target(tree, "ppo")
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_every_objective_rests_at_every_prefix(label: str) -> None:
+    """The certificate is taken on the full law below each token, whatever formula found the policy."""
+    tree, objective = random_tree(1, depth=3), CASES[label].objective
+    for aggregation in ("sum", "sequence_mean"):
+        try:
+            target = ps.token_target(tree, objective, aggregation)
+        except ValueError as error:
+            assert aggregation == "sequence_mean"
+            assert "is for losses of tokens" in str(error)  # noqa: PT017
+            continue
+        assert "TokenTarget(" in repr(target)
+        if target.prefixes is None:
+            continue
+        worst = target.certificate().set_index("node")["worst"].to_numpy()
+        claimed = ~np.isin(target.status, ["no_target", "not_converged"])
+        assert np.all(worst[claimed] < 1e-7)
+        assert np.isfinite(target.kl) or not claimed.all()
