@@ -55,9 +55,9 @@ def token_target(
         Whether the advantage of a completion is the objective's among all completions of the prompt, or among those
         below each prefix. Numbers, one for each prefix, are values to subtract from the reward, as a critic's.
     level : {"token", "prefix", "sequence"}, optional
-        Whether the loss sees the ratio of a token, that of the prefix up to it, or that of the whole completion, which
-        is a bandit over the leaves. By default "sequence" for objectives that exist only there, as those with a length
-        (GSPO) or with pairs (DPO), and else "token".
+        Whether the loss sees the ratio of a token, that of the prefix up to it (of which only the token's own is
+        differentiated), or that of the whole completion, which is a bandit over the leaves. By default "sequence" for
+        objectives that exist only there, as those with a length (GSPO) or with pairs (DPO), and else "token".
     group_size : int, optional
         Completions G of a group, whose statistics make the advantage: all groups are counted. By default the whole
         population is one group.

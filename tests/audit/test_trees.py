@@ -134,9 +134,10 @@ def test_descent_on_all_logits_ends_at_the_target(name: str) -> None:
     assert disagreement((LOSSES | JUMPS)[name], tree, *WAYS[seed % 4], jumps=jumps) < 1e-6
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(s, marks=pytest.mark.slow if s < 10 else pytest.mark.nightly) for s in range(50)]
+)
 def test_descent_on_fifty_trees(name: str, seed: int) -> None:
     tree = random_tree(100 + seed, depth=6, width=5, most=20, binary=seed % 3 > 0)
     assert disagreement(LOSSES[name], tree, *WAYS[seed % 4]) < 1e-6

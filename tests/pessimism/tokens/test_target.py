@@ -69,6 +69,22 @@ def test_the_ratio_of_the_prefix_is_solved_from_the_root_down() -> None:
     assert np.abs(target.policy - token.policy).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("second", "reward", "beta", "same"),
+    [
+        ([0.5, 0.5], {(0, 0): 1.0, (0, 1): 0.0, (1, 0): 1.0, (1, 1): 0.0}, 0.3, True),  # the last token decides
+        ([0.5, 0.5], {(0, 0): 1.0, (0, 1): 1.0, (1, 0): 0.2, (1, 1): 0.2}, 0.8, True),  # the first, V - Q = 0.4 < beta
+        ([0.5, 0.5], {(0, 0): 1.0, (0, 1): 0.0, (1, 0): 0.5, (1, 1): 0.0}, 0.3, False),  # V_q differs
+    ],
+)
+def test_where_tokens_and_completions_agree(second: list[float], reward: Any, beta: float, same: bool) -> None:
+    rows = dict(enumerate(second))
+    tree = ps.TokenTree.from_table({(): {0: 0.4, 1: 0.6}, (0,): rows, (1,): rows}, reward)
+    token, whole = (ps.token_target(tree, "kimi", level=level, beta=beta) for level in ("token", "sequence"))
+    apart = np.abs(token.completion_policy - whole.completion_policy).sum() / 2
+    assert apart < 1e-12 if same else apart > 1e-3
+
+
 def test_an_object_of_ones_own() -> None:
     class Squared:
         beta = 0.6
