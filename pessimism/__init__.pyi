@@ -109,6 +109,7 @@ from .target.induced import nominal_target as nominal_target
 from .target.result import InducedTarget as InducedTarget
 from .target.stationary import StationaryPoint as StationaryPoint
 from .target.stationary import stationary_points as stationary_points
+from .tokens.design import smallest_token_shift as smallest_token_shift
 from .tokens.result import TokenTarget as TokenTarget
 from .tokens.target import token_target as token_target
 from .tokens.tree import TokenTree as TokenTree

@@ -7,17 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.arrays import Floats
 from pessimism.core.objective import Objective, ObjectiveLike
 from pessimism.losses.registry import make_objective
 from pessimism.target.induced import induced_target
-from pessimism.tokens.groups import cases_of_groups
-from pessimism.tokens.law import Law, law_of_completions, law_of_prefixes
+from pessimism.tokens.advantages import law_under, leaf_weights, require_choice
 from pessimism.tokens.result import TokenTarget
 from pessimism.tokens.solve import Prefixes, Solved
-from pessimism.tokens.tree import Ints, TokenTree
-
-_AGGREGATIONS = ("sum", "sequence_mean", "token_mean")
+from pessimism.tokens.tree import TokenTree
 
 
 def token_target(
@@ -100,10 +96,8 @@ def token_target(
     made = make_objective(objective, check=check, **hyper)
     if not isinstance(tree, TokenTree):
         raise TypeError(f"tree must be a TokenTree, got {type(tree).__name__}")
-    _require_choice("aggregation", aggregation, _AGGREGATIONS)
-    _require_choice("level", level, (None, "token", "prefix", "sequence"))
-    _require_choice("mean_over", mean_over, ("batch", "group"))
-    _require_choice("method", method, (None, "closed_form", "fixed_point"))
+    require_choice("level", level, (None, "token", "prefix", "sequence"))
+    require_choice("method", method, (None, "closed_form", "fixed_point"))
     why = _not_per_token(made)
     level = level or ("token" if why is None else "sequence")
     if tree.rest_reward[0] < tree.rest_reward[1]:
@@ -119,17 +113,10 @@ def token_target(
         raise ValueError(f'level: objective {made} has no loss of single tokens, {why}; use level="sequence"')
     if tree.log_reference is not None and not made.takes_reference:
         raise ValueError(f"tree: objective {made} has no log-ratio to another reference than the behavior")
-    if mean_over == "group" and (aggregation != "token_mean" or group_size is None):
-        raise ValueError('mean_over="group" needs aggregation="token_mean" and a group_size')
-    law = _law(tree, made, _weights(tree, aggregation, mean_over), baseline, group_size, drop_equal, mean_over)
+    options: dict[str, Any] = {"group_size": group_size, "drop_equal": drop_equal, "mean_over": mean_over}
+    law = law_under(tree, made, aggregation, baseline, **options)
     prefixes = Prefixes(tree, made, law, by_prefix=level == "prefix")
     return TokenTarget(tree, made, prefixes.solve(method), prefixes)
-
-
-def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        known = " or ".join(repr(choice) for choice in choices if choice is not None)
-        raise ValueError(f"{name} must be {known}, got {value!r}")
 
 
 def _not_per_token(objective: Objective) -> str | None:
@@ -153,66 +140,6 @@ def _not_per_token(objective: Objective) -> str | None:
     return None
 
 
-def _weights(tree: TokenTree, aggregation: str, mean_over: str) -> Floats:
-    """Weight m of each leaf, ``(L,)``."""
-    if aggregation == "sequence_mean" or mean_over == "group":
-        bad = np.flatnonzero(~(tree.leaf_length >= 1))
-        if len(bad):
-            unlisted = bad[0] >= len(tree.truncated)
-            what = "completions that are not listed" if unlisted else f"completions[{bad[0]}]"
-            fix = "give the tree a rest_length" if unlisted else "it has no counted token"
-            raise ValueError(f"aggregation={aggregation!r} needs the length of {what}: {fix}")
-    return 1.0 / tree.leaf_length if aggregation == "sequence_mean" else np.ones(len(tree.leaf))
-
-
-def _law(
-    tree: TokenTree,
-    objective: Objective,
-    weight: Floats,
-    baseline: Any,
-    group_size: int | None,
-    drop_equal: bool,
-    mean_over: str,
-) -> Law:
-    if isinstance(baseline, str):
-        _require_choice("baseline", baseline, ("prompt", "prefix"))
-    if group_size is not None:
-        if not isinstance(baseline, str) or baseline != "prompt":
-            raise ValueError('group_size needs baseline="prompt": groups are those of a prompt')
-        by_group = mean_over == "group"
-        cases = cases_of_groups(tree, objective, weight, group_size, drop_equal=drop_equal, by_group=by_group)
-        return law_of_completions(tree, objective, *cases)
-    if drop_equal:
-        raise ValueError("drop_equal needs a group_size: the whole population is no group to be dropped")
-    if isinstance(baseline, str) and baseline == "prompt":
-        p = np.exp(tree.leaf_log_prob)
-        advantage = np.asarray(objective.advantage(tree.leaf_reward[None], p[None]))[0]
-        return law_of_completions(tree, objective, weight, advantage)
-    if isinstance(baseline, str):
-        return law_of_prefixes(tree, objective, weight, lambda leaves, ends: _among(tree, objective, leaves, ends))
-    value = np.asarray(baseline, dtype=np.float64)
-    count = len(tree.start) - 1
-    if value.shape != (count,) or not np.all(np.isfinite(value)):
-        raise ValueError(
-            f"baseline must hold one finite number for each of the {count} prefixes, got shape {value.shape}"
-        )
-    return law_of_prefixes(
-        tree, objective, weight, lambda leaves, ends: tree.leaf_reward[leaves] - np.repeat(value, np.diff(ends))
-    )
-
-
-def _among(tree: TokenTree, objective: Objective, leaves: Ints, ends: Ints) -> Floats:
-    """Advantages of leaves among those below each node, under their conditional probabilities."""
-    found, count = np.empty(len(leaves)), np.diff(ends)
-    log_node = tree.node_log_prob
-    for size in np.unique(count):
-        nodes = np.flatnonzero(count == size)
-        place = ends[nodes, None] + np.arange(size)
-        p = np.exp(tree.leaf_log_prob[leaves[place]] - log_node[nodes, None])
-        found[place] = objective.advantage(tree.leaf_reward[leaves[place]], p)
-    return found
-
-
 def _of_completions(
     tree: TokenTree,
     objective: Objective,
@@ -229,7 +156,7 @@ def _of_completions(
         if not isinstance(value, str | None | bool) or value != usual[name]:
             raise ValueError(f'{name} is for losses of tokens; with level="sequence" it must be {usual[name]!r}')
     if "length" in objective.per_action and objective.settings["length"] is None:
-        _weights(tree, "sequence_mean", "batch")
+        leaf_weights(tree, "sequence_mean")
         objective = objective.replaced("length", tree.leaf_length)
     own = tree.log_reference
     reference = None if own is None else np.exp(tree.along(own)[tree.leaf])

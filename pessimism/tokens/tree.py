@@ -57,7 +57,8 @@ class TokenTree:
     truncated : ndarray of bool, shape (C,)
         Completions that were cut off rather than ended.
     chosen : ndarray of bool, shape (N,)
-        Whether the policy chooses the token after the prefix; elsewhere a tool or the environment does.
+        Whether the policy chooses the token after the prefix; elsewhere a tool or the environment does, or one token is
+        certain.
 
     Examples
     --------
@@ -271,7 +272,9 @@ class TokenTree:
             edges, leaf = _with_rest(edges, rest, missing, start)
             start = np.searchsorted(edges.node, np.arange(count + 1))
             reward = np.concatenate([reward, np.full(np.count_nonzero(rest), bounds[0])])
-        chosen = np.ones(count, dtype=bool) if edges.chosen is None else edges.chosen
+        chosen = np.diff(start) > 1  # where one token is certain there is nothing to choose
+        if edges.chosen is not None:
+            chosen &= edges.chosen
         log_behavior = _normalized(edges.log_behavior, start)
         log_reference = None if edges.log_reference is None else _normalized(edges.log_reference, start)
         if log_reference is not None and not chosen.all():  # the environment has one law under all policies
@@ -427,6 +430,10 @@ class TokenTree:
             start = np.append(self.start[nodes], edges.stop) - edges.start
             node[nodes] = _log_total(edge[edges], start)
         return edge, node
+
+    def log_total(self, edge_values: Floats) -> Floats:
+        """Logarithm of the sum of exponentials of values ``(E,)`` over the edges of each node, ``(N,)``."""
+        return _log_total(edge_values, self.start)
 
     def _by_depth(self, *, deepest_first: bool = False) -> list[tuple[slice, slice]]:
         """Slices of the nodes and of the edges of each depth."""
