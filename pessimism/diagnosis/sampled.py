@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
 from pessimism.diagnosis.logged_groups import LoggedGroups
+from pessimism.diagnosis.what_was_read import clustered_by, clusters
 
 
 class Sampled:
@@ -27,7 +28,8 @@ class Sampled:
     facts : pandas.DataFrame
         What was read of them.
     group, cluster : ndarray of int, shape (N,)
-        Their groups, and what is independent of each other: prompts, or groups where there is one prompt alone.
+        Their groups, and what is independent of each other, as for the report: prompts, or groups where several of a
+        step have one prompt; also groups where that would be one alone.
     clustered_by : str
         "prompts" or "groups".
     reward, behavior : ndarray, shape (N,)
@@ -47,10 +49,10 @@ class Sampled:
         known = ~np.isnan(behavior if policy is None else behavior + policy)
         self.rows: NDArray[np.intp] = np.flatnonzero(known)
         self.logged, self.facts, self.group = logged, facts.iloc[self.rows], group[self.rows]
-        prompt = pd.factorize(logged.groups["prompt"].astype(str))[0][self.group]
-        several = len(np.unique(prompt)) > 1
-        self.clustered_by = "prompts" if several else "groups"
-        self.cluster: NDArray[np.intp] = (prompt if several else self.group).astype(np.intp)
+        cluster = clusters(logged.groups)[self.group]
+        several = len(np.unique(cluster)) > 1
+        self.clustered_by = f"{clustered_by(logged.groups)}s" if several else "groups"
+        self.cluster: NDArray[np.intp] = cluster if several else self.group.astype(np.intp)
         self.reward, self.behavior = logged.reward[self.rows], behavior[self.rows]
         self.log_ratio = None if policy is None else (policy - behavior)[self.rows]
         self.notes = _left_out(facts, known) if self.rows.size else []

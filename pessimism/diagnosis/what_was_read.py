@@ -111,8 +111,11 @@ def _left_out(attrs: dict[Any, Any], logged: LoggedGroups) -> list[str]:
     return said
 
 
+def clustered_by(frame: pd.DataFrame) -> str:
+    """Return what is independent of each other: "prompt", or "group" where several groups of a step have one prompt."""
+    return "group" if "group" in frame and frame.duplicated(["step", "prompt"]).any() else "prompt"
+
+
 def clusters(frame: pd.DataFrame) -> NDArray[np.intp]:
     """Number of what was sampled for each group of a report: its prompt, or its group where several have one prompt."""
-    known = "group" in frame and frame.duplicated(["step", "prompt"]).any()
-    of = frame["group"] if known else frame["prompt"].astype(str)
-    return pd.factorize(of)[0].astype(np.intp)
+    return pd.factorize(frame[clustered_by(frame)].astype(str))[0].astype(np.intp)

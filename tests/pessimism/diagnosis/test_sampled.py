@@ -8,6 +8,7 @@ import pytest
 
 from pessimism.diagnosis.logged_groups import LoggedGroups
 from pessimism.diagnosis.sampled import Sampled
+from pessimism.diagnosis.what_was_read import clusters
 from pessimism.rollouts.read import read_rollouts
 
 
@@ -49,3 +50,19 @@ def test_what_is_left_out() -> None:
     found = sampled("mu,pi", mu=tokens, pi=tokens, loss_mask=[[1], [0], [0], [1], [1]])
     assert found.notes == ["2 completions without a token that counts are left out"]
     assert len(found.rows) == 3
+
+
+def test_clusters_are_those_of_the_report() -> None:
+    """A prompt that stands in two groups of a step: the groups are what was sampled, as the report has them."""
+    fields = {
+        "prompt": ["a", "a", "a", "b", "b"],
+        "id": [1, 1, 2, 3, 3],
+        "mu": -1.0,
+        "pi": [-1.0, -2.0, -1.0, -2.0, -1.0],
+    }
+    log = pd.DataFrame({"reward": [0.0, 1.0, 2.0, 3.0, 4.0], **fields})
+    logged = LoggedGroups.of(read_rollouts(log, log_prob_columns="mu,pi", group_column="id"))
+    found = Sampled(logged)
+    np.testing.assert_array_equal(found.cluster, clusters(logged.groups)[found.group])
+    np.testing.assert_array_equal(found.cluster, [0, 0, 1, 2, 2])
+    assert found.clustered_by == "groups"
