@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
+from pessimism.equality import ByValue
 from pessimism.groups.target import is_affine
 from pessimism.tokens.tree import Ints, TokenTree
 
 
-@dataclass(frozen=True)
-class Law:
+@dataclass(frozen=True, eq=False)
+class Law(ByValue):
     """Atoms of the edges, those of an edge together: weight E[m 1(atom)] and advantage.
 
     Attributes

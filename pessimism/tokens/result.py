@@ -15,6 +15,7 @@ from pessimism.core.bandit import make_bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
 from pessimism.display import as_call, shares
+from pessimism.equality import ByValue
 from pessimism.target.conservatism import numbers
 from pessimism.target.result import InducedTarget
 from pessimism.tokens.solve import Prefixes, Solved
@@ -28,7 +29,7 @@ _LABELS = np.array([status.label for status in Status])
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class TokenTarget:
+class TokenTarget(ByValue):
     """Policy that an objective per token really converges to, at every prefix of a token tree.
 
     Attributes

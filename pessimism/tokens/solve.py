@@ -15,6 +15,7 @@ from pessimism.closed_forms import separable
 from pessimism.core.bandit import Bandit, make_bandit
 from pessimism.core.objective import Objective
 from pessimism.core.solution import Solution, Status
+from pessimism.equality import ByValue
 from pessimism.groups.target import is_linear, is_squared, reads_log_ratio, solve_bandit
 from pessimism.losses.importance_weighted import KLPenalized
 from pessimism.special import log_sum_exp
@@ -45,8 +46,8 @@ class Solved(NamedTuple):
     status: NDArray[np.int8]
 
 
-@dataclass(frozen=True)
-class Prefixes:
+@dataclass(frozen=True, eq=False)
+class Prefixes(ByValue):
     """The problems at the prefixes of a tree under one objective.
 
     Attributes

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
 from pessimism.core.validation import LARGEST, SUM_TOLERANCE
+from pessimism.equality import ByValue
 from pessimism.tokens.build import Edges, edges_of_completions, edges_of_table
 
 Ints = NDArray[Any]  # of 32 bits where that is enough
@@ -24,7 +25,7 @@ REST = -1  # token of an edge that stands for all tokens that are not listed aft
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TokenTree:
+class TokenTree(ByValue):
     r"""Completions of one prompt as a tree: what the behavior does after every prefix, and what a completion earns.
 
     Build it with :meth:`from_completions`, :meth:`from_table` or :meth:`from_arrays`. There are N nodes (prefixes, the

@@ -78,7 +78,7 @@ def test_the_objective_of_a_trainer_is_matched(capsys: pytest.CaptureFixture[str
     found = run(capsys, "match", *BANDIT, *trainer, "--kl", "0.01").splitlines()[1]
     at = ps.match([0.4, 0.3, 0.2, 0.1], [0.2, 0.4, 0.6, 0.8], ps.GRPO(eps=1e-4, unbiased_kl=True), kl=0.01)
     read = make_objective(found)
-    assert read.temperature == pytest.approx(at.temperature, rel=1e-12)
+    assert read.temperature == pytest.approx(at.temperature, rel=1e-4)  # of the digits that are printed
     assert read == replace(at, beta=read.temperature)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,13 @@ def test_bounds_of_what_is_not_listed_give_two_targets() -> None:
     alone = ps.token_target(tree.with_rest_reward(1.0), "kimi", beta=0.5)
     assert alone.at_largest_rest is None
     assert alone.completion_policy == target.at_largest_rest.completion_policy
+
+
+def test_trees_and_targets_are_equal_by_value_and_come_back_from_pickle() -> None:
+    tree, spec = random_tree(1), "ppo:eps_high=0.3"
+    target = ps.token_target(tree, spec)
+    assert tree == random_tree(1) != random_tree(2)
+    assert target == ps.token_target(random_tree(1), spec) != ps.token_target(tree, "ppo:eps_high=0.4")
+    again = pickle.loads(pickle.dumps(target))
+    assert again == target
+    assert again.kl == target.kl
