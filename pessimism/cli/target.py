@@ -117,8 +117,11 @@ def _run_tree(options: argparse.Namespace, objective: Objective) -> None:
 
 
 def _number(options: argparse.Namespace, name: str) -> float:
-    (value,) = parse_numbers(f"--{name.replace('_', '-')}", getattr(options, name))
-    return float(value)
+    option, text = f"--{name.replace('_', '-')}", getattr(options, name)
+    values = parse_numbers(option, text)
+    if len(values) != 1:
+        raise ValueError(f"{option} must be one number, got {text}")
+    return float(values[0])
 
 
 def _whole(options: argparse.Namespace, name: str) -> int:

@@ -54,6 +54,7 @@ def test_table_and_csv_have_a_row_for_each_prefix(capsys: pytest.CaptureFixture[
     [
         (("--reward", "1,2"), "--tree already holds behavior and reward"),
         (("--group-size", "2.5"), "--group-size must be a whole number, got 2.5"),
+        (("--rest-reward", "0,1"), "--rest-reward must be one number, got 0,1"),
         (("--aggregation", "mean"), "aggregation must be 'sum' or"),
     ],
 )
