@@ -115,7 +115,13 @@ class Edges(NamedTuple):
 
     def require_room(self, missing: Floats) -> None:
         """Raise ``ValueError`` where the probabilities listed after a prefix add up to more than one."""
-        self._require_room("log-probabilities", missing, np.arange(len(missing)))
+        bad = np.flatnonzero(missing < -SUM_TOLERANCE)
+        if len(bad):
+            where, total = self.prefix(int(bad[0])), 1.0 - missing[bad[0]]
+            raise ValueError(
+                f"log-probabilities: the tokens listed after the prefix {where} have probability {total:.9g}, "
+                "more than 1"
+            )
 
     def require_reference_room(self, beyond: Floats, nodes: Ints) -> None:
         """Raise ``ValueError`` where the reference leaves no mass to the tokens that are not listed."""
@@ -123,14 +129,6 @@ class Edges(NamedTuple):
         if len(bad):
             where = self.prefix(int(nodes[bad[0]]))
             raise ValueError(f"reference: after the prefix {where} it gives no mass to the tokens that are not listed")
-
-    def _require_room(self, what: str, missing: Floats, nodes: Ints) -> None:
-        bad = np.flatnonzero(missing < -SUM_TOLERANCE)
-        if len(bad):
-            where, total = self.prefix(int(nodes[bad[0]])), 1.0 - missing[bad[0]]
-            raise ValueError(
-                f"{what}: the tokens listed after the prefix {where} have probability {total:.9g}, more than 1"
-            )
 
 
 def edges_of_completions(
