@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from pessimism.arrays import Floats
 from pessimism.core.objective import Objective
-from pessimism.core.validation import check_amount, check_integer
+from pessimism.core.validation import check_amount
 from pessimism.groups.reward_law import (
     Counts,
+    check_setting,
     compositions,
     few_groups,
     log_multinomial,
@@ -53,7 +54,7 @@ def cases_of_groups(
     ValueError
         If there are too many distinct rewards for so large a group, or rewards other than two with ``by_group``.
     """
-    check_integer("group_size", size, 1)
+    check_setting(size, leave_one_out=False, drop_equal=drop_equal)
     law = reward_law(np.exp(tree.leaf_log_prob), tree.leaf_reward)
     values = law.values
     if not few_groups(size, len(values), _MOST_GROUPS):

@@ -59,3 +59,13 @@ def test_too_many_groups_are_refused() -> None:
         ps.token_target(random_tree(1, binary=False), "kimi", group_size=64)
     with pytest.raises(ValueError, match="group_size must be an integer >= 1"):
         ps.token_target(random_tree(1), "kimi", group_size=0)
+    with pytest.raises(ValueError, match="group_size must be an integer >= 2 with leave_one_out or drop_equal"):
+        ps.token_target(random_tree(1), "kimi", group_size=1, drop_equal=True)
+
+
+def test_groups_that_are_all_dropped_move_nothing() -> None:
+    """As for a bandit: where all rewards are equal no group is kept, and the behavior stays."""
+    tree = ps.TokenTree.from_table({(): {0: 0.5, 1: 0.5}, (1,): {0: 0.3, 1: 0.7}}, lambda y: 1.0)
+    target = ps.token_target(tree, "kimi", group_size=4, drop_equal=True, beta=0.3)
+    assert target.regime.tolist() == ["boundary", "boundary"]
+    assert target.kl == 0.0
